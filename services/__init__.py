@@ -1,0 +1,1 @@
+"""The four services of Roundhouse and the kit they share."""

@@ -1,0 +1,1 @@
+"""Below every service: errors, names, settings, telemetry, storage and the gRPC kit."""
