@@ -1,0 +1,72 @@
+"""Blobs stored under their own digest."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterable
+from contextlib import aclosing
+
+from services.common.blobs.digests import (
+    Digest,
+    Written,
+    digest_of,
+    once,
+    parse_digest,
+    verified,
+)
+from services.common.blobs.errors import BlobExists
+from services.common.blobs.port import BlobStore
+
+_PREFIX = "blobs/sha256/"
+
+
+def content_key(digest: Digest) -> str:
+    """Where the bytes with this digest are stored: `blobs/sha256/ab/<64 digits>`."""
+    hexadecimal = parse_digest(digest).removeprefix("sha256:")
+    return f"{_PREFIX}{hexadecimal[:2]}/{hexadecimal}"
+
+
+class ContentStore:
+    """Bytes by digest: each content is stored once and never changes.
+
+    Args:
+        store: Where they are kept.
+    """
+
+    def __init__(self, store: BlobStore) -> None:
+        self._store = store
+
+    async def add(
+        self, digest: Digest, chunks: AsyncIterable[bytes], *, size_bytes: int | None = None
+    ) -> Written:
+        """Store the stream, unless its content is already here. Idempotent.
+
+        Raises:
+            DigestMismatch, SizeMismatch: The stream is not what was promised; nothing is stored.
+        """
+        key = content_key(digest)
+        try:
+            return await self._store.create(key, chunks, digest=digest, size_bytes=size_bytes)
+        except BlobExists:
+            return Written(digest, (await self._store.head(key)).size_bytes)
+
+    async def add_bytes(self, data: bytes) -> Digest:
+        """Store bytes already in memory and give their digest. Idempotent."""
+        digest = digest_of(data)
+        await self.add(digest, once(data))
+        return digest
+
+    async def read(self, digest: Digest, *, offset: int = 0) -> AsyncGenerator[bytes]:
+        """The bytes from `offset` on; from 0, the last chunk comes only if all of them match.
+
+        Raises:
+            BlobNotFound: The content is not stored.
+            OffsetOutOfRange: `offset` is behind its end.
+            DigestMismatch: What is stored has been damaged; only checked when `offset` is 0.
+        """
+        async with aclosing(self._store.read(content_key(digest), offset=offset)) as chunks:
+            async for chunk in chunks if offset else verified(chunks, digest):
+                yield chunk
+
+    async def exists(self, digest: Digest) -> bool:
+        """Whether the content is stored."""
+        return await self._store.exists(content_key(digest))

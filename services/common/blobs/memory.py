@@ -1,0 +1,103 @@
+"""Blobs in this process, for tests and as the model that the other adapters follow."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterable
+
+from typing_extensions import override
+
+from services.common.blobs.digests import Digest, StreamCheck, Written, digest_of
+from services.common.blobs.errors import BlobChanged, BlobExists, BlobNotFound, OffsetOutOfRange
+from services.common.blobs.port import CHUNK_BYTES, BlobInfo, BlobStore, TaggedBlob, check_key
+
+
+class MemoryBlobStore(BlobStore):
+    """A dictionary. Lost with the process."""
+
+    def __init__(self) -> None:
+        self._blobs: dict[str, bytes] = {}
+
+    @override
+    async def put(
+        self,
+        key: str,
+        chunks: AsyncIterable[bytes],
+        *,
+        digest: Digest | None = None,
+        size_bytes: int | None = None,
+    ) -> Written:
+        check_key(key)
+        data, written = await _collect(chunks, StreamCheck(digest, size_bytes))
+        self._blobs[key] = data
+        return written
+
+    @override
+    async def create(
+        self,
+        key: str,
+        chunks: AsyncIterable[bytes],
+        *,
+        digest: Digest | None = None,
+        size_bytes: int | None = None,
+    ) -> Written:
+        check_key(key)
+        data, written = await _collect(chunks, StreamCheck(digest, size_bytes))
+        if key in self._blobs:
+            raise BlobExists(key)
+        self._blobs[key] = data
+        return written
+
+    @override
+    async def read(self, key: str, *, offset: int = 0) -> AsyncGenerator[bytes]:
+        data = self._get(key)
+        if not 0 <= offset <= len(data):
+            raise OffsetOutOfRange(key, offset, len(data))
+        for start in range(offset, len(data), CHUNK_BYTES):
+            yield data[start : start + CHUNK_BYTES]
+
+    @override
+    async def head(self, key: str) -> BlobInfo:
+        return BlobInfo(key, len(self._get(key)))
+
+    @override
+    async def delete(self, key: str) -> None:
+        check_key(key)
+        self._blobs.pop(key, None)
+
+    @override
+    async def list_blobs(self, prefix: str = "") -> list[BlobInfo]:
+        return [
+            BlobInfo(key, len(data))
+            for key, data in sorted(self._blobs.items())
+            if key.startswith(prefix)
+        ]
+
+    @override
+    async def load(self, key: str) -> TaggedBlob:
+        data = self._get(key)
+        return TaggedBlob(data, digest_of(data))
+
+    @override
+    async def compare_and_swap(self, key: str, data: bytes, *, etag: str | None) -> str:
+        check_key(key)
+        held = self._blobs.get(key)
+        if etag != (None if held is None else digest_of(held)):
+            raise BlobChanged(key, etag)
+        self._blobs[key] = data
+        return digest_of(data)
+
+    def _get(self, key: str) -> bytes:
+        check_key(key)
+        try:
+            return self._blobs[key]
+        except KeyError:
+            raise BlobNotFound(key) from None
+
+
+async def _collect(chunks: AsyncIterable[bytes], check: StreamCheck) -> tuple[bytes, Written]:
+    data = bytearray()
+    async for chunk in chunks:
+        await asyncio.to_thread(check.update, chunk)
+        data += chunk
+    return bytes(data), check.finish()

@@ -1,0 +1,58 @@
+"""The one place that picks a blob store, by a URL."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from services.common.blobs.directory import DirectoryBlobStore
+from services.common.blobs.errors import UnsafeStoreError
+from services.common.blobs.memory import MemoryBlobStore
+from services.common.blobs.port import BlobStore
+from services.common.blobs.probe import probe, probe_multipart
+from services.common.blobs.s3 import S3BlobStore, S3Connection
+
+
+@asynccontextmanager
+async def open_blob_store(
+    url: str, *, connection: S3Connection | None = None
+) -> AsyncIterator[BlobStore]:
+    """A store that has shown that its conditional writes work; closed at the end.
+
+    Args:
+        url: `file:///absolute/folder`, `file://relative/folder`, `s3://bucket/prefix` or
+            `memory://`.
+        connection: The S3 that has the bucket; for `s3://` and nothing else.
+
+    Raises:
+        ValueError: The URL is none of these, or does not go with `connection`.
+        UnsafeStoreError: The bucket is absent, or the store fails the probe.
+        BlobStoreUnavailable: The store can't be reached.
+    """
+    parts = urlsplit(url)
+    folder = unquote(parts.netloc + parts.path)
+    if (connection is not None) != (parts.scheme == "s3"):
+        raise ValueError(f"{url!r}: an S3 connection goes with an s3:// URL and only with that")
+    match parts.scheme:
+        case "memory" if not folder:
+            yield MemoryBlobStore()
+        case "file" if folder:
+            store = DirectoryBlobStore(Path(folder))
+            await probe(store)
+            yield store
+        case "s3" if parts.netloc and connection is not None:
+            bucket = S3BlobStore(connection, parts.netloc, parts.path.strip("/"))
+            try:
+                if not await bucket.bucket_exists():
+                    raise UnsafeStoreError(f"There is no bucket {parts.netloc}: create it first.")
+                await probe(bucket)
+                await probe_multipart(bucket)
+                yield bucket
+            finally:
+                await bucket.close()
+        case _:
+            raise ValueError(
+                f"{url!r} is no blob store: give file://folder, s3://bucket/prefix or memory://"
+            )
