@@ -1,0 +1,1 @@
+"""Rows, transactions, migrations, the event outbox, request ids and leases."""
