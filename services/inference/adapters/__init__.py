@@ -1,0 +1,1 @@
+"""What the core's ports talk to: bundles, model runtimes, the observation log, stores, peers."""

@@ -1,0 +1,1 @@
+"""gRPC servicers and converters: convert, call the core, convert."""

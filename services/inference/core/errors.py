@@ -1,0 +1,293 @@
+"""What the inference service refuses, and why: one class per reason."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from services.common.errors import (
+    AlreadyExists,
+    Conflict,
+    DataLoss,
+    DeadlineExceeded,
+    FailedPrecondition,
+    FieldViolation,
+    InvalidArgument,
+    NotFound,
+    PreconditionViolation,
+    ResourceExhausted,
+    Unavailable,
+)
+
+
+class EndpointNotFound(NotFound):
+    """No endpoint has this name."""
+
+    reason = "ENDPOINT_NOT_FOUND"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"Endpoint {name!r} does not exist.", name=name)
+
+
+class RolloutNotFound(NotFound):
+    """No rollout has this name."""
+
+    reason = "ROLLOUT_NOT_FOUND"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"Rollout {name!r} does not exist.", name=name)
+
+
+class VersionNotLoaded(NotFound):
+    """The pinned version is not among those that the endpoint holds."""
+
+    reason = "VERSION_NOT_LOADED"
+
+    def __init__(self, endpoint: str, version: str, loaded: Sequence[str]) -> None:
+        super().__init__(
+            f"Endpoint {endpoint!r} does not hold version {version!r}; "
+            f"it holds {', '.join(loaded) or 'none'}.",
+            endpoint=endpoint,
+            version=version,
+            loaded=",".join(loaded),
+        )
+
+
+class EndpointExists(AlreadyExists):
+    """Another request created this endpoint."""
+
+    reason = "ENDPOINT_EXISTS"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"Endpoint {name!r} already exists.", name=name)
+
+
+class RolloutExists(AlreadyExists):
+    """Another request created this rollout."""
+
+    reason = "ROLLOUT_EXISTS"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"Rollout {name!r} already exists.", name=name)
+
+
+class InvalidTensors(InvalidArgument):
+    """The request's tensors do not fit the version's signature."""
+
+    reason = "INVALID_TENSORS"
+
+    def __init__(self, violations: Sequence[FieldViolation]) -> None:
+        first = violations[0]
+        more = f" ({len(violations) - 1} more)" if len(violations) > 1 else ""
+        super().__init__(
+            f"{first.field}: {first.description}{more}", violations=violations, tensor=first.field
+        )
+
+
+class UnsupportedParameter(InvalidArgument):
+    """The request carries a parameter that this server does not act on."""
+
+    reason = "UNSUPPORTED_PARAMETER"
+
+    def __init__(self, parameter: str, description: str) -> None:
+        super().__init__(
+            f"Parameter {parameter!r}: {description}",
+            violations=[FieldViolation(f"parameters[{parameter}]", description)],
+            parameter=parameter,
+        )
+
+
+class InvalidWeights(InvalidArgument):
+    """The variants' weights are not a split of the traffic."""
+
+    reason = "INVALID_WEIGHTS"
+
+    def __init__(self, description: str) -> None:
+        super().__init__(
+            f"The variants' weights are wrong: {description}",
+            violations=[FieldViolation("variants", description)],
+        )
+
+
+class InvalidPolicy(InvalidArgument):
+    """The decision policy contradicts itself."""
+
+    reason = "INVALID_DECISION_POLICY"
+
+    def __init__(self, field: str, description: str) -> None:
+        super().__init__(
+            f"decision_policy.{field}: {description}",
+            violations=[FieldViolation(f"decision_policy.{field}", description)],
+        )
+
+
+class InvalidPhases(InvalidArgument):
+    """The rollout's phases do not lead up to the whole traffic."""
+
+    reason = "INVALID_PHASES"
+
+    def __init__(self, description: str) -> None:
+        super().__init__(
+            f"The phases are wrong: {description}",
+            violations=[FieldViolation("phases", description)],
+        )
+
+
+class UnservableBundle(FailedPrecondition):
+    """The version's bundle is intact but this server can't serve it."""
+
+    reason = "UNSERVABLE_BUNDLE"
+
+    def __init__(self, subject: str, description: str) -> None:
+        super().__init__(
+            f"{subject}: {description}",
+            violations=[PreconditionViolation("BUNDLE", subject, description)],
+            subject=subject,
+        )
+
+
+class BundleCorrupt(DataLoss):
+    """A file of the bundle does not match its digest."""
+
+    reason = "BUNDLE_CORRUPT"
+
+    def __init__(self, version: str, path: str, expected: str, actual: str) -> None:
+        super().__init__(
+            f"{path} of {version} has digest {actual}, not {expected}.",
+            version=version,
+            path=path,
+            expected=expected,
+            actual=actual,
+        )
+
+
+class ManagedByEndpoints(FailedPrecondition):
+    """Endpoints own what this protocol method would change."""
+
+    reason = "MANAGED_BY_ENDPOINTS"
+
+    def __init__(self, method: str, instead: str) -> None:
+        super().__init__(f"{method} is not available: {instead}", method=method)
+
+
+class IllegalRolloutMove(FailedPrecondition):
+    """The rollout's life cycle has no such move."""
+
+    reason = "ILLEGAL_ROLLOUT_MOVE"
+
+    def __init__(self, name: str, state: str, move: str) -> None:
+        super().__init__(
+            f"Rollout {name!r} is {state}; it can't {move}.",
+            violations=[PreconditionViolation("STATE", name, f"{state} does not allow {move}")],
+            name=name,
+            state=state,
+            move=move,
+        )
+
+
+class RolloutInProgress(FailedPrecondition):
+    """The endpoint already has a rollout under way."""
+
+    reason = "ROLLOUT_IN_PROGRESS"
+
+    def __init__(self, endpoint: str, rollout: str) -> None:
+        super().__init__(
+            f"Rollout {rollout!r} of endpoint {endpoint!r} is under way; wait for it or cancel it.",
+            violations=[PreconditionViolation("STATE", rollout, "a rollout is under way")],
+            endpoint=endpoint,
+            rollout=rollout,
+        )
+
+
+class NothingToRollBackTo(FailedPrecondition):
+    """The endpoint holds no earlier version."""
+
+    reason = "NOTHING_TO_ROLL_BACK_TO"
+
+    def __init__(self, endpoint: str) -> None:
+        super().__init__(
+            f"Endpoint {endpoint!r} holds no earlier version to go back to.", endpoint=endpoint
+        )
+
+
+class VersionNotApproved(FailedPrecondition):
+    """The approval does not cover this version's artifact."""
+
+    reason = "VERSION_NOT_APPROVED"
+
+    def __init__(self, version: str, approval: str, description: str) -> None:
+        super().__init__(
+            f"{approval or 'No approval'} does not allow {version} to roll out: {description}.",
+            violations=[PreconditionViolation("APPROVAL", version, description)],
+            version=version,
+            approval=approval,
+        )
+
+
+class VersionNotReady(FailedPrecondition):
+    """The registry does not offer this version for serving."""
+
+    reason = "VERSION_NOT_READY"
+
+    def __init__(self, version: str, state: str) -> None:
+        super().__init__(
+            f"Version {version!r} is {state}; only READY versions serve.",
+            violations=[PreconditionViolation("STATE", version, f"the version is {state}")],
+            version=version,
+            state=state,
+        )
+
+
+class StaleEtag(Conflict):
+    """The resource changed since the caller read it."""
+
+    reason = "STALE_ETAG"
+
+    def __init__(self, name: str, given: str, current: str) -> None:
+        super().__init__(
+            f"{name!r} has etag {current}, not {given}; read it again.",
+            name=name,
+            given=given,
+            current=current,
+        )
+
+
+class QueueFull(ResourceExhausted):
+    """Too many rows wait for this model."""
+
+    reason = "QUEUE_FULL"
+
+    def __init__(self, waiting_rows: int, limit_rows: int) -> None:
+        super().__init__(
+            f"{waiting_rows} rows wait for this model; at most {limit_rows} may.",
+            subject="model queue",
+            retry_after_s=0.05,
+            waiting_rows=str(waiting_rows),
+            limit_rows=str(limit_rows),
+        )
+
+
+class QueueDeadlineExceeded(DeadlineExceeded):
+    """The request's time ran out before a model could run it."""
+
+    reason = "QUEUE_DEADLINE_EXCEEDED"
+
+    def __init__(self) -> None:
+        super().__init__("The deadline passed while the request waited for the model.")
+
+
+class ModelUnavailable(Unavailable):
+    """The model can't run now; the server is working on it."""
+
+    reason = "MODEL_UNAVAILABLE"
+
+    def __init__(self, model: str, description: str) -> None:
+        super().__init__(f"{model}: {description}", model=model)
+
+
+class ModelFailed(FailedPrecondition):
+    """The model ran and refused this input."""
+
+    reason = "MODEL_FAILED"
+
+    def __init__(self, model: str, description: str) -> None:
+        super().__init__(f"{model} failed: {description}", model=model)

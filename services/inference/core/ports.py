@@ -1,0 +1,190 @@
+"""What serving needs from the outside; adapters implement it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.inference.core.rows import Rows, Tensors
+from services.inference.core.signature import Signature
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A version's files on the local disk, each verified against its digest.
+
+    Attributes:
+        digest: `sha256:` + sha256 of the manifest.
+        folder: Holds `model.onnx` and the other files; read-only by agreement.
+    """
+
+    version: str
+    digest: str
+    folder: Path
+    signature: Signature
+
+
+class BundleSource(Protocol):
+    """Where bundles come from."""
+
+    def read(self, version: str, path: str) -> AsyncIterator[bytes]:
+        """The bytes of one file of a version's bundle, in order, unverified.
+
+        Raises:
+            NotFound: The version, or the file, doesn't exist.
+            Unavailable: The source is away.
+        """
+        ...
+
+
+class Bundles(Protocol):
+    """Verified bundles."""
+
+    async def fetch(self, version: str, digest: str) -> Bundle:
+        """The bundle with `digest`, downloaded unless it is here already.
+
+        Raises:
+            BundleCorrupt: A file, or the manifest, does not match its digest.
+            UnservableBundle: The bundle is intact but its signature can't be served.
+        """
+        ...
+
+    async def retain(self, digests: Iterable[str]) -> None:
+        """Forget every bundle but these."""
+        ...
+
+
+@dataclass(slots=True)
+class RunStatistics:
+    """What a loaded model has run since it was loaded.
+
+    Attributes:
+        busy_ns: Time spent running, summed over runs.
+        last_run_ms: Milliseconds since the epoch; 0 before the first run.
+    """
+
+    runs: int = 0
+    rows: int = 0
+    busy_ns: int = 0
+    last_run_ms: int = 0
+
+
+class LoadedModel(Protocol):
+    """A version that is ready to run. Safe for concurrent callers."""
+
+    @property
+    def statistics(self) -> RunStatistics:
+        """Live counters, owned by the model."""
+        ...
+
+    async def infer(self, rows: Rows, deadline: float | None) -> Tensors:
+        """The model's outputs for exactly these rows, by name, each [rows, ...].
+
+        Args:
+            rows: Checked against the model's signature.
+            deadline: `time.monotonic()` after which nobody waits for the answer.
+
+        Raises:
+            QueueFull: Too many rows wait.
+            QueueDeadlineExceeded: The deadline passed in the queue.
+            ModelUnavailable: The model can't run now.
+            ModelFailed: The model refused these rows.
+        """
+        ...
+
+    async def unload(self) -> None:
+        """Answer what waits, then free the model. Later calls to `infer` are refused."""
+        ...
+
+
+class ModelRuntime(Protocol):
+    """Runs models."""
+
+    @property
+    def platform(self) -> str:
+        """Name of the platform, as the protocol's model metadata gives it."""
+        ...
+
+    async def load(self, bundle: Bundle) -> LoadedModel:
+        """Load `bundle` beside whatever is loaded.
+
+        Raises:
+            UnservableBundle: The model is broken or contradicts its signature.
+            ModelUnavailable: The runtime is away.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What one request asked and was told.
+
+    Attributes:
+        prediction_id: Row i is observed as `{prediction_id}:{i}`.
+        event_time_us: Microseconds since the epoch, UTC.
+        endpoint: Resource name.
+        variant: Resource name of the version that answered.
+        scores: float32 [rows], probability of class 1.
+        labels: int64 [rows], the decision.
+    """
+
+    prediction_id: str
+    event_time_us: int
+    endpoint: str
+    variant: str
+    signature: Signature
+    rows: Rows
+    scores: NDArray[np.float32]
+    labels: NDArray[np.int64]
+
+
+class ObservationLog(Protocol):
+    """Keeps observations until the monitor has them."""
+
+    def append(self, observation: Observation) -> None:
+        """Keep `observation` where a kill of this process can't lose it. Never raises.
+
+        Does not block longer than a write into the page cache. What can't be
+        kept (the disk allowance is used up) is counted and alerted.
+        """
+        ...
+
+
+class Outcome(StrEnum):
+    """How a request ended, for metrics."""
+
+    OK = "ok"
+    INVALID = "invalid"
+    OVERLOADED = "overloaded"
+    EXPIRED = "expired"
+    FAILED = "failed"
+
+
+class Meter(Protocol):
+    """Counts what one variant of one endpoint answers."""
+
+    def answered(self, outcome: Outcome, seconds: float) -> None:
+        """Count one request."""
+        ...
+
+    def out_of_range(self, values: int) -> None:
+        """Count feature values outside what training saw."""
+        ...
+
+    def retire(self) -> None:
+        """Stop exporting this variant."""
+        ...
+
+
+class Meters(Protocol):
+    """Makes meters."""
+
+    def meter(self, endpoint: str, variant: str) -> Meter:
+        """A meter for the variant; both names become metric labels."""
+        ...

@@ -1,0 +1,184 @@
+"""A request's rows, checked against a signature and packed for running and logging."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.common.errors import FieldViolation
+from services.inference.core.errors import InvalidTensors
+from services.inference.core.signature import Datatype, InputSpec, Signature
+
+Tensors = dict[str, NDArray[Any]]
+
+_LENGTH = struct.Struct("<I")
+_FLOAT_BYTES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class WireTensor:
+    """An input as it came over the wire.
+
+    Attributes:
+        data: Row-major little-endian values; BYTES elements each follow their
+            length as uint32 (the protocol's raw representation).
+    """
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Checked feature rows, one line of `numeric` and one list of `text` per feature.
+
+    Attributes:
+        numeric: float32 [numeric features, rows]; NaN is missing.
+        text: One list of `rows` strings per text feature; '' is missing.
+    """
+
+    count: int
+    numeric: NDArray[np.float32]
+    text: tuple[list[str], ...]
+
+    def feeds(self, signature: Signature) -> Tensors:
+        """The model's inputs by name: float32 or object [rows, 1]."""
+        feeds: Tensors = {
+            spec.name: line
+            for spec, line in zip(signature.numeric, self.numeric[:, :, None], strict=True)
+        }
+        for spec, values in zip(signature.text, self.text, strict=True):
+            column = np.empty((self.count, 1), dtype=np.object_)
+            column[:, 0] = values
+            feeds[spec.name] = column
+        return feeds
+
+    def out_of_range(self, signature: Signature) -> int:
+        """How many values lie outside what training saw."""
+        outside = (self.numeric < signature.minimum) | (self.numeric > signature.maximum)
+        unseen = sum(
+            value not in spec.categories
+            for spec, values in zip(signature.text, self.text, strict=True)
+            if spec.categories is not None
+            for value in values
+            if value
+        )
+        return int(np.count_nonzero(outside)) + unseen
+
+
+def joined(blocks: Sequence[Rows]) -> Rows:
+    """All rows of `blocks` in order; they share one signature."""
+    if len(blocks) == 1:
+        return blocks[0]
+    columns = range(len(blocks[0].text))
+    return Rows(
+        count=sum(block.count for block in blocks),
+        numeric=np.concatenate([block.numeric for block in blocks], axis=1),
+        text=tuple([value for block in blocks for value in block.text[i]] for i in columns),
+    )
+
+
+def parse_rows(signature: Signature, tensors: Sequence[WireTensor], *, max_rows: int) -> Rows:
+    """Pack `tensors` into rows.
+
+    Raises:
+        InvalidTensors: Naming every tensor that is unknown, repeated, missing,
+            of a wrong type, shape or length, infinite, missing a value that
+            it may not miss, or of another row count than the first.
+    """
+    numeric: list[bytes] = [b""] * len(signature.numeric)
+    text: list[list[str]] = [[]] * len(signature.text)
+    count = tensors[0].shape[0] if tensors and tensors[0].shape else 0
+    faults: list[FieldViolation] = []
+    if not 0 < count <= max_rows:
+        subject = tensors[0].name if tensors else "inputs"
+        raise InvalidTensors(
+            [FieldViolation(subject, f"has {count} rows; 1 to {max_rows} are allowed")]
+        )
+    seen = set()
+    for tensor in tensors:
+        slot = signature.slots.get(tensor.name)
+        fault = _fault(tensor, None if slot is None else slot[0], count)
+        if tensor.name in seen:
+            fault = "is given twice"
+        if fault or slot is None:
+            faults.append(FieldViolation(tensor.name, fault))
+            continue
+        seen.add(tensor.name)
+        spec, position = slot
+        if spec.datatype is Datatype.FP32:
+            numeric[position] = tensor.data
+            continue
+        try:
+            text[position] = _texts(tensor.data, count)
+        except ValueError as error:
+            faults.append(FieldViolation(tensor.name, str(error)))
+    if len(seen) < len(signature.inputs):
+        given = {tensor.name for tensor in tensors}
+        faults += [
+            FieldViolation(spec.name, "is missing")
+            for spec in signature.inputs
+            if spec.name not in given
+        ]
+    if faults:
+        raise InvalidTensors(faults)
+    matrix = np.frombuffer(b"".join(numeric), dtype="<f4").reshape(len(numeric), count)
+    rows = Rows(count, matrix, tuple(text))
+    if faults := [*_numeric_faults(signature, rows), *_text_faults(signature, rows)]:
+        raise InvalidTensors(faults)
+    return rows
+
+
+def _fault(tensor: WireTensor, spec: InputSpec | None, count: int) -> str:
+    """What is wrong with the tensor's description; '' if nothing is."""
+    if spec is None:
+        return "is not an input of this version"
+    if tensor.datatype != spec.datatype:
+        return f"is {tensor.datatype}; it must be {spec.datatype}"
+    if tensor.shape != (count, 1):
+        return f"has shape {list(tensor.shape)}; it must be [{count}, 1]"
+    if spec.datatype is Datatype.FP32 and len(tensor.data) != count * _FLOAT_BYTES:
+        return f"has {len(tensor.data)} bytes; {count} rows take {count * _FLOAT_BYTES}"
+    return ""
+
+
+def _texts(data: bytes, count: int) -> list[str]:
+    """The `count` elements of a raw BYTES tensor, decoded as UTF-8."""
+    values = []
+    offset = 0
+    while offset < len(data):
+        start = offset + _LENGTH.size
+        if start > len(data):
+            raise ValueError("ends inside a length")
+        offset = start + _LENGTH.unpack_from(data, offset)[0]
+        if offset > len(data):
+            raise ValueError("ends inside an element")
+        values.append(data[start:offset].decode())
+    if len(values) != count:
+        raise ValueError(f"has {len(values)} elements; it must have {count}")
+    return values
+
+
+def _numeric_faults(signature: Signature, rows: Rows) -> Iterator[FieldViolation]:
+    if np.isfinite(rows.numeric).all():
+        return
+    infinite = np.isinf(rows.numeric).any(axis=1).tolist()
+    missing = (np.isnan(rows.numeric) & signature.refuses_nan).any(axis=1).tolist()
+    for position, spec in enumerate(signature.numeric):
+        if infinite[position]:
+            yield FieldViolation(spec.name, "holds an infinity")
+        elif missing[position]:
+            yield FieldViolation(spec.name, "holds NaN; it is not nullable")
+
+
+def _text_faults(signature: Signature, rows: Rows) -> Iterator[FieldViolation]:
+    for spec, values in zip(signature.text, rows.text, strict=True):
+        if not spec.nullable and "" in values:
+            yield FieldViolation(spec.name, "holds an empty text; it is not nullable")

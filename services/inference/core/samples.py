@@ -1,0 +1,47 @@
+"""Made-up rows for warming a model up, and the check of what it answers."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from services.inference.core.errors import UnservableBundle
+from services.inference.core.rows import Rows, Tensors
+from services.inference.core.signature import PROBABILITIES, Datatype, Signature
+
+_DTYPES = {Datatype.FP32: np.dtype(np.float32), Datatype.INT64: np.dtype(np.int64)}
+
+
+def sample_rows(signature: Signature, count: int) -> Rows:
+    """`count` equal rows of values that training could have seen."""
+    values = [
+        [spec.minimum if math.isfinite(spec.minimum) else 0.0] * count for spec in signature.numeric
+    ]
+    texts = tuple([min(spec.categories or ("other",))] * count for spec in signature.text)
+    return Rows(count, np.array(values, dtype=np.float32).reshape(len(values), count), texts)
+
+
+def check_answer(signature: Signature, outputs: Tensors, count: int) -> None:
+    """Accept `outputs` for `count` rows if they are what the signature promises.
+
+    Raises:
+        UnservableBundle: An output is absent, has another type or shape, or
+            the probabilities are none.
+    """
+    for spec in signature.outputs:
+        array = outputs.get(spec.name)
+        if array is None:
+            raise UnservableBundle("model.onnx", f"gives no output {spec.name!r}")
+        shape = tuple(count if size == -1 else size for size in spec.shape)
+        if array.shape != shape:
+            raise UnservableBundle(
+                "model.onnx", f"gives {spec.name!r} of shape {array.shape}, not {shape}"
+            )
+        if spec.datatype in _DTYPES and array.dtype != _DTYPES[spec.datatype]:
+            raise UnservableBundle(
+                "model.onnx", f"gives {spec.name!r} as {array.dtype}, not {spec.datatype}"
+            )
+    probabilities = outputs[PROBABILITIES]
+    if not ((probabilities >= 0.0) & (probabilities <= 1.0)).all():
+        raise UnservableBundle("model.onnx", "gives probabilities outside [0, 1]")

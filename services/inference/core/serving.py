@@ -1,0 +1,269 @@
+"""The data plane: route a request, run it, decide, keep the observation."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.common.errors import ServiceError
+from services.inference.core.decisions import Decision, DecisionPolicy
+from services.inference.core.errors import (
+    EndpointNotFound,
+    InvalidTensors,
+    ModelFailed,
+    ModelUnavailable,
+    QueueDeadlineExceeded,
+    QueueFull,
+    VersionNotLoaded,
+)
+from services.inference.core.ports import LoadedModel, Meter, Observation, ObservationLog, Outcome
+from services.inference.core.routing import WHOLE_BP, Split, Variant, bucket
+from services.inference.core.rows import Tensors, WireTensor, parse_rows
+from services.inference.core.signature import PROBABILITIES, Signature
+
+DECISION_LABEL = "decision_label"
+DECISION_ACTION = "decision_action"
+CONFIDENCE = "confidence"
+DECISION_OUTPUTS = frozenset({DECISION_LABEL, DECISION_ACTION, CONFIDENCE})
+
+_OUTCOMES: dict[type[ServiceError], Outcome] = {
+    InvalidTensors: Outcome.INVALID,
+    QueueFull: Outcome.OVERLOADED,
+    QueueDeadlineExceeded: Outcome.EXPIRED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ServedVariant:
+    """A loaded version of an endpoint."""
+
+    variant: Variant
+    number: str
+    signature: Signature
+    model: LoadedModel
+    meter: Meter
+
+
+@dataclass(frozen=True)
+class ServedEndpoint:
+    """An endpoint as it is served now; replaced whole when anything changes.
+
+    Attributes:
+        name: Resource name.
+        variants: The loaded ones, in routing order; the last is the stable one.
+    """
+
+    name: str
+    policy: DecisionPolicy
+    variants: tuple[ServedVariant, ...]
+
+    @cached_property
+    def _split(self) -> Split:
+        return Split([served.variant.weight_bp for served in self.variants])
+
+    def pinned(self, number: str) -> ServedVariant:
+        """The variant whose version has this number.
+
+        Raises:
+            VersionNotLoaded: None has.
+        """
+        for served in self.variants:
+            if served.number == number:
+                return served
+        raise VersionNotLoaded(self.name, number, [served.number for served in self.variants])
+
+    def chosen(self, place: int) -> ServedVariant:
+        """The variant that owns `place` in [0, 10000).
+
+        The share of a variant that is not loaded here goes to the others.
+
+        Raises:
+            ModelUnavailable: No variant with a share is loaded.
+        """
+        total = self._split.total_bp
+        if not total:
+            raise ModelUnavailable(self.name, "no version with a share of the traffic is loaded")
+        return self.variants[self._split.position(place * total // WHOLE_BP)]
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One inference request.
+
+    Attributes:
+        model: Endpoint id (default project) or resource name.
+        version: Version number to pin; '' routes by weight.
+        outputs: Outputs wanted; empty means all of the model's.
+        event_time_us: Microseconds since the epoch; None means now.
+        sticky_key: Callers with one key see one variant; '' falls back to `id`.
+        deadline: `time.monotonic()` after which nobody waits.
+    """
+
+    model: str
+    version: str
+    id: str
+    tensors: Sequence[WireTensor]
+    outputs: tuple[str, ...] = ()
+    event_time_us: int | None = None
+    sticky_key: str = ""
+    deadline: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """The answer to a query.
+
+    Attributes:
+        outputs: The outputs asked for, by name, each [rows, ...].
+        decision: Of the only row; None when there are more.
+        out_of_range: Feature values outside what training saw.
+    """
+
+    served: ServedVariant
+    policy: DecisionPolicy
+    id: str
+    event_time_us: int
+    outputs: Tensors
+    decision: Decision | None
+    out_of_range: int
+
+
+class Predictor:
+    """Answers inference requests from a table of served endpoints."""
+
+    def __init__(
+        self,
+        log: ObservationLog,
+        *,
+        max_rows: int,
+        new_id: Callable[[], str],
+        draw: Callable[[], float],
+        now_us: Callable[[], int],
+    ) -> None:
+        self._log = log
+        self._max_rows = max_rows
+        self._new_id = new_id
+        self._draw = draw
+        self._now_us = now_us
+        self._endpoints: Mapping[str, ServedEndpoint] = {}
+
+    def publish(self, endpoints: Mapping[str, ServedEndpoint]) -> None:
+        """Serve `endpoints`, keyed by every name they answer to, from the next request on."""
+        self._endpoints = endpoints
+
+    @property
+    def endpoints(self) -> Mapping[str, ServedEndpoint]:
+        """What is served now, by every name."""
+        return self._endpoints
+
+    def endpoint(self, name: str) -> ServedEndpoint:
+        """The endpoint that answers to `name`.
+
+        Raises:
+            EndpointNotFound: None does.
+        """
+        try:
+            return self._endpoints[name]
+        except KeyError:
+            raise EndpointNotFound(name) from None
+
+    async def predict(self, query: Query) -> Prediction:
+        """Route, check, run, decide and observe.
+
+        A request that a version on trial can't run is answered by the stable one.
+
+        Raises:
+            EndpointNotFound, VersionNotLoaded: Nothing answers to that name.
+            InvalidTensors: The inputs do not fit the signature.
+            QueueFull, QueueDeadlineExceeded, ModelUnavailable, ModelFailed: Not run.
+        """
+        endpoint = self.endpoint(query.model)
+        if query.version:
+            return await self._answered(endpoint, endpoint.pinned(query.version), query)
+        key = query.sticky_key or query.id
+        place = bucket(endpoint.name, key) if key else int(self._draw() * WHOLE_BP)
+        served = endpoint.chosen(place)
+        stable = endpoint.variants[-1]
+        try:
+            return await self._answered(endpoint, served, query)
+        except (ModelUnavailable, ModelFailed):
+            if served is stable:
+                raise
+        return await self._answered(endpoint, stable, query)
+
+    async def _answered(
+        self, endpoint: ServedEndpoint, served: ServedVariant, query: Query
+    ) -> Prediction:
+        started = time.perf_counter()
+        outcome = Outcome.FAILED
+        try:
+            prediction = await self._run(endpoint, served, query)
+            outcome = Outcome.OK
+        except ServiceError as error:
+            outcome = _OUTCOMES.get(type(error), Outcome.FAILED)
+            raise
+        finally:
+            served.meter.answered(outcome, time.perf_counter() - started)
+        return prediction
+
+    async def _run(
+        self, endpoint: ServedEndpoint, served: ServedVariant, query: Query
+    ) -> Prediction:
+        signature, policy = served.signature, endpoint.policy
+        if query.outputs:
+            signature.check_outputs(query.outputs, DECISION_OUTPUTS)
+        rows = parse_rows(signature, query.tensors, max_rows=self._max_rows)
+        outputs = await served.model.infer(rows, query.deadline)
+        scores = outputs[PROBABILITIES][:, 1]
+        decision = policy.decide(float(scores[0])) if rows.count == 1 else None
+        labels = policy.labels(scores)
+        prediction_id = query.id or self._new_id()
+        event_time_us = self._now_us() if query.event_time_us is None else query.event_time_us
+        self._log.append(
+            Observation(
+                prediction_id,
+                event_time_us,
+                endpoint.name,
+                served.variant.version,
+                signature,
+                rows,
+                scores,
+                labels,
+            )
+        )
+        if out_of_range := rows.out_of_range(signature):
+            served.meter.out_of_range(out_of_range)
+        return Prediction(
+            served,
+            policy,
+            prediction_id,
+            event_time_us,
+            _selected(query.outputs, outputs, policy, scores),
+            decision,
+            out_of_range,
+        )
+
+
+def _selected(
+    names: tuple[str, ...],
+    outputs: Tensors,
+    policy: DecisionPolicy,
+    scores: NDArray[np.float32],
+) -> Tensors:
+    """The outputs named, the decision's tensors among them; all of the model's if none is."""
+    if not names:
+        return outputs
+    if DECISION_OUTPUTS.isdisjoint(names):
+        return {name: outputs[name] for name in names}
+    decisions = [policy.decide(float(score)) for score in scores]
+    made: Tensors = {
+        DECISION_LABEL: np.array([str(each.label) for each in decisions], dtype=np.object_),
+        DECISION_ACTION: np.array([each.action for each in decisions], dtype=np.object_),
+        CONFIDENCE: np.array([each.confidence for each in decisions], dtype=np.float32),
+    }
+    return {name: outputs[name] if name in outputs else made[name] for name in names}

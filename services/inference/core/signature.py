@@ -1,0 +1,136 @@
+"""A version's signature: which tensors go in and out, as `signature.json` of its bundle says."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+import numpy as np
+
+from services.common.errors import FieldViolation
+from services.inference.core.errors import InvalidTensors, UnservableBundle
+
+PROBABILITIES: Final = "probabilities"
+
+
+class Datatype(StrEnum):
+    """Names of the Open Inference Protocol for the types that signatures use."""
+
+    FP32 = "FP32"
+    BYTES = "BYTES"
+    INT64 = "INT64"
+
+
+@dataclass(frozen=True, slots=True)
+class InputSpec:
+    """One raw feature, a tensor of shape [rows, 1].
+
+    Attributes:
+        nullable: Whether NaN, or an empty text, may stand for a missing value.
+        minimum: Smallest value that training saw; values below are counted, not refused.
+        maximum: Largest value that training saw.
+        categories: Texts that training saw; others are counted, not refused.
+    """
+
+    name: str
+    datatype: Datatype
+    nullable: bool
+    minimum: float = -math.inf
+    maximum: float = math.inf
+    categories: frozenset[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OutputSpec:
+    """One output of the model; -1 stands for the number of rows."""
+
+    name: str
+    datatype: Datatype
+    shape: tuple[int, ...]
+
+
+class Signature:
+    """What a version takes and gives, prepared for checking requests quickly.
+
+    Numeric inputs come first in every row block, in the order of `numeric`;
+    texts follow in the order of `text`.
+    """
+
+    def __init__(self, inputs: tuple[InputSpec, ...], outputs: tuple[OutputSpec, ...]) -> None:
+        self.inputs = inputs
+        self.outputs = outputs
+        self.numeric = tuple(spec for spec in inputs if spec.datatype is Datatype.FP32)
+        self.text = tuple(spec for spec in inputs if spec.datatype is Datatype.BYTES)
+        self.slots = {
+            spec.name: (spec, position)
+            for group in (self.numeric, self.text)
+            for position, spec in enumerate(group)
+        }
+        self.output_names = tuple(spec.name for spec in outputs)
+        self.minimum = np.array([[spec.minimum] for spec in self.numeric], dtype=np.float32)
+        self.maximum = np.array([[spec.maximum] for spec in self.numeric], dtype=np.float32)
+        self.refuses_nan = np.array([[not spec.nullable] for spec in self.numeric], dtype=bool)
+        self.minimum.shape = self.maximum.shape = self.refuses_nan.shape = (len(self.numeric), 1)
+
+    def check_outputs(self, names: tuple[str, ...], extra: frozenset[str]) -> None:
+        """Accept `names` if each is an output or one of `extra`.
+
+        Raises:
+            InvalidTensors: Naming every unknown output.
+        """
+        known = extra.union(self.output_names)
+        if unknown := [name for name in names if name not in known]:
+            raise InvalidTensors(
+                [
+                    FieldViolation(name, f"no such output; there are {', '.join(sorted(known))}")
+                    for name in unknown
+                ]
+            )
+
+
+def parse_signature(text: bytes) -> Signature:
+    """The signature that a bundle's `signature.json` describes.
+
+    Raises:
+        UnservableBundle: It is malformed, or asks for tensors other than
+            FP32 and BYTES inputs of shape [-1, 1] and FP32 [-1, 2] probabilities.
+    """
+    try:
+        document = json.loads(text)
+        inputs = tuple(_input(item) for item in document["inputs"])
+        outputs = tuple(
+            OutputSpec(item["name"], Datatype(item["datatype"]), tuple(item["shape"]))
+            for item in document["outputs"]
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise UnservableBundle("signature.json", f"it can't be read: {error}") from error
+    if not inputs:
+        raise UnservableBundle("signature.json", "it names no input")
+    for group in (inputs, outputs):
+        if len({spec.name for spec in group}) != len(group):
+            raise UnservableBundle("signature.json", "two tensors have one name")
+    if OutputSpec(PROBABILITIES, Datatype.FP32, (-1, 2)) not in outputs:
+        raise UnservableBundle("signature.json", "it lacks probabilities FP32 [-1, 2]")
+    return Signature(inputs, outputs)
+
+
+def _input(item: dict[str, Any]) -> InputSpec:
+    datatype = Datatype(item["datatype"])
+    if datatype is Datatype.INT64 or list(item["shape"]) != [-1, 1]:
+        raise ValueError(f"input {item['name']!r} is not FP32 or BYTES of shape [-1, 1]")
+    minimum, maximum, categories = (
+        item.get("minimum"),
+        item.get("maximum"),
+        item.get("categories"),
+    )
+    return InputSpec(
+        name=str(item["name"]),
+        datatype=datatype,
+        nullable=bool(item["nullable"]),
+        minimum=-math.inf if minimum is None else float(minimum),
+        maximum=math.inf if maximum is None else float(maximum),
+        categories=None if categories is None else frozenset(map(str, categories)),
+    )
