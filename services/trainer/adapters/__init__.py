@@ -1,0 +1,1 @@
+"""What the trainer's ports talk to."""

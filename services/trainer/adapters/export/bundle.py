@@ -1,0 +1,103 @@
+"""The files of a version. The same job always gives the same bytes: no clock, no host name."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from services.common.profiles import ColumnProfile, Profile, feature_profiles
+from services.common.sketches import FrozenBins
+from services.trainer.core.scores import Probabilities, Scores, SliceScores
+from services.trainer.core.tables import Table
+
+JsonObject = Mapping[str, Any]  # the content of a file
+
+
+def json_bytes(document: JsonObject) -> bytes:
+    """Canonical JSON: sorted keys, no spaces, UTF-8, a newline at the end."""
+    text = json.dumps(
+        document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
+    return text.encode() + b"\n"
+
+
+def sha256(data: bytes) -> str:
+    """`sha256:` and 64 hex digits of `data`."""
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+def manifest_bytes(files: Mapping[str, bytes]) -> bytes:
+    """`manifest.json` over `files`, by path."""
+    entries = [
+        {"path": path, "size_bytes": len(files[path]), "sha256": sha256(files[path])}
+        for path in sorted(files)
+    ]
+    return json_bytes({"files": entries})
+
+
+def signature(fitted: Table) -> dict[str, Any]:
+    """`signature.json`: the graph's inputs, with the ranges and categories of the fitted rows.
+
+    Every input may be missing, since the graph fills in what is; values beyond the range and
+    unseen categories are scored too.
+    """
+    inputs: list[dict[str, Any]] = []
+    for name, numbers in fitted.numeric.items():
+        known = numbers[np.isfinite(numbers)]
+        bounds = (float(known.min()), float(known.max())) if known.size else (None, None)
+        inputs.append(_input(name, "FP32", bounds, None))
+    for name, strings in fitted.categorical.items():
+        categories = sorted(set(strings.tolist()) - {""})
+        inputs.append(_input(name, "BYTES", (None, None), categories))
+    outputs = [
+        {"name": "label", "datatype": "INT64", "shape": [-1]},
+        {"name": "probabilities", "datatype": "FP32", "shape": [-1, 2]},
+    ]
+    return {"inputs": inputs, "outputs": outputs}
+
+
+def profile(fitted: Table, held_out: Table, probability: Probabilities) -> dict[str, Any]:
+    """`profile.json`: features and label of the fitted rows, scores of the held-out ones."""
+    label_bins = FrozenBins.numeric(np.array([0, 1]))
+    score_bins = FrozenBins.numeric(probability)
+    return Profile(
+        features=feature_profiles(
+            fitted.features,
+            categorical=set(fitted.categorical),
+            time_us=fitted.event_time_us,
+        ),
+        score=ColumnProfile.of(score_bins, probability, held_out.event_time_us),
+        label=ColumnProfile.of(label_bins, fitted.label, fitted.event_time_us),
+        n=len(fitted),
+    ).to_json()
+
+
+def scores_json(scores: Scores) -> dict[str, Any]:
+    """Metrics with the number of rows they were taken over."""
+    return {"rows": scores.rows, "positive_rate": scores.positive_rate, **scores.values}
+
+
+def slice_json(found: SliceScores) -> dict[str, Any]:
+    """One slice with its metrics."""
+    return {"column": found.column, "value": found.value, **scores_json(found.scores)}
+
+
+def _input(
+    name: str,
+    datatype: str,
+    bounds: tuple[float | None, float | None],
+    categories: list[str] | None,
+) -> dict[str, Any]:
+    return {
+        "name": name,
+        "datatype": datatype,
+        "shape": [-1, 1],
+        "nullable": True,
+        "minimum": bounds[0],
+        "maximum": bounds[1],
+        "categories": categories,
+    }

@@ -1,0 +1,106 @@
+"""Parquet into the arrays that models are trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from services.trainer.core.failures import DataFault
+from services.trainer.core.spec import FeatureRole, JobSpec
+from services.trainer.core.tables import Strings, Table
+
+MAX_CATEGORIES = 1000
+"""Values of one categorical feature; one-hot columns beyond that are an identifier in disguise."""
+
+
+def load_table(files: Sequence[pa.BufferReader | str], spec: JobSpec) -> Table:
+    """The columns that `spec` names, of all `files` in their order.
+
+    Raises:
+        DataFault: A column is missing or has a type that its role can't take, a row lacks its
+            label or its time, or a categorical feature has more than 1,000 values.
+    """
+    wanted = [*spec.features, *spec.slices, spec.target, spec.time_column]
+    parts = [_read(file, list(dict.fromkeys(wanted))) for file in files]
+    if not parts:
+        raise DataFault("the snapshot has no file")
+    arrow = pa.concat_tables(parts, promote_options="permissive")
+    return Table(
+        numeric={name: _numeric(arrow, name) for name in spec.named(FeatureRole.NUMERIC)},
+        categorical={
+            name: _categorical(arrow, name) for name in spec.named(FeatureRole.CATEGORICAL)
+        },
+        label=_label(arrow, spec.target),
+        event_time_us=_event_time_us(arrow, spec.time_column),
+        slices={name: _strings(arrow, name) for name in spec.slices},
+    )
+
+
+def _read(file: pa.BufferReader | str, columns: list[str]) -> pa.Table:
+    parquet = pq.ParquetFile(file)
+    missing = [name for name in columns if name not in parquet.schema_arrow.names]
+    if missing:
+        raise DataFault(f"the snapshot has no column {', '.join(missing)}")
+    return parquet.read(columns=columns)
+
+
+def _numeric(arrow: pa.Table, name: str) -> npt.NDArray[np.float32]:
+    column = arrow.column(name)
+    kind = column.type
+    if pa.types.is_boolean(kind):
+        column = column.cast(pa.int8())
+    elif not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
+        raise DataFault(f"numeric feature {name} has type {kind}")
+    values = column.cast(pa.float64()).to_numpy().astype(np.float32)
+    if np.isinf(values).any():
+        raise DataFault(f"numeric feature {name} has values beyond the range of float32")
+    return cast("npt.NDArray[np.float32]", values)
+
+
+def _categorical(arrow: pa.Table, name: str) -> Strings:
+    kind = arrow.column(name).type
+    value_type = kind.value_type if pa.types.is_dictionary(kind) else kind
+    if not (pa.types.is_string(value_type) or pa.types.is_large_string(value_type)):
+        raise DataFault(f"categorical feature {name} has type {kind}; it must be a string")
+    count = pc.count_distinct(arrow.column(name).cast(pa.string())).as_py()
+    if count > MAX_CATEGORIES:
+        raise DataFault(
+            f"categorical feature {name} has {count} values; at most {MAX_CATEGORIES} are allowed"
+        )
+    return _strings(arrow, name)
+
+
+def _strings(arrow: pa.Table, name: str) -> Strings:
+    encoded = pc.fill_null(arrow.column(name).cast(pa.string()), "").combine_chunks()
+    dictionary = encoded.dictionary_encode()
+    values = np.array(dictionary.dictionary.to_pylist(), dtype=object)
+    codes: npt.NDArray[Any] = dictionary.indices.to_numpy()  # int32, as Arrow chooses
+    return cast("Strings", values[codes])
+
+
+def _label(arrow: pa.Table, name: str) -> npt.NDArray[np.int64]:
+    column = arrow.column(name)
+    if column.null_count:
+        raise DataFault(f"target {name} is missing in {column.null_count} rows")
+    if not (pa.types.is_boolean(column.type) or pa.types.is_integer(column.type)):
+        raise DataFault(f"target {name} has type {column.type}; it must be boolean or 0 and 1")
+    values = column.cast(pa.int64()).to_numpy()
+    if not np.isin(values, (0, 1)).all():
+        raise DataFault(f"target {name} has values other than 0 and 1")
+    return cast("npt.NDArray[np.int64]", values)
+
+
+def _event_time_us(arrow: pa.Table, name: str) -> npt.NDArray[np.int64]:
+    column = arrow.column(name)
+    if not pa.types.is_timestamp(column.type):
+        raise DataFault(f"time column {name} has type {column.type}; it must be a timestamp")
+    if column.null_count:
+        raise DataFault(f"time column {name} is missing in {column.null_count} rows")
+    micros = column.cast(pa.timestamp("us", tz=column.type.tz), safe=False).cast(pa.int64())
+    return cast("npt.NDArray[np.int64]", micros.to_numpy())

@@ -1,0 +1,148 @@
+"""What an algorithm must bring to be a candidate. Imports no learning library."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from services.common import scoring
+from services.trainer.core.parameters import Parameters, Rules
+
+Matrix = npt.NDArray[np.float32]
+Labels = npt.NDArray[np.int64]
+
+
+class Encoding(Enum):
+    """How a recipe wants its features. Missing numbers become the median, always."""
+
+    SCALED_ONE_HOT = "scaled_one_hot"
+    """Numbers standardised; one column per category; unseen categories are all zeros."""
+    ORDINAL = "ordinal"
+    """For trees: numbers as they are, since the runtime's scaler differs by 1e-6 and that flips
+    splits; one integer per category; unseen categories are -1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """How far a fit is.
+
+    Attributes:
+        number: Epochs, rounds or trees done, from 1.
+        total: Steps planned; a fit may end earlier.
+        loss: Mean log loss in nats on the rows that are fitted, where it is known.
+        metrics: Metrics on the watched rows, by name.
+    """
+
+    number: int
+    total: int
+    loss: float | None
+    metrics: Parameters
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """All that a fit needs to go on as if it had never stopped.
+
+    Attributes:
+        step: Steps done.
+        tensors: safetensors.
+        state: JSON of everything that is not a tensor.
+    """
+
+    step: int
+    tensors: bytes
+    state: str
+
+
+class FitObserver(Protocol):
+    """Who hears of a fit's progress and keeps its checkpoints.
+
+    Both methods may raise to stop the fit; a fit passes that on.
+    """
+
+    def stepped(self, step: Step) -> None:
+        """Take note of `step`."""
+
+    def checkpoint_due(self, step: int) -> bool:
+        """Whether `save` is wanted after `step`."""
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Keep `checkpoint` durably before returning."""
+
+
+@dataclass(frozen=True, eq=False)
+class FitTask:
+    """One model to fit.
+
+    Attributes:
+        rows: float32 [rows, columns], encoded as the recipe asks.
+        label: int64 [rows], 0 or 1.
+        watch_rows: float32 [watch rows, columns]: learn nothing from them but when to stop.
+            None when the number of steps is settled.
+        watch_label: int64 [watch rows]; None with `watch_rows`.
+        parameters: Every parameter of the recipe's rules.
+        seed: Start of every random number.
+        cores: Threads that may be busy.
+        observer: Hears of each step.
+        resume_from: Where an earlier attempt at the same task stopped.
+    """
+
+    rows: Matrix
+    label: Labels
+    watch_rows: Matrix | None
+    watch_label: Labels | None
+    parameters: Parameters
+    seed: int
+    cores: int
+    observer: FitObserver
+    resume_from: Checkpoint | None = None
+
+    def whole(self, name: str) -> int:
+        """A parameter that is a whole number."""
+        return int(self.parameters[name])
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """What a fit gives.
+
+    Attributes:
+        estimator: A scikit-learn classifier over the encoded matrix that skl2onnx can convert.
+        refit_parameters: Parameters with which to fit again on more rows without watching.
+    """
+
+    estimator: Any  # scikit-learn has no types
+    refit_parameters: Parameters
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """An algorithm that jobs can name.
+
+    Attributes:
+        algorithm: Its name in a spec.
+        rules: The parameters it takes.
+        encoding: How it wants its features.
+        fit: Fits one model; deterministic given the task. Raises `NanLoss`.
+    """
+
+    algorithm: str
+    rules: Rules
+    encoding: Encoding
+    fit: Callable[[FitTask], Fitted]
+
+
+def watched_metrics(task: FitTask, estimator: Any) -> dict[str, float]:
+    """What `estimator`, a classifier, scores on the watched rows; empty when none are."""
+    if task.watch_rows is None or task.watch_label is None:
+        return {}
+    probability = estimator.predict_proba(task.watch_rows)[:, 1]
+    return {
+        "auc": scoring.auc(task.watch_label, probability),
+        "log_loss": scoring.log_loss(task.watch_label, probability),
+    }

@@ -1,0 +1,106 @@
+"""Trials on the train part, and the winner trained again on train and validation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.compose import ColumnTransformer
+
+from services.trainer.adapters.learning.encoding import EncodedRows
+from services.trainer.adapters.learning.recipe import Checkpoint, FitObserver, FitTask, Recipe
+from services.trainer.core.failures import DataFault
+from services.trainer.core.parameters import completed
+from services.trainer.core.scores import score
+from services.trainer.core.selection import TrialOutcome
+from services.trainer.core.spec import JobSpec
+from services.trainer.core.splits import Split
+from services.trainer.core.tables import Table
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedModel:
+    """A model with its preprocessing, as its libraries know it.
+
+    Attributes:
+        encoder: Raw features into the matrix that `estimator` takes.
+        estimator: A scikit-learn classifier.
+    """
+
+    encoder: ColumnTransformer
+    estimator: Any  # scikit-learn has no types
+
+
+class Workbench:
+    """Trains the candidates of one job on one split.
+
+    Args:
+        spec: The job.
+        recipes: Every algorithm that `spec` names.
+        table: The snapshot.
+        split: Its parts.
+
+    Raises:
+        DataFault: The train or the validation part holds a single class.
+    """
+
+    def __init__(
+        self, spec: JobSpec, recipes: Mapping[str, Recipe], table: Table, split: Split
+    ) -> None:
+        for name, rows in (("train", split.train), ("validation", split.validation)):
+            if len(np.unique(table.label[rows])) < 2:
+                raise DataFault(f"every row of the {name} part has the same label")
+        self._spec = spec
+        self._recipes = recipes
+        self._table = table
+        self._split = split
+        self._rows = EncodedRows(table, split.train, split.validation)
+
+    def run_trial(
+        self, index: int, observer: FitObserver, resume_from: Checkpoint | None
+    ) -> TrialOutcome:
+        """The candidate at `index`, trained on the train part and scored on validation.
+
+        Raises:
+            NanLoss: The candidate can't be trained with its parameters.
+        """
+        candidate = self._spec.candidates[index]
+        recipe = self._recipes[candidate.algorithm]
+        matrices = self._rows.encoded(recipe.encoding)
+        watched = self._table.label[self._split.validation]
+        task = FitTask(
+            rows=matrices.fit,
+            label=self._rows.fit.label,
+            watch_rows=matrices.watch,
+            watch_label=watched,
+            parameters=completed(candidate.parameters, recipe.rules),
+            seed=self._spec.seed,
+            cores=self._spec.cores,
+            observer=observer,
+            resume_from=resume_from,
+        )
+        fitted = recipe.fit(task)
+        scores = score(watched, fitted.estimator.predict_proba(matrices.watch)[:, 1])
+        return TrialOutcome(index, recipe.algorithm, scores.values, fitted.refit_parameters)
+
+    def retrain(
+        self, winner: TrialOutcome, observer: FitObserver, resume_from: Checkpoint | None
+    ) -> TrainedModel:
+        """The winner, trained on train and validation with its number of steps settled."""
+        recipe = self._recipes[winner.algorithm]
+        rows = EncodedRows(self._table, self._split.fit, None)
+        matrices = rows.encoded(recipe.encoding)
+        task = FitTask(
+            rows=matrices.fit,
+            label=rows.fit.label,
+            watch_rows=None,
+            watch_label=None,
+            parameters=winner.refit_parameters,
+            seed=self._spec.seed,
+            cores=self._spec.cores,
+            observer=observer,
+            resume_from=resume_from,
+        )
+        return TrainedModel(matrices.encoder, recipe.fit(task).estimator)

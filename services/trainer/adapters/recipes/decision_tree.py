@@ -1,0 +1,42 @@
+"""One decision tree."""
+
+from __future__ import annotations
+
+from services.common import scoring
+from services.trainer.adapters.learning.recipe import (
+    Encoding,
+    FitTask,
+    Fitted,
+    Recipe,
+    Step,
+    watched_metrics,
+)
+from services.trainer.adapters.learning.thresholds import snap_tree
+from services.trainer.core.parameters import ParameterRule
+
+
+def fit(task: FitTask) -> Fitted:
+    """Grow the tree; one step, reported when it is over."""
+    from sklearn.tree import DecisionTreeClassifier
+
+    model = DecisionTreeClassifier(
+        max_depth=task.whole("max_depth"),
+        min_samples_leaf=task.whole("min_leaf_rows"),
+        random_state=task.seed,
+    )
+    model.fit(task.rows, task.label)
+    snap_tree(model.tree_)
+    loss = scoring.log_loss(task.label, model.predict_proba(task.rows)[:, 1])
+    task.observer.stepped(Step(1, 1, loss, watched_metrics(task, model)))
+    return Fitted(model, task.parameters)
+
+
+RECIPE = Recipe(
+    algorithm="decision_tree",
+    rules={
+        "max_depth": ParameterRule(default=8, minimum=1, maximum=30, whole=True),
+        "min_leaf_rows": ParameterRule(default=100, minimum=1, maximum=100_000, whole=True),
+    },
+    encoding=Encoding.ORDINAL,
+    fit=fit,
+)

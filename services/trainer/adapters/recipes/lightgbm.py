@@ -1,0 +1,83 @@
+"""Gradient boosted trees, by LightGBM."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from services.trainer.adapters.learning.recipe import (
+    Encoding,
+    FitTask,
+    Fitted,
+    Recipe,
+    Step,
+)
+from services.trainer.adapters.learning.thresholds import snap_booster
+from services.trainer.core.parameters import ParameterRule
+
+ROUNDS_PER_STEP = 10
+
+
+def fit(task: FitTask) -> Fitted:
+    """Boost until the watched log loss stops falling, or for all rounds when none is watched."""
+    import lightgbm
+
+    model = lightgbm.LGBMClassifier(
+        n_estimators=task.whole("rounds"),
+        learning_rate=task.parameters["learning_rate"],
+        num_leaves=task.whole("leaves"),
+        min_child_samples=task.whole("min_leaf_rows"),
+        subsample=task.parameters["row_share"],
+        subsample_freq=1,
+        colsample_bytree=task.parameters["column_share"],
+        reg_lambda=task.parameters["l2"],
+        random_state=task.seed,
+        n_jobs=task.cores,
+        deterministic=True,
+        force_row_wise=True,
+        verbose=-1,
+    )
+    callbacks: list[Any] = [_reporter(task)]  # Any: LightGBM has no types
+    if task.watch_rows is not None:
+        patience = task.whole("patience_rounds")
+        callbacks.append(lightgbm.early_stopping(patience, first_metric_only=True, verbose=False))
+    model.fit(
+        task.rows,
+        task.label,
+        eval_X=task.watch_rows,
+        eval_y=task.watch_label,
+        eval_metric=["binary_logloss", "auc"],
+        callbacks=callbacks,
+    )
+    rounds = model.best_iteration_ or task.whole("rounds")
+    snap_booster(model, rounds)
+    return Fitted(model, {**task.parameters, "rounds": float(rounds)})
+
+
+def _reporter(task: FitTask) -> Any:
+    names = {"binary_logloss": "log_loss", "auc": "auc"}
+
+    def report(environment: Any) -> None:
+        number = environment.iteration + 1
+        if number % ROUNDS_PER_STEP == 0 or number == environment.end_iteration:
+            results = environment.evaluation_result_list or []
+            metrics = {names[result[1]]: float(result[2]) for result in results}
+            task.observer.stepped(Step(number, environment.end_iteration, None, metrics))
+
+    return report
+
+
+RECIPE = Recipe(
+    algorithm="lightgbm",
+    rules={
+        "rounds": ParameterRule(default=200, minimum=1, maximum=5000, whole=True),
+        "learning_rate": ParameterRule(default=0.06, minimum=1e-4, maximum=1.0),
+        "leaves": ParameterRule(default=31, minimum=2, maximum=1024, whole=True),
+        "min_leaf_rows": ParameterRule(default=100, minimum=1, maximum=100_000, whole=True),
+        "row_share": ParameterRule(default=0.8, minimum=0.01, maximum=1.0),
+        "column_share": ParameterRule(default=0.8, minimum=0.01, maximum=1.0),
+        "l2": ParameterRule(default=1.0, minimum=0.0, maximum=1e6),
+        "patience_rounds": ParameterRule(default=40, minimum=1, maximum=5000, whole=True),
+    },
+    encoding=Encoding.ORDINAL,
+    fit=fit,
+)

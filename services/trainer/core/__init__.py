@@ -1,0 +1,1 @@
+"""The trainer's domain: what a job asks for, how it moves, how its winner is chosen."""

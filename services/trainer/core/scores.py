@@ -1,0 +1,74 @@
+"""What a model scored on some rows, overall and per slice."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from services.common import scoring
+from services.trainer.core.tables import Strings
+
+Labels = npt.NDArray[np.int64]
+Probabilities = npt.NDArray[np.float64] | npt.NDArray[np.float32]
+
+SMALLEST_SLICE = 50
+"""Slices of fewer rows are left out: their AUC says nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Metrics over one set of rows.
+
+    Attributes:
+        rows: Number of rows scored.
+        positive_rate: Share of label 1.
+        values: `auc`, `log_loss`, `calibration_error` (expected, 15 bins of equal width), each
+            where it is defined: rows of one class have no AUC.
+    """
+
+    rows: int
+    positive_rate: float
+    values: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class SliceScores:
+    """Metrics over the rows whose `column` holds `value`; `value` '' is missing."""
+
+    column: str
+    value: str
+    scores: Scores
+
+
+def score(label: Labels, probability: Probabilities) -> Scores:
+    """The metrics of `probability` (of label 1) against `label`; at least one row."""
+    values = {
+        "log_loss": scoring.log_loss(label, probability),
+        "calibration_error": scoring.expected_calibration_error(label, probability),
+    }
+    positive_rate = float(np.mean(label))
+    if 0 < positive_rate < 1:
+        values["auc"] = scoring.auc(label, probability)
+    return Scores(len(label), positive_rate, values)
+
+
+def score_slices(
+    label: Labels, probability: Probabilities, columns: Mapping[str, Strings]
+) -> list[SliceScores]:
+    """The metrics of each value of each column that has at least `SMALLEST_SLICE` rows."""
+    slices = []
+    for column, cells in columns.items():
+        for value in sorted(set(cells.tolist())):
+            rows = np.flatnonzero(cells == value)
+            if len(rows) >= SMALLEST_SLICE:
+                scores = score(label[rows], probability[rows])
+                slices.append(SliceScores(column, value, scores))
+    return slices
+
+
+def constant_scores(label: Labels, positive_rate: float) -> Scores:
+    """What the trivial baseline scores: every row gets `positive_rate`, seen in training."""
+    return score(label, np.full(len(label), positive_rate, dtype=np.float64))

@@ -1,0 +1,55 @@
+"""Which candidate wins, and whether it beats knowing nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from services.trainer.core.failures import DataFault
+
+
+class Metric(StrEnum):
+    """What the validation part is scored by. The values name keys of `Scores.values`."""
+
+    AUC = "auc"
+    LOG_LOSS = "log_loss"
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Whether more is better."""
+        return self is Metric.AUC
+
+
+@dataclass(frozen=True, slots=True)
+class TrialOutcome:
+    """A candidate that was trained to its end.
+
+    Attributes:
+        index: Position of the candidate in the spec.
+        algorithm: Recipe that trained it.
+        metrics: What it scored on the validation part.
+        refit_parameters: Parameters to retrain it with, such as the best number of rounds.
+    """
+
+    index: int
+    algorithm: str
+    metrics: Mapping[str, float]
+    refit_parameters: Mapping[str, float]
+
+
+def best_trial(trials: Sequence[TrialOutcome], metric: Metric) -> TrialOutcome:
+    """The trial with the best validation metric; of equals, the earliest in the spec.
+
+    Raises:
+        DataFault: `trials` is empty.
+    """
+    if not trials:
+        raise DataFault("no candidate could be trained; the trials say why")
+    sign = -1.0 if metric.higher_is_better else 1.0
+    return min(trials, key=lambda trial: (sign * trial.metrics[metric.value], trial.index))
+
+
+def beats_baseline(metrics: Mapping[str, float], baseline: Mapping[str, float]) -> bool:
+    """Whether a model knows more than the share of positives alone, by AUC and by log loss."""
+    return metrics["auc"] > baseline["auc"] and metrics["log_loss"] < baseline["log_loss"]

@@ -1,0 +1,63 @@
+"""The rows that a job trains on, as arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Rows = npt.NDArray[np.int64]
+Strings = npt.NDArray[np.object_]
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Columns of one snapshot, rows in the snapshot's order.
+
+    Attributes:
+        numeric: Numeric features in the spec's order, each float32 [rows]; NaN is missing.
+        categorical: Categorical features in the spec's order, each object [rows] of str;
+            '' is missing.
+        label: int64 [rows], 0 or 1.
+        event_time_us: int64 [rows], microseconds since the epoch.
+        slices: Slice columns, each object [rows] of str; '' is missing.
+    """
+
+    numeric: Mapping[str, npt.NDArray[np.float32]]
+    categorical: Mapping[str, Strings]
+    label: npt.NDArray[np.int64]
+    event_time_us: npt.NDArray[np.int64]
+    slices: Mapping[str, Strings]
+
+    @property
+    def features(self) -> dict[str, npt.NDArray[Any]]:  # float32 or object, by role
+        """All features by name, numeric first."""
+        return {**self.numeric, **self.categorical}
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    def take(self, rows: Rows) -> Table:
+        """The rows at `rows`, in that order."""
+        return Table(
+            numeric={name: column[rows] for name, column in self.numeric.items()},
+            categorical={name: column[rows] for name, column in self.categorical.items()},
+            label=self.label[rows],
+            event_time_us=self.event_time_us[rows],
+            slices={name: column[rows] for name, column in self.slices.items()},
+        )
+
+    def replaced(self, columns: Mapping[str, npt.NDArray[Any]]) -> Table:
+        """The same rows with other values in the features named by `columns`."""
+        return Table(
+            numeric={name: columns.get(name, column) for name, column in self.numeric.items()},
+            categorical={
+                name: columns.get(name, column) for name, column in self.categorical.items()
+            },
+            label=self.label,
+            event_time_us=self.event_time_us,
+            slices=self.slices,
+        )
