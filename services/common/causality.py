@@ -38,6 +38,11 @@ def causality() -> Causality:
     return _CURRENT.get()
 
 
+def set_causality(origin: Causality) -> None:
+    """Set it for the rest of the running task, which must be the call's own."""
+    _CURRENT.set(origin)
+
+
 @contextmanager
 def caused_by(correlation_id: str, causation_id: str = "") -> Iterator[None]:
     """Everything inside the block belongs to `correlation_id` and stems from `causation_id`."""

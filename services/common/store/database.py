@@ -72,6 +72,7 @@ class Database:
             event.listen(self._engine, "begin", _begin_sqlite)
         self._readers = ThreadPoolExecutor(readers, thread_name_prefix="db-read")
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="db-write")
+        self._write_listeners: list[Callable[[], None]] = []
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """What `work` gives, from one consistent view of the data.
@@ -89,7 +90,14 @@ class Database:
         Raises:
             DatabaseUnavailable: The database does not answer.
         """
-        return await self._in_thread(self._writer, self.write_now, work)
+        result = await self._in_thread(self._writer, self.write_now, work)
+        for listener in self._write_listeners:
+            listener()
+        return result
+
+    def on_write(self, listener: Callable[[], None]) -> None:
+        """Call `listener` in the event loop after each `write` that has committed."""
+        self._write_listeners.append(listener)
 
     def read_now(self, work: Callable[[Connection], T]) -> T:
         """`read` for callers that already run in a thread; blocks."""

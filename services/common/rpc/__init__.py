@@ -1,0 +1,1 @@
+"""Everything that touches gRPC: server, interceptors, status mapping, client channels."""

@@ -1,0 +1,132 @@
+"""Starts and stops a gRPC server the same way in every service."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import grpc
+import structlog
+from grpc_health.v1 import health, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from services.common.rpc.drain import Drain
+from services.common.rpc.health import ServerHealth
+from services.common.rpc.interceptors.boundary import BoundaryInterceptor
+from services.common.rpc.interceptors.observation import ObservationInterceptor
+
+log = structlog.get_logger()
+
+Api: TypeAlias = tuple[str, Callable[[grpc.aio.Server], None]]
+"""Full proto name of a service, and what adds its servicer to a server."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerLimits:
+    """What one server allows its clients.
+
+    Attributes:
+        max_message_bytes: Of one request or response; gRPC's own default for requests.
+        max_concurrent_rpcs: Open calls, streams included; more are RESOURCE_EXHAUSTED.
+        min_ping_interval_s: A client that pings an idle connection more often is cut off.
+        drain_timeout_s: How long calls in flight may go on once the server stops.
+        deadline_exempt: Prefixes of method paths, such as `/inference.GRPCInferenceService/`,
+            whose unary calls need no deadline because stock clients send none.
+    """
+
+    max_message_bytes: int = 4 * 2**20
+    max_concurrent_rpcs: int = 2048
+    min_ping_interval_s: float = 10.0
+    drain_timeout_s: float = 10.0
+    deadline_exempt: tuple[str, ...] = ()
+
+
+class RunningServer:
+    """A server that takes calls, but reports NOT_SERVING until `set_serving`.
+
+    Attributes:
+        port: The bound one, also when port 0 was asked for.
+    """
+
+    def __init__(self, port: int, health_servicer: ServerHealth) -> None:
+        self.port = port
+        self._health = health_servicer
+
+    def set_serving(self) -> None:
+        """Report SERVING from now on: everything that calls need has been loaded."""
+        self._health.set_serving()
+        log.info("server.serving", port=self.port)
+
+    async def serve_forever(self) -> None:
+        """Report SERVING and return only by cancellation."""
+        self.set_serving()
+        await asyncio.Event().wait()
+
+
+@asynccontextmanager
+async def serving(
+    service: str, listen: str, apis: Sequence[Api], limits: ServerLimits = ServerLimits()
+) -> AsyncIterator[RunningServer]:
+    """Serve `apis`, health and reflection until the block ends, then drain.
+
+    A drain reports NOT_SERVING, refuses new calls, ends streams of `Watch...` and `Tail...`
+    methods with UNAVAILABLE (`DRAINING`), lets other calls finish, and cancels what is left
+    after `drain_timeout_s`. A second cancellation cuts it short.
+
+    Args:
+        service: Such as `registry`; the domain of its errors is `registry.roundhouse.dev`.
+        listen: `host:port`; port 0 picks a free one.
+        apis: What to serve. Servicers' methods are coroutines or asynchronous generators.
+        limits: What clients are allowed.
+
+    Raises:
+        RuntimeError: The address is taken or is none of this machine's.
+    """
+    names = [name for name, _ in apis]
+    drain = Drain()
+    health_servicer = ServerHealth(names)
+    server = grpc.aio.server(
+        interceptors=[
+            ObservationInterceptor(),
+            BoundaryInterceptor(service, drain, limits.deadline_exempt),
+        ],
+        options=_options(limits),
+        maximum_concurrent_rpcs=limits.max_concurrent_rpcs,
+    )
+    for _, register in apis:
+        register(server)
+    health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
+    reflection.enable_server_reflection(
+        [*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server
+    )
+    port = server.add_insecure_port(listen)
+    await server.start()
+    log.info("server.started", service=service, listen=listen, port=port, transport="plaintext")
+    try:
+        yield RunningServer(port, health_servicer)
+    finally:
+        log.info("server.draining", service=service, limit_s=limits.drain_timeout_s)
+        health_servicer.end()
+        drain.begin()
+        await server.stop(limits.drain_timeout_s)
+        log.info("server.stopped", service=service)
+
+
+def _options(limits: ServerLimits) -> list[tuple[str, int]]:
+    return [
+        # Otherwise a second process binds the same port and silently takes half the calls.
+        ("grpc.so_reuseport", 0),
+        ("grpc.max_receive_message_length", limits.max_message_bytes),
+        ("grpc.max_send_message_length", limits.max_message_bytes),
+        ("grpc.keepalive_time_ms", 60_000),
+        ("grpc.keepalive_timeout_ms", 20_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        (
+            "grpc.http2.min_recv_ping_interval_without_data_ms",
+            int(limits.min_ping_interval_s * 1000),
+        ),
+        ("grpc.http2.max_ping_strikes", 3),
+    ]

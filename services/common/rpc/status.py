@@ -1,0 +1,139 @@
+"""Failures as `google.rpc.Status` (AIP-193), in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import protovalidate
+from google.protobuf.any_pb2 import Any
+from google.protobuf.message import Message
+from google.rpc import code_pb2
+from google.rpc.error_details_pb2 import (
+    BadRequest,
+    ErrorInfo,
+    PreconditionFailure,
+    QuotaFailure,
+    RetryInfo,
+)
+from google.rpc.status_pb2 import Status
+
+from services.common.errors import (
+    AlreadyExists,
+    Conflict,
+    DataLoss,
+    DeadlineExceeded,
+    FailedPrecondition,
+    FieldViolation,
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+    ResourceExhausted,
+    ServiceError,
+    Unavailable,
+)
+from services.common.rpc.conventions import ERROR_DOMAIN_SUFFIX
+from services.common.rpc.convert import to_duration
+
+_CODES: Final[dict[type[ServiceError], int]] = {
+    InvalidArgument: code_pb2.INVALID_ARGUMENT,
+    NotFound: code_pb2.NOT_FOUND,
+    AlreadyExists: code_pb2.ALREADY_EXISTS,
+    FailedPrecondition: code_pb2.FAILED_PRECONDITION,
+    Conflict: code_pb2.ABORTED,
+    ResourceExhausted: code_pb2.RESOURCE_EXHAUSTED,
+    Unavailable: code_pb2.UNAVAILABLE,
+    DataLoss: code_pb2.DATA_LOSS,
+    PermissionDenied: code_pb2.PERMISSION_DENIED,
+    DeadlineExceeded: code_pb2.DEADLINE_EXCEEDED,
+}
+
+
+class InvalidRequest(InvalidArgument):
+    """The request breaks rules of its proto."""
+
+    reason = "INVALID_REQUEST"
+
+
+class DeadlineRequired(InvalidArgument):
+    """A unary call came without a deadline."""
+
+    reason = "DEADLINE_REQUIRED"
+
+
+def status_of(error: ServiceError, service: str) -> Status:
+    """What a client of `service` (such as `registry`) sees of `error`."""
+    kind = next(kind for kind in type(error).__mro__ if kind in _CODES)
+    info = ErrorInfo(
+        reason=error.reason, domain=service + ERROR_DOMAIN_SUFFIX, metadata=error.metadata
+    )
+    return _status(_CODES[kind], str(error), [info, *_details(error)])
+
+
+def status_of_bug(error_id: str, service: str) -> Status:
+    """INTERNAL without a text, which could hold data of another caller.
+
+    Args:
+        error_id: Under which the log has the exception.
+        service: Where it happened.
+    """
+    info = ErrorInfo(
+        reason="INTERNAL", domain=service + ERROR_DOMAIN_SUFFIX, metadata={"error_id": error_id}
+    )
+    return _status(code_pb2.INTERNAL, f"Internal error {error_id}.", [info])
+
+
+def invalid_request(violations: Sequence[protovalidate.Violation]) -> InvalidRequest:
+    """One error that names every broken proto rule with its field's full path."""
+    fields = [FieldViolation(_path(violation), violation.proto.message) for violation in violations]
+    listed = "; ".join(f"{field.field or 'request'}: {field.description}" for field in fields)
+    return InvalidRequest(f"The request is invalid: {listed}.", violations=fields)
+
+
+def _path(violation: protovalidate.Violation) -> str:
+    path = ""
+    for element in violation.proto.field.elements if violation.proto.field else ():
+        path += f".{element.field_name}" if path else element.field_name
+        subscript = element.subscript
+        if subscript is not None:
+            path += f"[{subscript.value!r}]".replace("'", '"')
+    return path
+
+
+def _details(error: ServiceError) -> Iterable[Message]:
+    match error:
+        case InvalidArgument(violations=violations) if violations:
+            yield BadRequest(
+                field_violations=[
+                    BadRequest.FieldViolation(field=v.field, description=v.description)
+                    for v in violations
+                ]
+            )
+        case FailedPrecondition(violations=violations) if violations:
+            yield PreconditionFailure(
+                violations=[
+                    PreconditionFailure.Violation(
+                        type=v.kind, subject=v.subject, description=v.description
+                    )
+                    for v in violations
+                ]
+            )
+        case ResourceExhausted():
+            yield QuotaFailure(
+                violations=[QuotaFailure.Violation(subject=error.subject, description=str(error))]
+            )
+            if error.retry_after_s is not None:
+                yield RetryInfo(retry_delay=to_duration(error.retry_after_s))
+        case Unavailable():
+            yield RetryInfo(retry_delay=to_duration(error.retry_after_s))
+        case _:
+            pass
+
+
+def _status(code: int, message: str, details: Iterable[Message]) -> Status:
+    status = Status(code=code, message=message)
+    for detail in details:
+        packed = Any()
+        packed.Pack(detail)
+        status.details.append(packed)
+    return status

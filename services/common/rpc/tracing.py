@@ -1,0 +1,64 @@
+"""W3C `traceparent` to and from OpenTelemetry's span contexts."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+from opentelemetry.trace import (
+    NonRecordingSpan,
+    Span,
+    SpanContext,
+    TraceFlags,
+    get_current_span,
+    set_span_in_context,
+)
+
+TRACER_NAME: Final = "roundhouse.rpc"
+_LENGTH: Final = len("00-" + "0" * 32 + "-" + "0" * 16 + "-00")
+
+
+def tracer() -> trace.Tracer:
+    """The tracer of the provider that `services.common.telemetry` has set."""
+    return trace.get_tracer(TRACER_NAME)
+
+
+def parse_traceparent(value: str) -> SpanContext | None:
+    """The caller's span; None if `value` breaks the W3C form, as that asks to ignore it."""
+    if len(value) != _LENGTH or value[:2] == "ff":
+        return None
+    try:
+        parent = SpanContext(
+            trace_id=int(value[3:35], 16),
+            span_id=int(value[36:52], 16),
+            is_remote=True,
+            trace_flags=TraceFlags(int(value[53:55], 16)),
+        )
+    except ValueError:
+        return None
+    return parent if parent.is_valid else None
+
+
+def format_traceparent(span: SpanContext) -> str:
+    """`span` as the parent of what the peer does."""
+    return f"00-{span.trace_id:032x}-{span.span_id:016x}-{span.trace_flags:02x}"
+
+
+def current_span_context() -> SpanContext:
+    """The running span's; invalid outside of one."""
+    return get_current_span().get_span_context()
+
+
+def adopt(span: Span) -> None:
+    """Make `span` the current one for the rest of the running task.
+
+    There is no way back on purpose: a stream's generator may be closed in another
+    context than it ran in, where OpenTelemetry's detach fails.
+    """
+    otel_context.attach(set_span_in_context(span))
+
+
+def adopt_unsampled(parent: SpanContext) -> None:
+    """Pass the caller's unsampled trace on without the cost of a span."""
+    adopt(NonRecordingSpan(parent))

@@ -1,0 +1,174 @@
+"""Logs, traces and metrics of one process, set by one call in `__main__`."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import structlog
+from opentelemetry import trace
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased, Sampler, TraceIdRatioBased
+from prometheus_client import start_http_server
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+from services.common.causality import causality
+from services.common.settings import CommonSettings
+
+_FILE_EXPORT_DELAY_MS: Final = 200  # a killed process loses no more of its trace than this
+_OTLP_EXPORT_DELAY_MS: Final = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Telemetry:
+    """What `telemetry` has started.
+
+    Attributes:
+        metrics_port: Of the Prometheus endpoint, also when port 0 was asked for.
+    """
+
+    metrics_port: int
+
+
+@contextmanager
+def telemetry(service: str, settings: CommonSettings) -> Iterator[Telemetry]:
+    """Logs, traces and metrics of this process until the block ends, then flushed.
+
+    Once per process: OpenTelemetry's provider can't be replaced.
+
+    Args:
+        service: `service.name` of every span and line.
+        settings: The service's own.
+
+    Raises:
+        OSError: `metrics_listen` is taken, or `trace_file` can't be opened.
+    """
+    configure_logs(service, settings.log_level)
+    host, _, port = settings.metrics_listen.rpartition(":")
+    server, thread = start_http_server(int(port), host.strip("[]"))
+    try:
+        provider = _tracer_provider(service, settings)
+        trace.set_tracer_provider(provider)
+        try:
+            yield Telemetry(metrics_port=server.server_port)
+        finally:
+            provider.shutdown()
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def configure_logs(service: str, level: str) -> None:
+    """Structured logs to stderr: JSON lines, or columns on a terminal.
+
+    Lines of libraries that use the standard `logging` come out alike.
+    """
+    terminal = sys.stderr.isatty()
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _Origin(service),
+        structlog.processors.StackInfoRenderer(),
+    ]
+    render: list[Processor] = (
+        [structlog.dev.ConsoleRenderer()]
+        if terminal
+        else [
+            structlog.processors.dict_tracebacks,
+            structlog.processors.JSONRenderer(default=str),
+        ]
+    )
+    threshold = logging.getLevelNamesMapping()[level.upper()]
+    structlog.configure(
+        processors=[*shared, *render],
+        wrapper_class=structlog.make_filtering_bound_logger(threshold),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *render],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(max(threshold, logging.WARNING))
+
+
+class _Origin:
+    """Says in each line which service, trace and episode it belongs to."""
+
+    def __init__(self, service: str) -> None:
+        self._service = service
+
+    def __call__(self, _: WrappedLogger, __: str, line: EventDict) -> EventDict:
+        line["service"] = line.get("service", self._service)
+        span = trace.get_current_span().get_span_context()
+        if span.is_valid:
+            line["trace_id"] = f"{span.trace_id:032x}"
+            line["span_id"] = f"{span.span_id:016x}"
+        origin = causality()
+        if origin.correlation_id:
+            line["correlation_id"] = origin.correlation_id
+        return line
+
+
+def _tracer_provider(service: str, settings: CommonSettings) -> TracerProvider:
+    processors: list[BatchSpanProcessor] = []
+    if settings.otlp_endpoint is not None:
+        exporter = OTLPSpanExporter(
+            endpoint=settings.otlp_endpoint,
+            insecure=not settings.otlp_endpoint.startswith("https://"),
+        )
+        processors.append(BatchSpanProcessor(exporter, schedule_delay_millis=_OTLP_EXPORT_DELAY_MS))
+    if settings.trace_file is not None:
+        processors.append(
+            BatchSpanProcessor(
+                FileSpanExporter(settings.trace_file), schedule_delay_millis=_FILE_EXPORT_DELAY_MS
+            )
+        )
+    # Without a taker the ids still stand in the logs, but no span is recorded.
+    root: Sampler = TraceIdRatioBased(settings.trace_sample_ratio) if processors else ALWAYS_OFF
+    provider = TracerProvider(
+        sampler=ParentBased(root),
+        resource=Resource.create({"service.name": service}),
+        shutdown_on_exit=False,
+    )
+    for processor in processors:
+        provider.add_span_processor(processor)
+    return provider
+
+
+class FileSpanExporter(SpanExporter):
+    """Appends each span as one line of JSON; several processes may share the file.
+
+    Args:
+        path: Made if missing, with its folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Append whole lines by single writes, so that processes don't mix theirs."""
+        for span in spans:
+            os.write(self._file, span.to_json(indent=None).encode() + b"\n")
+        return SpanExportResult.SUCCESS
+
+    def shutdown(self) -> None:
+        """Close the file."""
+        os.close(self._file)
