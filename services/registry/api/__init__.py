@@ -1,0 +1,1 @@
+"""The registry over gRPC: convert, call the core, convert."""

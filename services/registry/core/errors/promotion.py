@@ -1,0 +1,142 @@
+"""What is refused on the way to a protected alias."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from services.common.errors import (
+    FailedPrecondition,
+    FieldViolation,
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+    PreconditionViolation,
+)
+
+
+class EvaluationNotFound(NotFound):
+    """No evaluation has this name."""
+
+    reason = "EVALUATION_NOT_FOUND"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"There is no evaluation {name!r}.", name=name)
+
+
+class EvaluationsNotComparable(InvalidArgument):
+    """The evaluations stand on different models, snapshots or splits."""
+
+    reason = "EVALUATIONS_NOT_COMPARABLE"
+
+    def __init__(self, candidate: str, baseline: str, fault: str) -> None:
+        super().__init__(
+            f"{candidate!r} can't be held against {baseline!r}: {fault}.",
+            violations=[FieldViolation("baseline_evaluation", fault)],
+            candidate=candidate,
+            baseline=baseline,
+        )
+
+
+class BaselineRequired(FailedPrecondition):
+    """A protected alias points at a version, so the candidate must be held against it."""
+
+    reason = "BASELINE_REQUIRED"
+
+    def __init__(self, evaluation: str, alias: str, version: str) -> None:
+        text = f"{alias!r} points at {version!r}: name its evaluation on the same rows."
+        super().__init__(
+            text,
+            violations=[PreconditionViolation("BASELINE", version, text)],
+            evaluation=evaluation,
+            alias=alias,
+            version=version,
+        )
+
+
+class GateResultNotFound(NotFound):
+    """No gate result has this name."""
+
+    reason = "GATE_RESULT_NOT_FOUND"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"There is no gate result {name!r}.", name=name)
+
+
+class GateNotPassed(FailedPrecondition):
+    """Approval can be asked for only after the gate has passed.
+
+    Args:
+        name: The gate result.
+        failed: One per rule that didn't pass.
+    """
+
+    reason = "GATE_NOT_PASSED"
+
+    def __init__(self, name: str, failed: Sequence[PreconditionViolation]) -> None:
+        super().__init__(f"{name!r} did not pass.", violations=failed, name=name)
+
+
+class ApprovalNotFound(NotFound):
+    """No approval has this name."""
+
+    reason = "APPROVAL_NOT_FOUND"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"There is no approval {name!r}.", name=name)
+
+
+class ApprovalRequired(FailedPrecondition):
+    """The alias is protected and the version has no valid approval.
+
+    Args:
+        name: The alias.
+        version: The version that it should point at.
+        obstacles: Why each of the version's approvals doesn't count.
+    """
+
+    reason = "APPROVAL_REQUIRED"
+
+    def __init__(self, name: str, version: str, obstacles: Sequence[str]) -> None:
+        super().__init__(
+            f"{name!r} is protected and {version!r} may not have it: {'; '.join(obstacles)}.",
+            violations=[
+                PreconditionViolation("APPROVAL", version, obstacle) for obstacle in obstacles
+            ],
+            name=name,
+            version=version,
+        )
+
+
+class ApprovalClosed(FailedPrecondition):
+    """The approval is decided or has expired."""
+
+    reason = "APPROVAL_CLOSED"
+
+    def __init__(self, name: str, state: str) -> None:
+        text = f"{name!r} is {state}: it can't be decided any more."
+        super().__init__(
+            text, violations=[PreconditionViolation("STATE", name, text)], name=name, state=state
+        )
+
+
+class ApprovalStale(FailedPrecondition):
+    """Artifact or evidence changed since the approval was asked for."""
+
+    reason = "APPROVAL_STALE"
+
+    def __init__(self, name: str, fault: str) -> None:
+        text = f"{name!r} is stale: {fault}."
+        super().__init__(
+            text, violations=[PreconditionViolation("EVIDENCE", name, text)], name=name
+        )
+
+
+class SelfApproval(PermissionDenied):
+    """Nobody decides on their own request."""
+
+    reason = "SELF_APPROVAL"
+
+    def __init__(self, name: str, approver: str) -> None:
+        super().__init__(
+            f"{approver!r} asked for {name!r} and can't decide it.", name=name, approver=approver
+        )

@@ -1,0 +1,106 @@
+"""What is wrong with any kind of request."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from services.common.errors import (
+    Conflict,
+    DataLoss,
+    FieldViolation,
+    InvalidArgument,
+    NotFound,
+    ResourceExhausted,
+)
+
+
+class InvalidRequest(InvalidArgument):
+    """Fields of the request break the contract's rules."""
+
+    reason = "INVALID_REQUEST"
+
+    def __init__(self, violations: Sequence[FieldViolation]) -> None:
+        text = "; ".join(f"{fault.field}: {fault.description}" for fault in violations)
+        super().__init__(text, violations=violations)
+
+
+class FieldImmutable(InvalidArgument):
+    """The update mask names a field that can't be changed."""
+
+    reason = "FIELD_IMMUTABLE"
+
+    def __init__(self, field: str) -> None:
+        text = f"{field!r} can't be changed."
+        super().__init__(text, violations=[FieldViolation("update_mask", text)], field=field)
+
+
+class InvalidName(InvalidArgument):
+    """A resource name has the wrong shape."""
+
+    reason = "INVALID_NAME"
+
+    def __init__(self, field: str, name: str, expected: str) -> None:
+        text = f"{name!r} does not have the shape {expected}."
+        super().__init__(
+            text, violations=[FieldViolation(field, text)], name=name, expected=expected
+        )
+
+
+class ConcurrentChange(Conflict):
+    """Another call changed the resource in the meantime."""
+
+    reason = "CONCURRENT_CHANGE"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name!r} was changed by another call: try again.", name=name)
+
+
+class UploadTooLarge(ResourceExhausted):
+    """The upload is larger than the registry accepts."""
+
+    reason = "UPLOAD_TOO_LARGE"
+
+    def __init__(self, path: str, limit_bytes: int) -> None:
+        super().__init__(
+            f"{path!r} is larger than {limit_bytes} bytes.",
+            subject=path,
+            path=path,
+            limit_bytes=str(limit_bytes),
+        )
+
+
+class TruncatedUpload(DataLoss):
+    """The stream ended early, or its bytes don't match the declared digest."""
+
+    reason = "TRUNCATED_UPLOAD"
+
+    def __init__(self, path: str, declared: str, received: str) -> None:
+        super().__init__(
+            f"{path!r} is declared as {declared}; what arrived is {received}.",
+            path=path,
+            declared=declared,
+            received=received,
+        )
+
+
+class BytesMissing(DataLoss):
+    """The blob store has lost bytes that the registry has on record."""
+
+    reason = "BYTES_MISSING"
+
+    def __init__(self, name: str, path: str, digest: str) -> None:
+        super().__init__(
+            f"The bytes {digest} of {path!r} in {name!r} are gone from the blob store.",
+            name=name,
+            path=path,
+            digest=digest,
+        )
+
+
+class ArtifactNotFound(NotFound):
+    """No file of the version or snapshot has this path."""
+
+    reason = "ARTIFACT_NOT_FOUND"
+
+    def __init__(self, name: str, path: str) -> None:
+        super().__init__(f"{name!r} has no file {path!r}.", name=name, path=path)

@@ -1,0 +1,197 @@
+"""What the registry's core needs from the outside; adapters implement it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from services.registry.core.aliases import Alias, AliasMove
+from services.registry.core.approvals import Approval
+from services.registry.core.bundles import BundleFile
+from services.registry.core.canonical import Json
+from services.registry.core.columns import ColumnReport
+from services.registry.core.evaluations import Evaluation
+from services.registry.core.gates import GateResult
+from services.registry.core.lineage import Direction, Edge
+from services.registry.core.models import Model
+from services.registry.core.paging import Page, PageQuery
+from services.registry.core.resources import Resource
+from services.registry.core.snapshots import (
+    CleaningRules,
+    Dataset,
+    DatasetSnapshot,
+    SnapshotFile,
+    TableFormat,
+)
+from services.registry.core.versions import ModelVersion
+
+ResourceT = TypeVar("ResourceT", bound=Resource)
+
+
+class Collection(Protocol[ResourceT]):
+    """The resources of one kind, by name."""
+
+    def get(self, name: str) -> ResourceT | None:
+        """The resource called `name`, if there is one."""
+        ...
+
+    def add(self, resource: ResourceT) -> None:
+        """Store a resource whose name is free."""
+        ...
+
+    def replace(self, resource: ResourceT) -> None:
+        """Store the next revision of a resource.
+
+        Raises:
+            ConcurrentChange: The stored one isn't the revision just before.
+        """
+        ...
+
+    def remove(self, name: str) -> None:
+        """Forget the resource called `name`."""
+        ...
+
+    def count(self, parent: str) -> int:
+        """How many resources are directly under `parent`."""
+        ...
+
+    def under(self, parent: str) -> Sequence[ResourceT]:
+        """All resources directly under `parent`, oldest first."""
+        ...
+
+    def newest(self, parent: str) -> ResourceT | None:
+        """The one under `parent` that was added last."""
+        ...
+
+
+class RegistryTx(Protocol):
+    """One transaction: everything in it happens, or nothing does; writers are serial."""
+
+    datasets: Collection[Dataset]
+    snapshots: Collection[DatasetSnapshot]
+    models: Collection[Model]
+    versions: Collection[ModelVersion]
+    aliases: Collection[Alias]
+    evaluations: Collection[Evaluation]
+    gate_results: Collection[GateResult]
+    approvals: Collection[Approval]
+
+    @property
+    def now(self) -> datetime:
+        """The moment at which everything in the transaction happens, UTC."""
+        ...
+
+    def new_uid(self) -> str:
+        """A new UUID, 32 hex digits."""
+        ...
+
+    def take_number(self, model: str) -> int:
+        """The model's next version number; none is given twice or left out."""
+        ...
+
+    def uploads(self, version: str) -> Mapping[str, BundleFile]:
+        """The files uploaded for a version that isn't committed, by path."""
+        ...
+
+    def record_upload(self, version: str, file: BundleFile) -> None:
+        """Note an uploaded file, in place of one of the same path."""
+        ...
+
+    def forget_uploads(self, version: str) -> None:
+        """Drop the notes on a version's uploads."""
+        ...
+
+    def record_move(self, move: AliasMove) -> None:
+        """Append to the history of an alias."""
+        ...
+
+    def link(self, edge: Edge) -> None:
+        """Add an edge to the lineage; nothing if it is there."""
+        ...
+
+    def edges_at(self, names: Sequence[str], direction: Direction) -> Sequence[Edge]:
+        """The edges that leave `names` in `direction`, oldest first."""
+        ...
+
+    def tell(self, kind: str, subject: str, data: Mapping[str, Json]) -> None:
+        """Write an event, such as `version.ready`, into the outbox."""
+        ...
+
+
+class RegistryLists(Protocol):
+    """Pages of each kind.
+
+    Every method raises InvalidArgument for a filter, order or token that is malformed.
+    """
+
+    def datasets(self, query: PageQuery) -> Page[Dataset]:
+        """Of a project, by name."""
+        ...
+
+    def snapshots(self, query: PageQuery) -> Page[DatasetSnapshot]:
+        """Of a dataset, oldest first."""
+        ...
+
+    def models(self, query: PageQuery) -> Page[Model]:
+        """Of a project, by name."""
+        ...
+
+    def versions(self, query: PageQuery) -> Page[ModelVersion]:
+        """Of a model, oldest first."""
+        ...
+
+    def aliases(self, query: PageQuery) -> Page[Alias]:
+        """Of a model, by name."""
+        ...
+
+    def alias_moves(self, query: PageQuery) -> Page[AliasMove]:
+        """Of a model, newest first."""
+        ...
+
+    def evaluations(self, query: PageQuery) -> Page[Evaluation]:
+        """Of a version, newest first."""
+        ...
+
+    def gate_results(self, query: PageQuery) -> Page[GateResult]:
+        """Of a version, newest first."""
+        ...
+
+    def approvals(self, query: PageQuery) -> Page[Approval]:
+        """Of a version, or of all versions of a model, newest first."""
+        ...
+
+
+class TableCleaner(Protocol):
+    """Turns uploaded tables into canonical Parquet. Blocks: call it in a thread."""
+
+    def clean(
+        self,
+        source: Path,
+        *,
+        path: str,
+        file_format: TableFormat,
+        rules: CleaningRules,
+        earlier: Sequence[Path],
+        target: Path,
+    ) -> SnapshotFile:
+        """Write the usable rows of `source` to `target` and tell what they are.
+
+        Args:
+            source: The bytes as uploaded.
+            path: Of the file in its snapshot.
+            file_format: Of `source`.
+            rules: Which rows are kept.
+            earlier: The snapshot's canonical files so far: their schema binds, and
+                a row that one of them holds is a duplicate.
+            target: Where the canonical Parquet goes.
+
+        Raises:
+            UnreadableFile, ColumnNotFound, SchemaMismatch: The file is unusable.
+        """
+        ...
+
+    def report(self, files: Sequence[Path]) -> tuple[ColumnReport, ...]:
+        """A report on each column over all rows of canonical files."""
+        ...
