@@ -145,7 +145,19 @@ class Unavailable(ServiceError):
 
 
 class DataLoss(ServiceError):
-    """Bytes don't match their digest."""
+    """Bytes don't match their digest.
+
+    Args:
+        message: Which bytes.
+        violations: Every file that differs, when there may be several.
+        **metadata: The values that `message` mentions.
+    """
+
+    def __init__(
+        self, message: str, *, violations: Sequence[FieldViolation] = (), **metadata: str
+    ) -> None:
+        super().__init__(message, **metadata)
+        self.violations = tuple(violations)
 
 
 class PermissionDenied(ServiceError):

@@ -102,7 +102,7 @@ def _path(violation: protovalidate.Violation) -> str:
 
 def _details(error: ServiceError) -> Iterable[Message]:
     match error:
-        case InvalidArgument(violations=violations) if violations:
+        case InvalidArgument(violations=violations) | DataLoss(violations=violations) if violations:
             yield BadRequest(
                 field_violations=[
                     BadRequest.FieldViolation(field=v.field, description=v.description)
