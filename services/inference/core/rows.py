@@ -169,12 +169,10 @@ def _texts(data: bytes, count: int) -> list[str]:
 def _numeric_faults(signature: Signature, rows: Rows) -> Iterator[FieldViolation]:
     if np.isfinite(rows.numeric).all():
         return
-    infinite = np.isinf(rows.numeric).any(axis=1).tolist()
-    missing = (np.isnan(rows.numeric) & signature.refuses_nan).any(axis=1).tolist()
-    for position, spec in enumerate(signature.numeric):
-        if infinite[position]:
+    for spec, line in zip(signature.numeric, rows.numeric, strict=True):
+        if np.isinf(line).any():
             yield FieldViolation(spec.name, "holds an infinity")
-        elif missing[position]:
+        elif not spec.nullable and np.isnan(line).any():
             yield FieldViolation(spec.name, "holds NaN; it is not nullable")
 
 

@@ -72,8 +72,6 @@ class Signature:
         self.output_names = tuple(spec.name for spec in outputs)
         self.minimum = np.array([[spec.minimum] for spec in self.numeric], dtype=np.float32)
         self.maximum = np.array([[spec.maximum] for spec in self.numeric], dtype=np.float32)
-        self.refuses_nan = np.array([[not spec.nullable] for spec in self.numeric], dtype=bool)
-        self.minimum.shape = self.maximum.shape = self.refuses_nan.shape = (len(self.numeric), 1)
 
     def check_outputs(self, names: tuple[str, ...], extra: frozenset[str]) -> None:
         """Accept `names` if each is an output or one of `extra`.

@@ -1,0 +1,112 @@
+"""The service's own Prometheus metrics; labels are bounded by what is loaded."""
+
+from __future__ import annotations
+
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+
+from services.inference.core.ports import Outcome
+
+_LATENCY_BUCKETS_S = (
+    *(0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05),
+    *(0.1, 0.2, 0.5, 1.0, 2.0, 5.0),
+)
+_LABELS = ("endpoint", "variant")
+
+
+class PrometheusMeters:
+    """Makes meters that export under `roundhouse_inference_...`."""
+
+    def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+        self.requests = Counter(
+            "roundhouse_inference_requests",
+            "Inference requests answered, by how they ended.",
+            (*_LABELS, "outcome"),
+            registry=registry,
+        )
+        self.seconds = Histogram(
+            "roundhouse_inference_request_seconds",
+            "Time from the routed request to its answer, without the transport.",
+            _LABELS,
+            buckets=_LATENCY_BUCKETS_S,
+            registry=registry,
+        )
+        self.out_of_range = Counter(
+            "roundhouse_inference_out_of_range_values",
+            "Feature values outside what training saw.",
+            _LABELS,
+            registry=registry,
+        )
+
+    def meter(self, endpoint: str, variant: str) -> PrometheusMeter:
+        """See `Meters`."""
+        return PrometheusMeter(self, endpoint, variant)
+
+
+class PrometheusMeter:
+    """One variant's children, looked up once: a lookup per request costs more than counting."""
+
+    def __init__(self, meters: PrometheusMeters, endpoint: str, variant: str) -> None:
+        self._meters = meters
+        self._names = (endpoint, variant)
+        self._requests = {
+            outcome: meters.requests.labels(endpoint, variant, outcome.value) for outcome in Outcome
+        }
+        self._seconds = meters.seconds.labels(endpoint, variant)
+        self._out_of_range = meters.out_of_range.labels(endpoint, variant)
+
+    def answered(self, outcome: Outcome, seconds: float) -> None:
+        """See `Meter`."""
+        self._requests[outcome].inc()
+        self._seconds.observe(seconds)
+
+    def out_of_range(self, values: int) -> None:
+        """See `Meter`."""
+        self._out_of_range.inc(values)
+
+    def retire(self) -> None:
+        """See `Meter`."""
+        for outcome in Outcome:
+            self._meters.requests.remove(*self._names, outcome.value)
+        self._meters.seconds.remove(*self._names)
+        self._meters.out_of_range.remove(*self._names)
+
+
+class ObservationMetrics:
+    """Counters that add up: logged + recovered = acknowledged + rejected + pending."""
+
+    def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+        self.logged = Counter(
+            "roundhouse_inference_observations_logged",
+            "Rows written to the local log.",
+            registry=registry,
+        )
+        self.recovered = Counter(
+            "roundhouse_inference_observations_recovered",
+            "Rows that an earlier process of this replica had logged and not sent.",
+            registry=registry,
+        )
+        self.dropped = Counter(
+            "roundhouse_inference_observations_dropped",
+            "Rows answered but not logged: the disk allowance was used up, or writing failed.",
+            registry=registry,
+        )
+        self.acknowledged = Counter(
+            "roundhouse_inference_observations_acknowledged",
+            "Rows that the monitor has made durable.",
+            registry=registry,
+        )
+        self.rejected = Counter(
+            "roundhouse_inference_observations_rejected",
+            "Rows that the monitor refused for good; their segments are set aside.",
+            registry=registry,
+        )
+        self.pending = Gauge(
+            "roundhouse_inference_observations_pending",
+            "Rows in the local log that the monitor has not acknowledged.",
+            registry=registry,
+        )
+        self.pending_bytes = Gauge(
+            "roundhouse_inference_observations_pending_bytes",
+            "Size of the local log.",
+            registry=registry,
+        )

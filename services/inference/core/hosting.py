@@ -1,0 +1,199 @@
+"""Keeps loaded what the endpoints hold, and serves exactly that."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from services.common.errors import ServiceError
+from services.inference.core.endpoints import Endpoint, number_of
+from services.inference.core.errors import ModelUnavailable
+from services.inference.core.ports import Bundle, Bundles, LoadedModel, Meter, Meters, ModelRuntime
+from services.inference.core.samples import check_answer, sample_rows
+from services.inference.core.serving import Predictor, ServedEndpoint, ServedVariant
+from services.inference.core.signature import Signature
+
+log = structlog.get_logger()
+
+_WARM_UP_ROWS: Final = (1, 1, 8)
+_FIRST_RETRY_S: Final = 0.5
+_LAST_RETRY_S: Final = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Hosted:
+    bundle: Bundle
+    model: LoadedModel
+
+
+class ModelHost:
+    """Loads versions beside the old ones, warms them up, then lets traffic in.
+
+    A version that can't be loaded is tried again, with growing pauses, for as
+    long as an endpoint holds it.
+
+    Args:
+        bundles: Verified bundles.
+        runtime: Runs them.
+        meters: One per variant of an endpoint.
+        predictor: Gets the new table whenever something changed.
+        tasks: Holds loads and unloads.
+    """
+
+    def __init__(
+        self,
+        bundles: Bundles,
+        runtime: ModelRuntime,
+        meters: Meters,
+        predictor: Predictor,
+        tasks: asyncio.TaskGroup,
+    ) -> None:
+        self._bundles = bundles
+        self._runtime = runtime
+        self._meters = meters
+        self._predictor = predictor
+        self._tasks = tasks
+        self._endpoints: Sequence[Endpoint] = ()
+        self._hosted: dict[str, _Hosted] = {}
+        self._loading: dict[str, asyncio.Task[None]] = {}
+        self._failures: dict[str, ServiceError] = {}
+        self._live_meters: dict[tuple[str, str], Meter] = {}
+        self._applied = False
+        self._changed = asyncio.Event()
+
+    def apply(self, endpoints: Sequence[Endpoint]) -> None:
+        """Serve `endpoints` with what is loaded, and start loading what is missing.
+
+        Takes effect for the next request: new weights never wait for a load.
+        """
+        self._endpoints = endpoints
+        self._applied = True
+        wanted = {v.digest: v.version for each in endpoints for v in each.variants}
+        self._publish()
+        for digest in self._loading.keys() - wanted.keys():
+            self._loading.pop(digest).cancel()
+        for digest in self._failures.keys() - wanted.keys():
+            del self._failures[digest]
+        for digest in self._hosted.keys() - wanted.keys():
+            self._tasks.create_task(self._unload(digest, self._hosted.pop(digest)))
+        for digest in wanted.keys() - self._hosted.keys() - self._loading.keys():
+            task = self._tasks.create_task(self._keep_loading(wanted[digest], digest))
+            self._loading[digest] = task
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether every version with a share of traffic is loaded, or has failed to load."""
+        return self._applied and all(
+            variant.digest in self._hosted or variant.digest in self._failures
+            for endpoint in self._endpoints
+            for variant in endpoint.variants
+            if variant.weight_bp
+        )
+
+    async def settled(self) -> None:
+        """Return once `is_settled`."""
+        while not self.is_settled:
+            await self._changed.wait()
+
+    def is_loaded(self, digest: str) -> bool:
+        """Whether the version is loaded and warm."""
+        return digest in self._hosted
+
+    def failure(self, digest: str) -> ServiceError | None:
+        """Why the last attempt to load the version failed; None if it has not."""
+        return self._failures.get(digest)
+
+    def close(self) -> None:
+        """Stop loading and unload everything, after what waits is answered."""
+        self.apply(())
+
+    async def _keep_loading(self, version: str, digest: str) -> None:
+        pause_s = _FIRST_RETRY_S
+        while (hosted := await self._attempt(version, digest)) is None:
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LAST_RETRY_S)
+        del self._loading[digest]
+        self._failures.pop(digest, None)
+        self._hosted[digest] = hosted
+        self._publish()
+        log.info("model.loaded", version=version, digest=digest)
+
+    async def _attempt(self, version: str, digest: str) -> _Hosted | None:
+        try:
+            return await self._load(version, digest)
+        except ServiceError as error:
+            failure = error
+        except Exception as error:  # a supervisor: one version's bug must not stop the others
+            failure = ModelUnavailable(version, f"{type(error).__name__}: {error}")
+            failure.__cause__ = error
+        self._failures[digest] = failure
+        self._announce()
+        log.error("model.load_failed", version=version, reason=failure.reason, exc_info=failure)
+        return None
+
+    async def _load(self, version: str, digest: str) -> _Hosted:
+        bundle = await self._bundles.fetch(version, digest)
+        model = await self._runtime.load(bundle)
+        try:
+            for count in _WARM_UP_ROWS:
+                await _probe(model, bundle.signature, count)
+        except BaseException:
+            await model.unload()
+            raise
+        return _Hosted(bundle, model)
+
+    async def _unload(self, digest: str, hosted: _Hosted) -> None:
+        await hosted.model.unload()
+        await self._bundles.retain([*self._hosted, *self._loading])
+        log.info("model.unloaded", version=hosted.bundle.version, digest=digest)
+
+    def _publish(self) -> None:
+        table: dict[str, ServedEndpoint] = {}
+        live: dict[tuple[str, str], Meter] = {}
+        for endpoint in self._endpoints:
+            served = ServedEndpoint(endpoint.name, endpoint.policy, self._served(endpoint, live))
+            table.update(dict.fromkeys(endpoint.answers_to, served))
+        self._predictor.publish(table)
+        for key in self._live_meters.keys() - live.keys():
+            self._live_meters[key].retire()
+        self._live_meters = live
+        self._announce()
+
+    def _served(
+        self, endpoint: Endpoint, live: dict[tuple[str, str], Meter]
+    ) -> tuple[ServedVariant, ...]:
+        served = []
+        for variant in endpoint.variants:
+            hosted = self._hosted.get(variant.digest)
+            if hosted is None:
+                continue
+            number = number_of(variant.version)
+            key = (endpoint.name, number)
+            meter = self._live_meters.get(key) or self._meters.meter(*key)
+            live[key] = meter
+            served.append(
+                ServedVariant(variant, number, hosted.bundle.signature, hosted.model, meter)
+            )
+        return tuple(served)
+
+    def _announce(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+
+async def probe(served: ServedVariant) -> None:
+    """Run a real inference on made-up rows.
+
+    Raises:
+        ServiceError: The model does not answer as its signature promises.
+    """
+    await _probe(served.model, served.signature, 1)
+
+
+async def _probe(model: LoadedModel, signature: Signature, count: int) -> None:
+    outputs = await model.infer(sample_rows(signature, count), None)
+    check_answer(signature, outputs, count)
