@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from services.common.errors import InvalidArgument
+from services.common.errors import FieldViolation, InvalidArgument
 
 USER_ID: Final = r"[a-z][a-z0-9-]{0,62}"
 """Ids that people choose: a DNS label (AIP-122) that starts with a letter."""
@@ -21,10 +21,10 @@ class InvalidName(InvalidArgument):
 
     reason = "INVALID_NAME"
 
-    def __init__(self, name: str, expected: str) -> None:
-        super().__init__(
-            f"{name!r} is no name of the form {expected}.", name=name, expected=expected
-        )
+    def __init__(self, name: str, expected: str, field: str = "") -> None:
+        text = f"{name!r} is no name of the form {expected}."
+        violations = [FieldViolation(field, text)] if field else []
+        super().__init__(text, violations=violations, name=name, expected=expected)
 
 
 class ResourceName:
@@ -58,15 +58,19 @@ class ResourceName:
         self.parse(name)
         return name
 
-    def parse(self, name: str) -> dict[str, str]:
+    def parse(self, name: str, *, field: str = "") -> dict[str, str]:
         """The id of each variable.
+
+        Args:
+            name: A resource name.
+            field: Where it stood in the request; named in the error, if given.
 
         Raises:
             InvalidName: `name` is not of this kind.
         """
         match = self._pattern.fullmatch(name)
         if match is None:
-            raise InvalidName(name, self.template)
+            raise InvalidName(name, self.template, field)
         return match.groupdict()
 
     def matches(self, name: str) -> bool:

@@ -47,7 +47,6 @@ from services.registry.core.errors.requests import (
     BytesMissing,
     ConcurrentChange,
     FieldImmutable,
-    InvalidName,
     InvalidRequest,
     TruncatedUpload,
     UploadTooLarge,
@@ -56,7 +55,6 @@ from services.registry.core.errors.requests import (
 __all__ = [
     "InvalidRequest",
     "FieldImmutable",
-    "InvalidName",
     "ConcurrentChange",
     "UploadTooLarge",
     "TruncatedUpload",

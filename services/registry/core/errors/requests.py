@@ -34,18 +34,6 @@ class FieldImmutable(InvalidArgument):
         super().__init__(text, violations=[FieldViolation("update_mask", text)], field=field)
 
 
-class InvalidName(InvalidArgument):
-    """A resource name has the wrong shape."""
-
-    reason = "INVALID_NAME"
-
-    def __init__(self, field: str, name: str, expected: str) -> None:
-        text = f"{name!r} does not have the shape {expected}."
-        super().__init__(
-            text, violations=[FieldViolation(field, text)], name=name, expected=expected
-        )
-
-
 class ConcurrentChange(Conflict):
     """Another call changed the resource in the meantime."""
 

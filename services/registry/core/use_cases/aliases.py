@@ -8,7 +8,7 @@ from services.common.errors import FieldViolation
 from services.registry.core.aliases import Alias, AliasMove, MoveOrder
 from services.registry.core.errors import InvalidRequest
 from services.registry.core.lineage import Edge, Relation
-from services.registry.core.names import Shape, id_of, parent_of
+from services.registry.core.names import ALIAS, checked, id_of, parent_of
 from services.registry.core.ports import RegistryTx
 from services.registry.core.use_cases.identities import new_meta
 from services.registry.core.use_cases.lookup import the_model, the_version
@@ -33,7 +33,7 @@ def move_aliases(
 
 def _check_orders(orders: Sequence[MoveOrder]) -> None:
     for index, order in enumerate(orders):
-        Shape.ALIAS.checked(order.alias, f"moves[{index}].alias")
+        checked(ALIAS, order.alias, f"moves[{index}].alias")
     model = parent_of(orders[0].alias)
     faults = []
     seen: set[str] = set()

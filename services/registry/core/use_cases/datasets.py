@@ -14,7 +14,7 @@ from services.registry.core.errors import (
     SnapshotReferenced,
 )
 from services.registry.core.lineage import Direction, Edge, Relation
-from services.registry.core.names import Shape
+from services.registry.core.names import DATASET, SNAPSHOT, checked, parent_of
 from services.registry.core.ports import RegistryTx
 from services.registry.core.snapshots import (
     CleaningRules,
@@ -36,7 +36,7 @@ def create_dataset(
     Raises:
         DatasetExists: The name is taken.
     """
-    if tx.datasets.get(Shape.DATASET.checked(name, "dataset_id")) is not None:
+    if tx.datasets.get(checked(DATASET, name, "dataset_id")) is not None:
         raise DatasetExists(name)
     dataset = Dataset(new_meta(tx, name, labels), description)
     tx.datasets.add(dataset)
@@ -102,8 +102,8 @@ def create_snapshot(
         SnapshotExists: The name is taken.
         SnapshotNotSealed: A parent may still change.
     """
-    the_dataset(tx, name.rsplit("/", 2)[0], "parent")
-    if tx.snapshots.get(Shape.SNAPSHOT.checked(name, "snapshot_id")) is not None:
+    the_dataset(tx, parent_of(name), "parent")
+    if tx.snapshots.get(checked(SNAPSHOT, name, "snapshot_id")) is not None:
         raise SnapshotExists(name)
     for index, parent in enumerate(origin.parents):
         the_snapshot(tx, parent, f"snapshot.parents[{index}]").need_sealed()

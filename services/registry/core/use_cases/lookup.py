@@ -17,7 +17,17 @@ from services.registry.core.errors import (
 from services.registry.core.evaluations import Evaluation
 from services.registry.core.gates import GateResult
 from services.registry.core.models import Model
-from services.registry.core.names import Shape
+from services.registry.core.names import (
+    ALIAS,
+    APPROVAL,
+    DATASET,
+    EVALUATION,
+    GATE_RESULT,
+    MODEL,
+    SNAPSHOT,
+    VERSION,
+    checked,
+)
 from services.registry.core.ports import RegistryTx
 from services.registry.core.snapshots import Dataset, DatasetSnapshot
 from services.registry.core.versions import ModelVersion
@@ -29,7 +39,7 @@ def the_dataset(tx: RegistryTx, name: str, field: str = "name") -> Dataset:
     Raises:
         InvalidName, DatasetNotFound: There is none.
     """
-    found = tx.datasets.get(Shape.DATASET.checked(name, field))
+    found = tx.datasets.get(checked(DATASET, name, field))
     if found is None:
         raise DatasetNotFound(name)
     return found
@@ -41,7 +51,7 @@ def the_snapshot(tx: RegistryTx, name: str, field: str = "name") -> DatasetSnaps
     Raises:
         InvalidName, SnapshotNotFound: There is none.
     """
-    found = tx.snapshots.get(Shape.SNAPSHOT.checked(name, field))
+    found = tx.snapshots.get(checked(SNAPSHOT, name, field))
     if found is None:
         raise SnapshotNotFound(name)
     return found
@@ -53,7 +63,7 @@ def the_model(tx: RegistryTx, name: str, field: str = "name") -> Model:
     Raises:
         InvalidName, ModelNotFound: There is none.
     """
-    found = tx.models.get(Shape.MODEL.checked(name, field))
+    found = tx.models.get(checked(MODEL, name, field))
     if found is None:
         raise ModelNotFound(name)
     return found
@@ -65,7 +75,7 @@ def the_version(tx: RegistryTx, name: str, field: str = "name") -> ModelVersion:
     Raises:
         InvalidName, VersionNotFound: There is none.
     """
-    found = tx.versions.get(Shape.VERSION.checked(name, field))
+    found = tx.versions.get(checked(VERSION, name, field))
     if found is None:
         raise VersionNotFound(name)
     return found
@@ -77,7 +87,7 @@ def the_alias(tx: RegistryTx, name: str, field: str = "name") -> Alias:
     Raises:
         InvalidName, AliasNotFound: There is none.
     """
-    found = tx.aliases.get(Shape.ALIAS.checked(name, field))
+    found = tx.aliases.get(checked(ALIAS, name, field))
     if found is None:
         raise AliasNotFound(name)
     return found
@@ -89,7 +99,7 @@ def the_evaluation(tx: RegistryTx, name: str, field: str = "name") -> Evaluation
     Raises:
         InvalidName, EvaluationNotFound: There is none.
     """
-    found = tx.evaluations.get(Shape.EVALUATION.checked(name, field))
+    found = tx.evaluations.get(checked(EVALUATION, name, field))
     if found is None:
         raise EvaluationNotFound(name)
     return found
@@ -101,7 +111,7 @@ def the_gate_result(tx: RegistryTx, name: str, field: str = "name") -> GateResul
     Raises:
         InvalidName, GateResultNotFound: There is none.
     """
-    found = tx.gate_results.get(Shape.GATE_RESULT.checked(name, field))
+    found = tx.gate_results.get(checked(GATE_RESULT, name, field))
     if found is None:
         raise GateResultNotFound(name)
     return found
@@ -113,7 +123,7 @@ def the_approval(tx: RegistryTx, name: str, field: str = "name") -> Approval:
     Raises:
         InvalidName, ApprovalNotFound: There is none.
     """
-    found = tx.approvals.get(Shape.APPROVAL.checked(name, field))
+    found = tx.approvals.get(checked(APPROVAL, name, field))
     if found is None:
         raise ApprovalNotFound(name)
     return found

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from services.common.errors import FieldViolation
 from services.registry.core.errors import InvalidRequest, ModelExists, ModelNotEmpty
 from services.registry.core.models import Model, PromotionPolicy
-from services.registry.core.names import Shape
+from services.registry.core.names import MODEL, checked
 from services.registry.core.ports import RegistryTx
 from services.registry.core.use_cases.identities import new_meta
 from services.registry.core.use_cases.lookup import the_model
@@ -36,7 +36,7 @@ def create_model(
     Raises:
         ModelExists: The name is taken.
     """
-    if tx.models.get(Shape.MODEL.checked(name, "model_id")) is not None:
+    if tx.models.get(checked(MODEL, name, "model_id")) is not None:
         raise ModelExists(name)
     _check_policy(policy)
     model = Model(new_meta(tx, name, labels), description, policy)

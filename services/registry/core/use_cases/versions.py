@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from services.registry.core.bundles import BundleFile, compare
 from services.registry.core.errors import IllegalTransition
 from services.registry.core.lineage import Edge, Relation
-from services.registry.core.names import Shape, parent_of
+from services.registry.core.names import ALIAS, TRAINING_JOB, checked, parent_of
 from services.registry.core.ports import RegistryTx
 from services.registry.core.use_cases.identities import new_meta
 from services.registry.core.use_cases.lookup import (
@@ -35,7 +35,7 @@ def begin_upload(
     if ancestry.parent_version:
         the_version(tx, ancestry.parent_version, "version.parent_version")
     if ancestry.training_job:
-        Shape.ANY.checked(ancestry.training_job, "version.training_job")
+        checked(TRAINING_JOB, ancestry.training_job, "version.training_job")
     number = tx.take_number(model)
     name = f"{model}/versions/{number}"
     version = ModelVersion(
@@ -142,6 +142,6 @@ def resolve_version(tx: RegistryTx, name: str) -> ModelVersion:
     Raises:
         VersionNotFound, AliasNotFound: There is none.
     """
-    if Shape.ALIAS.fits(name):
+    if ALIAS.matches(name):
         return the_version(tx, the_alias(tx, name).version)
     return the_version(tx, name)
