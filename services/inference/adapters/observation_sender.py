@@ -75,8 +75,8 @@ class ObservationSender:
         for segment in self._segments.sealed:
             try:
                 await self._send(segment)
-            except InvalidArgument as error:
-                log.error("observations.rejected", segment=segment.id, exc_info=error)
+            except InvalidArgument:
+                log.exception("observations.rejected", segment=segment.id)
                 self._segments.reject(segment)
 
     async def _send(self, segment: SealedSegment) -> None:

@@ -127,7 +127,7 @@ class ModelHost:
             return await self._load(version, digest)
         except ServiceError as error:
             failure = error
-        except Exception as error:  # a supervisor: one version's bug must not stop the others
+        except Exception as error:  # noqa: BLE001 - one version's bug must not stop the others
             failure = ModelUnavailable(version, f"{type(error).__name__}: {error}")
             failure.__cause__ = error
         self._failures[digest] = failure

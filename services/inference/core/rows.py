@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,10 +12,10 @@ from numpy.typing import NDArray
 from services.common.errors import FieldViolation
 from services.inference.core.errors import InvalidTensors
 from services.inference.core.signature import Datatype, InputSpec, Signature
+from services.inference.core.wire import decoded_texts
 
 Tensors = dict[str, NDArray[Any]]
 
-_LENGTH = struct.Struct("<I")
 _FLOAT_BYTES = 4
 
 
@@ -117,7 +116,7 @@ def parse_rows(signature: Signature, tensors: Sequence[WireTensor], *, max_rows:
             numeric[position] = tensor.data
             continue
         try:
-            text[position] = _texts(tensor.data, count)
+            text[position] = decoded_texts(tensor.data, count)
         except ValueError as error:
             faults.append(FieldViolation(tensor.name, str(error)))
     if len(seen) < len(signature.inputs):
@@ -147,23 +146,6 @@ def _fault(tensor: WireTensor, spec: InputSpec | None, count: int) -> str:
     if spec.datatype is Datatype.FP32 and len(tensor.data) != count * _FLOAT_BYTES:
         return f"has {len(tensor.data)} bytes; {count} rows take {count * _FLOAT_BYTES}"
     return ""
-
-
-def _texts(data: bytes, count: int) -> list[str]:
-    """The `count` elements of a raw BYTES tensor, decoded as UTF-8."""
-    values = []
-    offset = 0
-    while offset < len(data):
-        start = offset + _LENGTH.size
-        if start > len(data):
-            raise ValueError("ends inside a length")
-        offset = start + _LENGTH.unpack_from(data, offset)[0]
-        if offset > len(data):
-            raise ValueError("ends inside an element")
-        values.append(data[start:offset].decode())
-    if len(values) != count:
-        raise ValueError(f"has {len(values)} elements; it must have {count}")
-    return values
 
 
 def _numeric_faults(signature: Signature, rows: Rows) -> Iterator[FieldViolation]:

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from services.common.errors import FieldViolation
 from services.inference.core.errors import InvalidTensors, UnservableBundle
@@ -70,8 +71,8 @@ class Signature:
             for position, spec in enumerate(group)
         }
         self.output_names = tuple(spec.name for spec in outputs)
-        self.minimum = np.array([[spec.minimum] for spec in self.numeric], dtype=np.float32)
-        self.maximum = np.array([[spec.maximum] for spec in self.numeric], dtype=np.float32)
+        self.minimum = _column([spec.minimum for spec in self.numeric])
+        self.maximum = _column([spec.maximum for spec in self.numeric])
 
     def check_outputs(self, names: tuple[str, ...], extra: frozenset[str]) -> None:
         """Accept `names` if each is an output or one of `extra`.
@@ -132,3 +133,7 @@ def _input(item: dict[str, Any]) -> InputSpec:
         maximum=math.inf if maximum is None else float(maximum),
         categories=None if categories is None else frozenset(map(str, categories)),
     )
+
+
+def _column(values: list[float]) -> NDArray[np.float32]:
+    return np.array(values, dtype=np.float32).reshape(len(values), 1)

@@ -1,0 +1,1 @@
+"""NVIDIA Triton as a model runtime, under explicit model control."""

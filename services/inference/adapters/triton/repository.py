@@ -1,0 +1,100 @@
+"""What is pushed to Triton to load a version, and how its refusals read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+
+import grpc
+from tritonclient.grpc.service_pb2 import RepositoryModelLoadRequest
+
+from services.inference.core.ports import Bundle
+from services.inference.core.signature import Datatype, InputSpec, OutputSpec
+
+_MODEL_PY: Final = Path(__file__).with_name("onnx_backend.py")
+_CONFIG_TYPES: Final[Mapping[Datatype, str]] = {
+    Datatype.FP32: "TYPE_FP32",
+    Datatype.INT64: "TYPE_INT64",
+    Datatype.BYTES: "TYPE_STRING",
+}
+
+
+class Backend(StrEnum):
+    """Triton's backends that can run an ONNX model."""
+
+    ONNX_RUNTIME = "onnxruntime"
+    PYTHON = "python"
+
+
+def model_name(bundle: Bundle) -> str:
+    """One Triton model per digest: a new version never replaces the bytes of another."""
+    return f"roundhouse-{bundle.digest.removeprefix('sha256:')[:32]}"
+
+
+def load_request(bundle: Bundle, backend: Backend, generation: str) -> RepositoryModelLoadRequest:
+    """Asks Triton to load `bundle` from the request itself.
+
+    Triton ignores new bytes under an unchanged configuration and does not revive a
+    crashed stub under one, so both the artifact's digest and `generation` are in it.
+
+    Args:
+        bundle: Verified.
+        backend: One that the server has.
+        generation: A new value forces a reload.
+    """
+    onnx = (bundle.folder / "model.onnx").read_bytes()
+    config = {
+        "name": model_name(bundle),
+        "backend": backend,
+        "max_batch_size": 0,
+        "input": [_tensor_config(spec, (-1, 1)) for spec in bundle.signature.inputs],
+        "output": [_tensor_config(spec, spec.shape) for spec in bundle.signature.outputs],
+        "version_policy": {"specific": {"versions": [1]}},
+        "instance_group": [{"kind": "KIND_CPU", "count": 1}],
+        "parameters": {
+            "artifact_sha256": {"string_value": hashlib.sha256(onnx).hexdigest()},
+            "generation": {"string_value": generation},
+        },
+    }
+    request = RepositoryModelLoadRequest(model_name=model_name(bundle))
+    request.parameters["config"].string_param = json.dumps(config)
+    request.parameters["file:1/model.onnx"].bytes_param = onnx
+    if backend is Backend.PYTHON:
+        request.parameters["file:1/model.py"].bytes_param = _MODEL_PY.read_bytes()
+    return request
+
+
+def _tensor_config(spec: InputSpec | OutputSpec, shape: tuple[int, ...]) -> dict[str, object]:
+    return {
+        "name": spec.name,
+        "data_type": _CONFIG_TYPES[spec.datatype],
+        "dims": list(shape),
+    }
+
+
+def lacks_backend(error: grpc.aio.AioRpcError) -> bool:
+    """Whether Triton refused a load because it has no such backend."""
+    return "unable to find" in (error.details() or "") and "backend" in (error.details() or "")
+
+
+def needs_reload(error: grpc.aio.AioRpcError) -> bool:
+    """Whether the model is gone from Triton, or its process is, until it is loaded again."""
+    text = (error.details() or "").lower()
+    return (
+        ("stub process" in text and "not healthy" in text)
+        or "request for unknown model" in text
+        or "has no available versions" in text
+    )
+
+
+def is_away(error: grpc.aio.AioRpcError) -> bool:
+    """Whether Triton itself does not answer."""
+    return error.code() in (
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.CANCELLED,
+    )

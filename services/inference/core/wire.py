@@ -1,0 +1,67 @@
+"""Raw tensor contents of the Open Inference Protocol: row-major, little-endian."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.inference.core.signature import Datatype
+
+_LENGTH: Final = struct.Struct("<I")
+_NUMPY_TYPES: Final = {Datatype.FP32: "<f4", Datatype.INT64: "<i8"}
+_DATATYPES: Final = {"f4": Datatype.FP32, "i8": Datatype.INT64}
+
+
+def datatype_of(array: NDArray[Any]) -> Datatype:
+    """The protocol's name of the array's type; BYTES for texts."""
+    return _DATATYPES.get(array.dtype.str[1:], Datatype.BYTES)
+
+
+def encoded(array: NDArray[Any]) -> bytes:
+    """The array's raw contents."""
+    if array.dtype.kind == "O":
+        return encoded_texts(array.ravel())
+    return array.tobytes()
+
+
+def encoded_texts(values: Iterable[str]) -> bytes:
+    """Each text in UTF-8 behind its length as uint32."""
+    parts = []
+    for value in values:
+        text = value.encode()
+        parts += (_LENGTH.pack(len(text)), text)
+    return b"".join(parts)
+
+
+def decoded(datatype: str, shape: tuple[int, ...], data: bytes) -> NDArray[Any]:
+    """The array that the raw contents of a numeric output stand for.
+
+    Raises:
+        ValueError: The contents do not fit the shape, or the type is no number.
+    """
+    return np.frombuffer(data, _NUMPY_TYPES[Datatype(datatype)]).reshape(shape)
+
+
+def decoded_texts(data: bytes, count: int) -> list[str]:
+    """The `count` texts of raw contents.
+
+    Raises:
+        ValueError: The contents are cut short, hold another number of texts, or are not UTF-8.
+    """
+    values = []
+    offset = 0
+    while offset < len(data):
+        start = offset + _LENGTH.size
+        if start > len(data):
+            raise ValueError("ends inside a length")
+        offset = start + _LENGTH.unpack_from(data, offset)[0]
+        if offset > len(data):
+            raise ValueError("ends inside an element")
+        values.append(data[start:offset].decode())
+    if len(values) != count:
+        raise ValueError(f"has {len(values)} elements; it must have {count}")
+    return values
