@@ -158,7 +158,7 @@ class Listing:
     def _order(self, text: str) -> list[tuple[Column[Any], bool]]:
         order: list[tuple[Column[Any], bool]] = []
         for part in text.split(","):
-            name, *direction = part.split()
+            name, *direction = part.split() or [""]
             if name not in self.orderable or direction not in ([], ["asc"], ["desc"]):
                 raise InvalidOrder(text, self.orderable)
             order.append((self.fields[name], direction == ["desc"]))

@@ -1,0 +1,67 @@
+# The one entry to everything. `make` alone prints what each target is for.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+TRITON_READY := .triton/installed.sha256
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help setup demo test check format up bench soak clean
+
+help: ## Print what each target is for
+	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## Make the environment (.venv); fast when it is there
+
+$(READY): pyproject.toml constraints.txt tools/protogen.py $(shell find protos/roundhouse protos/buf -name '*.proto')
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { echo "Roundhouse needs Python 3.11 or later: set PYTHON=... to yours." >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@# torch first, by its exact version: later packages would bring gigabytes of CUDA otherwise.
+	@$(BIN)/python -c 'import torch' 2>/dev/null || { echo "Installing PyTorch ..."; $(BIN)/pip install -q "$$(grep '^torch==' constraints.txt)"; }
+	@echo "Installing Roundhouse ..."
+	@$(BIN)/pip install -q -c constraints.txt -e '.[dev]'
+	@touch $@
+
+$(TRITON_READY): tools/triton_env.py $(wildcard tools/triton*.txt) | $(READY)
+	@echo "Installing Triton for the tests ..."
+	@$(BIN)/python tools/triton_env.py --dir .triton
+
+demo: $(READY) ## Run the whole loop on a year of real flights (about 5 minutes)
+	@$(BIN)/roundhouse demo $(ARGS)
+
+test: $(READY) $(TRITON_READY) ## Run the whole test suite, real components included
+	@$(BIN)/python -m pytest -q $(ARGS)
+
+check: $(READY) ## Check format, lint, types, imports, contracts; run the unit tests
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+	@cd protos && $(CURDIR)/$(BIN)/buf format --diff --exit-code && $(CURDIR)/$(BIN)/buf lint
+	@tools/buf_breaking.sh
+	@$(BIN)/python -m pytest -q -m 'not real' $(ARGS)
+
+format: $(READY) ## Put code and protos into the one format
+	@$(BIN)/ruff format --quiet .
+	@$(BIN)/ruff check --quiet --fix .
+	@cd protos && $(CURDIR)/$(BIN)/buf format -w
+
+up: $(READY) ## Start the four services on this machine
+	@$(BIN)/roundhouse up $(ARGS)
+
+bench: $(READY) $(TRITON_READY) ## Measure: NAME=loop, QUICK=1 for at most a minute
+	@test -n "$(NAME)" || { echo "Which benchmark? NAME=loop" >&2; exit 2; }
+	@$(BIN)/python -m benchmarks $(NAME) $(if $(QUICK),--quick)
+
+soak: $(READY) $(TRITON_READY) ## Run a long proof: NAME=kills
+	@test -n "$(NAME)" || { echo "Which proof? NAME=kills" >&2; exit 2; }
+	@$(BIN)/python -m tests.system.soak $(NAME) $(ARGS)
+
+clean: ## Remove environments, generated code and run-time data
+	@rm -rf $(VENV) .triton .roundhouse protos/gen .mypy_cache .ruff_cache .pytest_cache .hypothesis
