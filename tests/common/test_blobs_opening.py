@@ -5,15 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from services.common.blobs.errors import UnsafeStoreError
 from services.common.blobs.memory import MemoryBlobStore
-from services.common.blobs.opening import open_blob_store
+from services.common.blobs.opening import open_blob_store, open_configured_blob_store
 from services.common.blobs.probe import probe
 from services.common.blobs.s3 import S3Connection
+from services.common.settings import Address, CommonSettings
+from tests.support.seaweedfs import S3Server
 from tests.support.streams import stream
 
-CONNECTION = S3Connection("http://127.0.0.1:9", "name", "secret")
+CONNECTION = S3Connection("127.0.0.1:9", "name", "secret")
 
 
 @pytest.mark.parametrize(
@@ -27,8 +30,7 @@ CONNECTION = S3Connection("http://127.0.0.1:9", "name", "secret")
         ("s3://bucket", None),
         ("s3:///prefix", CONNECTION),
         ("file:///a/path", CONNECTION),
-        ("s3://bucket", S3Connection("127.0.0.1:9000", "name", "secret")),
-        ("s3://bucket", S3Connection("http://127.0.0.1:9000/path", "name", "secret")),
+        ("s3://bucket", S3Connection("http://127.0.0.1:9000", "name", "secret")),
     ],
 )
 async def test_a_url_that_names_no_store_is_refused(url: str, connection: S3Connection | None):
@@ -49,6 +51,36 @@ async def test_a_directory_may_be_relative(tmp_path: Path, monkeypatch: pytest.M
 async def test_the_probe_leaves_nothing_behind(tmp_path: Path):
     async with open_blob_store(f"file://{tmp_path}") as store:
         assert await store.list_blobs() == []
+
+
+class Settings(CommonSettings, env_prefix="ROUNDHOUSE_BLOBTEST_"):
+    listen: Address = "127.0.0.1:0"
+    metrics_listen: Address = "127.0.0.1:0"
+    data_dir: Path = Path("unused")
+
+
+async def test_settings_open_the_folder_that_they_name(tmp_path: Path):
+    async with open_configured_blob_store(Settings(data_dir=tmp_path)) as store:
+        await store.put("k", stream(b"1"))
+
+    assert (tmp_path / "blobs/objects/k").exists()
+
+
+async def test_settings_open_the_bucket_that_they_name(s3_server: S3Server, s3_url: str):
+    connection = s3_server.connection
+    settings = Settings(
+        blob_url=s3_url,
+        s3_endpoint=connection.endpoint,
+        s3_access_key=connection.access_key,
+        s3_secret_key=SecretStr(connection.secret_key),
+        s3_secure=False,
+        s3_region="eu-central-1",
+    )
+
+    async with open_configured_blob_store(settings) as store:
+        await store.put("k", stream(b"1"))
+
+        assert await store.exists("k")
 
 
 class ForgetfulStore(MemoryBlobStore):

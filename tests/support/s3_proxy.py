@@ -7,16 +7,17 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import urlsplit
 
 HeaderFilter = Callable[[str, str], bool]
 """Of a method and the name of a header: whether the header is passed on."""
 
 
 @contextmanager
-def s3_proxy(endpoint: str, passes: HeaderFilter) -> Iterator[str]:
-    """The endpoint of a proxy to `endpoint` that ignores the headers that `passes` denies."""
-    target = urlsplit(endpoint).netloc
+def s3_proxy(target: str, passes: HeaderFilter) -> Iterator[str]:
+    """The address of a proxy to `target` that ignores the headers that `passes` denies.
+
+    Addresses are `host:port`.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -51,7 +52,7 @@ def s3_proxy(endpoint: str, passes: HeaderFilter) -> Iterator[str]:
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}"
+        yield f"127.0.0.1:{server.server_port}"
     finally:
         server.shutdown()
         server.server_close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -13,6 +14,23 @@ from services.common.blobs.memory import MemoryBlobStore
 from services.common.blobs.port import BlobStore
 from services.common.blobs.probe import probe, probe_multipart
 from services.common.blobs.s3 import S3BlobStore, S3Connection
+from services.common.settings import CommonSettings
+
+
+@asynccontextmanager
+async def open_configured_blob_store(settings: CommonSettings) -> AsyncIterator[BlobStore]:
+    """The store that a service's settings name, opened as by `open_blob_store`."""
+    connection = None
+    if settings.s3_endpoint and settings.s3_access_key and settings.s3_secret_key:
+        known = S3Connection(
+            settings.s3_endpoint,
+            settings.s3_access_key,
+            settings.s3_secret_key.get_secret_value(),
+            secure=settings.s3_secure,
+        )
+        connection = replace(known, region=settings.s3_region) if settings.s3_region else known
+    async with open_blob_store(settings.blob_url, connection=connection) as store:
+        yield store
 
 
 @asynccontextmanager

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
 from typing import TypeVar
-from urllib.parse import urlsplit
 
 from minio import Minio
 from minio.error import MinioException, S3Error, ServerError
@@ -53,15 +52,17 @@ class S3Connection:
     """Where an S3 is and who calls.
 
     Attributes:
-        endpoint: `http://host:port` or `https://host:port`.
+        endpoint: `host:port` or `host`.
         access_key: Name of the account.
         secret_key: Its secret; not shown by `repr`.
+        secure: Whether to speak TLS.
         region: What requests are signed for; any, for a store that has no regions.
     """
 
     endpoint: str
     access_key: str
     secret_key: str = field(repr=False)
+    secure: bool = True
     region: str = "us-east-1"
 
 
@@ -78,11 +79,8 @@ class S3BlobStore(BlobStore):
     """
 
     def __init__(self, connection: S3Connection, bucket: str, prefix: str = "") -> None:
-        address = urlsplit(connection.endpoint)
-        if address.scheme not in ("http", "https") or not address.netloc or address.path:
-            raise ValueError(
-                f"{connection.endpoint!r} is no S3 endpoint: give 'http://host:port' or 'https://…'"
-            )
+        if "/" in connection.endpoint:
+            raise ValueError(f"{connection.endpoint!r} is no S3 endpoint: give 'host:port'")
         self._pool = PoolManager(
             maxsize=_CONNECTIONS,
             block=True,
@@ -95,11 +93,11 @@ class S3BlobStore(BlobStore):
             ),
         )
         self._client = Minio(
-            address.netloc,
+            connection.endpoint,
             access_key=connection.access_key,
             secret_key=connection.secret_key,
             region=connection.region,
-            secure=address.scheme == "https",
+            secure=connection.secure,
             http_client=self._pool,
         )
         self._writes = S3Writes(self._client, self._pool, bucket)
