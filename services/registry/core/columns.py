@@ -91,3 +91,20 @@ class TimeWindow:
     def __or__(self, other: TimeWindow) -> TimeWindow:
         """The smallest window that holds both."""
         return TimeWindow(min(self.start, other.start), max(self.end, other.end))
+
+
+@dataclass(frozen=True, slots=True)
+class CleanedTable:
+    """What a file turned out to hold.
+
+    Attributes:
+        schema: Its columns, in order.
+        counts: What became of its rows.
+        columns: A report on each column over the rows kept, in the schema's order.
+        window: First and last time; None without a time column or without rows.
+    """
+
+    schema: tuple[Column, ...]
+    counts: CleaningCounts
+    columns: tuple[ColumnReport, ...]
+    window: TimeWindow | None

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import BinaryIO, Protocol, TypeVar
 
 from services.registry.core.aliases import Alias, AliasMove
 from services.registry.core.approvals import Approval
 from services.registry.core.bundles import BundleFile
 from services.registry.core.canonical import Json
-from services.registry.core.columns import ColumnReport
+from services.registry.core.columns import CleanedTable, ColumnReport
 from services.registry.core.evaluations import Evaluation
 from services.registry.core.gates import GateResult
 from services.registry.core.lineage import Direction, Edge
@@ -22,7 +21,6 @@ from services.registry.core.snapshots import (
     CleaningRules,
     Dataset,
     DatasetSnapshot,
-    SnapshotFile,
     TableFormat,
 )
 from services.registry.core.versions import ModelVersion
@@ -168,30 +166,30 @@ class TableCleaner(Protocol):
 
     def clean(
         self,
-        source: Path,
+        source: BinaryIO,
+        target: BinaryIO,
         *,
         path: str,
         file_format: TableFormat,
         rules: CleaningRules,
-        earlier: Sequence[Path],
-        target: Path,
-    ) -> SnapshotFile:
+        earlier: Sequence[BinaryIO],
+    ) -> CleanedTable:
         """Write the usable rows of `source` to `target` and tell what they are.
 
         Args:
             source: The bytes as uploaded.
-            path: Of the file in its snapshot.
+            target: Where the canonical Parquet goes.
+            path: Of the file in its snapshot; for errors.
             file_format: Of `source`.
             rules: Which rows are kept.
             earlier: The snapshot's canonical files so far: their schema binds, and
                 a row that one of them holds is a duplicate.
-            target: Where the canonical Parquet goes.
 
         Raises:
             UnreadableFile, ColumnNotFound, SchemaMismatch: The file is unusable.
         """
         ...
 
-    def report(self, files: Sequence[Path]) -> tuple[ColumnReport, ...]:
+    def report(self, files: Sequence[BinaryIO]) -> tuple[ColumnReport, ...]:
         """A report on each column over all rows of canonical files."""
         ...

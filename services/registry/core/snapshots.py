@@ -8,7 +8,13 @@ from datetime import datetime
 from enum import StrEnum
 
 from services.registry.core.canonical import Json, digest_of
-from services.registry.core.columns import CleaningCounts, Column, ColumnReport, TimeWindow
+from services.registry.core.columns import (
+    CleanedTable,
+    CleaningCounts,
+    Column,
+    ColumnReport,
+    TimeWindow,
+)
 from services.registry.core.errors import (
     ArtifactNotFound,
     FileExists,
@@ -86,10 +92,7 @@ class SnapshotFile:
         size_bytes: Of the canonical bytes.
         source_digest: Of the bytes as they were uploaded.
         source_format: Their format.
-        schema: Its columns, in order; the same for all files of a snapshot.
-        counts: What became of the uploaded rows.
-        columns: A report on each column, in the schema's order.
-        window: First and last time; None without a time column or without rows.
+        table: What it holds; its schema is that of all files of the snapshot.
     """
 
     path: str
@@ -97,10 +100,7 @@ class SnapshotFile:
     size_bytes: int
     source_digest: str
     source_format: TableFormat
-    schema: tuple[Column, ...]
-    counts: CleaningCounts
-    columns: tuple[ColumnReport, ...]
-    window: TimeWindow | None
+    table: CleanedTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,17 +126,17 @@ class DatasetSnapshot:
     @property
     def schema(self) -> tuple[Column, ...]:
         """The columns that all files share; empty before the first file."""
-        return self.files[0].schema if self.files else ()
+        return self.files[0].table.schema if self.files else ()
 
     @property
     def counts(self) -> CleaningCounts:
         """What became of the rows of all files."""
-        return sum((file.counts for file in self.files), CleaningCounts(0, 0, 0, 0))
+        return sum((file.table.counts for file in self.files), CleaningCounts(0, 0, 0, 0))
 
     @property
     def window(self) -> TimeWindow | None:
         """First and last time over all files."""
-        windows = [file.window for file in self.files if file.window is not None]
+        windows = [file.table.window for file in self.files if file.table.window is not None]
         if not windows:
             return None
         first, *others = windows
@@ -229,7 +229,7 @@ class DatasetSnapshot:
                     "path": file.path,
                     "digest": file.digest,
                     "size_bytes": file.size_bytes,
-                    "rows": file.counts.rows_kept,
+                    "rows": file.table.counts.rows_kept,
                 }
                 for file in sorted(self.files, key=lambda file: file.path)
             ],

@@ -144,7 +144,7 @@ def add_file(
     tx.tell(
         "snapshot.file_added",
         name,
-        {"path": file.path, "digest": file.digest, "rows_kept": file.counts.rows_kept},
+        {"path": file.path, "digest": file.digest, "rows_kept": file.table.counts.rows_kept},
     )
     return file
 

@@ -1,0 +1,1 @@
+"""The registry's metadata on SQLite and PostgreSQL."""

@@ -1,0 +1,114 @@
+"""The registry's tables.
+
+A resource is a row of a few columns to find it by and one document with the rest.
+`seq` counts rows in the order they were added.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import JSON, BigInteger, Column, Index, Integer, MetaData, String, Table
+
+from services.common.store.types import SequenceNumber, UtcDateTime
+
+METADATA: Final = MetaData()
+NAME_LENGTH: Final = 512
+
+
+def _resource_table(name: str, *columns: Column[object]) -> Table:
+    return Table(
+        name,
+        METADATA,
+        Column("seq", SequenceNumber, primary_key=True, autoincrement=True),
+        Column("name", String(NAME_LENGTH), nullable=False, unique=True),
+        Column("parent", String(NAME_LENGTH), nullable=False),
+        Column("uid", String(32), nullable=False),
+        Column("revision", Integer, nullable=False),
+        Column("create_time", UtcDateTime, nullable=False),
+        Column("update_time", UtcDateTime, nullable=False),
+        Column("labels", JSON, nullable=False),
+        *columns,
+        Column("document", JSON, nullable=False),
+        Index(f"ix_{name}_parent", "parent", "seq"),
+        sqlite_autoincrement=True,
+    )
+
+
+DATASET: Final = _resource_table("dataset")
+SNAPSHOT: Final = _resource_table(
+    "snapshot",
+    Column("state", String(16), nullable=False),
+    Column("digest", String(71), nullable=False, index=True),
+    Column("start_time", UtcDateTime),
+    Column("end_time", UtcDateTime),
+)
+MODEL: Final = _resource_table(
+    "model",
+    # Kept out of the document: it moves with each version and isn't a change of the model.
+    Column("version_count", Integer, nullable=False, server_default="0"),
+)
+VERSION: Final = _resource_table(
+    "version",
+    Column("state", String(16), nullable=False),
+    Column("digest", String(71), nullable=False, index=True),
+    Column("training_job", String(NAME_LENGTH), nullable=False),
+)
+ALIAS: Final = _resource_table("alias")
+EVALUATION: Final = _resource_table(
+    "evaluation",
+    Column("snapshot", String(NAME_LENGTH), nullable=False),
+    Column("split", String(64), nullable=False),
+    Column("split_digest", String(71), nullable=False),
+)
+GATE_RESULT: Final = _resource_table(
+    "gate_result",
+    Column("evaluation", String(NAME_LENGTH), nullable=False),
+    Column("passed", Integer, nullable=False),
+)
+APPROVAL: Final = _resource_table(
+    "approval",
+    Column("model", String(NAME_LENGTH), nullable=False, index=True),
+    Column("decided", String(16), nullable=False),
+    Column("requester", String(256), nullable=False),
+    Column("approver", String(256), nullable=False),
+    Column("expire_time", UtcDateTime, nullable=False),
+)
+
+UPLOAD: Final = Table(
+    "upload",
+    METADATA,
+    Column("version", String(NAME_LENGTH), primary_key=True),
+    Column("path", String(256), primary_key=True),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("digest", String(71), nullable=False),
+)
+
+ALIAS_MOVE: Final = Table(
+    "alias_move",
+    METADATA,
+    Column("seq", SequenceNumber, primary_key=True, autoincrement=True),
+    Column("model", String(NAME_LENGTH), nullable=False),
+    Column("alias", String(NAME_LENGTH), nullable=False),
+    Column("from_version", String(NAME_LENGTH), nullable=False),
+    Column("to_version", String(NAME_LENGTH), nullable=False),
+    Column("actor", String(256), nullable=False),
+    Column("reason", String(1024), nullable=False),
+    Column("time", UtcDateTime, nullable=False),
+    Column("approval", String(NAME_LENGTH), nullable=False),
+    Index("ix_alias_move_model", "model", "seq"),
+    sqlite_autoincrement=True,
+)
+
+EDGE: Final = Table(
+    "lineage_edge",
+    METADATA,
+    Column("seq", SequenceNumber, primary_key=True, autoincrement=True),
+    Column("source", String(NAME_LENGTH), nullable=False),
+    Column("target", String(NAME_LENGTH), nullable=False),
+    Column("relation", String(16), nullable=False),
+    Column("time", UtcDateTime, nullable=False),
+    Index("ix_lineage_edge_source", "source", "target", "relation"),
+    Index("ix_lineage_edge_target", "target"),
+    sqlite_autoincrement=True,
+)

@@ -1,0 +1,1 @@
+"""Snapshots' files through Arrow: parsed, cleaned, reported on, written."""
