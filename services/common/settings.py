@@ -130,7 +130,7 @@ def load_settings(kind: type[SettingsT]) -> SettingsT:
     prefix = kind.model_config["env_prefix"]
     faults = _unknown(kind, prefix)
     try:
-        settings = kind()
+        settings = kind()  # type: ignore[call-arg]  # the environment gives what has no default
     except ValidationError as error:
         faults += [_sentence(prefix, fault["loc"], fault["msg"]) for fault in error.errors()]
     except SettingsError as error:  # a value that should be JSON and is not
@@ -142,12 +142,13 @@ def load_settings(kind: type[SettingsT]) -> SettingsT:
 
 
 def _unknown(kind: type[CommonSettings], prefix: str) -> list[str]:
-    known = [prefix + name.upper() for name in kind.model_fields]
+    known = [name.upper() for name in kind.model_fields]
     faults = []
     for variable in sorted(os.environ):
-        if variable.upper().startswith(prefix) and variable.upper() not in known:
-            near = difflib.get_close_matches(variable.upper(), known, n=1)
-            hint = f" Did you mean {near[0]}?" if near else ""
+        name = variable.upper().removeprefix(prefix)
+        if variable.upper().startswith(prefix) and name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f" Did you mean {prefix}{near[0]}?" if near else ""
             faults.append(f"The environment variable {variable} is no setting.{hint}")
     return faults
 

@@ -26,6 +26,10 @@ from services.common.settings import CommonSettings
 
 _FILE_EXPORT_DELAY_MS: Final = 200  # a killed process loses no more of its trace than this
 _OTLP_EXPORT_DELAY_MS: Final = 2000
+_OTLP_TIMEOUT_S: Final = 3  # a collector that is away holds the end of the process this long
+
+# Local variables hold payloads, features and secrets, which never go into a log.
+_WITHOUT_LOCALS: Final = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +86,10 @@ def configure_logs(service: str, level: str) -> None:
         structlog.processors.StackInfoRenderer(),
     ]
     render: list[Processor] = (
-        [structlog.dev.ConsoleRenderer()]
+        [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
         if terminal
         else [
-            structlog.processors.dict_tracebacks,
+            structlog.processors.ExceptionRenderer(_WITHOUT_LOCALS),
             structlog.processors.JSONRenderer(default=str),
         ]
     )
@@ -132,6 +136,7 @@ def _tracer_provider(service: str, settings: CommonSettings) -> TracerProvider:
         exporter = OTLPSpanExporter(
             endpoint=settings.otlp_endpoint,
             insecure=not settings.otlp_endpoint.startswith("https://"),
+            timeout=_OTLP_TIMEOUT_S,
         )
         processors.append(BatchSpanProcessor(exporter, schedule_delay_millis=_OTLP_EXPORT_DELAY_MS))
     if settings.trace_file is not None:

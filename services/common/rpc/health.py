@@ -26,20 +26,27 @@ class ServerHealth(pb_grpc.HealthServicer):
 
     def __init__(self, services: Iterable[str]) -> None:
         self._names = frozenset({"", *services})
-        self._status: pb.HealthCheckResponse.ServingStatus = pb.HealthCheckResponse.NOT_SERVING
+        self._serving = False
         self._changed = asyncio.Event()
         self._ended = False
 
     def set_serving(self) -> None:
         """Report SERVING for every service."""
-        self._status = pb.HealthCheckResponse.SERVING
+        self._serving = True
         self._tell_watchers()
 
     def end(self) -> None:
         """Report NOT_SERVING for every service, then end the watchers' streams."""
         self._ended = True
-        self._status = pb.HealthCheckResponse.NOT_SERVING
+        self._serving = False
         self._tell_watchers()
+
+    def _status_of(self, service: str) -> pb.HealthCheckResponse:
+        if service not in self._names:
+            return pb.HealthCheckResponse(status=pb.HealthCheckResponse.SERVICE_UNKNOWN)
+        if self._serving:
+            return pb.HealthCheckResponse(status=pb.HealthCheckResponse.SERVING)
+        return pb.HealthCheckResponse(status=pb.HealthCheckResponse.NOT_SERVING)
 
     def _tell_watchers(self) -> None:
         self._changed.set()
@@ -53,19 +60,18 @@ class ServerHealth(pb_grpc.HealthServicer):
             await context.abort(
                 grpc.StatusCode.NOT_FOUND, f"{request.service!r} is not served here"
             )
-        return pb.HealthCheckResponse(status=self._status)
+        return self._status_of(request.service)
 
     async def Watch(
         self, request: pb.HealthCheckRequest, _: _Context
     ) -> AsyncIterator[pb.HealthCheckResponse]:
         """The present status and each change, until the server drains."""
-        known = request.service in self._names
         sent = None
         while True:
             changed = self._changed
-            status = self._status if known else pb.HealthCheckResponse.SERVICE_UNKNOWN
+            status = self._status_of(request.service)
             if status != sent:
-                yield pb.HealthCheckResponse(status=status)
+                yield status
                 sent = status
             if self._ended:
                 return

@@ -10,7 +10,7 @@ import grpc
 # gRPC's handlers are untyped beyond this point: requests and responses of every method.
 Behavior: TypeAlias = Callable[[Any, Any], Any]
 Wrap: TypeAlias = Callable[[Behavior], Behavior]
-Handler: TypeAlias = grpc.RpcMethodHandler[Any, Any]
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # generic in its stubs only
 
 
 def rewrapped(handler: Handler, *, respond_once: Wrap, respond_in_stream: Wrap) -> Handler:

@@ -158,7 +158,9 @@ def _start_span(path: str, context: Any) -> Span:
 def _code(error: BaseException | None, context: Any) -> grpc.StatusCode:
     match error:
         case None | grpc.aio.AbortError():
-            return _CODES[int(context.code() or 0)]
+            # grpc.aio gives what was set: None or 0, a number, or the enum's member.
+            code = context.code()
+            return code if isinstance(code, grpc.StatusCode) else _CODES[code or 0]
         case asyncio.CancelledError() | GeneratorExit():
             # The server sees a deadline pass as a cancellation.
             remaining = context.time_remaining()
