@@ -34,29 +34,29 @@ class DecisionPolicy:
         threshold: Lowest probability of class 1 that is labelled 1, in [0, 1].
         positive_action: Recommended for label 1.
         negative_action: Recommended for label 0.
-        review_below: Confidence under which `review_action` is recommended instead; 0 never.
-        review_action: Recommended when confidence is too low.
+        minimum_confidence: Confidence under which `abstain_action` is recommended instead; 0 never.
+        abstain_action: Recommended when confidence is too low.
     """
 
     version: int = 1
     threshold: float = 0.5
     positive_action: str = "act"
     negative_action: str = "none"
-    review_below: float = 0.0
-    review_action: str = ""
+    minimum_confidence: float = 0.0
+    abstain_action: str = ""
 
     def __post_init__(self) -> None:
         """Refuse a policy that contradicts itself.
 
         Raises:
-            InvalidPolicy: A number is no probability, or reviews have no action.
+            InvalidPolicy: A number is no probability, or abstaining has no action.
         """
         if not 0.0 <= self.threshold <= 1.0:
             raise InvalidPolicy("threshold", "is not between 0 and 1")
-        if not 0.0 <= self.review_below <= 1.0:
-            raise InvalidPolicy("review_below", "is not between 0 and 1")
-        if self.review_below > 0.0 and not self.review_action:
-            raise InvalidPolicy("review_action", "is empty although review_below is set")
+        if not 0.0 <= self.minimum_confidence <= 1.0:
+            raise InvalidPolicy("minimum_confidence", "is not between 0 and 1")
+        if self.minimum_confidence > 0.0 and not self.abstain_action:
+            raise InvalidPolicy("abstain_action", "is empty although minimum_confidence is set")
 
     def decide(self, probability: float) -> Decision:
         """The decision for one row whose class 1 has `probability`."""
@@ -64,8 +64,8 @@ class DecisionPolicy:
             label, confidence, action = 1, probability, self.positive_action
         else:
             label, confidence, action = 0, 1.0 - probability, self.negative_action
-        if confidence < self.review_below:
-            action = self.review_action
+        if confidence < self.minimum_confidence:
+            action = self.abstain_action
         return Decision(label, confidence, action)
 
     def labels(self, probabilities: NDArray[np.float32]) -> NDArray[np.int64]:

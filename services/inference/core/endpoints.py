@@ -5,12 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from enum import StrEnum
 
 from services.inference.core.decisions import DecisionPolicy
 from services.inference.core.errors import InvalidWeights, NothingToRollBackTo
 from services.inference.core.routing import WHOLE_BP, Variant, check_weights
 
 DEFAULT_PROJECT = "projects/default/"
+
+
+class Runtime(StrEnum):
+    """Where an endpoint's versions run."""
+
+    ONNX_RUNTIME = "ONNX_RUNTIME"
+    TRITON = "TRITON"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +30,10 @@ class Endpoint:
         variants: In routing order: a candidate first, the stable version last.
             Variants without a share stay loaded: candidates being prepared, and
             the version to go back to.
+        alias: Alias of the model that follows the stable version; '' moves none.
+        logs_observations: Whether predictions go to the monitor.
+        initial_version: What it was created with,
+        initial_approval: and what allowed that.
         previous_version: What a roll-back brings back; '' if there is nothing.
         revision: Grows by one with each change; the etag stands for it.
     """
@@ -32,6 +44,11 @@ class Endpoint:
     policy: DecisionPolicy
     create_time: datetime
     update_time: datetime
+    runtime: Runtime = Runtime.ONNX_RUNTIME
+    alias: str = ""
+    logs_observations: bool = True
+    initial_version: str = ""
+    initial_approval: str = ""
     previous_version: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     revision: int = 1

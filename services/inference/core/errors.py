@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from services.common.errors import (
     AlreadyExists,
-    Conflict,
     DataLoss,
     DeadlineExceeded,
     FailedPrecondition,
@@ -73,7 +72,7 @@ class RolloutExists(AlreadyExists):
 class InvalidTensors(InvalidArgument):
     """The request's tensors do not fit the version's signature."""
 
-    reason = "INVALID_TENSORS"
+    reason = "INVALID_TENSOR"
 
     def __init__(self, violations: Sequence[FieldViolation]) -> None:
         first = violations[0]
@@ -135,7 +134,7 @@ class InvalidPhases(InvalidArgument):
 class UnservableBundle(FailedPrecondition):
     """The version's bundle is intact but this server can't serve it."""
 
-    reason = "UNSERVABLE_BUNDLE"
+    reason = "VERSION_NOT_SERVABLE"
 
     def __init__(self, subject: str, description: str) -> None:
         super().__init__(
@@ -172,7 +171,7 @@ class ManagedByEndpoints(FailedPrecondition):
 class IllegalRolloutMove(FailedPrecondition):
     """The rollout's life cycle has no such move."""
 
-    reason = "ILLEGAL_ROLLOUT_MOVE"
+    reason = "ILLEGAL_STATE_TRANSITION"
 
     def __init__(self, name: str, state: str, move: str) -> None:
         super().__init__(
@@ -187,7 +186,7 @@ class IllegalRolloutMove(FailedPrecondition):
 class RolloutInProgress(FailedPrecondition):
     """The endpoint already has a rollout under way."""
 
-    reason = "ROLLOUT_IN_PROGRESS"
+    reason = "ROLLOUT_ACTIVE"
 
     def __init__(self, endpoint: str, rollout: str) -> None:
         super().__init__(
@@ -201,7 +200,7 @@ class RolloutInProgress(FailedPrecondition):
 class NothingToRollBackTo(FailedPrecondition):
     """The endpoint holds no earlier version."""
 
-    reason = "NOTHING_TO_ROLL_BACK_TO"
+    reason = "NO_ROLLBACK_TARGET"
 
     def __init__(self, endpoint: str) -> None:
         super().__init__(
@@ -212,7 +211,7 @@ class NothingToRollBackTo(FailedPrecondition):
 class VersionNotApproved(FailedPrecondition):
     """The approval does not cover this version's artifact."""
 
-    reason = "VERSION_NOT_APPROVED"
+    reason = "APPROVAL_INVALID"
 
     def __init__(self, version: str, approval: str, description: str) -> None:
         super().__init__(
@@ -226,7 +225,7 @@ class VersionNotApproved(FailedPrecondition):
 class VersionNotReady(FailedPrecondition):
     """The registry does not offer this version for serving."""
 
-    reason = "VERSION_NOT_READY"
+    reason = "VERSION_NOT_SERVABLE"
 
     def __init__(self, version: str, state: str) -> None:
         super().__init__(
@@ -234,20 +233,6 @@ class VersionNotReady(FailedPrecondition):
             violations=[PreconditionViolation("STATE", version, f"the version is {state}")],
             version=version,
             state=state,
-        )
-
-
-class StaleEtag(Conflict):
-    """The resource changed since the caller read it."""
-
-    reason = "STALE_ETAG"
-
-    def __init__(self, name: str, given: str, current: str) -> None:
-        super().__init__(
-            f"{name!r} has etag {current}, not {given}; read it again.",
-            name=name,
-            given=given,
-            current=current,
         )
 
 
@@ -278,7 +263,7 @@ class QueueDeadlineExceeded(DeadlineExceeded):
 class ModelUnavailable(Unavailable):
     """The model can't run now; the server is working on it."""
 
-    reason = "MODEL_UNAVAILABLE"
+    reason = "MODEL_NOT_READY"
 
     def __init__(self, model: str, description: str) -> None:
         super().__init__(f"{model}: {description}", model=model)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 import structlog
 
 from services.common.errors import ServiceError
-from services.inference.core.endpoints import Endpoint, number_of
+from services.inference.core.endpoints import Endpoint, Runtime, number_of
 from services.inference.core.errors import ModelUnavailable
 from services.inference.core.ports import Bundle, Bundles, LoadedModel, Meter, Meters, ModelRuntime
 from services.inference.core.samples import check_answer, sample_rows
@@ -22,6 +22,9 @@ log = structlog.get_logger()
 _WARM_UP_ROWS: Final = (1, 1, 8)
 _FIRST_RETRY_S: Final = 0.5
 _LAST_RETRY_S: Final = 30.0
+
+
+_Key: TypeAlias = tuple[Runtime, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,7 @@ class ModelHost:
 
     Args:
         bundles: Verified bundles.
-        runtime: Runs them.
+        runtimes: Those that this server is configured with.
         meters: One per variant of an endpoint.
         predictor: Gets the new table whenever something changed.
         tasks: Holds loads and unloads.
@@ -47,20 +50,20 @@ class ModelHost:
     def __init__(
         self,
         bundles: Bundles,
-        runtime: ModelRuntime,
+        runtimes: Mapping[Runtime, ModelRuntime],
         meters: Meters,
         predictor: Predictor,
         tasks: asyncio.TaskGroup,
     ) -> None:
         self._bundles = bundles
-        self._runtime = runtime
+        self._runtimes = runtimes
         self._meters = meters
         self._predictor = predictor
         self._tasks = tasks
         self._endpoints: Sequence[Endpoint] = ()
-        self._hosted: dict[str, _Hosted] = {}
-        self._loading: dict[str, asyncio.Task[None]] = {}
-        self._failures: dict[str, ServiceError] = {}
+        self._hosted: dict[_Key, _Hosted] = {}
+        self._loading: dict[_Key, asyncio.Task[None]] = {}
+        self._failures: dict[_Key, ServiceError] = {}
         self._live_meters: dict[tuple[str, str], Meter] = {}
         self._applied = False
         self._changed = asyncio.Event()
@@ -72,26 +75,30 @@ class ModelHost:
         """
         self._endpoints = endpoints
         self._applied = True
-        wanted = {v.digest: v.version for each in endpoints for v in each.variants}
+        wanted = {
+            (each.runtime, variant.digest): variant.version
+            for each in endpoints
+            for variant in each.variants
+        }
         self._publish()
-        for digest in self._loading.keys() - wanted.keys():
-            self._loading.pop(digest).cancel()
-        for digest in self._failures.keys() - wanted.keys():
-            del self._failures[digest]
-        for digest in self._hosted.keys() - wanted.keys():
-            self._tasks.create_task(self._unload(digest, self._hosted.pop(digest)))
-        for digest in wanted.keys() - self._hosted.keys() - self._loading.keys():
-            task = self._tasks.create_task(self._keep_loading(wanted[digest], digest))
-            self._loading[digest] = task
+        for key in self._loading.keys() - wanted.keys():
+            self._loading.pop(key).cancel()
+        for key in self._failures.keys() - wanted.keys():
+            del self._failures[key]
+        for key in self._hosted.keys() - wanted.keys():
+            self._tasks.create_task(self._unload(self._hosted.pop(key)))
+        for key in wanted.keys() - self._hosted.keys() - self._loading.keys():
+            task = self._tasks.create_task(self._keep_loading(wanted[key], key))
+            self._loading[key] = task
 
     @property
     def is_settled(self) -> bool:
         """Whether every version with a share of traffic is loaded, or has failed to load."""
         return self._applied and all(
-            variant.digest in self._hosted or variant.digest in self._failures
+            key in self._hosted or key in self._failures
             for endpoint in self._endpoints
             for variant in endpoint.variants
-            if variant.weight_bp
+            if variant.weight_bp and (key := (endpoint.runtime, variant.digest))
         )
 
     async def settled(self) -> None:
@@ -99,45 +106,62 @@ class ModelHost:
         while not self.is_settled:
             await self._changed.wait()
 
-    def is_loaded(self, digest: str) -> bool:
+    def is_loaded(self, runtime: Runtime, digest: str) -> bool:
         """Whether the version is loaded and warm."""
-        return digest in self._hosted
+        return (runtime, digest) in self._hosted
 
-    def failure(self, digest: str) -> ServiceError | None:
+    def failure(self, runtime: Runtime, digest: str) -> ServiceError | None:
         """Why the last attempt to load the version failed; None if it has not."""
-        return self._failures.get(digest)
+        return self._failures.get((runtime, digest))
+
+    def offers(self, runtime: Runtime) -> bool:
+        """Whether this server is configured with `runtime`."""
+        return runtime in self._runtimes
+
+    async def check(self, runtime: Runtime, version: str, digest: str) -> Signature:
+        """Load a version that no endpoint holds, try it and let it go.
+
+        Raises:
+            ServiceError: It can't be served, and why.
+        """
+        if (hosted := self._hosted.get((runtime, digest))) is not None:
+            return hosted.bundle.signature
+        hosted = await self._load(version, (runtime, digest))
+        await hosted.model.unload()
+        return hosted.bundle.signature
 
     def close(self) -> None:
         """Stop loading and unload everything, after what waits is answered."""
         self.apply(())
 
-    async def _keep_loading(self, version: str, digest: str) -> None:
+    async def _keep_loading(self, version: str, key: _Key) -> None:
         pause_s = _FIRST_RETRY_S
-        while (hosted := await self._attempt(version, digest)) is None:
+        while (hosted := await self._attempt(version, key)) is None:
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, _LAST_RETRY_S)
-        del self._loading[digest]
-        self._failures.pop(digest, None)
-        self._hosted[digest] = hosted
+        del self._loading[key]
+        self._failures.pop(key, None)
+        self._hosted[key] = hosted
         self._publish()
-        log.info("model.loaded", version=version, digest=digest)
+        log.info("model.loaded", version=version, digest=hosted.bundle.digest)
 
-    async def _attempt(self, version: str, digest: str) -> _Hosted | None:
+    async def _attempt(self, version: str, key: _Key) -> _Hosted | None:
         try:
-            return await self._load(version, digest)
+            return await self._load(version, key)
         except ServiceError as error:
             failure = error
         except Exception as error:  # noqa: BLE001 - one version's bug must not stop the others
             failure = ModelUnavailable(version, f"{type(error).__name__}: {error}")
             failure.__cause__ = error
-        self._failures[digest] = failure
+        self._failures[key] = failure
         self._announce()
         log.error("model.load_failed", version=version, reason=failure.reason, exc_info=failure)
         return None
 
-    async def _load(self, version: str, digest: str) -> _Hosted:
+    async def _load(self, version: str, key: _Key) -> _Hosted:
+        runtime, digest = key
         bundle = await self._bundles.fetch(version, digest)
-        model = await self._runtime.load(bundle)
+        model = await self._runtimes[runtime].load(bundle)
         try:
             for count in _WARM_UP_ROWS:
                 await _probe(model, bundle.signature, count)
@@ -146,16 +170,21 @@ class ModelHost:
             raise
         return _Hosted(bundle, model)
 
-    async def _unload(self, digest: str, hosted: _Hosted) -> None:
+    async def _unload(self, hosted: _Hosted) -> None:
         await hosted.model.unload()
-        await self._bundles.retain([*self._hosted, *self._loading])
-        log.info("model.unloaded", version=hosted.bundle.version, digest=digest)
+        await self._bundles.retain({digest for _, digest in (*self._hosted, *self._loading)})
+        log.info("model.unloaded", version=hosted.bundle.version, digest=hosted.bundle.digest)
 
     def _publish(self) -> None:
         table: dict[str, ServedEndpoint] = {}
         live: dict[tuple[str, str], Meter] = {}
         for endpoint in self._endpoints:
-            served = ServedEndpoint(endpoint.name, endpoint.policy, self._served(endpoint, live))
+            served = ServedEndpoint(
+                endpoint.name,
+                endpoint.policy,
+                self._served(endpoint, live),
+                endpoint.logs_observations,
+            )
             table.update(dict.fromkeys(endpoint.answers_to, served))
         self._predictor.publish(table)
         for key in self._live_meters.keys() - live.keys():
@@ -168,7 +197,7 @@ class ModelHost:
     ) -> tuple[ServedVariant, ...]:
         served = []
         for variant in endpoint.variants:
-            hosted = self._hosted.get(variant.digest)
+            hosted = self._hosted.get((endpoint.runtime, variant.digest))
             if hosted is None:
                 continue
             number = number_of(variant.version)

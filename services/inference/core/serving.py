@@ -61,6 +61,7 @@ class ServedEndpoint:
     name: str
     policy: DecisionPolicy
     variants: tuple[ServedVariant, ...]
+    logs_observations: bool = True
 
     @cached_property
     def _split(self) -> Split:
@@ -221,21 +222,21 @@ class Predictor:
         outputs = await served.model.infer(rows, query.deadline)
         scores = outputs[PROBABILITIES][:, 1]
         decision = policy.decide(float(scores[0])) if rows.count == 1 else None
-        labels = policy.labels(scores)
         prediction_id = query.id or self._new_id()
         event_time_us = self._now_us() if query.event_time_us is None else query.event_time_us
-        self._log.append(
-            Observation(
-                prediction_id,
-                event_time_us,
-                endpoint.name,
-                served.variant.version,
-                signature,
-                rows,
-                scores,
-                labels,
+        if endpoint.logs_observations:
+            self._log.append(
+                Observation(
+                    prediction_id,
+                    event_time_us,
+                    endpoint.name,
+                    served.variant.version,
+                    signature,
+                    rows,
+                    scores,
+                    policy.labels(scores),
+                )
             )
-        )
         if out_of_range := rows.out_of_range(signature):
             served.meter.out_of_range(out_of_range)
         return Prediction(

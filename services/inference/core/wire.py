@@ -30,7 +30,7 @@ def encoded(array: NDArray[Any]) -> bytes:
 
 def encoded_texts(values: Iterable[str]) -> bytes:
     """Each text in UTF-8 behind its length as uint32."""
-    parts = []
+    parts: list[bytes] = []
     for value in values:
         text = value.encode()
         parts += (_LENGTH.pack(len(text)), text)

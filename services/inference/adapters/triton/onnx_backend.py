@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
-import triton_python_backend_utils as pb_utils  # type: ignore[import-not-found] # exists in Triton's stub only
+import triton_python_backend_utils as pb_utils
 
 
 class TritonPythonModel:

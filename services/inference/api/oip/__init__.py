@@ -1,0 +1,1 @@
+"""The Open Inference Protocol with Triton's extensions, as stock clients speak it."""

@@ -1,0 +1,118 @@
+"""Inference requests from their protocol messages."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+
+from services.common.errors import FieldViolation
+from services.common.rpc.deadlines import time_remaining
+from services.inference.core.errors import InvalidTensors, UnsupportedParameter
+from services.inference.core.rows import WireTensor
+from services.inference.core.serving import Query
+from services.inference.core.wire import encoded_texts
+
+# tritonclient ships no stubs for its generated messages.
+_Message = Any
+
+_EVENT_TIME: Final = "event_time"
+_STICKY_KEY: Final = "sticky_key"
+_TIMEOUT: Final = "timeout"
+_MAX_ID_LENGTH: Final = 128
+_LATEST_EVENT_TIME_US: Final = 253_402_300_799_000_000  # end of the year 9999
+
+
+def query_of(request: _Message) -> Query:
+    """The query that a `ModelInferRequest` means.
+
+    Raises:
+        InvalidTensors: Contents are missing, doubled or of the wrong kind.
+        UnsupportedParameter: A parameter is unknown, or not of its type.
+    """
+    if len(request.id) > _MAX_ID_LENGTH:
+        raise UnsupportedParameter("id", f"has more than {_MAX_ID_LENGTH} characters")
+    event_time_us, sticky_key, timeout_s = None, "", None
+    if request.parameters:
+        event_time_us, sticky_key, timeout_s = _parameters(request.parameters)
+    for output in request.outputs:
+        if output.parameters:
+            name = next(iter(output.parameters))
+            raise UnsupportedParameter(name, "outputs take no parameters")
+    remaining_s = time_remaining() if timeout_s is None else timeout_s
+    return Query(
+        model=request.model_name,
+        version=request.model_version,
+        id=request.id,
+        tensors=_tensors(request),
+        outputs=tuple(output.name for output in request.outputs),
+        event_time_us=event_time_us,
+        sticky_key=sticky_key,
+        deadline=None if remaining_s is None else time.monotonic() + remaining_s,
+    )
+
+
+def _parameters(parameters: Mapping[str, _Message]) -> tuple[int | None, str, float | None]:
+    event_time_us, sticky_key, timeout_s = None, "", None
+    for name, value in parameters.items():
+        kind = value.WhichOneof("parameter_choice")
+        if name == _EVENT_TIME and kind == "int64_param":
+            event_time_us = value.int64_param
+            if not 0 <= event_time_us <= _LATEST_EVENT_TIME_US:
+                raise UnsupportedParameter(name, "is not within the years 1970 to 9999")
+        elif name == _STICKY_KEY and kind == "string_param":
+            sticky_key = value.string_param
+        elif name == _TIMEOUT and kind == "int64_param" and value.int64_param > 0:
+            timeout_s = value.int64_param / 1e6
+        else:
+            raise UnsupportedParameter(
+                name,
+                "is none of event_time (int64, microseconds since the epoch), "
+                "sticky_key (string) and timeout (int64, microseconds, above 0)",
+            )
+    return event_time_us, sticky_key, timeout_s
+
+
+def _tensors(request: _Message) -> list[WireTensor]:
+    raw = request.raw_input_contents
+    if not raw:
+        return [_typed(tensor) for tensor in request.inputs]
+    if len(raw) != len(request.inputs):
+        description = f"holds {len(raw)} contents for {len(request.inputs)} inputs"
+        raise InvalidTensors([FieldViolation("raw_input_contents", description)])
+    tensors = []
+    for tensor, data in zip(request.inputs, raw, strict=True):
+        if tensor.parameters or tensor.HasField("contents"):
+            _refuse_parameters(tensor)
+            description = "has both typed and raw contents"
+            raise InvalidTensors([FieldViolation(tensor.name, description)])
+        tensors.append(WireTensor(tensor.name, tensor.datatype, tuple(tensor.shape), data))
+    return tensors
+
+
+def _refuse_parameters(tensor: _Message) -> None:
+    for name in tensor.parameters:
+        raise UnsupportedParameter(name, f"input {tensor.name!r} takes no parameters")
+
+
+def _typed(tensor: _Message) -> WireTensor:
+    """A tensor whose values stand in the field of its type."""
+    _refuse_parameters(tensor)
+    contents = tensor.contents
+    fields = [field.name for field, _ in contents.ListFields()]
+    expected = {"FP32": "fp32_contents", "BYTES": "bytes_contents"}.get(tensor.datatype)
+    if expected is not None and fields not in ([], [expected]):
+        description = f"has {' and '.join(fields)}; {tensor.datatype} goes into {expected}"
+        raise InvalidTensors([FieldViolation(tensor.name, description)])
+    if tensor.datatype == "BYTES":
+        try:
+            data = encoded_texts(value.decode() for value in contents.bytes_contents)
+        except UnicodeDecodeError as error:
+            raise InvalidTensors([FieldViolation(tensor.name, str(error))]) from error
+    elif tensor.datatype == "FP32":
+        data = np.array(contents.fp32_contents, dtype="<f4").tobytes()
+    else:
+        data = b""
+    return WireTensor(tensor.name, tensor.datatype, tuple(tensor.shape), data)

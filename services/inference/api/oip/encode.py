@@ -1,0 +1,88 @@
+"""Answers to protocol messages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tritonclient.grpc import service_pb2 as pb
+
+from services.inference.core.ports import RunStatistics
+from services.inference.core.serving import Prediction, ServedEndpoint, ServedVariant
+from services.inference.core.wire import datatype_of, encoded
+
+# tritonclient ships no stubs for its generated messages.
+_Message = Any
+
+
+def response_of(model_name: str, prediction: Prediction) -> _Message:
+    """The `ModelInferResponse`: the outputs, and in its parameters the decision and its origin."""
+    served = prediction.served
+    response = pb.ModelInferResponse(
+        model_name=model_name, model_version=served.number, id=prediction.id
+    )
+    parameters = response.parameters
+    parameters["model_digest"].string_param = served.variant.digest
+    parameters["model_version"].string_param = served.number
+    parameters["variant"].string_param = served.variant.version
+    parameters["prediction_id"].string_param = prediction.id
+    parameters["policy_version"].int64_param = prediction.policy.version
+    parameters["time"].int64_param = prediction.event_time_us
+    if prediction.out_of_range:
+        parameters["out_of_range"].int64_param = prediction.out_of_range
+    if (decision := prediction.decision) is not None:
+        parameters["label"].int64_param = decision.label
+        parameters["labels"].string_param = str(decision.label)
+        parameters["confidence"].double_param = decision.confidence
+        parameters["action"].string_param = decision.action
+        parameters["actions"].string_param = decision.action
+    for name, array in prediction.outputs.items():
+        response.outputs.add(name=name, datatype=datatype_of(array), shape=array.shape)
+        response.raw_output_contents.append(encoded(array))
+    return response
+
+
+def metadata_of(model_name: str, endpoint: ServedEndpoint, served: ServedVariant) -> _Message:
+    """The `ModelMetadataResponse` of one variant; -1 stands for any number of rows."""
+    tensor = pb.ModelMetadataResponse.TensorMetadata
+    return pb.ModelMetadataResponse(
+        name=model_name,
+        versions=[each.number for each in endpoint.variants],
+        platform="onnx",
+        inputs=[
+            tensor(name=spec.name, datatype=spec.datatype, shape=(-1, 1))
+            for spec in served.signature.inputs
+        ],
+        outputs=[
+            tensor(name=spec.name, datatype=spec.datatype, shape=spec.shape)
+            for spec in served.signature.outputs
+        ],
+    )
+
+
+def config_of(model_name: str, served: ServedVariant) -> _Message:
+    """The `ModelConfigResponse` of one variant."""
+    types = {"FP32": "TYPE_FP32", "INT64": "TYPE_INT64", "BYTES": "TYPE_STRING"}
+    response = pb.ModelConfigResponse()
+    config = response.config
+    config.name = model_name
+    config.platform = "onnxruntime_onnx"
+    for spec in served.signature.inputs:
+        config.input.add(name=spec.name, data_type=types[spec.datatype], dims=(-1, 1))
+    for output in served.signature.outputs:
+        config.output.add(name=output.name, data_type=types[output.datatype], dims=output.shape)
+    config.parameters["artifact_digest"].string_value = served.variant.digest
+    return response
+
+
+def statistics_of(model_name: str, served: ServedVariant, statistics: RunStatistics) -> _Message:
+    """What one variant has run since it was loaded."""
+    message = pb.ModelStatistics(
+        name=model_name,
+        version=served.number,
+        last_inference=statistics.last_run_ms,
+        inference_count=statistics.rows,
+        execution_count=statistics.runs,
+    )
+    message.inference_stats.success.count = statistics.runs
+    message.inference_stats.success.ns = statistics.busy_ns
+    return message

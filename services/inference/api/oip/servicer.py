@@ -1,0 +1,178 @@
+"""`inference.GRPCInferenceService`: convert, call the core, convert."""
+
+# ruff: noqa: ARG002, D102 - gRPC passes both arguments to all; the protocol documents the methods
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from importlib.metadata import version
+from typing import Any, Final, NoReturn
+
+from tritonclient.grpc import service_pb2 as pb
+from tritonclient.grpc import service_pb2_grpc as pb_grpc
+
+from services.common.errors import ServiceError
+from services.inference.api.oip.decode import query_of
+from services.inference.api.oip.encode import (
+    config_of,
+    metadata_of,
+    response_of,
+    statistics_of,
+)
+from services.inference.core.errors import ManagedByEndpoints, ModelUnavailable
+from services.inference.core.hosting import probe
+from services.inference.core.serving import Predictor, ServedEndpoint, ServedVariant
+
+SERVICE: Final = "inference.GRPCInferenceService"
+EXTENSIONS: Final = ("model_repository", "model_configuration", "statistics")
+
+# tritonclient ships no stubs for its generated messages.
+_Message = Any
+_Context = Any
+
+
+class OipServicer(pb_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc] # untyped base
+    """The data plane.
+
+    Args:
+        predictor: Answers.
+        is_settled: Whether everything with traffic was loaded, or tried, since the start.
+    """
+
+    def __init__(self, predictor: Predictor, is_settled: Callable[[], bool]) -> None:
+        self._predictor = predictor
+        self._is_settled = is_settled
+
+    async def ServerLive(self, request: _Message, context: _Context) -> _Message:
+        return pb.ServerLiveResponse(live=True)
+
+    async def ServerReady(self, request: _Message, context: _Context) -> _Message:
+        return pb.ServerReadyResponse(ready=self._is_settled())
+
+    async def ServerMetadata(self, request: _Message, context: _Context) -> _Message:
+        return pb.ServerMetadataResponse(
+            name="roundhouse-inference", version=version("roundhouse"), extensions=EXTENSIONS
+        )
+
+    async def ModelReady(self, request: _Message, context: _Context) -> _Message:
+        endpoint = self._predictor.endpoint(request.name)
+        try:
+            for served in _with_traffic(endpoint, request.version):
+                await probe(served)
+        except ServiceError:
+            return pb.ModelReadyResponse(ready=False)
+        return pb.ModelReadyResponse(ready=True)
+
+    async def ModelMetadata(self, request: _Message, context: _Context) -> _Message:
+        endpoint = self._predictor.endpoint(request.name)
+        return metadata_of(request.name, endpoint, _described(endpoint, request.version))
+
+    async def ModelConfig(self, request: _Message, context: _Context) -> _Message:
+        endpoint = self._predictor.endpoint(request.name)
+        return config_of(request.name, _described(endpoint, request.version))
+
+    async def ModelInfer(self, request: _Message, context: _Context) -> _Message:
+        prediction = await self._predictor.predict(query_of(request))
+        return response_of(request.model_name, prediction)
+
+    async def ModelStreamInfer(
+        self, requests: AsyncIterator[_Message], context: _Context
+    ) -> AsyncIterator[_Message]:
+        """One answer per request, in order; a refused request does not end the stream."""
+        async for request in requests:
+            try:
+                answer = await self.ModelInfer(request, context)
+            except ServiceError as error:
+                # The protocol's stream has no status per answer; clients match by id.
+                yield pb.ModelStreamInferResponse(
+                    error_message=f"{error.reason}: {error}",
+                    infer_response=pb.ModelInferResponse(
+                        model_name=request.model_name, id=request.id
+                    ),
+                )
+            else:
+                yield pb.ModelStreamInferResponse(infer_response=answer)
+
+    async def ModelStatistics(self, request: _Message, context: _Context) -> _Message:
+        named = (
+            {request.name: self._predictor.endpoint(request.name)}
+            if request.name
+            else _by_shortest_name(self._predictor)
+        )
+        return pb.ModelStatisticsResponse(
+            model_stats=[
+                statistics_of(name, served, served.model.statistics)
+                for name, endpoint in named.items()
+                for served in endpoint.variants
+                if request.version in ("", served.number)
+            ]
+        )
+
+    async def RepositoryIndex(self, request: _Message, context: _Context) -> _Message:
+        return pb.RepositoryIndexResponse(
+            models=[
+                pb.RepositoryIndexResponse.ModelIndex(
+                    name=name, version=served.number, state="READY"
+                )
+                for name, endpoint in _by_shortest_name(self._predictor).items()
+                for served in endpoint.variants
+            ]
+        )
+
+    async def RepositoryModelLoad(self, request: _Message, context: _Context) -> _Message:
+        _refuse("RepositoryModelLoad", "create an endpoint or a rollout to load a version.")
+
+    async def RepositoryModelUnload(self, request: _Message, context: _Context) -> _Message:
+        _refuse("RepositoryModelUnload", "delete the endpoint, or roll another version out.")
+
+    async def SystemSharedMemoryStatus(self, request: _Message, context: _Context) -> _Message:
+        _refuse("SystemSharedMemoryStatus", _NO_SHARED_MEMORY)
+
+    async def SystemSharedMemoryRegister(self, request: _Message, context: _Context) -> _Message:
+        _refuse("SystemSharedMemoryRegister", _NO_SHARED_MEMORY)
+
+    async def SystemSharedMemoryUnregister(self, request: _Message, context: _Context) -> _Message:
+        _refuse("SystemSharedMemoryUnregister", _NO_SHARED_MEMORY)
+
+    async def CudaSharedMemoryStatus(self, request: _Message, context: _Context) -> _Message:
+        _refuse("CudaSharedMemoryStatus", _NO_SHARED_MEMORY)
+
+    async def CudaSharedMemoryRegister(self, request: _Message, context: _Context) -> _Message:
+        _refuse("CudaSharedMemoryRegister", _NO_SHARED_MEMORY)
+
+    async def CudaSharedMemoryUnregister(self, request: _Message, context: _Context) -> _Message:
+        _refuse("CudaSharedMemoryUnregister", _NO_SHARED_MEMORY)
+
+    async def TraceSetting(self, request: _Message, context: _Context) -> _Message:
+        _refuse("TraceSetting", "traces are set up by the service's settings.")
+
+    async def LogSettings(self, request: _Message, context: _Context) -> _Message:
+        _refuse("LogSettings", "logs are set up by the service's settings.")
+
+
+_NO_SHARED_MEMORY: Final = "endpoints take tensors in the request; there is no shared memory."
+
+
+def _refuse(method: str, instead: str) -> NoReturn:
+    raise ManagedByEndpoints(method, instead)
+
+
+def _with_traffic(endpoint: ServedEndpoint, number: str) -> list[ServedVariant]:
+    if number:
+        return [endpoint.pinned(number)]
+    loaded = [served for served in endpoint.variants if served.variant.weight_bp]
+    if not loaded:
+        raise ModelUnavailable(endpoint.name, "no version with a share of the traffic is loaded")
+    return loaded
+
+
+def _described(endpoint: ServedEndpoint, number: str) -> ServedVariant:
+    """The pinned variant, or the stable one."""
+    return _with_traffic(endpoint, number)[-1]
+
+
+def _by_shortest_name(predictor: Predictor) -> dict[str, ServedEndpoint]:
+    shortest: dict[str, str] = {}
+    for name, endpoint in predictor.endpoints.items():
+        shortest[endpoint.name] = min(name, shortest.get(endpoint.name, name), key=len)
+    return {shortest[name]: predictor.endpoints[name] for name in shortest}
