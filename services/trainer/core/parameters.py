@@ -24,8 +24,10 @@ class ParameterRule:
     maximum: float
     whole: bool = False
 
-    def fault(self, value: float) -> str | None:
+    def fault(self, value: object) -> str | None:
         """What is wrong with `value`, or None."""
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return f"is {value!r}; must be a number"
         if not self.minimum <= value <= self.maximum:
             return f"is {value:g}; must lie between {self.minimum:g} and {self.maximum:g}"
         if self.whole and value != int(value):
@@ -34,6 +36,11 @@ class ParameterRule:
 
 
 Parameters = Mapping[str, float]
+"""Values by name, checked."""
+
+UncheckedParameters = Mapping[str, object]
+"""Values by name, as somebody sent them."""
+
 Rules = Mapping[str, ParameterRule]
 
 
@@ -42,7 +49,9 @@ def completed(parameters: Parameters, rules: Rules) -> dict[str, float]:
     return {name: float(parameters.get(name, rule.default)) for name, rule in rules.items()}
 
 
-def parameter_faults(parameters: Parameters, rules: Rules, path: str) -> list[FieldViolation]:
+def parameter_faults(
+    parameters: UncheckedParameters, rules: Rules, path: str
+) -> list[FieldViolation]:
     """Everything that is wrong with `parameters`, named from `path` on."""
     faults = []
     for name, value in parameters.items():

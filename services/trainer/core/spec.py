@@ -5,17 +5,30 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from services.trainer.core.parameters import Parameters
 from services.trainer.core.selection import Metric
 from services.trainer.core.splits import SplitShares
 
+Json = Mapping[str, Any]  # the content of a message or file
 
-class FeatureRole(StrEnum):
-    """How a feature enters a model."""
+DEFAULT_MAX_ATTEMPTS = 5
 
-    NUMERIC = "NUMERIC"
-    CATEGORICAL = "CATEGORICAL"
+
+class FeatureKind(StrEnum):
+    """How a column is read. The values are names of the contract."""
+
+    NUMERIC = "KIND_NUMERIC"
+    CATEGORICAL = "KIND_CATEGORICAL"
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """One column to predict from."""
+
+    name: str
+    kind: FeatureKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,36 +50,99 @@ class JobSpec:
 
     Attributes:
         snapshot: Resource name of a sealed dataset snapshot.
-        model: Resource name of the model that the winner becomes a version of.
         target: Column to predict; 0, 1, false or true in every row.
+        features: Columns the model sees, in the order of its inputs.
         time_column: Timestamp column that orders the rows.
-        features: Columns the model sees, by name, in the order of its inputs.
-        id_columns: Columns that only identify rows: never features.
-        slices: Columns by whose values the evaluation is broken down.
-        split: Shares of the parts, in order of time.
+        shares: Shares of the parts, in order of time; they may not sum to 1 before the check.
         candidates: Models to try, each of them once.
-        metric: What validation picks the winner by.
+        metric: What validation picks the winner by; a `Metric` once it is checked.
         seed: Start of every random number.
-        cores: Processor cores an attempt may keep busy.
+        slices: Columns by whose values the evaluation is broken down.
+        model: Resource name of the model that the winner becomes a version of.
+        parent_version: Version that it descends from; may be empty.
         max_attempts: Attempts before the job fails.
-        checkpoint_epochs: Epochs between two checkpoints of a trial that has epochs.
+        threads: Threads that an attempt may keep busy; 0 means every core of its machine.
     """
 
     snapshot: str
-    model: str
     target: str
+    features: tuple[Feature, ...]
     time_column: str
-    features: Mapping[str, FeatureRole]
-    id_columns: tuple[str, ...]
-    slices: tuple[str, ...]
-    split: SplitShares
+    shares: SplitShares
     candidates: tuple[Candidate, ...]
-    metric: Metric
+    metric: str
     seed: int
-    cores: int
+    slices: tuple[str, ...]
+    model: str
+    parent_version: str
     max_attempts: int
-    checkpoint_epochs: int
+    threads: int
 
-    def named(self, role: FeatureRole) -> tuple[str, ...]:
-        """The features of one role, in the order of the spec."""
-        return tuple(name for name, given in self.features.items() if given is role)
+    @property
+    def checked_metric(self) -> Metric:
+        """The metric of a spec without faults."""
+        return Metric(self.metric)
+
+    def named(self, kind: FeatureKind) -> tuple[str, ...]:
+        """The features of one kind, in the order of the spec."""
+        return tuple(feature.name for feature in self.features if feature.kind is kind)
+
+
+def spec_from_json(document: Json) -> JobSpec:
+    """The spec in `document`: the proto3 JSON of the contract's JobSpec, with its field names.
+
+    Defaults of the contract are filled in.
+    """
+    split = document["split"]
+    fractions = (
+        split.get("train_fraction", 0.0),
+        split.get("validation_fraction", 0.0),
+        split.get("test_fraction", 0.0),
+    )
+    return JobSpec(
+        snapshot=document["snapshot"],
+        target=document["target"],
+        features=tuple(
+            Feature(feature["name"], FeatureKind(feature["kind"]))
+            for feature in document["features"]
+        ),
+        time_column=split["time_column"],
+        shares=SplitShares(*fractions) if any(fractions) else SplitShares(),
+        candidates=tuple(
+            Candidate(candidate["algorithm"], candidate.get("parameters", {}))
+            for candidate in document["candidates"]
+        ),
+        metric=document.get("metric") or Metric.AUC.value,
+        seed=int(document.get("seed", 0)),
+        slices=tuple(document.get("slice_columns", ())),
+        model=document["model"],
+        parent_version=document.get("parent_version", ""),
+        max_attempts=document.get("max_attempts") or DEFAULT_MAX_ATTEMPTS,
+        threads=document.get("threads", 0),
+    )
+
+
+def spec_to_json(spec: JobSpec) -> dict[str, Any]:
+    """The inverse of `spec_from_json`, defaults included."""
+    return {
+        "snapshot": spec.snapshot,
+        "target": spec.target,
+        "features": [{"name": each.name, "kind": each.kind.value} for each in spec.features],
+        "split": {
+            "time_column": spec.time_column,
+            "train_fraction": spec.shares.train,
+            "validation_fraction": spec.shares.validation,
+            "test_fraction": spec.shares.test,
+        },
+        "candidates": [
+            {"algorithm": candidate.algorithm, "parameters": dict(candidate.parameters)}
+            for candidate in spec.candidates
+        ],
+        "metric": spec.metric,
+        "seed": spec.seed,
+        "slice_columns": list(spec.slices),
+        "model": spec.model,
+        "parent_version": spec.parent_version,
+        "max_attempts": spec.max_attempts,
+        "threads": spec.threads,
+    }

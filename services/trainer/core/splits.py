@@ -18,12 +18,14 @@ class SplitShares:
     """How much of the rows each part gets, in order of time.
 
     Attributes:
-        train: Share of the earliest rows, above 0.
-        validation: Share of the rows after them, above 0. The test part gets the rest.
+        train: Share of the earliest rows.
+        validation: Share of the rows after them.
+        test: Share of the latest rows.
     """
 
     train: float = 0.70
     validation: float = 0.15
+    test: float = 0.15
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,13 +48,20 @@ class Split:
         return np.concatenate([self.train, self.validation])
 
     @property
+    def all(self) -> Indices:
+        """Every row, in order of time."""
+        return np.concatenate([self.train, self.validation, self.test])
+
+    @property
     def digest(self) -> str:
-        """Identity of the split: `sha256:` over sizes and indices, little-endian int64."""
-        sha = hashlib.sha256()
-        for part in (self.train, self.validation, self.test):
-            sha.update(len(part).to_bytes(8, "little"))
-            sha.update(part.astype("<i8").tobytes())
-        return f"sha256:{sha.hexdigest()}"
+        """Identity of the whole split."""
+        digests = (rows_digest(part) for part in (self.train, self.validation, self.test))
+        return f"sha256:{hashlib.sha256(' '.join(digests).encode()).hexdigest()}"
+
+
+def rows_digest(rows: Indices) -> str:
+    """Identity of a set of rows in its order: `sha256:` over the indices, little-endian int64."""
+    return f"sha256:{hashlib.sha256(rows.astype('<i8').tobytes()).hexdigest()}"
 
 
 def split_by_time(event_times: npt.NDArray[np.int64], shares: SplitShares) -> Split:

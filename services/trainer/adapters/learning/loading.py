@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from services.trainer.core.failures import DataFault
-from services.trainer.core.spec import FeatureRole, JobSpec
+from services.trainer.core.spec import FeatureKind, JobSpec
 from services.trainer.core.tables import Strings, Table
 
 MAX_CATEGORIES = 1000
@@ -26,15 +26,20 @@ def load_table(files: Sequence[pa.BufferReader | str], spec: JobSpec) -> Table:
         DataFault: A column is missing or has a type that its role can't take, a row lacks its
             label or its time, or a categorical feature has more than 1,000 values.
     """
-    wanted = [*spec.features, *spec.slices, spec.target, spec.time_column]
+    wanted = [
+        *(feature.name for feature in spec.features),
+        *spec.slices,
+        spec.target,
+        spec.time_column,
+    ]
     parts = [_read(file, list(dict.fromkeys(wanted))) for file in files]
     if not parts:
         raise DataFault("the snapshot has no file")
     arrow = pa.concat_tables(parts, promote_options="permissive")
     return Table(
-        numeric={name: _numeric(arrow, name) for name in spec.named(FeatureRole.NUMERIC)},
+        numeric={name: _numeric(arrow, name) for name in spec.named(FeatureKind.NUMERIC)},
         categorical={
-            name: _categorical(arrow, name) for name in spec.named(FeatureRole.CATEGORICAL)
+            name: _categorical(arrow, name) for name in spec.named(FeatureKind.CATEGORICAL)
         },
         label=_label(arrow, spec.target),
         event_time_us=_event_time_us(arrow, spec.time_column),

@@ -41,13 +41,20 @@ class Workbench:
         recipes: Every algorithm that `spec` names.
         table: The snapshot.
         split: Its parts.
+        cores: Threads that may be busy.
 
     Raises:
         DataFault: The train or the validation part holds a single class.
     """
 
     def __init__(
-        self, spec: JobSpec, recipes: Mapping[str, Recipe], table: Table, split: Split
+        self,
+        spec: JobSpec,
+        recipes: Mapping[str, Recipe],
+        table: Table,
+        split: Split,
+        *,
+        cores: int,
     ) -> None:
         for name, rows in (("train", split.train), ("validation", split.validation)):
             if len(np.unique(table.label[rows])) < 2:
@@ -56,6 +63,7 @@ class Workbench:
         self._recipes = recipes
         self._table = table
         self._split = split
+        self._cores = cores
         self._rows = EncodedRows(table, split.train, split.validation)
 
     def run_trial(
@@ -77,7 +85,7 @@ class Workbench:
             watch_label=watched,
             parameters=completed(candidate.parameters, recipe.rules),
             seed=self._spec.seed,
-            cores=self._spec.cores,
+            cores=self._cores,
             observer=observer,
             resume_from=resume_from,
         )
@@ -99,7 +107,7 @@ class Workbench:
             watch_label=None,
             parameters=winner.refit_parameters,
             seed=self._spec.seed,
-            cores=self._spec.cores,
+            cores=self._cores,
             observer=observer,
             resume_from=resume_from,
         )

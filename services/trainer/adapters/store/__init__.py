@@ -1,0 +1,1 @@
+"""The trainer's rows in SQLite or PostgreSQL."""

@@ -1,0 +1,120 @@
+"""Lists, series and logs, in pages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import Connection, func, select
+
+from services.common.store.listing import Listing, ListQuery
+from services.trainer.adapters.store import rows
+from services.trainer.adapters.store.tables import JOB, LOG_LINE, POINT, TRIAL
+from services.trainer.adapters.store.transaction import SqlTrainerTx
+from services.trainer.core.jobs import LogLine, MetricPoint, TrainingJob, Trial, share_done
+from services.trainer.core.ports import Page, PageQuery
+
+JOBS: Final = Listing(
+    fields={
+        "name": JOB.c.name,
+        "state": JOB.c.state,
+        "create_time": JOB.c.create_time,
+        "update_time": JOB.c.update_time,
+        "labels": JOB.c.labels,
+    },
+    key=JOB.c.name,
+    default_order="create_time desc",
+    orderable=("name", "state", "create_time", "update_time"),
+)
+
+TRIALS: Final = Listing(
+    fields={"position": TRIAL.c.position},
+    key=TRIAL.c.position,
+    default_order="position",
+    orderable=("position",),
+)
+
+POINTS: Final = Listing(
+    fields={
+        "trial": POINT.c.trial,
+        "series": POINT.c.series,
+        "step": POINT.c.step,
+        "id": POINT.c.id,
+    },
+    key=POINT.c.id,
+    default_order="trial,series,step",
+    orderable=("trial", "series", "step"),
+)
+
+
+class SqlTrainerReads:
+    """The port `TrainerReads` over a read transaction.
+
+    Args:
+        connection: Of a `Database` transaction.
+        now: Its moment.
+    """
+
+    def __init__(self, connection: Connection, now: datetime) -> None:
+        self._connection = connection
+        self._tx = SqlTrainerTx(connection, now)
+
+    def jobs(self, query: PageQuery) -> Page[TrainingJob]:
+        """Of a project, newest first."""
+        found = select(JOB).where(JOB.c.project == query.parent)
+        page = JOBS.page(self._connection, found, _list_query(query), scope=query.parent)
+        return Page(self._tx.jobs_of(page.rows), page.next_page_token)
+
+    def trials(self, query: PageQuery, job_uid: str) -> Page[Trial]:
+        """Of a job, in the order of its candidates."""
+        found = select(TRIAL).where(TRIAL.c.job_uid == job_uid)
+        page = TRIALS.page(self._connection, found, _list_query(query), scope=job_uid)
+        return Page([rows.trial_of(row) for row in page.rows], page.next_page_token)
+
+    def points(self, query: PageQuery, job_uid: str, series: str) -> Page[MetricPoint]:
+        """Of a job, by trial, series and step; an empty series means all."""
+        found = select(POINT).where(POINT.c.job_uid == job_uid)
+        if series:
+            found = found.where(POINT.c.series == series)
+        scope = f"{job_uid}/{series}"
+        page = POINTS.page(self._connection, found, _list_query(query), scope=scope)
+        return Page([rows.point_of(row) for row in page.rows], page.next_page_token)
+
+    def points_after(
+        self, job_uid: str, position: int, limit: int
+    ) -> tuple[Sequence[MetricPoint], int]:
+        """The next points that were stored after `position`, and the position reached."""
+        query = (
+            select(POINT)
+            .where(POINT.c.job_uid == job_uid, POINT.c.id > position)
+            .order_by(POINT.c.id)
+            .limit(limit)
+        )
+        found = self._connection.execute(query).all()
+        reached = found[-1].id if found else position
+        return [rows.point_of(row) for row in found], reached
+
+    def log_after(self, job_uid: str, number: int, limit: int) -> Sequence[LogLine]:
+        """The next lines after `number`."""
+        query = (
+            select(LOG_LINE)
+            .where(LOG_LINE.c.job_uid == job_uid, LOG_LINE.c.number > number)
+            .order_by(LOG_LINE.c.number)
+            .limit(limit)
+        )
+        return [rows.log_line_of(row) for row in self._connection.execute(query)]
+
+    def progress_of(self, jobs: Sequence[TrainingJob]) -> Mapping[str, float]:
+        """Share of each job that is done, 0 to 1, by its name."""
+        query = (
+            select(TRIAL.c.job_uid, func.avg(TRIAL.c.progress).label("trained"))
+            .where(TRIAL.c.job_uid.in_([job.uid for job in jobs]))
+            .group_by(TRIAL.c.job_uid)
+        )
+        trained = {row.job_uid: float(row.trained) for row in self._connection.execute(query)}
+        return {job.name: share_done(job.state, trained.get(job.uid, 0.0)) for job in jobs}
+
+
+def _list_query(query: PageQuery) -> ListQuery:
+    return ListQuery(query.page_size, query.page_token, query.filter, query.order_by)

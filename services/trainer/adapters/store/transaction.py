@@ -1,0 +1,224 @@
+"""The port `TrainerTx` over a database connection."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Row, func, select
+
+from services.common.store import leases
+from services.common.store.leases import Lease, LeaseLost
+from services.common.store.outbox import Outbox
+from services.common.store.tables import LEASE
+from services.trainer.adapters.store import rows
+from services.trainer.adapters.store.tables import (
+    ATTEMPT,
+    CHECKPOINT,
+    JOB,
+    LOG_LINE,
+    POINT,
+    TRIAL,
+)
+from services.trainer.core.jobs import MetricPoint, StoredCheckpoint, TrainingJob, Trial
+from services.trainer.core.states import TERMINAL
+
+OUTBOX = Outbox("trainer")
+
+
+class SqlTrainerTx:
+    """One transaction.
+
+    Args:
+        connection: Of a `Database` transaction.
+        now: Its moment.
+    """
+
+    def __init__(self, connection: Connection, now: datetime) -> None:
+        self._connection = connection
+        self._now = now
+
+    @property
+    def now(self) -> datetime:
+        """The moment of the transaction, UTC."""
+        return self._now
+
+    def new_uid(self) -> str:
+        """A random UUID."""
+        return str(uuid.uuid4())
+
+    def job(self, name: str) -> TrainingJob | None:
+        """The job of that name."""
+        row = self._connection.execute(select(JOB).where(JOB.c.name == name)).one_or_none()
+        return None if row is None else self.jobs_of([row])[0]
+
+    def unfinished_jobs(self) -> Sequence[TrainingJob]:
+        """Every job that is not over, oldest first."""
+        over = [state.value for state in TERMINAL]
+        query = select(JOB).where(JOB.c.state.not_in(over)).order_by(JOB.c.create_time, JOB.c.name)
+        return self.jobs_of(self._connection.execute(query).all())
+
+    def jobs_of(self, found: Sequence[Row[Any]]) -> list[TrainingJob]:
+        """The jobs in rows of the job table, with their attempts."""
+        query = (
+            select(ATTEMPT)
+            .where(ATTEMPT.c.job_uid.in_([row.uid for row in found]))
+            .order_by(ATTEMPT.c.number)
+        )
+        attempts: dict[str, list[Row[Any]]] = {row.uid: [] for row in found}
+        for attempt in self._connection.execute(query):
+            attempts[attempt.job_uid].append(attempt)
+        return [rows.job_of(row, attempts[row.uid]) for row in found]
+
+    def add_job(self, job: TrainingJob, trials: Sequence[Trial]) -> None:
+        """Store a new job with its trials."""
+        self._connection.execute(JOB.insert().values(rows.job_values(job)))
+        self._connection.execute(
+            TRIAL.insert(), [rows.trial_values(job.uid, trial) for trial in trials]
+        )
+
+    def replace_job(self, job: TrainingJob) -> None:
+        """Store the next revision of a job, with its attempts."""
+        values = rows.job_values(job)
+        self._connection.execute(JOB.update().where(JOB.c.name == job.name).values(values))
+        self._connection.execute(ATTEMPT.delete().where(ATTEMPT.c.job_uid == job.uid))
+        if job.attempts:
+            self._connection.execute(
+                ATTEMPT.insert(), [rows.attempt_values(job.uid, each) for each in job.attempts]
+            )
+
+    def remove_job(self, name: str) -> None:
+        """Remove a job with its attempts, trials, points and log; its checkpoints stay."""
+        uid = self._connection.execute(select(JOB.c.uid).where(JOB.c.name == name)).scalar_one()
+        for table in (ATTEMPT, TRIAL, POINT, LOG_LINE):
+            self._connection.execute(table.delete().where(table.c.job_uid == uid))
+        self._connection.execute(JOB.delete().where(JOB.c.name == name))
+
+    def trials(self, job_uid: str) -> tuple[Trial, ...]:
+        """A job's trials in the order of its candidates."""
+        query = select(TRIAL).where(TRIAL.c.job_uid == job_uid).order_by(TRIAL.c.position)
+        return tuple(rows.trial_of(row) for row in self._connection.execute(query))
+
+    def replace_trial(self, job_uid: str, trial: Trial) -> None:
+        """Store how a trial stands."""
+        self._connection.execute(
+            TRIAL.update()
+            .where(TRIAL.c.job_uid == job_uid, TRIAL.c.position == trial.index)
+            .values(rows.trial_values(job_uid, trial))
+        )
+
+    def put_points(self, job_uid: str, points: Sequence[MetricPoint]) -> None:
+        """Store points, each in place of an earlier one of its trial, series and step."""
+        newest = {(point.trial, point.series, point.step): point for point in points}
+        for point in newest.values():
+            self._connection.execute(
+                POINT.delete().where(
+                    POINT.c.job_uid == job_uid,
+                    POINT.c.trial == point.trial,
+                    POINT.c.series == point.series,
+                    POINT.c.step == point.step,
+                )
+            )
+        if newest:
+            values = [rows.point_values(job_uid, point) for point in newest.values()]
+            self._connection.execute(POINT.insert(), values)
+
+    def append_log(self, job_uid: str, attempt: int, lines: Sequence[str]) -> None:
+        """Append lines to a job's log."""
+        last = self._connection.execute(
+            select(func.coalesce(func.max(LOG_LINE.c.number), 0)).where(
+                LOG_LINE.c.job_uid == job_uid
+            )
+        ).scalar_one()
+        values = [
+            {"job_uid": job_uid, "number": number, "time": self._now, "attempt": attempt, "text": t}
+            for number, t in enumerate(lines, last + 1)
+        ]
+        if values:
+            self._connection.execute(LOG_LINE.insert(), values)
+
+    def set_reported(self, job_uid: str, attempt: int, sequence: int) -> None:
+        """Note the newest report of an attempt that is stored."""
+        self._connection.execute(
+            ATTEMPT.update()
+            .where(ATTEMPT.c.job_uid == job_uid, ATTEMPT.c.number == attempt)
+            .values(reported=sequence)
+        )
+
+    def add_checkpoint(self, job_uid: str, checkpoint: StoredCheckpoint) -> None:
+        """Store a checkpoint, in place of one of the same trial and step."""
+        self._connection.execute(
+            CHECKPOINT.delete().where(
+                CHECKPOINT.c.job_uid == job_uid,
+                CHECKPOINT.c.trial == checkpoint.trial,
+                CHECKPOINT.c.step == checkpoint.step,
+            )
+        )
+        self._connection.execute(
+            CHECKPOINT.insert().values(rows.checkpoint_values(job_uid, checkpoint))
+        )
+
+    def checkpoints(self, job_uid: str) -> tuple[StoredCheckpoint, ...]:
+        """A job's checkpoints, newest first."""
+        query = (
+            select(CHECKPOINT)
+            .where(CHECKPOINT.c.job_uid == job_uid)
+            .order_by(CHECKPOINT.c.create_time.desc(), CHECKPOINT.c.step.desc())
+        )
+        return tuple(rows.checkpoint_of(row) for row in self._connection.execute(query))
+
+    def unneeded_checkpoints(self) -> list[str]:
+        """Uids of jobs that are over or gone, but whose checkpoints are still there."""
+        over = [state.value for state in TERMINAL]
+        needed = select(JOB.c.uid).where(JOB.c.state.not_in(over))
+        query = select(CHECKPOINT.c.job_uid).where(CHECKPOINT.c.job_uid.not_in(needed)).distinct()
+        return list(self._connection.execute(query).scalars())
+
+    def forget_checkpoints(self, job_uid: str) -> None:
+        """Remove what is known of a job's checkpoints, once their blobs are gone."""
+        self._connection.execute(CHECKPOINT.delete().where(CHECKPOINT.c.job_uid == job_uid))
+
+    def claim_lease(self, job_uid: str, worker: str, ttl: timedelta) -> int | None:
+        """The fence of a fresh lease on a job, or None while another worker holds it."""
+        lease = leases.claim(self._connection, _lease_name(job_uid), worker, ttl, self._now)
+        return None if lease is None else lease.fence
+
+    def prolong_lease(self, job_uid: str, worker: str, fence: int, ttl: timedelta) -> bool:
+        """Keep the lease for another `ttl`; False if it is another's, or was released."""
+        lease = Lease(_lease_name(job_uid), worker, fence, self._now)
+        try:
+            leases.heartbeat(self._connection, lease, ttl, self._now)
+        except LeaseLost:
+            return False
+        return True
+
+    def holds_lease(self, job_uid: str, worker: str, fence: int) -> bool:
+        """Whether nobody has claimed the lease since, and it was not released."""
+        lease = Lease(_lease_name(job_uid), worker, fence, self._now)
+        try:
+            leases.guard(self._connection, lease)
+        except LeaseLost:
+            return False
+        return True
+
+    def release_lease(self, job_uid: str, worker: str, fence: int) -> None:
+        """Let others claim at once."""
+        leases.release(self._connection, Lease(_lease_name(job_uid), worker, fence, self._now))
+
+    def lease_expired(self, job_uid: str) -> bool:
+        """Whether a job's lease has run out or was released."""
+        query = select(LEASE.c.holder, LEASE.c.expire_time).where(
+            LEASE.c.name == _lease_name(job_uid)
+        )
+        row = self._connection.execute(query).one_or_none()
+        return row is None or not row.holder or row.expire_time <= self._now
+
+    def tell(self, kind: str, subject: str, data: Mapping[str, Any]) -> str:
+        """Write an event into the outbox; gives its id."""
+        return OUTBOX.append(self._connection, kind, subject, self._now, data)
+
+
+def _lease_name(job_uid: str) -> str:
+    return f"job/{job_uid}"

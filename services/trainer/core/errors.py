@@ -1,0 +1,114 @@
+"""What the trainer refuses, one class per reason of the contract."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from services.common.errors import (
+    AlreadyExists,
+    Conflict,
+    FailedPrecondition,
+    FieldViolation,
+    InvalidArgument,
+    NotFound,
+    PreconditionViolation,
+)
+
+
+class JobNotFound(NotFound):
+    """No training job has this name."""
+
+    reason = "JOB_NOT_FOUND"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"There is no training job {name!r}.", name=name)
+
+
+class JobExists(AlreadyExists):
+    """The job id is taken."""
+
+    reason = "JOB_EXISTS"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"There is already a training job {name!r}; choose another id.", name=name)
+
+
+class InvalidSpec(InvalidArgument):
+    """The spec can't be trained."""
+
+    reason = "INVALID_SPEC"
+
+    def __init__(self, faults: Sequence[FieldViolation]) -> None:
+        listed = "; ".join(f"{fault.field} {fault.description}" for fault in faults)
+        super().__init__(
+            f"The spec has {len(faults)} faults: {listed}.",
+            violations=faults,
+            faults=str(len(faults)),
+        )
+
+
+class IllegalTransition(FailedPrecondition):
+    """The life cycle has no such move."""
+
+    reason = "ILLEGAL_STATE_TRANSITION"
+
+    def __init__(self, name: str, current: str, requested: str) -> None:
+        text = f"{name!r} is {current}; from there it can't become {requested}."
+        super().__init__(
+            text,
+            violations=[PreconditionViolation("STATE", name, text)],
+            name=name,
+            current=current,
+            requested=requested,
+        )
+
+
+class JobActive(FailedPrecondition):
+    """The job is not over, so it can't be deleted."""
+
+    reason = "JOB_ACTIVE"
+
+    def __init__(self, name: str, state: str) -> None:
+        text = f"{name!r} is {state}; cancel it, then delete it."
+        super().__init__(
+            text, violations=[PreconditionViolation("STATE", name, text)], name=name, state=state
+        )
+
+
+class AttemptSuperseded(Conflict):
+    """The job or attempt is not this worker's any more."""
+
+    reason = "ATTEMPT_SUPERSEDED"
+
+    def __init__(self, job: str, fence: int) -> None:
+        super().__init__(
+            f"Fence {fence} of {job!r} is not the newest; end without another write.",
+            job=job,
+            fence=str(fence),
+        )
+
+
+class NothingToClaim(FailedPrecondition):
+    """There is no work for the worker."""
+
+    reason = "NOTHING_TO_CLAIM"
+
+    def __init__(self, worker: str) -> None:
+        super().__init__(f"There is nothing for worker {worker!r} to do; end.", worker=worker)
+
+
+class EvaluationFailed(FailedPrecondition):
+    """The version can't be scored on the snapshot."""
+
+    reason = "EVALUATION_FAILED"
+
+    def __init__(self, version: str, snapshot: str, cause: str) -> None:
+        super().__init__(
+            f"{version!r} can't be scored on {snapshot!r}: {cause}.",
+            version=version,
+            snapshot=snapshot,
+        )
+
+
+class UnusableSnapshot(Exception):
+    """A snapshot does not exist or is not sealed; its text goes on from the field's name."""

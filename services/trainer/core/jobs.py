@@ -1,0 +1,239 @@
+"""Training jobs, their attempts and trials, as values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from services.common.etags import etag_of
+from services.common.names import ResourceName
+from services.trainer.core.errors import IllegalTransition
+from services.trainer.core.failures import ErrorClass
+from services.trainer.core.parameters import Parameters
+from services.trainer.core.spec import JobSpec
+from services.trainer.core.states import MOVES, AttemptState, JobState, TrialState
+
+TRAINING_JOB = ResourceName("projects/{project}/trainingJobs/{training_job}")
+TRIAL = ResourceName("projects/{project}/trainingJobs/{training_job}/trials/{trial}")
+
+RETRAIN = "retrain"
+"""What the winner's retraining is called where a trial's id is asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobError:
+    """Why a job or an attempt failed."""
+
+    error_class: ErrorClass
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try at running a job.
+
+    Attributes:
+        number: From 1 up.
+        worker: Who ran it.
+        fence: Of its lease; 0 for an attempt whose worker never claimed.
+        state: Where it stands.
+        start_time: When it was claimed.
+        end_time: When it ended.
+        error: Why it ended badly.
+        reported: Sequence number of the newest report that is stored.
+    """
+
+    number: int
+    worker: str
+    fence: int
+    state: AttemptState
+    start_time: datetime
+    end_time: datetime | None = None
+    error: JobError | None = None
+    reported: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingJob:
+    """One training run.
+
+    Attributes:
+        name: Resource name.
+        uid: Unique for all time.
+        revision: Grows with each write.
+        create_time: When it was submitted.
+        update_time: When it last changed.
+        labels: The user's.
+        spec: What to train.
+        state: Where it stands.
+        pause_requested: It is to stop at its next trial or checkpoint.
+        ready_time: When a queued job may be claimed; later than now after a failed attempt.
+        attempts: Oldest first.
+        model_version: The registered version; empty until it has succeeded.
+        evaluation: The test part's evaluation; empty until it has succeeded.
+        best_trial: The trial that won; empty until it has succeeded.
+        error: Why it failed.
+        correlation_id: Episode that it belongs to.
+        submit_event: Id of the event of its submission.
+    """
+
+    name: str
+    uid: str
+    revision: int
+    create_time: datetime
+    update_time: datetime
+    labels: Mapping[str, str]
+    spec: JobSpec
+    state: JobState
+    pause_requested: bool
+    ready_time: datetime
+    attempts: tuple[Attempt, ...] = ()
+    model_version: str = ""
+    evaluation: str = ""
+    best_trial: str = ""
+    error: JobError | None = None
+    correlation_id: str = ""
+    submit_event: str = ""
+
+    @property
+    def etag(self) -> str:
+        """Changes with each write."""
+        return etag_of(self.uid, self.revision)
+
+    @property
+    def running_attempt(self) -> Attempt | None:
+        """The attempt that a worker is on."""
+        if self.attempts and self.attempts[-1].state is AttemptState.RUNNING:
+            return self.attempts[-1]
+        return None
+
+    @property
+    def failed_attempts(self) -> int:
+        """Attempts that count against `max_attempts`."""
+        failed = (AttemptState.FAILED, AttemptState.LOST)
+        return sum(attempt.state in failed for attempt in self.attempts)
+
+    def moved_to(self, state: JobState) -> TrainingJob:
+        """This job in `state`.
+
+        Raises:
+            IllegalTransition: There is no such move.
+        """
+        if state not in MOVES[self.state]:
+            raise IllegalTransition(self.name, self.state, state)
+        return replace(self, state=state)
+
+    def touched(self, now: datetime) -> TrainingJob:
+        """This job as the next revision."""
+        return replace(self, revision=self.revision + 1, update_time=now)
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One candidate's training within a job.
+
+    Attributes:
+        id: Last part of its name.
+        index: Position of the candidate in the spec, from 0.
+        algorithm: What it trains.
+        parameters: All its parameters.
+        state: Where it stands.
+        progress: Share of its training done, 0 to 1.
+        metrics: Validation scores.
+        duration_s: Time that it trained for, over all attempts.
+        message: Why it failed.
+        chosen_parameters: What to retrain it with; empty until it has succeeded.
+    """
+
+    id: str
+    index: int
+    algorithm: str
+    parameters: Parameters
+    state: TrialState = TrialState.PENDING
+    progress: float = 0.0
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    duration_s: float = 0.0
+    message: str = ""
+    chosen_parameters: Parameters = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class MetricPoint:
+    """One point of a series.
+
+    Attributes:
+        trial: Trial's id, or `retrain`.
+        series: Such as `train_loss` or `validation_auc`.
+        step: Epoch or iteration, from 0.
+        value: Finite or not.
+        time: When it was measured.
+    """
+
+    trial: str
+    series: str
+    step: int
+    value: float
+    time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """One line of a job's log; `number` counts from 1 without gaps."""
+
+    number: int
+    time: datetime
+    attempt: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCheckpoint:
+    """A checkpoint in the blob store.
+
+    Attributes:
+        trial: Trial's id, or `retrain`.
+        step: Steps done.
+        digest: `sha256:` and 64 hex digits of its bytes.
+        size_bytes: Size of its bytes.
+        create_time: When it was committed.
+    """
+
+    trial: str
+    step: int
+    digest: str
+    size_bytes: int
+    create_time: datetime
+
+
+def checkpoint_folder(job_uid: str) -> str:
+    """Prefix of the keys of a job's checkpoints in the blob store."""
+    return f"checkpoints/{job_uid}/"
+
+
+def checkpoint_key(job_uid: str, trial: str, digest: str) -> str:
+    """Key of one checkpoint in the blob store."""
+    return f"{checkpoint_folder(job_uid)}{trial}/{digest.removeprefix('sha256:')}"
+
+
+def trial_id(index: int, algorithm: str) -> str:
+    """Id of the trial of the candidate at `index`, such as `random-forest-3`."""
+    return f"{algorithm.replace('_', '-')}-{index + 1}"
+
+
+def share_done(state: JobState, trained: float) -> float:
+    """How much of a job is done, 0 to 1, by what its stages take on some months of flights.
+
+    Args:
+        state: Where it stands.
+        trained: Mean progress of its trials, 0 to 1.
+    """
+    match state:
+        case JobState.SUCCEEDED:
+            return 1.0
+        case JobState.REGISTERING:
+            return 0.95
+        case JobState.EVALUATING:
+            return 0.75
+        case _:
+            return 0.75 * trained

@@ -1,0 +1,211 @@
+"""What the trainer's core needs from the outside; adapters implement it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Generic, Protocol, TypeVar
+
+from services.trainer.core.jobs import (
+    LogLine,
+    MetricPoint,
+    StoredCheckpoint,
+    TrainingJob,
+    Trial,
+)
+from services.trainer.core.spec import JobSpec
+
+T = TypeVar("T")
+
+
+class TrainerTx(Protocol):
+    """One transaction over the trainer's rows; what it writes is stored whole or not at all."""
+
+    @property
+    def now(self) -> datetime:
+        """The moment of the transaction, UTC."""
+        ...
+
+    def new_uid(self) -> str:
+        """A fresh identifier."""
+        ...
+
+    def job(self, name: str) -> TrainingJob | None:
+        """The job of that name."""
+        ...
+
+    def unfinished_jobs(self) -> Sequence[TrainingJob]:
+        """Every job that is not over, oldest first."""
+        ...
+
+    def add_job(self, job: TrainingJob, trials: Sequence[Trial]) -> None:
+        """Store a new job with its trials."""
+        ...
+
+    def replace_job(self, job: TrainingJob) -> None:
+        """Store the next revision of a job, with its attempts."""
+        ...
+
+    def remove_job(self, name: str) -> None:
+        """Remove a job with its attempts, trials, points and log; its checkpoints stay."""
+        ...
+
+    def trials(self, job_uid: str) -> tuple[Trial, ...]:
+        """A job's trials in the order of its candidates."""
+        ...
+
+    def replace_trial(self, job_uid: str, trial: Trial) -> None:
+        """Store how a trial stands."""
+        ...
+
+    def put_points(self, job_uid: str, points: Sequence[MetricPoint]) -> None:
+        """Store points, each in place of an earlier one of its trial, series and step."""
+        ...
+
+    def append_log(self, job_uid: str, attempt: int, lines: Sequence[str]) -> None:
+        """Append lines to a job's log."""
+        ...
+
+    def set_reported(self, job_uid: str, attempt: int, sequence: int) -> None:
+        """Note the newest report of an attempt that is stored."""
+        ...
+
+    def add_checkpoint(self, job_uid: str, checkpoint: StoredCheckpoint) -> None:
+        """Store a checkpoint, in place of one of the same trial and step."""
+        ...
+
+    def checkpoints(self, job_uid: str) -> tuple[StoredCheckpoint, ...]:
+        """A job's checkpoints, newest first."""
+        ...
+
+    def claim_lease(self, job_uid: str, worker: str, ttl: timedelta) -> int | None:
+        """The fence of a fresh lease on a job, or None while another worker holds it."""
+        ...
+
+    def prolong_lease(self, job_uid: str, worker: str, fence: int, ttl: timedelta) -> bool:
+        """Keep the lease for another `ttl`; False if it is another's, or was released."""
+        ...
+
+    def holds_lease(self, job_uid: str, worker: str, fence: int) -> bool:
+        """Whether nobody has claimed the lease since, and it was not released."""
+        ...
+
+    def release_lease(self, job_uid: str, worker: str, fence: int) -> None:
+        """Let others claim at once."""
+        ...
+
+    def lease_expired(self, job_uid: str) -> bool:
+        """Whether a job's lease has run out or was released."""
+        ...
+
+    def tell(self, kind: str, subject: str, data: Mapping[str, Any]) -> str:
+        """Write an event into the outbox; gives its id."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PageQuery:
+    """One page of a list.
+
+    Attributes:
+        parent: Resource name that the items are under.
+        page_size: Most items wanted; 0 means the default.
+        page_token: Of the page before; empty for the first.
+        filter: AIP-160; empty means all.
+        order_by: Fields with an optional ` desc`; empty means the default.
+    """
+
+    parent: str
+    page_size: int
+    page_token: str
+    filter: str = ""
+    order_by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """Some items of a list; the token is empty on the last page."""
+
+    items: Sequence[T]
+    next_page_token: str
+
+
+class TrainerReads(Protocol):
+    """Lists, and what grows: logs and series.
+
+    Every list raises InvalidArgument for a filter, order or token that is malformed.
+    """
+
+    def jobs(self, query: PageQuery) -> Page[TrainingJob]:
+        """Of a project, newest first."""
+        ...
+
+    def trials(self, query: PageQuery, job_uid: str) -> Page[Trial]:
+        """Of a job, in the order of its candidates."""
+        ...
+
+    def points(self, query: PageQuery, job_uid: str, series: str) -> Page[MetricPoint]:
+        """Of a job, by trial, series and step; an empty series means all."""
+        ...
+
+    def points_after(
+        self, job_uid: str, position: int, limit: int
+    ) -> tuple[Sequence[MetricPoint], int]:
+        """The next points that were stored after `position`, and the position reached."""
+        ...
+
+    def log_after(self, job_uid: str, number: int, limit: int) -> Sequence[LogLine]:
+        """The next lines after `number`."""
+        ...
+
+    def progress_of(self, jobs: Sequence[TrainingJob]) -> Mapping[str, float]:
+        """Share of each job that is done, 0 to 1, by its name."""
+        ...
+
+
+class Snapshots(Protocol):
+    """What the trainer asks about snapshots before it takes a job."""
+
+    async def columns(self, snapshot: str) -> Mapping[str, str]:
+        """Arrow type of each column of a sealed snapshot.
+
+        Raises:
+            UnusableSnapshot: There is no such snapshot, or it is not sealed.
+            Unavailable: Nobody can say at present.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class VersionScores:
+    """A recorded evaluation.
+
+    Attributes:
+        evaluation: Its resource name.
+        metrics: Its scores.
+    """
+
+    evaluation: str
+    metrics: Mapping[str, float]
+
+
+class VersionEvaluator(Protocol):
+    """Scores versions."""
+
+    async def evaluate(
+        self, version: str, spec: JobSpec, part: str, request_id: str
+    ) -> VersionScores:
+        """What a version scores on one part of a job's rows, recorded in the registry.
+
+        Args:
+            version: Resource name of a committed version.
+            spec: The job's, for its snapshot, target and split.
+            part: `train`, `validation`, `test` or `all`.
+            request_id: Makes the record one, however often this is called with it.
+
+        Raises:
+            EvaluationFailed: The version or the snapshot can't be used for this.
+            Unavailable: The registry does not answer.
+        """
+        ...

@@ -1,0 +1,291 @@
+"""What workers do with jobs, each write under the fence of its lease."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from enum import StrEnum
+
+from services.common.causality import caused_by
+from services.trainer.core.errors import AttemptSuperseded, NothingToClaim
+from services.trainer.core.failures import ErrorClass
+from services.trainer.core.jobs import Attempt, JobError, StoredCheckpoint, TrainingJob, Trial
+from services.trainer.core.ports import TrainerTx
+from services.trainer.core.states import AttemptState, JobState
+
+RETRY_BASE = timedelta(seconds=1)
+RETRY_LIMIT = timedelta(seconds=60)
+
+
+class Order(StrEnum):
+    """What a worker is to do."""
+
+    GO_ON = "GO_ON"
+    PAUSE = "PAUSE"
+    CANCEL = "CANCEL"
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Which attempt speaks.
+
+    Attributes:
+        job: Job's resource name.
+        fence: Of its lease.
+    """
+
+    job: str
+    fence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """What a worker is given to do.
+
+    Attributes:
+        claim: To speak under.
+        job: The job.
+        trials: As earlier attempts left them.
+        checkpoints: Newest first.
+    """
+
+    claim: Claim
+    job: TrainingJob
+    trials: tuple[Trial, ...]
+    checkpoints: tuple[StoredCheckpoint, ...]
+
+
+def claim(tx: TrainerTx, name: str, worker: str, ttl: timedelta) -> Assignment:
+    """The job for a new attempt of `worker`; the same worker again gets its running attempt.
+
+    Raises:
+        NothingToClaim: The job is gone, is not queued, waits before its next attempt, or
+            another worker has it.
+    """
+    job = tx.job(name)
+    if job is None:
+        raise NothingToClaim(worker)
+    running = job.running_attempt
+    if running is not None and running.worker == worker:
+        return _assignment(tx, job, running.fence)
+    if job.state is not JobState.QUEUED or job.ready_time > tx.now:
+        raise NothingToClaim(worker)
+    fence = tx.claim_lease(job.uid, worker, ttl)
+    if fence is None:
+        raise NothingToClaim(worker)
+    attempt = Attempt(len(job.attempts) + 1, worker, fence, AttemptState.RUNNING, tx.now)
+    job = replace(job, attempts=(*job.attempts, attempt)).moved_to(JobState.PREPARING)
+    job = store(tx, job)
+    tell_state(tx, job)
+    return _assignment(tx, job, fence)
+
+
+def heartbeat(tx: TrainerTx, claimed: Claim, ttl: timedelta) -> Order:
+    """What the worker is to do; its lease holds for another `ttl`.
+
+    Raises:
+        AttemptSuperseded: Another attempt has the job, or nobody may work on it.
+    """
+    job = tx.job(claimed.job)
+    if job is not None and job.state is JobState.CANCELLED:
+        return Order.CANCEL
+    job = guarded(tx, claimed)
+    attempt = job.attempts[-1]
+    tx.prolong_lease(job.uid, attempt.worker, attempt.fence, ttl)
+    return Order.PAUSE if job.pause_requested else Order.GO_ON
+
+
+def guarded(tx: TrainerTx, claimed: Claim) -> TrainingJob:
+    """The job of a claim that is still good.
+
+    Raises:
+        AttemptSuperseded: It is not.
+    """
+    job = tx.job(claimed.job)
+    running = None if job is None else job.running_attempt
+    if job is None or running is None or running.fence != claimed.fence:
+        raise AttemptSuperseded(claimed.job, claimed.fence)
+    if not tx.holds_lease(job.uid, running.worker, running.fence):
+        raise AttemptSuperseded(claimed.job, claimed.fence)
+    return job
+
+
+def enter_stage(tx: TrainerTx, claimed: Claim, stage: JobState) -> None:
+    """Move the job to the stage of the work at hand; a repeat changes nothing.
+
+    Raises:
+        AttemptSuperseded: The claim is no longer good.
+        IllegalTransition: The stage is not the next one.
+    """
+    job = guarded(tx, claimed)
+    if stage is not job.state:
+        moved = store(tx, job.moved_to(stage))
+        tell_state(tx, moved)
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """What a finished job has made.
+
+    Attributes:
+        model_version: Resource name.
+        evaluation: Of the test part, resource name.
+        best_trial: The trial that won, resource name.
+    """
+
+    model_version: str
+    evaluation: str
+    best_trial: str
+
+
+def finish(tx: TrainerTx, claimed: Claim, result: Registered) -> None:
+    """End the attempt and the job well; a repeat changes nothing.
+
+    Raises:
+        AttemptSuperseded: The claim is no longer good.
+        IllegalTransition: The job has nothing registered yet.
+    """
+    if _is_repeat(tx, claimed, AttemptState.SUCCEEDED):
+        return
+    job = guarded(tx, claimed)
+    job = end_attempt(tx, job, AttemptState.SUCCEEDED, None)
+    job = replace(
+        job,
+        model_version=result.model_version,
+        evaluation=result.evaluation,
+        best_trial=result.best_trial,
+        pause_requested=False,
+    )
+    job = store(tx, job.moved_to(JobState.SUCCEEDED))
+    tell_state(tx, job)
+
+
+def fail(tx: TrainerTx, claimed: Claim, error: JobError) -> None:
+    """End the attempt badly; the job is queued again if another attempt can help.
+
+    Raises:
+        AttemptSuperseded: The claim is no longer good.
+    """
+    if _is_repeat(tx, claimed, AttemptState.FAILED):
+        return
+    job = guarded(tx, claimed)
+    after_failure(tx, end_attempt(tx, job, AttemptState.FAILED, error), error)
+
+
+def stop(tx: TrainerTx, claimed: Claim) -> None:
+    """End the attempt as it was told: the job is paused if that was the order, else queued again.
+
+    Raises:
+        AttemptSuperseded: The claim is no longer good.
+    """
+    if _is_repeat(tx, claimed, AttemptState.STOPPED):
+        return
+    job = end_attempt(tx, guarded(tx, claimed), AttemptState.STOPPED, None)
+    _requeue(tx, job, timedelta(0))
+
+
+def lose(tx: TrainerTx, name: str, worker: str, cause: str) -> None:
+    """Give up on an attempt whose worker is gone; nothing if the job is not that worker's.
+
+    A worker that died before its claim counts as an attempt too, or a job that kills its
+    workers at once would go on for ever.
+
+    Args:
+        tx: The transaction.
+        name: Job's resource name.
+        worker: Who is gone.
+        cause: What is known about it.
+    """
+    job = tx.job(name)
+    if job is None or job.state.over:
+        return
+    error = JobError(ErrorClass.WORKER_LOST, f"worker {worker} is gone: {cause}")
+    running = job.running_attempt
+    if running is not None and running.worker == worker:
+        after_failure(tx, end_attempt(tx, job, AttemptState.LOST, error), error)
+    elif running is None and job.state is JobState.QUEUED and not _has_tried(job, worker):
+        attempt = Attempt(
+            len(job.attempts) + 1, worker, 0, AttemptState.LOST, tx.now, tx.now, error
+        )
+        after_failure(tx, replace(job, attempts=(*job.attempts, attempt)), error)
+
+
+def take_back(tx: TrainerTx, name: str, worker: str) -> None:
+    """Queue a job whose worker was ended by this service's own shutdown; not held against it."""
+    job = tx.job(name)
+    running = None if job is None else job.running_attempt
+    if job is not None and running is not None and running.worker == worker:
+        _requeue(tx, end_attempt(tx, job, AttemptState.STOPPED, None), timedelta(0))
+
+
+def expired(tx: TrainerTx) -> list[tuple[str, str]]:
+    """Job and worker of each running attempt whose lease has run out."""
+    return [
+        (job.name, job.attempts[-1].worker)
+        for job in tx.unfinished_jobs()
+        if job.running_attempt is not None and tx.lease_expired(job.uid)
+    ]
+
+
+def end_attempt(
+    tx: TrainerTx, job: TrainingJob, state: AttemptState, error: JobError | None
+) -> TrainingJob:
+    """The job with its running attempt, if any, ended and its lease released; not stored yet."""
+    running = job.running_attempt
+    if running is None:
+        return job
+    tx.release_lease(job.uid, running.worker, running.fence)
+    ended = replace(running, state=state, end_time=tx.now, error=error)
+    return replace(job, attempts=(*job.attempts[:-1], ended))
+
+
+def after_failure(tx: TrainerTx, job: TrainingJob, error: JobError) -> None:
+    """Queue the job again after a growing pause, or fail it if no further attempt can help."""
+    if error.error_class.retryable and job.failed_attempts < job.spec.max_attempts:
+        pause = min(RETRY_LIMIT, RETRY_BASE * 2 ** (job.failed_attempts - 1))
+        _requeue(tx, job, pause)
+        return
+    failed = store(tx, replace(job, error=error).moved_to(JobState.FAILED))
+    tell_state(tx, failed)
+
+
+def store(tx: TrainerTx, job: TrainingJob) -> TrainingJob:
+    """The job as its next revision, stored."""
+    stored = job.touched(tx.now)
+    tx.replace_job(stored)
+    return stored
+
+
+def tell_state(tx: TrainerTx, job: TrainingJob) -> None:
+    """Announce the state that the job has moved to."""
+    data: dict[str, str | int] = {"attempt": len(job.attempts)}
+    if job.model_version:
+        data |= {"model_version": job.model_version, "evaluation": job.evaluation}
+    if job.error is not None:
+        data |= {"error_class": job.error.error_class.value}
+    with caused_by(job.correlation_id, job.submit_event):
+        tx.tell(f"job.{job.state.lower()}", job.name, data)
+
+
+def _requeue(tx: TrainerTx, job: TrainingJob, pause: timedelta) -> None:
+    target = JobState.PAUSED if job.pause_requested else JobState.QUEUED
+    waiting = replace(job, pause_requested=False, ready_time=tx.now + pause)
+    if waiting.state is target:
+        store(tx, waiting)
+        return
+    moved = store(tx, waiting.moved_to(target))
+    tell_state(tx, moved)
+
+
+def _assignment(tx: TrainerTx, job: TrainingJob, fence: int) -> Assignment:
+    return Assignment(Claim(job.name, fence), job, tx.trials(job.uid), tx.checkpoints(job.uid))
+
+
+def _is_repeat(tx: TrainerTx, claimed: Claim, state: AttemptState) -> bool:
+    job = tx.job(claimed.job)
+    last = job.attempts[-1] if job is not None and job.attempts else None
+    return last is not None and last.fence == claimed.fence and last.state is state
+
+
+def _has_tried(job: TrainingJob, worker: str) -> bool:
+    return any(attempt.worker == worker for attempt in job.attempts)

@@ -1,0 +1,176 @@
+"""Submitting jobs, and what people do with them afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from services.common.causality import causality
+from services.common.etags import check_etag
+from services.trainer.core.errors import (
+    IllegalTransition,
+    InvalidSpec,
+    JobActive,
+    JobExists,
+    JobNotFound,
+)
+from services.trainer.core.jobs import TrainingJob, Trial, trial_id
+from services.trainer.core.parameters import Rules, completed
+from services.trainer.core.ports import TrainerTx
+from services.trainer.core.spec import JobSpec
+from services.trainer.core.states import AttemptState, JobState
+from services.trainer.core.use_cases.attempts import end_attempt, store, tell_state
+from services.trainer.core.validation import schema_faults, spec_faults
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """What is submitted.
+
+    Attributes:
+        name: Resource name that it shall have.
+        labels: The user's.
+        spec: What to train.
+    """
+
+    name: str
+    labels: Mapping[str, str]
+    spec: JobSpec
+
+
+def check_spec(
+    spec: JobSpec, recipes: Mapping[str, Rules], columns: Mapping[str, str] | None
+) -> None:
+    """Pass a spec that can be trained.
+
+    Args:
+        spec: As it was sent.
+        recipes: The parameters of each algorithm there is.
+        columns: Arrow type of each column of the snapshot; None if it is not a sealed one.
+
+    Raises:
+        InvalidSpec: With every fault.
+    """
+    faults = spec_faults(spec, recipes)
+    if columns is not None:
+        faults += schema_faults(spec, columns)
+    if faults:
+        raise InvalidSpec(faults)
+
+
+def submit(tx: TrainerTx, new: NewJob, recipes: Mapping[str, Rules]) -> TrainingJob:
+    """A queued job with a pending trial for each candidate; its spec has been checked.
+
+    Raises:
+        JobExists: The name is taken.
+    """
+    if tx.job(new.name) is not None:
+        raise JobExists(new.name)
+    trials = [
+        Trial(
+            id=trial_id(index, candidate.algorithm),
+            index=index,
+            algorithm=candidate.algorithm,
+            parameters=completed(candidate.parameters, recipes[candidate.algorithm]),
+        )
+        for index, candidate in enumerate(new.spec.candidates)
+    ]
+    event = tx.tell("job.queued", new.name, {"snapshot": new.spec.snapshot, "attempt": 0})
+    job = TrainingJob(
+        name=new.name,
+        uid=tx.new_uid(),
+        revision=1,
+        create_time=tx.now,
+        update_time=tx.now,
+        labels=new.labels,
+        spec=new.spec,
+        state=JobState.QUEUED,
+        pause_requested=False,
+        ready_time=tx.now,
+        correlation_id=causality().correlation_id,
+        submit_event=event,
+    )
+    tx.add_job(job, trials)
+    return job
+
+
+def existing(tx: TrainerTx, name: str) -> TrainingJob:
+    """The job called `name`.
+
+    Raises:
+        JobNotFound: There is none.
+    """
+    job = tx.job(name)
+    if job is None:
+        raise JobNotFound(name)
+    return job
+
+
+def cancel(tx: TrainerTx, name: str, etag: str) -> TrainingJob:
+    """The job, cancelled; whatever its worker still writes is refused.
+
+    Raises:
+        JobNotFound: There is no such job.
+        EtagMismatch: The caller's copy is out of date.
+        IllegalTransition: It is over.
+    """
+    job = _current(tx, name, etag)
+    ended = end_attempt(tx, job, AttemptState.STOPPED, None)
+    return _moved(tx, ended, JobState.CANCELLED)
+
+
+def pause(tx: TrainerTx, name: str, etag: str) -> TrainingJob:
+    """The job, paused if no worker is on it, else asked to stop at its next trial or checkpoint.
+
+    Raises:
+        JobNotFound: There is no such job.
+        EtagMismatch: The caller's copy is out of date.
+        IllegalTransition: It is over or paused.
+    """
+    job = _current(tx, name, etag)
+    if job.state.active:
+        return store(tx, replace(job, pause_requested=True))
+    return _moved(tx, job, JobState.PAUSED)
+
+
+def resume(tx: TrainerTx, name: str, etag: str) -> TrainingJob:
+    """The job, queued again; or going on, if its worker has not stopped yet.
+
+    Raises:
+        JobNotFound: There is no such job.
+        EtagMismatch: The caller's copy is out of date.
+        IllegalTransition: It is neither paused nor asked to pause.
+    """
+    job = _current(tx, name, etag)
+    if job.state.active and job.pause_requested:
+        return store(tx, replace(job, pause_requested=False))
+    if job.state is not JobState.PAUSED:
+        raise IllegalTransition(name, job.state, JobState.QUEUED)
+    return _moved(tx, replace(job, ready_time=tx.now), JobState.QUEUED)
+
+
+def delete(tx: TrainerTx, name: str, etag: str) -> None:
+    """Remove a job that is over.
+
+    Raises:
+        JobNotFound: There is no such job.
+        EtagMismatch: The caller's copy is out of date.
+        JobActive: It is not over.
+    """
+    job = _current(tx, name, etag)
+    if not job.state.over:
+        raise JobActive(name, job.state)
+    tx.remove_job(name)
+    tx.tell("job.deleted", name, {})
+
+
+def _current(tx: TrainerTx, name: str, etag: str) -> TrainingJob:
+    job = existing(tx, name)
+    check_etag(name, etag, job.etag)
+    return job
+
+
+def _moved(tx: TrainerTx, job: TrainingJob, state: JobState) -> TrainingJob:
+    moved = store(tx, job.moved_to(state))
+    tell_state(tx, moved)
+    return moved
