@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,6 +29,15 @@ FOREIGN = {
 @pytest.fixture(params=SERVICES)
 def service(request: pytest.FixtureRequest) -> str:
     return str(request.param)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Iterator[Path]:
+    """An empty folder, removed at the end: an image is too big to keep for a look."""
+    folder = tmp_path / "root"
+    folder.mkdir()
+    yield folder
+    shutil.rmtree(folder)
 
 
 def dockerfile(service: str) -> Path:
@@ -81,9 +92,11 @@ def test_the_entry_point_is_a_script_of_the_package(service: str):
 
 @pytest.mark.real
 @pytest.mark.timeout(900)
-def test_an_image_built_in_a_clean_folder_starts_its_service(service: str, tmp_path: Path):
+def test_an_image_built_in_a_clean_folder_starts_its_service(
+    service: str, root: Path, tmp_path: Path
+):
     instructions = parse(dockerfile(service))
-    image = Image(instructions, tmp_path / "root")
+    image = Image(instructions, root)
     image.build()
 
     installed = distributions(image)
