@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
-from services.registry.core.bundles import BundleFile
+from services.registry.core.bundles import MANIFEST, BundleFile, manifest_of
 from services.registry.core.errors import ArtifactNotFound, IllegalTransition, VersionNotReady
 from services.registry.core.resources import Meta
 
@@ -68,11 +68,16 @@ class ModelVersion:
         return sum(file.size_bytes for file in self.files)
 
     def file(self, path: str) -> BundleFile:
-        """The file at `path`.
+        """The file at `path`, or the manifest.
 
         Raises:
-            ArtifactNotFound: There is none.
+            VersionNotReady: Its bytes aren't committed.
+            ArtifactNotFound: There is no such file.
         """
+        if self.digest is None:
+            raise VersionNotReady(self.meta.name, self.state)
+        if path == MANIFEST:
+            return BundleFile(MANIFEST, len(manifest_of(self.files)), self.digest)
         for file in self.files:
             if file.path == path:
                 return file

@@ -48,12 +48,14 @@ from services.registry.core.errors.requests import (
     ConcurrentChange,
     FieldImmutable,
     InvalidRequest,
+    MalformedUpload,
     TruncatedUpload,
     UploadTooLarge,
 )
 
 __all__ = [
     "InvalidRequest",
+    "MalformedUpload",
     "FieldImmutable",
     "ConcurrentChange",
     "UploadTooLarge",

@@ -92,3 +92,12 @@ class ArtifactNotFound(NotFound):
 
     def __init__(self, name: str, path: str) -> None:
         super().__init__(f"{name!r} has no file {path!r}.", name=name, path=path)
+
+
+class MalformedUpload(InvalidArgument):
+    """The upload's first message is not a header, or a later one is."""
+
+    reason = "MALFORMED_UPLOAD"
+
+    def __init__(self, fault: str) -> None:
+        super().__init__(fault, violations=[FieldViolation("part", fault)], fault=fault)

@@ -150,16 +150,30 @@ def add_file(
 
 
 def seal_snapshot(
-    tx: RegistryTx, name: str, columns: Sequence[ColumnReport], *, reported_at_revision: int
+    tx: RegistryTx,
+    name: str,
+    columns: Sequence[ColumnReport],
+    *,
+    etag: str,
+    reported_at_revision: int,
 ) -> DatasetSnapshot:
     """The snapshot, final, with its digest.
 
+    Args:
+        tx: The transaction.
+        name: Of the snapshot.
+        columns: The report on the snapshot's files at one revision.
+        etag: Last read by the caller; empty means any.
+        reported_at_revision: That revision.
+
     Raises:
         SnapshotNotFound: There is none.
+        EtagMismatch: It has changed since the caller read it.
         SnapshotSealed, SnapshotEmpty: It can't be sealed.
         ConcurrentChange: It has other files than the report is on.
     """
     snapshot = the_snapshot(tx, name)
+    snapshot.meta.check_etag(etag)
     snapshot.need_open()
     if snapshot.meta.revision != reported_at_revision:
         raise ConcurrentChange(name)

@@ -1,0 +1,158 @@
+"""A version's files: received, committed as one bundle, streamed out."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
+from typing import Final
+
+from roundhouse.registry.v1 import model_pb2 as pb
+from roundhouse.registry.v1 import model_service_pb2 as service_pb
+
+from services.common.blobs.content import ContentStore
+from services.common.blobs.digests import parse_digest
+from services.common.blobs.errors import DigestMismatch
+from services.common.errors import DataLoss, FieldViolation
+from services.registry.api.convert.models import artifact_to_proto, version_to_proto
+from services.registry.api.downloads import stored_chunks
+from services.registry.api.transactions import Transactions
+from services.registry.api.uploads import first_part, read_chunks
+from services.registry.core.bundles import (
+    MANIFEST,
+    SIGNATURE,
+    BundleFile,
+    check_head,
+    check_json,
+    check_path,
+    check_signature,
+    compare,
+    parse_manifest,
+)
+from services.registry.core.errors import InvalidManifest, ManifestMismatch, TruncatedUpload
+from services.registry.core.use_cases.lookup import the_version
+from services.registry.core.use_cases.versions import commit_version, record_artifact
+from services.registry.core.versions import VersionState
+
+_MAX_DOCUMENT_BYTES: Final = 64 << 20
+"""A document is parsed in memory; profiles of thousands of features stay far below."""
+
+
+class Artifacts:
+    """Moves bytes in and out of versions.
+
+    Args:
+        transactions: The registry's.
+        contents: Where the files are kept.
+        max_upload_bytes: Largest file that is accepted.
+    """
+
+    def __init__(
+        self, transactions: Transactions, contents: ContentStore, *, max_upload_bytes: int
+    ) -> None:
+        self._transactions = transactions
+        self._contents = contents
+        self._max_upload_bytes = max_upload_bytes
+
+    async def upload(
+        self, parts: AsyncIterator[service_pb.UploadArtifactRequest]
+    ) -> pb.ArtifactFile:
+        """The file, once it is durable and noted for its version."""
+        header = (await first_part(parts)).header
+        check_path(header.path)
+        await self._transactions.read(lambda tx: the_version(tx, header.version, "header.version"))
+        file = await self._stored(header, parts)
+        return await self._transactions.mutate(
+            header,
+            pb.ArtifactFile,
+            lambda tx: artifact_to_proto(record_artifact(tx, header.version, file)),
+        )
+
+    async def _stored(
+        self,
+        header: service_pb.UploadArtifactRequest.Header,
+        parts: AsyncIterator[service_pb.UploadArtifactRequest],
+    ) -> BundleFile:
+        chunks = read_chunks(
+            parts,
+            header.path,
+            max_bytes=self._max_upload_bytes,
+            check_head=lambda head: check_head(header.path, head),
+        )
+        try:
+            async with aclosing(chunks):
+                written = await self._contents.add(parse_digest(header.digest), chunks)
+        except DigestMismatch as error:
+            raise TruncatedUpload(header.path, header.digest, error.metadata["actual"]) from error
+        return BundleFile(header.path, written.size_bytes, header.digest)
+
+    async def commit(self, request: service_pb.CommitVersionRequest) -> pb.ModelVersion:
+        """The version READY, after all stored bytes have been read and checked."""
+        listed = await self._checked_bundle(request.name, request.manifest_digest)
+        return await self._transactions.mutate(
+            request,
+            pb.ModelVersion,
+            # A new version has no alias yet.
+            lambda tx: version_to_proto(
+                commit_version(tx, request.name, listed, digest=request.manifest_digest), ()
+            ),
+        )
+
+    async def _checked_bundle(self, name: str, manifest_digest: str) -> tuple[BundleFile, ...]:
+        version, uploaded = await self._transactions.read(
+            lambda tx: (the_version(tx, name), tx.uploads(name))
+        )
+        if version.state is not VersionState.UPLOADING:
+            return ()  # a repeat, or a mistake that the use case names
+        if MANIFEST not in uploaded:
+            raise ManifestMismatch(name, [FieldViolation(MANIFEST, "missing: not uploaded")])
+        manifest = await self._document(name, uploaded[MANIFEST])
+        listed = parse_manifest(name, manifest, manifest_digest)
+        compare(name, listed, uploaded)
+        await self._check_contents(name, listed)
+        return listed
+
+    async def _check_contents(self, name: str, listed: Sequence[BundleFile]) -> None:
+        documents: dict[str, bytes] = {}
+        faults = []
+        for file in listed:
+            try:
+                if file.path.endswith(".json"):
+                    documents[file.path] = await self._document(name, file)
+                else:
+                    async with aclosing(self._chunks(name, file)) as chunks:
+                        async for _ in chunks:
+                            pass
+            except DataLoss as error:
+                faults.append(FieldViolation(file.path, f"damaged in the store: {error}"))
+        if faults:
+            raise ManifestMismatch(name, faults)
+        check_json(name, documents)
+        check_signature(name, documents[SIGNATURE])
+
+    async def _document(self, name: str, file: BundleFile) -> bytes:
+        if file.size_bytes > _MAX_DOCUMENT_BYTES:
+            fault = f"is larger than {_MAX_DOCUMENT_BYTES} bytes"
+            raise InvalidManifest(name, [FieldViolation(file.path, fault)])
+        async with aclosing(self._chunks(name, file)) as chunks:
+            return b"".join([chunk async for chunk in chunks])
+
+    def _chunks(self, name: str, file: BundleFile) -> AsyncGenerator[bytes]:
+        return stored_chunks(self._contents, file.digest, owner=name, path=file.path)
+
+    async def download(self, request: service_pb.DownloadArtifactRequest) -> AsyncGenerator[bytes]:
+        """One file's bytes from the offset on; verified when that is 0."""
+        version = await self._transactions.read(
+            lambda tx: the_version(tx, request.version, "version")
+        )
+        file = version.file(request.path)
+        async with aclosing(
+            stored_chunks(
+                self._contents,
+                file.digest,
+                owner=request.version,
+                path=file.path,
+                offset_bytes=request.offset_bytes,
+            )
+        ) as chunks:
+            async for chunk in chunks:
+                yield chunk

@@ -1,0 +1,269 @@
+"""`roundhouse.registry.v1.ModelService`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any, TypeAlias
+
+import grpc
+from google.protobuf.empty_pb2 import Empty
+from roundhouse.registry.v1 import model_pb2 as pb
+from roundhouse.registry.v1 import model_service_pb2 as service_pb
+from roundhouse.registry.v1 import model_service_pb2_grpc as pb_grpc
+
+from services.registry.api.artifacts import Artifacts
+from services.registry.api.convert.models import (
+    alias_to_proto,
+    ancestry_from_proto,
+    model_to_proto,
+    move_to_proto,
+    order_from_proto,
+    policy_from_proto,
+    version_to_proto,
+)
+from services.registry.api.inputs import check_settable, child_name, masked, project_page
+from services.registry.api.transactions import Transactions
+from services.registry.core.aliases import Alias
+from services.registry.core.names import id_of, parent_of
+from services.registry.core.paging import PageQuery
+from services.registry.core.ports import RegistryLists, RegistryTx
+from services.registry.core.use_cases import models, versions
+from services.registry.core.use_cases.aliases import move_aliases
+from services.registry.core.use_cases.lookup import the_alias, the_model
+from services.registry.core.versions import ModelVersion
+
+_Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]  # generic over every method's messages
+
+_CHANGEABLE_OF_MODEL = ("description", "labels", "promotion_policy")
+_SETTABLE_OF_VERSION = ("labels", "training_job", "snapshots", "parent_version")
+
+
+class ModelServicer(pb_grpc.ModelServiceServicer):
+    """Models, versions and aliases over gRPC.
+
+    Args:
+        transactions: The registry's.
+        artifacts: Moves bytes in and out of versions.
+    """
+
+    def __init__(self, transactions: Transactions, artifacts: Artifacts) -> None:
+        self._transactions = transactions
+        self._artifacts = artifacts
+
+    async def CreateModel(self, request: service_pb.CreateModelRequest, _: _Context) -> pb.Model:
+        """A new model without versions."""
+        check_settable(request.model, "model", _CHANGEABLE_OF_MODEL)
+        name = child_name(request.parent, "models", request.model_id)
+        return await self._transactions.mutate(
+            request,
+            pb.Model,
+            lambda tx: model_to_proto(
+                models.create_model(
+                    tx,
+                    name,
+                    description=request.model.description,
+                    labels=dict(request.model.labels),
+                    policy=policy_from_proto(request.model.promotion_policy),
+                )
+            ),
+        )
+
+    async def GetModel(self, request: service_pb.GetModelRequest, _: _Context) -> pb.Model:
+        """One model."""
+        return await self._transactions.read(lambda tx: model_to_proto(the_model(tx, request.name)))
+
+    async def ListModels(
+        self, request: service_pb.ListModelsRequest, _: _Context
+    ) -> service_pb.ListModelsResponse:
+        """A page of a project's models."""
+        query = project_page(
+            request.parent,
+            page_size=request.page_size,
+            page_token=request.page_token,
+            filter_=request.filter,
+            order_by=request.order_by,
+        )
+        page = await self._transactions.read_lists(lambda _, lists: lists.models(query))
+        return service_pb.ListModelsResponse(
+            models=[model_to_proto(model) for model in page.items],
+            next_page_token=page.next_page_token,
+        )
+
+    async def UpdateModel(self, request: service_pb.UpdateModelRequest, _: _Context) -> pb.Model:
+        """The model, changed."""
+        picked = masked(request.update_mask.paths, _CHANGEABLE_OF_MODEL)
+        wanted = request.model
+        policy = policy_from_proto(wanted.promotion_policy)
+        change = models.ModelChange(
+            description=wanted.description if "description" in picked else None,
+            labels=dict(wanted.labels) if "labels" in picked else None,
+            policy=policy if "promotion_policy" in picked else None,
+        )
+        return await self._transactions.mutate(
+            request,
+            pb.Model,
+            lambda tx: model_to_proto(
+                models.update_model(tx, wanted.name, change, etag=wanted.etag)
+            ),
+        )
+
+    async def DeleteModel(self, request: service_pb.DeleteModelRequest, _: _Context) -> Empty:
+        """Nothing, once the model is forgotten."""
+
+        def delete(tx: RegistryTx) -> Empty:
+            models.delete_model(tx, request.name, etag=request.etag)
+            return Empty()
+
+        return await self._transactions.mutate(request, Empty, delete)
+
+    async def BeginVersionUpload(
+        self, request: service_pb.BeginVersionUploadRequest, _: _Context
+    ) -> pb.ModelVersion:
+        """The model's next version, open for files."""
+        check_settable(request.version, "version", _SETTABLE_OF_VERSION)
+        return await self._transactions.mutate(
+            request,
+            pb.ModelVersion,
+            lambda tx: version_to_proto(
+                versions.begin_upload(
+                    tx,
+                    request.parent,
+                    ancestry_from_proto(request.version),
+                    labels=dict(request.version.labels),
+                ),
+                (),
+            ),
+        )
+
+    async def UploadArtifact(
+        self, parts: AsyncIterator[service_pb.UploadArtifactRequest], _: _Context
+    ) -> pb.ArtifactFile:
+        """The file, once it is durable."""
+        return await self._artifacts.upload(parts)
+
+    async def CommitVersion(
+        self, request: service_pb.CommitVersionRequest, _: _Context
+    ) -> pb.ModelVersion:
+        """The version, READY."""
+        return await self._artifacts.commit(request)
+
+    async def AbortVersionUpload(
+        self, request: service_pb.AbortVersionUploadRequest, _: _Context
+    ) -> pb.ModelVersion:
+        """The version, REJECTED."""
+        return await self._transactions.mutate(
+            request,
+            pb.ModelVersion,
+            lambda tx: version_to_proto(versions.abort_upload(tx, request.name), ()),
+        )
+
+    async def DeprecateVersion(
+        self, request: service_pb.DeprecateVersionRequest, _: _Context
+    ) -> pb.ModelVersion:
+        """The version, DEPRECATED."""
+        return await self._transactions.mutate(
+            request,
+            pb.ModelVersion,
+            lambda tx: version_to_proto(
+                versions.deprecate_version(tx, request.name, etag=request.etag), ()
+            ),
+        )
+
+    async def GetVersion(
+        self, request: service_pb.GetVersionRequest, _: _Context
+    ) -> pb.ModelVersion:
+        """One version, by its own name or an alias's."""
+        return await self._transactions.read(
+            lambda tx: _with_aliases(tx, versions.resolve_version(tx, request.name))
+        )
+
+    async def ListVersions(
+        self, request: service_pb.ListVersionsRequest, _: _Context
+    ) -> service_pb.ListVersionsResponse:
+        """A page of a model's versions."""
+        query = PageQuery(
+            request.parent,
+            request.page_size,
+            request.page_token,
+            request.filter,
+            request.order_by,
+        )
+
+        def listed(tx: RegistryTx, lists: RegistryLists) -> service_pb.ListVersionsResponse:
+            the_model(tx, request.parent, "parent")
+            aliases = tx.aliases.under(request.parent)
+            page = lists.versions(query)
+            return service_pb.ListVersionsResponse(
+                versions=[version_to_proto(version, aliases) for version in page.items],
+                next_page_token=page.next_page_token,
+            )
+
+        return await self._transactions.read_lists(listed)
+
+    async def DownloadArtifact(
+        self, request: service_pb.DownloadArtifactRequest, _: _Context
+    ) -> AsyncIterator[service_pb.DownloadArtifactResponse]:
+        """One file's bytes."""
+        async for chunk in self._artifacts.download(request):
+            yield service_pb.DownloadArtifactResponse(chunk=chunk)
+
+    async def MoveAliases(
+        self, request: service_pb.MoveAliasesRequest, _: _Context
+    ) -> service_pb.MoveAliasesResponse:
+        """The aliases after the moves."""
+        orders = [order_from_proto(move) for move in request.moves]
+
+        def move(tx: RegistryTx) -> service_pb.MoveAliasesResponse:
+            moved = move_aliases(tx, orders, actor=request.actor, reason=request.reason)
+            return service_pb.MoveAliasesResponse(
+                aliases=[_with_protection(tx, alias) for alias in moved]
+            )
+
+        return await self._transactions.mutate(request, service_pb.MoveAliasesResponse, move)
+
+    async def GetAlias(self, request: service_pb.GetAliasRequest, _: _Context) -> pb.Alias:
+        """One alias."""
+        return await self._transactions.read(
+            lambda tx: _with_protection(tx, the_alias(tx, request.name))
+        )
+
+    async def ListAliases(
+        self, request: service_pb.ListAliasesRequest, _: _Context
+    ) -> service_pb.ListAliasesResponse:
+        """A page of a model's aliases."""
+        query = PageQuery(request.parent, request.page_size, request.page_token)
+
+        def listed(tx: RegistryTx, lists: RegistryLists) -> service_pb.ListAliasesResponse:
+            the_model(tx, request.parent, "parent")
+            page = lists.aliases(query)
+            return service_pb.ListAliasesResponse(
+                aliases=[_with_protection(tx, alias) for alias in page.items],
+                next_page_token=page.next_page_token,
+            )
+
+        return await self._transactions.read_lists(listed)
+
+    async def ListAliasMoves(
+        self, request: service_pb.ListAliasMovesRequest, _: _Context
+    ) -> service_pb.ListAliasMovesResponse:
+        """A page of the past moves of a model's aliases."""
+        query = PageQuery(request.parent, request.page_size, request.page_token, request.filter)
+
+        def listed(tx: RegistryTx, lists: RegistryLists) -> service_pb.ListAliasMovesResponse:
+            the_model(tx, request.parent, "parent")
+            page = lists.alias_moves(query)
+            return service_pb.ListAliasMovesResponse(
+                moves=[move_to_proto(move) for move in page.items],
+                next_page_token=page.next_page_token,
+            )
+
+        return await self._transactions.read_lists(listed)
+
+
+def _with_aliases(tx: RegistryTx, version: ModelVersion) -> pb.ModelVersion:
+    return version_to_proto(version, tx.aliases.under(parent_of(version.meta.name)))
+
+
+def _with_protection(tx: RegistryTx, alias: Alias) -> pb.Alias:
+    model = the_model(tx, parent_of(alias.meta.name))
+    return alias_to_proto(alias, id_of(alias.meta.name) in model.policy.protected_aliases)

@@ -1,0 +1,68 @@
+"""Use cases run in transactions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import TypeVar
+
+from google.protobuf.message import Message
+from sqlalchemy import Connection
+
+from services.common.clock import Clock
+from services.common.rpc.mutations import Mutation, Mutations
+from services.common.store.database import Database
+from services.registry.core.ports import RegistryLists, RegistryTx
+
+T = TypeVar("T")
+R = TypeVar("R", bound=Message)
+
+
+class Transactions:
+    """Opens the registry's transactions over a database.
+
+    Args:
+        database: The registry's.
+        now: The clock.
+        open_tx: The port `RegistryTx` over a connection.
+        open_lists: The port `RegistryLists` over a connection.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        now: Clock,
+        *,
+        open_tx: Callable[[Connection, datetime], RegistryTx],
+        open_lists: Callable[[Connection, datetime], RegistryLists],
+    ) -> None:
+        self._database = database
+        self._mutations = Mutations(database, now)
+        self._now = now
+        self._open_tx = open_tx
+        self._open_lists = open_lists
+
+    async def read(self, work: Callable[[RegistryTx], T]) -> T:
+        """What `work` gives, from one consistent view."""
+        return await self._database.read(
+            lambda connection: work(self._open_tx(connection, self._now()))
+        )
+
+    async def read_lists(self, work: Callable[[RegistryTx, RegistryLists], T]) -> T:
+        """What `work` gives, from one consistent view, with lists."""
+
+        def both(connection: Connection) -> T:
+            now = self._now()
+            return work(self._open_tx(connection, now), self._open_lists(connection, now))
+
+        return await self._database.read(both)
+
+    async def mutate(
+        self, request: Mutation, response_type: type[R], work: Callable[[RegistryTx], R]
+    ) -> R:
+        """What `work` gives, once durable; a repeat of the request gets the first answer."""
+        return await self._mutations.run(
+            request,
+            response_type,
+            lambda connection: work(self._open_tx(connection, self._now())),
+        )

@@ -1,0 +1,25 @@
+"""What the registry can be configured with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+
+from services.common.settings import Address, CommonSettings
+
+
+class RegistrySettings(CommonSettings, env_prefix="ROUNDHOUSE_REGISTRY_"):
+    """Each comes from the environment as `ROUNDHOUSE_REGISTRY_` and its name."""
+
+    listen: Address = "127.0.0.1:7001"
+    """Address of the gRPC server. Port 0 picks a free one."""
+
+    metrics_listen: Address = "127.0.0.1:7101"
+    """Address of the Prometheus endpoint. Port 0 picks a free one."""
+
+    data_dir: Path = Path(".roundhouse/registry")
+    """Folder of everything the registry keeps on this machine; made if missing."""
+
+    max_upload_bytes: int = Field(default=2**31 - 1, ge=2**20, le=2**31 - 1)
+    """Largest file that one upload may hold; Arrow parses a CSV of at most 2 GiB at once."""

@@ -1,0 +1,129 @@
+"""The only place that picks the registry's adapters."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from roundhouse.registry.v1 import dataset_service_pb2 as datasets
+from roundhouse.registry.v1 import dataset_service_pb2_grpc as datasets_grpc
+from roundhouse.registry.v1 import evaluation_service_pb2 as evaluations
+from roundhouse.registry.v1 import evaluation_service_pb2_grpc as evaluations_grpc
+from roundhouse.registry.v1 import lineage_service_pb2 as lineage
+from roundhouse.registry.v1 import lineage_service_pb2_grpc as lineage_grpc
+from roundhouse.registry.v1 import model_service_pb2 as models
+from roundhouse.registry.v1 import model_service_pb2_grpc as models_grpc
+
+from services.common.blobs.content import ContentStore
+from services.common.blobs.opening import open_blob_store
+from services.common.blobs.port import BlobStore
+from services.common.blobs.s3 import S3Connection
+from services.common.clock import Clock, utc_now
+from services.common.rpc.events import event_api
+from services.common.rpc.server import Api, RunningServer, ServerLimits, serving
+from services.common.store.database import Database
+from services.common.store.migrations import migrate
+from services.registry.adapters.database.lists import SqlRegistryLists
+from services.registry.adapters.database.transaction import SqlRegistryTx
+from services.registry.adapters.parquet.cleaner import ArrowTableCleaner
+from services.registry.api.artifacts import Artifacts
+from services.registry.api.dataset_servicer import DatasetServicer
+from services.registry.api.evaluation_servicer import EvaluationServicer
+from services.registry.api.lineage_servicer import LineageServicer
+from services.registry.api.model_servicer import ModelServicer
+from services.registry.api.snapshot_files import SnapshotFiles
+from services.registry.api.transactions import Transactions
+from services.registry.settings import RegistrySettings
+
+MIGRATIONS: Final = Path(__file__).parent / "adapters" / "migrations"
+
+
+@asynccontextmanager
+async def registry(
+    settings: RegistrySettings, now: Clock = utc_now
+) -> AsyncIterator[RunningServer]:
+    """A registry that takes calls until the block ends, then drains.
+
+    Args:
+        settings: Where it listens and keeps its data.
+        now: The clock.
+
+    Raises:
+        UnsafeStoreError: The blob store would lose writes.
+        DatabaseUnavailable, BlobStoreUnavailable: One of them does not answer.
+    """
+    database = Database(settings.database_url)
+    try:
+        await migrate(database, MIGRATIONS)
+        async with (
+            open_blob_store(settings.blob_url, connection=_s3(settings)) as blobs,
+            serving(
+                "registry",
+                settings.listen,
+                _apis(settings, database, blobs, now),
+                ServerLimits(drain_timeout_s=settings.drain_timeout_s),
+            ) as server,
+        ):
+            yield server
+    finally:
+        database.close()
+
+
+def _s3(settings: RegistrySettings) -> S3Connection | None:
+    if not (settings.s3_endpoint and settings.s3_access_key and settings.s3_secret_key):
+        return None
+    connection = S3Connection(
+        endpoint=settings.s3_endpoint,
+        access_key=settings.s3_access_key,
+        secret_key=settings.s3_secret_key.get_secret_value(),
+        secure=settings.s3_secure,
+    )
+    if settings.s3_region is None:
+        return connection
+    return replace(connection, region=settings.s3_region)
+
+
+def _apis(
+    settings: RegistrySettings, database: Database, blobs: BlobStore, now: Clock
+) -> list[Api]:
+    transactions = Transactions(database, now, open_tx=SqlRegistryTx, open_lists=SqlRegistryLists)
+    contents = ContentStore(blobs)
+    files = SnapshotFiles(
+        transactions,
+        contents,
+        ArrowTableCleaner(),
+        max_upload_bytes=settings.max_upload_bytes,
+    )
+    artifacts = Artifacts(transactions, contents, max_upload_bytes=settings.max_upload_bytes)
+    dataset_servicer = DatasetServicer(transactions, files)
+    model_servicer = ModelServicer(transactions, artifacts)
+    evaluation_servicer = EvaluationServicer(transactions)
+    lineage_servicer = LineageServicer(transactions)
+    return [
+        (
+            datasets.DESCRIPTOR.services_by_name["DatasetService"].full_name,
+            lambda server: datasets_grpc.add_DatasetServiceServicer_to_server(
+                dataset_servicer, server
+            ),
+        ),
+        (
+            models.DESCRIPTOR.services_by_name["ModelService"].full_name,
+            lambda server: models_grpc.add_ModelServiceServicer_to_server(model_servicer, server),
+        ),
+        (
+            evaluations.DESCRIPTOR.services_by_name["EvaluationService"].full_name,
+            lambda server: evaluations_grpc.add_EvaluationServiceServicer_to_server(
+                evaluation_servicer, server
+            ),
+        ),
+        (
+            lineage.DESCRIPTOR.services_by_name["LineageService"].full_name,
+            lambda server: lineage_grpc.add_LineageServiceServicer_to_server(
+                lineage_servicer, server
+            ),
+        ),
+        event_api(database),
+    ]
