@@ -1,0 +1,1 @@
+"""What the monitor's ports talk to."""

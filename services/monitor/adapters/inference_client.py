@@ -1,0 +1,83 @@
+"""Inference over gRPC, as the loop needs it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+import grpc
+from roundhouse.inference.v1 import rollout_pb2 as rollout_pb
+from roundhouse.inference.v1 import rollout_service_pb2 as service_pb
+from roundhouse.inference.v1 import rollout_service_pb2_grpc as service_grpc
+
+from services.common.rpc.remote import remote_errors
+from services.monitor.adapters.refusals import refusals
+from services.monitor.core.loop.episodes import Episode
+from services.monitor.core.loop.ports import Outcome, Progress
+
+_SHARES_BASIS_POINTS: Final = (500, 5_000, 10_000)
+"""Of the new version in turn: a canary small enough to bear, half, all."""
+
+_OUTCOMES: Final = {
+    rollout_pb.Rollout.STATE_SUCCEEDED: Outcome.SUCCEEDED,
+    rollout_pb.Rollout.STATE_ROLLED_BACK: Outcome.ROLLED_BACK,
+    rollout_pb.Rollout.STATE_CANCELLED: Outcome.ROLLED_BACK,
+    rollout_pb.Rollout.STATE_FAILED: Outcome.FAILED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutPlan:
+    """Where and how an episode's candidate is rolled out.
+
+    Attributes:
+        endpoint: By resource name.
+        min_phase_outcomes: Outcomes of the new version that each phase needs.
+    """
+
+    endpoint: str
+    min_phase_outcomes: int
+
+
+class InferenceClient:
+    """Implements `InferencePort`.
+
+    Args:
+        channel: To inference.
+        plan_of: Gives the plan of an episode.
+    """
+
+    def __init__(
+        self, channel: grpc.aio.Channel, plan_of: Callable[[Episode], Awaitable[RolloutPlan]]
+    ) -> None:
+        self._rollouts = service_grpc.RolloutServiceStub(channel)
+        self._plan_of = plan_of
+
+    async def create_rollout(self, rollout_id: str, episode: Episode, request_id: str) -> str:
+        """See `InferencePort`."""
+        plan = await self._plan_of(episode)
+        phases = [
+            rollout_pb.Phase(weight_basis_points=share, min_outcomes=plan.min_phase_outcomes)
+            for share in _SHARES_BASIS_POINTS
+        ]
+        request = service_pb.CreateRolloutRequest(
+            parent=plan.endpoint,
+            rollout_id=rollout_id,
+            rollout=rollout_pb.Rollout(
+                version=episode.candidate,
+                approval=episode.approval,
+                phases=phases,
+                labels={"episode": episode.uid},
+            ),
+            request_id=request_id,
+        )
+        with refusals("inference"), remote_errors("inference"):
+            rollout = await self._rollouts.CreateRollout(request)
+        return rollout.name
+
+    async def rollout(self, name: str) -> Progress:
+        """See `InferencePort`."""
+        with refusals("inference"), remote_errors("inference"):
+            rollout = await self._rollouts.GetRollout(service_pb.GetRolloutRequest(name=name))
+        return Progress(_OUTCOMES.get(rollout.state, Outcome.UNDER_WAY), rollout.message)

@@ -1,0 +1,80 @@
+"""The trainer over gRPC, as the loop needs it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import grpc
+from roundhouse.trainer.v1 import job_pb2 as job_pb
+from roundhouse.trainer.v1 import job_service_pb2 as service_pb
+from roundhouse.trainer.v1 import job_service_pb2_grpc as service_grpc
+
+from services.common.names import parent_of
+from services.common.rpc.remote import remote_errors
+from services.monitor.adapters.refusals import refusals
+from services.monitor.core.loop.episodes import Episode
+from services.monitor.core.loop.ports import JobProgress, Outcome
+
+_EVALUATION_TIMEOUT_S: Final = 120.0
+
+_ENDED_BADLY: Final = frozenset(
+    {job_pb.TrainingJob.STATE_FAILED, job_pb.TrainingJob.STATE_CANCELLED}
+)
+
+
+class TrainerClient:
+    """Implements `TrainerPort`.
+
+    Args:
+        channel: To the trainer.
+        template_of: Gives the template job of a policy, by resource names.
+    """
+
+    def __init__(
+        self, channel: grpc.aio.Channel, template_of: Callable[[str], Awaitable[str]]
+    ) -> None:
+        self._jobs = service_grpc.JobServiceStub(channel)
+        self._template_of = template_of
+
+    async def submit(self, job_id: str, episode: Episode, request_id: str) -> str:
+        """See `TrainerPort`."""
+        template = await self.spec(await self._template_of(episode.policy))
+        template.snapshot = episode.snapshot
+        template.parent_version = episode.champion
+        request = service_pb.CreateTrainingJobRequest(
+            parent=parent_of(episode.monitor),
+            training_job_id=job_id,
+            training_job=job_pb.TrainingJob(spec=template, labels={"episode": episode.uid}),
+            request_id=request_id,
+        )
+        with refusals("trainer"), remote_errors("trainer"):
+            job = await self._jobs.CreateTrainingJob(request)
+        return job.name
+
+    async def spec(self, job: str) -> job_pb.JobSpec:
+        """The spec of a job."""
+        with refusals("trainer"), remote_errors("trainer"):
+            found = await self._jobs.GetTrainingJob(service_pb.GetTrainingJobRequest(name=job))
+        return found.spec
+
+    async def job(self, name: str) -> JobProgress:
+        """See `TrainerPort`."""
+        with refusals("trainer"), remote_errors("trainer"):
+            job = await self._jobs.GetTrainingJob(service_pb.GetTrainingJobRequest(name=name))
+        if job.state == job_pb.TrainingJob.STATE_SUCCEEDED:
+            return JobProgress(Outcome.SUCCEEDED, job.model_version, job.evaluation)
+        if job.state in _ENDED_BADLY:
+            state = job_pb.TrainingJob.State.Name(job.state).removeprefix("STATE_")
+            reason = job.error.message or "no error given"
+            return JobProgress(Outcome.FAILED, message=f"The training job is {state}: {reason}")
+        return JobProgress(Outcome.UNDER_WAY)
+
+    async def evaluate(self, version: str, job: str, request_id: str) -> str:
+        """See `TrainerPort`."""
+        request = service_pb.EvaluateVersionRequest(
+            version=version, training_job=job, split="test", request_id=request_id
+        )
+        with refusals("trainer"), remote_errors("trainer"):
+            answer = await self._jobs.EvaluateVersion(request, timeout=_EVALUATION_TIMEOUT_S)
+        return answer.evaluation

@@ -1,0 +1,123 @@
+"""Episodes and the moves their life cycle allows."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Final
+
+from services.common.errors import FailedPrecondition
+
+_STEPS: Final = uuid.UUID("6f1b0f0a-6c0e-4d0f-9a52-6f6a1c1d7a10")
+
+
+class IllegalTransition(FailedPrecondition):
+    """The life cycle has no such move."""
+
+    reason = "ILLEGAL_STATE_TRANSITION"
+
+    def __init__(self, name: str, current: str, requested: str) -> None:
+        super().__init__(
+            f"{name!r} is {current}; it can't become {requested}.",
+            name=name,
+            current=current,
+            requested=requested,
+        )
+
+
+class EpisodeState(StrEnum):
+    """Where an episode stands; see `Episode.State` in monitor.proto."""
+
+    DETECTED = "DETECTED"
+    SNAPSHOT_BUILT = "SNAPSHOT_BUILT"
+    TRAINING = "TRAINING"
+    EVALUATING = "EVALUATING"
+    GATED = "GATED"
+    AWAITING_APPROVAL = "AWAITING_APPROVAL"
+    ROLLING_OUT = "ROLLING_OUT"
+    PROMOTED = "PROMOTED"
+    ROLLED_BACK = "ROLLED_BACK"
+    REJECTED = "REJECTED"
+    FAILED = "FAILED"
+
+
+_NEXT: Final[dict[EpisodeState, frozenset[EpisodeState]]] = {
+    EpisodeState.DETECTED: frozenset({EpisodeState.SNAPSHOT_BUILT, EpisodeState.FAILED}),
+    EpisodeState.SNAPSHOT_BUILT: frozenset({EpisodeState.TRAINING, EpisodeState.FAILED}),
+    EpisodeState.TRAINING: frozenset({EpisodeState.EVALUATING, EpisodeState.FAILED}),
+    EpisodeState.EVALUATING: frozenset(
+        {EpisodeState.GATED, EpisodeState.REJECTED, EpisodeState.FAILED}
+    ),
+    EpisodeState.GATED: frozenset({EpisodeState.AWAITING_APPROVAL, EpisodeState.FAILED}),
+    EpisodeState.AWAITING_APPROVAL: frozenset(
+        {EpisodeState.ROLLING_OUT, EpisodeState.REJECTED, EpisodeState.FAILED}
+    ),
+    EpisodeState.ROLLING_OUT: frozenset(
+        {EpisodeState.PROMOTED, EpisodeState.ROLLED_BACK, EpisodeState.FAILED}
+    ),
+    EpisodeState.PROMOTED: frozenset(),
+    EpisodeState.ROLLED_BACK: frozenset(),
+    EpisodeState.REJECTED: frozenset(),
+    EpisodeState.FAILED: frozenset(),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Episode:
+    """One way round the loop; see `Episode` in monitor.proto for the names it holds.
+
+    Attributes:
+        uid: Unique for all time; the correlation id of everything that belongs to it.
+        revision: Writes so far; guards the next one.
+        monitor: Monitor whose decision started it.
+        policy: Policy that decided.
+        event_time: Event time of the decision: no later row is trained on.
+        last_event: Event of the newest transition, the cause of what comes next.
+    """
+
+    name: str
+    uid: str
+    revision: int
+    create_time: datetime
+    update_time: datetime
+    state: EpisodeState
+    monitor: str
+    policy: str
+    decision: str
+    event_time: datetime
+    champion: str
+    snapshot: str = ""
+    training_job: str = ""
+    candidate: str = ""
+    evaluation: str = ""
+    gate_result: str = ""
+    approval: str = ""
+    rollout: str = ""
+    message: str = ""
+    last_event: str = ""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no further state can follow."""
+        return not _NEXT[self.state]
+
+    def moved_to(self, state: EpisodeState, now: datetime, **facts: str) -> Episode:
+        """This episode in `state`, with what the step brought.
+
+        Args:
+            state: The next state.
+            now: When.
+            **facts: Names of resources, or the message, to set.
+
+        Raises:
+            IllegalTransition: The life cycle has no such move.
+        """
+        if state not in _NEXT[self.state]:
+            raise IllegalTransition(self.name, self.state, state)
+        return replace(self, state=state, update_time=now, revision=self.revision + 1, **facts)  # type: ignore[arg-type]  # facts are str fields
+
+    def request_id(self, step: str) -> str:
+        """The request id of one of its calls: the same again after any crash."""
+        return str(uuid.uuid5(_STEPS, f"{self.uid}/{step}"))
