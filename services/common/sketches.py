@@ -23,6 +23,8 @@ Json: TypeAlias = Mapping[str, Any]  # Any: the parsed content of a file
 
 NUMERIC_BINS = 256
 CATEGORY_LIMIT = 255
+COARSE_BINS = 20
+BLOCK_S = 86_400
 
 
 class BinMismatch(ValueError):
@@ -107,12 +109,13 @@ class FrozenBins:
 
     def counts(self, values: Column) -> Counts:
         """int64 [size]: how many of `values` fall into each bin."""
-        indices = (
-            self._numeric_indices(values)
-            if self.kind is BinKind.NUMERIC
-            else self._categorical_indices(values)
-        )
-        return np.bincount(indices, minlength=self.size).astype(np.int64)
+        return np.bincount(self.indices(values), minlength=self.size).astype(np.int64)
+
+    def indices(self, values: Column) -> Counts:
+        """int64 [n]: the bin of each of `values`."""
+        if self.kind is BinKind.NUMERIC:
+            return self._numeric_indices(values)
+        return self._categorical_indices(values)
 
     def to_json(self) -> dict[str, Any]:
         """As `from_json` reads it. Floats survive the trip exactly."""
@@ -139,13 +142,13 @@ class FrozenBins:
     def _category_array(self) -> pa.Array:
         return pa.array(self.categories, type=pa.string())
 
-    def _numeric_indices(self, values: Column) -> npt.NDArray[np.int64]:
+    def _numeric_indices(self, values: Column) -> Counts:
         floats = _floats(values)
         indices = np.searchsorted(self._edge_array, floats, side="right").astype(np.int64)
         indices[np.isnan(floats)] = self.missing
         return indices
 
-    def _categorical_indices(self, values: Column) -> npt.NDArray[np.int64]:
+    def _categorical_indices(self, values: Column) -> Counts:
         strings = _strings(values)
         found = pc.index_in(strings, value_set=self._category_array)
         indices = np.array(
@@ -209,6 +212,30 @@ class Sketch:
             raise BinMismatch("the sketches have different bins")
         return Sketch(self.bins, self.counts + other.counts)
 
+    def coarse_groups(self, limit: int = COARSE_BINS) -> Counts:
+        """int64 [bins.size]: which of about `limit` coarser bins each bin belongs to.
+
+        Neighbouring numeric bins are pooled until each group holds 1/limit of this sketch;
+        categories below that share are pooled into one. Below, above, other and missing stay
+        apart. A function of this sketch's counts alone, so all who hold it agree.
+        """
+        inner = slice(1, -2) if self.bins.kind is BinKind.NUMERIC else slice(0, -2)
+        counts = self.counts[inner]
+        share = counts / max(int(counts.sum()), 1)
+        if self.bins.kind is BinKind.NUMERIC:
+            reached = np.cumsum(share) - share / 2
+            inner_groups = np.minimum((reached * limit).astype(np.int64), limit - 1)
+        else:
+            own = share >= 1 / (2 * limit)
+            inner_groups = np.where(own, np.cumsum(own), 0)
+        groups = np.empty(self.bins.size, dtype=np.int64)
+        outside = np.ones(self.bins.size, dtype=np.bool_)
+        outside[inner] = False
+        groups[inner] = np.unique(inner_groups, return_inverse=True)[1]
+        first = int(groups[inner].max(initial=-1)) + 1
+        groups[outside] = first + np.arange(int(outside.sum()))
+        return groups
+
     def to_json(self) -> dict[str, Any]:
         """The bins and the counts, as `from_json` reads them."""
         return {"bins": self.bins.to_json(), "counts": self.counts.tolist()}
@@ -222,33 +249,24 @@ class Sketch:
         )
 
 
-@dataclass(frozen=True)
-class Profile:
-    """The baseline that a model version carries: `profile.json` of its bundle."""
+def coarse_counts(groups: Counts, counts: Counts) -> Counts:
+    """int64 [groups]: `counts` pooled by `Sketch.coarse_groups`."""
+    return np.bincount(groups, weights=counts, minlength=int(groups.max()) + 1).astype(np.int64)
 
-    features: Mapping[str, Sketch]
-    score: Sketch
-    label: Sketch
-    n: int
 
-    def to_json(self) -> dict[str, Any]:
-        """The content of `profile.json`."""
-        return {
-            "features": {name: sketch.to_json() for name, sketch in self.features.items()},
-            "score": self.score.to_json(),
-            "label": self.label.to_json(),
-            "n": self.n,
-        }
+def block_counts(sketch: Sketch, values: Column, time_us: npt.NDArray[np.int64]) -> Counts:
+    """int64 [days, groups]: coarse counts of `values` per day of event time, in time order.
 
-    @classmethod
-    def from_json(cls, document: Json) -> Self:
-        """The inverse of `to_json`."""
-        return cls(
-            {name: Sketch.from_json(sketch) for name, sketch in document["features"].items()},
-            Sketch.from_json(document["score"]),
-            Sketch.from_json(document["label"]),
-            int(document["n"]),
-        )
+    Args:
+        sketch: The baseline that lays down the groups.
+        values: One column, in any order.
+        time_us: int64 [n], event time of each value, microseconds since the epoch.
+    """
+    indices = sketch.coarse_groups()[sketch.bins.indices(values)]
+    groups = int(sketch.coarse_groups().max()) + 1
+    days, day = np.unique(np.asarray(time_us) // (BLOCK_S * 1_000_000), return_inverse=True)
+    flat = np.bincount(day * groups + indices, minlength=days.size * groups)
+    return flat.reshape(days.size, groups).astype(np.int64)
 
 
 def _floats(values: Column) -> npt.NDArray[np.float64]:

@@ -10,7 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.common.sketches import BinKind, BinMismatch, FrozenBins, Profile, Sketch
+from services.common.sketches import (
+    BinKind,
+    BinMismatch,
+    FrozenBins,
+    Sketch,
+    block_counts,
+    coarse_counts,
+)
 
 floats = st.one_of(st.floats(width=32), st.none())
 words = st.one_of(st.sampled_from(["EWR", "JFK", "LGA", "SFO", ""]), st.none())
@@ -129,9 +136,42 @@ def test_contradictory_bins_are_refused(
         FrozenBins(kind, edges, categories)
 
 
-def test_a_profile_survives_json() -> None:
-    score = Sketch.of(FrozenBins.numeric(np.array([0.1, 0.9])), np.array([0.1, 0.9]))
-    label = Sketch.of(FrozenBins.numeric(np.array([0, 1])), np.array([0, 1]))
-    origin = Sketch.of(FrozenBins.categorical(["EWR"]), ["EWR", "JFK"])
-    profile = Profile({"origin": origin}, score, label, 2)
-    assert Profile.from_json(json.loads(json.dumps(profile.to_json()))) == profile
+@given(st.lists(floats, min_size=1))
+def test_coarse_groups_cover_each_bin_and_keep_the_outside_apart(
+    values: list[float | None],
+) -> None:
+    column = pa.array(values, pa.float32())
+    sketch = Sketch.of(FrozenBins.numeric(column), column)
+    groups = sketch.coarse_groups()
+    outside = [int(groups[i]) for i in (0, -2, -1)]
+    assert sorted(set(groups.tolist())) == list(range(int(groups.max()) + 1))
+    assert all((groups == group).sum() == 1 for group in outside)
+    assert coarse_counts(groups, sketch.counts).sum() == sketch.n
+
+
+def test_coarse_groups_hold_about_the_same_share() -> None:
+    values = np.random.default_rng(0).normal(size=50_000)
+    sketch = Sketch.of(FrozenBins.numeric(values), values)
+    pooled = coarse_counts(sketch.coarse_groups(limit=10), sketch.counts)
+    assert pooled.size == 13
+    assert pooled[:10].min() > 4_500
+
+
+def test_rare_categories_are_pooled() -> None:
+    sketch = Sketch.of(FrozenBins.categorical(["a"]), [])
+    assert sketch.coarse_groups().tolist() == [0, 1, 2]
+    values = ["a"] * 60 + ["b"] * 38 + ["c", "d"]
+    sketch = Sketch.of(FrozenBins.categorical(values), values)
+    assert coarse_counts(sketch.coarse_groups(), sketch.counts).tolist() == [2, 60, 38, 0, 0]
+
+
+def test_block_counts_add_up_to_the_whole_day_by_day() -> None:
+    day_us = 86_400_000_000
+    values = np.array([1.0, 2.0, 1.0, 2.0, 2.0])
+    times = np.array([3, 0, 2 * day_us, 1, 2 * day_us + 5])
+    sketch = Sketch.of(FrozenBins.numeric(values), values)
+    blocks = block_counts(sketch, values, times)
+    assert blocks.sum(axis=1).tolist() == [3, 2]
+    assert (
+        blocks.sum(axis=0).tolist() == coarse_counts(sketch.coarse_groups(), sketch.counts).tolist()
+    )
