@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 import grpc
 from roundhouse.inference.v1 import endpoint_service_pb2 as endpoint_pb
@@ -53,12 +53,12 @@ class InferenceFacts:
         summary = f"{serving.version} serves {share:g} % of the traffic."
         newest = next(iter(rollouts.rollouts), None)
         if newest is not None and newest.version == serving.version:
-            causes = (Link(CauseKind.ROLLOUT, newest.name),)
+            causes = [Link(CauseKind.ROLLOUT, newest.name)]
         else:
-            causes = (
+            causes = [
                 Link(CauseKind.APPROVAL, endpoint.initial_approval),
                 Link(CauseKind.VERSION, endpoint.initial_version),
-            )
+            ]
         return Fact(summary, from_timestamp(endpoint.update_time), _named(*causes))
 
     async def rollout(self, name: str) -> Fact:
@@ -170,12 +170,14 @@ class TrainerFacts:
 
     Args:
         channel: To the trainer.
-        episodes: Names of episodes by their uids.
+        episode_name: Gives the name of the episode with a uid; empty if there is none.
     """
 
-    def __init__(self, channel: grpc.aio.Channel, episodes: Mapping[str, str]) -> None:
+    def __init__(
+        self, channel: grpc.aio.Channel, episode_name: Callable[[str], Awaitable[str]]
+    ) -> None:
         self._jobs = job_grpc.JobServiceStub(channel)
-        self._episodes = episodes
+        self._episode_name = episode_name
 
     async def training_job(self, name: str) -> Fact:
         """Which candidate won, and why the job was run."""
@@ -189,7 +191,8 @@ class TrainerFacts:
             + (" (won)" if trial.name == job.best_trial else "")
             for trial in scored
         )
-        episode = self._episodes.get(job.labels["episode"], "") if "episode" in job.labels else ""
+        uid = job.labels.get("episode", "")
+        episode = await self._episode_name(uid) if uid else ""
         return Fact(
             f"Compared on validation {metric}: {compared or 'nothing yet'}.",
             from_timestamp(job.create_time),
