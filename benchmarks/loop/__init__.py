@@ -1,0 +1,1 @@
+"""The loop: serving beside Triton, ingestion beside the disk, and the time to recover."""

@@ -1,0 +1,117 @@
+"""Kills one service at every transition that any service reports, while a loop runs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import grpc
+from roundhouse.common.v1 import events_pb2
+
+from tests.system.clients import PASSING, Clients, clients_of
+from tests.system.invariants import violations
+from tests.system.loop import run_loop
+from tests.system.suite import SERVICES, Suite, running_suite
+from tests.system.world import shrunken_world
+
+_LOOP_S = 280.0
+_RECONNECT_S = 0.05
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Transition:
+    """Something that happened in a service, without saying to which resource.
+
+    Attributes:
+        type: Of the event, without `roundhouse.`.
+        occurrence: Which event of this type it is in the loop, from 1 up.
+    """
+
+    type: str
+    occurrence: int
+
+    def __str__(self) -> str:
+        return f"{self.type} #{self.occurrence}" if self.occurrence > 1 else self.type
+
+
+@dataclass
+class KilledLoop:
+    """One loop in which one service was killed again and again.
+
+    Attributes:
+        victim: The service.
+        kills: By transition, whether the victim was serving when it was killed there; otherwise
+            it was still starting from the kill before.
+        violations: What was not as it must be in the end.
+    """
+
+    victim: str
+    kills: dict[Transition, bool] = field(default_factory=dict)
+    violations: list[str] = field(default_factory=list)
+
+
+async def run_killed_loop(folder: Path, victim: str) -> KilledLoop:
+    """Run a loop and kill `victim` at every transition.
+
+    Args:
+        folder: Empty; gets what the services keep.
+        victim: One of the four services.
+    """
+    killed = KilledLoop(victim)
+    async with running_suite(folder) as suite, clients_of(suite) as clients:
+        try:
+            async with _killing(suite, clients, killed):
+                result = await run_loop(suite, clients, shrunken_world(), timeout_s=_LOOP_S)
+            await suite.wait_until_serving()
+            killed.violations += await violations(suite, clients, result)
+        except (TimeoutError, AssertionError, grpc.aio.AioRpcError) as error:
+            killed.violations.append(f"{type(error).__name__}: {error}")
+    return killed
+
+
+@asynccontextmanager
+async def _killing(suite: Suite, clients: Clients, killed: KilledLoop) -> AsyncIterator[None]:
+    seen: asyncio.Queue[Transition] = asyncio.Queue()
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(_transitions(clients, service, seen)) for service in SERVICES]
+        tasks.append(group.create_task(_kill_at_each(suite, seen, killed)))
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+
+
+async def _kill_at_each(suite: Suite, seen: asyncio.Queue[Transition], killed: KilledLoop) -> None:
+    while True:
+        transition = await seen.get()
+        killed.kills[transition] = await suite.serves(killed.victim)
+        suite.kill(killed.victim)
+        suite.start(killed.victim)
+
+
+async def _transitions(clients: Clients, service: str, seen: asyncio.Queue[Transition]) -> None:
+    """Put each new event of a service into the queue, across its restarts."""
+    occurrences: dict[str, int] = {}
+    cursor = ""
+    while True:
+        request = events_pb2.WatchEventsRequest(cursor=cursor, follow=True)
+        try:
+            async for item in clients.events[service].WatchEvents(request):
+                cursor = item.event.cursor or item.bookmark
+                if item.HasField("event") and _is_transition(item.event):
+                    kind = item.event.type.removeprefix("roundhouse.")
+                    occurrences[kind] = occurrences.get(kind, 0) + 1
+                    seen.put_nowait(Transition(kind, occurrences[kind]))
+        except grpc.aio.AioRpcError as error:
+            if error.code() not in PASSING:
+                raise
+        await asyncio.sleep(_RECONNECT_S)
+
+
+def _is_transition(event: events_pb2.Event) -> bool:
+    """Reports come with every window; a report that follows no decision moves nothing."""
+    return "report" not in event.type

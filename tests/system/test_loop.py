@@ -1,0 +1,56 @@
+"""The whole loop with four real processes and stock Triton clients, nothing killed."""
+
+from __future__ import annotations
+
+import secrets
+
+import pytest
+from roundhouse.monitor.v1 import judgement_service_pb2 as judgement
+
+from tests.system.clients import answered, clients_of, until
+from tests.system.invariants import violations
+from tests.system.loop import run_loop
+from tests.system.scenario import ENDPOINT
+from tests.system.suite import SERVICES, running_suite
+from tests.system.world import shrunken_world
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(280)]
+
+
+def kinds(cause: judgement.Cause) -> set[str]:
+    return {cause.kind}.union(*(kinds(below) for below in cause.causes))
+
+
+async def test_a_changed_world_brings_one_new_version_into_service(tmp_path):
+    async with running_suite(tmp_path) as suite, clients_of(suite) as clients:
+        result = await run_loop(suite, clients, shrunken_world())
+        assert await violations(suite, clients, result) == []
+
+        assert result.log.failures == [], "a stock client saw an error through the canary"
+        assert result.log.answers_by_version().keys() == {
+            result.first.version,
+            result.episode.candidate,
+        }
+
+        trace_id = secrets.token_hex(16)
+        explained = await clients.judgements.ExplainServing(
+            judgement.ExplainServingRequest(endpoint=ENDPOINT),
+            timeout=20,
+            metadata=(("traceparent", f"00-{trace_id}-{secrets.token_hex(8)}-01"),),
+        )
+        assert explained.root.kind == "endpoint"
+        assert {"version", "rollout", "approval", "gate_result", "training_job"} <= kinds(
+            explained.root
+        )
+        assert {"snapshot", "episode", "decision", "drift_report"} <= kinds(explained.root)
+
+        async def recorded() -> bool:
+            return all(trace_id in suite.trace_ids(service) for service in SERVICES)
+
+        await until(recorded, what="trace across all four services", timeout_s=15)
+
+        watched = await answered(
+            clients.judgements.ExplainServing,
+            judgement.ExplainServingRequest(endpoint=ENDPOINT),
+        )
+        assert watched == explained, "what is past does not change"
