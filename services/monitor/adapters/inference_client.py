@@ -68,7 +68,7 @@ class InferenceClient:
                 version=episode.candidate,
                 approval=episode.approval,
                 phases=phases,
-                labels={"episode": episode.uid},
+                labels={"episode": episode.meta.uid},
             ),
             request_id=request_id,
         )

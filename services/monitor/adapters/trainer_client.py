@@ -45,7 +45,7 @@ class TrainerClient:
         request = service_pb.CreateTrainingJobRequest(
             parent=parent_of(episode.monitor),
             training_job_id=job_id,
-            training_job=job_pb.TrainingJob(spec=template, labels={"episode": episode.uid}),
+            training_job=job_pb.TrainingJob(spec=template, labels={"episode": episode.meta.uid}),
             request_id=request_id,
         )
         with refusals("trainer"), remote_errors("trainer"):

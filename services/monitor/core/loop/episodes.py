@@ -9,6 +9,8 @@ from enum import StrEnum
 from typing import Final
 
 from services.common.errors import FailedPrecondition
+from services.common.names import parent_of
+from services.common.resources import Meta
 
 _STEPS: Final = uuid.UUID("6f1b0f0a-6c0e-4d0f-9a52-6f6a1c1d7a10")
 
@@ -69,21 +71,14 @@ class Episode:
     """One way round the loop; see `Episode` in monitor.proto for the names it holds.
 
     Attributes:
-        uid: Unique for all time; the correlation id of everything that belongs to it.
-        revision: Writes so far; guards the next one.
-        monitor: Monitor whose decision started it.
+        meta: Its uid is the correlation id of everything that belongs to the episode.
         policy: Policy that decided.
         event_time: Event time of the decision: no later row is trained on.
         last_event: Event of the newest transition, the cause of what comes next.
     """
 
-    name: str
-    uid: str
-    revision: int
-    create_time: datetime
-    update_time: datetime
+    meta: Meta
     state: EpisodeState
-    monitor: str
     policy: str
     decision: str
     event_time: datetime
@@ -97,6 +92,11 @@ class Episode:
     rollout: str = ""
     message: str = ""
     last_event: str = ""
+
+    @property
+    def monitor(self) -> str:
+        """Monitor whose decision started it, by resource name."""
+        return parent_of(self.meta.name)
 
     @property
     def is_over(self) -> bool:
@@ -115,9 +115,9 @@ class Episode:
             IllegalTransition: The life cycle has no such move.
         """
         if state not in _NEXT[self.state]:
-            raise IllegalTransition(self.name, self.state, state)
-        return replace(self, state=state, update_time=now, revision=self.revision + 1, **facts)  # type: ignore[arg-type]  # facts are str fields
+            raise IllegalTransition(self.meta.name, self.state, state)
+        return replace(self, state=state, meta=self.meta.touched(now), **facts)  # type: ignore[arg-type]  # facts are str fields
 
     def request_id(self, step: str) -> str:
         """The request id of one of its calls: the same again after any crash."""
-        return str(uuid.uuid5(_STEPS, f"{self.uid}/{step}"))
+        return str(uuid.uuid5(_STEPS, f"{self.meta.uid}/{step}"))

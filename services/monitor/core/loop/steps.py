@@ -45,7 +45,7 @@ class Loop:
 
     async def advanced(self, episode: Episode) -> Episode:
         """The episode after its next step, or as it is while another service is at work."""
-        with caused_by(episode.uid, episode.last_event):
+        with caused_by(episode.meta.uid, episode.last_event):
             try:
                 return await self._step(episode)
             except StepRefused as refusal:
@@ -58,7 +58,7 @@ class Loop:
                 return self._moved(episode, EpisodeState.SNAPSHOT_BUILT, snapshot=snapshot)
             case EpisodeState.SNAPSHOT_BUILT:
                 job = await self.trainer.submit(
-                    f"retrain-{episode.uid[:8]}", episode, episode.request_id("train")
+                    f"retrain-{episode.meta.uid[:8]}", episode, episode.request_id("train")
                 )
                 return self._moved(episode, EpisodeState.TRAINING, training_job=job)
             case EpisodeState.TRAINING:
@@ -118,7 +118,7 @@ class Loop:
         match approval.outcome:
             case Outcome.SUCCEEDED:
                 rollout = await self.inference.create_rollout(
-                    f"rollout-{episode.uid[:8]}", episode, episode.request_id("roll-out")
+                    f"rollout-{episode.meta.uid[:8]}", episode, episode.request_id("roll-out")
                 )
                 return self._moved(episode, EpisodeState.ROLLING_OUT, rollout=rollout)
             case Outcome.REFUSED:
