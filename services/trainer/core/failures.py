@@ -31,13 +31,13 @@ class ErrorClass(StrEnum):
     def retryable(self) -> bool:
         """Whether a further attempt could end otherwise.
 
-        Training is deterministic, so what the data or the parameters caused comes again.
+        Training is deterministic: what the data, the parameters or a bug caused comes again.
         """
-        match self:
-            case ErrorClass.DATA_FAULT | ErrorClass.NAN_LOSS | ErrorClass.EXPORT_MISMATCH:
-                return False
-            case _:
-                return True
+        return self in (
+            ErrorClass.OUT_OF_MEMORY,
+            ErrorClass.DEPENDENCY_UNAVAILABLE,
+            ErrorClass.WORKER_LOST,
+        )
 
 
 class TrainingFailure(Exception):

@@ -76,6 +76,7 @@ class TrainingJob:
         error: Why it failed.
         correlation_id: Episode that it belongs to.
         submit_event: Id of the event of its submission.
+        traceparent: W3C trace context of its submission; may be empty.
     """
 
     name: str
@@ -95,6 +96,7 @@ class TrainingJob:
     error: JobError | None = None
     correlation_id: str = ""
     submit_event: str = ""
+    traceparent: str = ""
 
     @property
     def etag(self) -> str:

@@ -71,6 +71,10 @@ class TrainerTx(Protocol):
         """Note the newest report of an attempt that is stored."""
         ...
 
+    def add_cleanup(self, job: TrainingJob) -> None:
+        """Note that what a job has left outside of its rows is to be cleared away."""
+        ...
+
     def add_checkpoint(self, job_uid: str, checkpoint: StoredCheckpoint) -> None:
         """Store a checkpoint, in place of one of the same trial and step."""
         ...

@@ -7,7 +7,6 @@ from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 from lightgbm import LGBMClassifier
 from onnxmltools.convert.lightgbm.operator_converters.LightGbm import convert_lightgbm
 from skl2onnx import convert_sklearn, update_registered_converter
@@ -16,6 +15,7 @@ from skl2onnx.common.shape_calculator import calculate_linear_classifier_output_
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
 
+from services.trainer.adapters.export.runtime import GraphModel
 from services.trainer.adapters.learning.encoding import frame
 from services.trainer.adapters.learning.network import register_network_converter
 from services.trainer.core.failures import ExportMismatch
@@ -27,9 +27,6 @@ TOLERANCE = 1e-5
 TARGET_OPSET = {"": 21, "ai.onnx.ml": 3}
 EDGE_ROWS = 64
 UNSEEN = "\N{REPLACEMENT CHARACTER}unseen"
-BATCH_ROWS = 16_384
-
-Probabilities = npt.NDArray[np.float32]
 
 
 def export_graph(encoder: ColumnTransformer, estimator: Any, table: Table) -> bytes:
@@ -55,37 +52,6 @@ def export_graph(encoder: ColumnTransformer, estimator: Any, table: Table) -> by
         options={id(estimator): {"zipmap": False}},
     )
     return cast("bytes", model.SerializeToString(deterministic=True))
-
-
-class GraphModel:
-    """An exported graph, ready to score.
-
-    Args:
-        graph: ONNX bytes.
-        threads: Threads that one run may keep busy.
-    """
-
-    def __init__(self, graph: bytes, threads: int) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self._session = onnxruntime.InferenceSession(
-            graph, options, providers=["CPUExecutionProvider"]
-        )
-
-    def probability(self, table: Table) -> Probabilities:
-        """float32 [rows]: the probability of label 1."""
-        names = [found.name for found in self._session.get_inputs()]
-        columns = {name: table.features[name].reshape(-1, 1) for name in names}
-        parts = [
-            self._session.run(
-                ["probabilities"],
-                {name: column[start : start + BATCH_ROWS] for name, column in columns.items()},
-            )[0][:, 1]
-            for start in range(0, len(table), BATCH_ROWS)
-        ]
-        return np.concatenate(parts)
 
 
 def check_parity(

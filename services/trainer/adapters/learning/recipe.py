@@ -50,13 +50,11 @@ class Checkpoint:
 
     Attributes:
         step: Steps done.
-        tensors: safetensors.
-        state: JSON of everything that is not a tensor.
+        data: safetensors, with everything that is not a tensor as JSON in its metadata.
     """
 
     step: int
-    tensors: bytes
-    state: str
+    data: bytes
 
 
 class FitObserver(Protocol):
@@ -67,9 +65,6 @@ class FitObserver(Protocol):
 
     def stepped(self, step: Step) -> None:
         """Take note of `step`."""
-
-    def checkpoint_due(self, step: int) -> bool:
-        """Whether `save` is wanted after `step`."""
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Keep `checkpoint` durably before returning."""

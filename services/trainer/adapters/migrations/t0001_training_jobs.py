@@ -35,6 +35,7 @@ def upgrade() -> None:
         sa.Column("error_message", sa.Text),
         sa.Column("correlation_id", sa.String(128), nullable=False),
         sa.Column("submit_event", sa.String(64), nullable=False),
+        sa.Column("traceparent", sa.String(64), nullable=False),
     )
     op.create_index("ix_training_job_project", "training_job", ["project", "create_time"])
     op.create_index("ix_training_job_state", "training_job", ["state"])
@@ -85,6 +86,14 @@ def upgrade() -> None:
         sa.Column("time", UtcDateTime, nullable=False),
         sa.Column("attempt", sa.Integer, nullable=False),
         sa.Column("text", sa.Text, nullable=False),
+    )
+    op.create_table(
+        "cleanup",
+        sa.Column("job_uid", sa.String(36), primary_key=True),
+        sa.Column("job", sa.String(256), nullable=False),
+        sa.Column("model", sa.String(512), nullable=False),
+        sa.Column("succeeded", sa.Boolean, nullable=False),
+        sa.Column("create_time", UtcDateTime, nullable=False),
     )
     op.create_table(
         "checkpoint",

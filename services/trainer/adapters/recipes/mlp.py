@@ -75,8 +75,7 @@ class _Training:
                 self._best_loss = watched_loss
                 self._best_epoch = self._epoch
                 self._best = self._weights()
-            if task.observer.checkpoint_due(self._epoch):
-                task.observer.save(self._checkpoint())
+            task.observer.save(self._checkpoint())
             task.observer.stepped(Step(self._epoch, total, loss, metrics))
         refit = {**task.parameters, "epochs": float(self._best_epoch)}
         return Fitted(_classifier(self._best), refit)
@@ -119,14 +118,14 @@ class _Training:
             "best_loss": self._best_loss,
             "optimizer_groups": optimizer["param_groups"],
         }
-        return Checkpoint(self._epoch, save(tensors), json.dumps(state))
+        return Checkpoint(self._epoch, save(tensors, metadata={"state": json.dumps(state)}))
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         import torch
         from safetensors.torch import load
 
-        tensors = load(checkpoint.tensors)
-        state = json.loads(checkpoint.state)
+        tensors = load(checkpoint.data)
+        state = json.loads(_metadata(checkpoint.data)["state"])
         self._epoch = checkpoint.step
         self._best_epoch = state["best_epoch"]
         self._best_loss = state["best_loss"]
@@ -169,6 +168,13 @@ def _classifier(weights: dict[str, torch.Tensor]) -> DenseNetwork:
             for name in names
         ]
     )
+
+
+def _metadata(data: bytes) -> dict[str, str]:
+    # safetensors reads metadata from files only; the header is its length and a JSON object.
+    length = int.from_bytes(data[:8], "little")
+    metadata: dict[str, str] = json.loads(data[8 : 8 + length])["__metadata__"]
+    return metadata
 
 
 def _under(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

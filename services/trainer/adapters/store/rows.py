@@ -45,6 +45,7 @@ def job_values(job: TrainingJob) -> Values:
         **_error_values(job.error),
         "correlation_id": job.correlation_id,
         "submit_event": job.submit_event,
+        "traceparent": job.traceparent,
     }
 
 
@@ -68,6 +69,7 @@ def job_of(row: AnyRow, attempts: Sequence[AnyRow]) -> TrainingJob:
         error=_error_of(row),
         correlation_id=row.correlation_id,
         submit_event=row.submit_event,
+        traceparent=row.traceparent,
     )
 
 

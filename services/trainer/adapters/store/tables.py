@@ -44,6 +44,7 @@ JOB: Final = Table(
     Column("error_message", Text),
     Column("correlation_id", String(128), nullable=False),
     Column("submit_event", String(64), nullable=False),
+    Column("traceparent", String(64), nullable=False),
     Index("ix_training_job_project", "project", "create_time"),
     Index("ix_training_job_state", "state"),
 )
@@ -103,6 +104,16 @@ LOG_LINE: Final = Table(
     Column("time", UtcDateTime, nullable=False),
     Column("attempt", Integer, nullable=False),
     Column("text", Text, nullable=False),
+)
+
+CLEANUP: Final = Table(
+    "cleanup",
+    METADATA,
+    Column("job_uid", String(36), primary_key=True),
+    Column("job", String(256), nullable=False),
+    Column("model", String(512), nullable=False),
+    Column("succeeded", Boolean, nullable=False),
+    Column("create_time", UtcDateTime, nullable=False),
 )
 
 CHECKPOINT: Final = Table(

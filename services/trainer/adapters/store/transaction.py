@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, select
+from sqlalchemy import Connection, Row, func, or_, select
 
 from services.common.store import leases
 from services.common.store.leases import Lease, LeaseLost
@@ -17,15 +18,33 @@ from services.trainer.adapters.store import rows
 from services.trainer.adapters.store.tables import (
     ATTEMPT,
     CHECKPOINT,
+    CLEANUP,
     JOB,
     LOG_LINE,
     POINT,
     TRIAL,
 )
 from services.trainer.core.jobs import MetricPoint, StoredCheckpoint, TrainingJob, Trial
-from services.trainer.core.states import TERMINAL
+from services.trainer.core.states import TERMINAL, JobState
 
 OUTBOX = Outbox("trainer")
+
+
+@dataclass(frozen=True, slots=True)
+class Cleanup:
+    """A job that is over, and may have left checkpoints or an unfinished version.
+
+    Attributes:
+        job_uid: Of the job.
+        job: Its resource name.
+        model: That its version was to be of.
+        succeeded: Its version is finished.
+    """
+
+    job_uid: str
+    job: str
+    model: str
+    succeeded: bool
 
 
 class SqlTrainerTx:
@@ -169,16 +188,32 @@ class SqlTrainerTx:
         )
         return tuple(rows.checkpoint_of(row) for row in self._connection.execute(query))
 
-    def unneeded_checkpoints(self) -> list[str]:
-        """Uids of jobs that are over or gone, but whose checkpoints are still there."""
-        over = [state.value for state in TERMINAL]
-        needed = select(JOB.c.uid).where(JOB.c.state.not_in(over))
-        query = select(CHECKPOINT.c.job_uid).where(CHECKPOINT.c.job_uid.not_in(needed)).distinct()
-        return list(self._connection.execute(query).scalars())
+    def add_cleanup(self, job: TrainingJob) -> None:
+        """Note that what a job has left outside of its rows is to be cleared away."""
+        self._connection.execute(
+            CLEANUP.insert().values(
+                job_uid=job.uid,
+                job=job.name,
+                model=job.spec.model,
+                succeeded=job.state is JobState.SUCCEEDED,
+                create_time=self._now,
+            )
+        )
 
-    def forget_checkpoints(self, job_uid: str) -> None:
-        """Remove what is known of a job's checkpoints, once their blobs are gone."""
-        self._connection.execute(CHECKPOINT.delete().where(CHECKPOINT.c.job_uid == job_uid))
+    def cleanups(self, rest: timedelta) -> list[Cleanup]:
+        """What is to be cleared away, once it has rested so long that no worker is left."""
+        query = select(CLEANUP).where(
+            or_(CLEANUP.c.succeeded, CLEANUP.c.create_time <= self._now - rest)
+        )
+        return [
+            Cleanup(row.job_uid, row.job, row.model, row.succeeded)
+            for row in self._connection.execute(query)
+        ]
+
+    def end_cleanup(self, job_uid: str) -> None:
+        """Forget a job's checkpoints and that there was something to clear away."""
+        for table in (CHECKPOINT, CLEANUP):
+            self._connection.execute(table.delete().where(table.c.job_uid == job_uid))
 
     def claim_lease(self, job_uid: str, worker: str, ttl: timedelta) -> int | None:
         """The fence of a fresh lease on a job, or None while another worker holds it."""

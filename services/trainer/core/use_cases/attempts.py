@@ -257,7 +257,7 @@ def store(tx: TrainerTx, job: TrainingJob) -> TrainingJob:
 
 
 def tell_state(tx: TrainerTx, job: TrainingJob) -> None:
-    """Announce the state that the job has moved to."""
+    """Announce the state that the job has moved to; a job that is over is to be cleared up."""
     data: dict[str, str | int] = {"attempt": len(job.attempts)}
     if job.model_version:
         data |= {"model_version": job.model_version, "evaluation": job.evaluation}
@@ -265,6 +265,8 @@ def tell_state(tx: TrainerTx, job: TrainingJob) -> None:
         data |= {"error_class": job.error.error_class.value}
     with caused_by(job.correlation_id, job.submit_event):
         tx.tell(f"job.{job.state.lower()}", job.name, data)
+    if job.state.over:
+        tx.add_cleanup(job)
 
 
 def _requeue(tx: TrainerTx, job: TrainingJob, pause: timedelta) -> None:

@@ -31,11 +31,13 @@ class NewJob:
         name: Resource name that it shall have.
         labels: The user's.
         spec: What to train.
+        traceparent: W3C trace context of the submission; may be empty.
     """
 
     name: str
     labels: Mapping[str, str]
     spec: JobSpec
+    traceparent: str
 
 
 def check_spec(
@@ -89,6 +91,7 @@ def submit(tx: TrainerTx, new: NewJob, recipes: Mapping[str, Rules]) -> Training
         ready_time=tx.now,
         correlation_id=causality().correlation_id,
         submit_event=event,
+        traceparent=new.traceparent,
     )
     tx.add_job(job, trials)
     return job

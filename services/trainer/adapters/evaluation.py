@@ -1,0 +1,117 @@
+"""The port `VersionEvaluator`: a version's own graph over a job's rows."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from services.common.rpc.remote import RemoteError
+from services.trainer.adapters.export.runtime import GraphModel
+from services.trainer.adapters.learning.loading import load_table
+from services.trainer.adapters.registry_client import (
+    EvaluationRecord,
+    RegistryClient,
+    SnapshotRef,
+)
+from services.trainer.core.errors import EvaluationFailed, UnusableSnapshot
+from services.trainer.core.failures import DataFault
+from services.trainer.core.ports import VersionScores
+from services.trainer.core.scores import Scores, SliceScores, score, score_slices
+from services.trainer.core.spec import Feature, FeatureKind, JobSpec
+from services.trainer.core.splits import Indices, Split, rows_digest, split_by_time
+
+THREADS = 1
+"""Of one evaluation: it runs beside everything else that the service does."""
+
+Measured = tuple[Scores, list[SliceScores], str]
+
+
+class RegistryVersionEvaluator:
+    """Scores versions on snapshots, both out of the registry.
+
+    Args:
+        registry: Of both.
+    """
+
+    def __init__(self, registry: RegistryClient) -> None:
+        self._registry = registry
+
+    async def evaluate(
+        self, version: str, spec: JobSpec, part: str, request_id: str
+    ) -> VersionScores:
+        """What a version scores on one part of a job's rows, recorded in the registry.
+
+        Raises:
+            EvaluationFailed: The version or the snapshot can't be used for this.
+            DependencyAway: The registry does not answer.
+        """
+        try:
+            found = await self._registry.version(version)
+            graph = await self._registry.artifact(found, "model.onnx")
+            signature = json.loads(await self._registry.artifact(found, "signature.json"))
+            snapshot = await self._registry.snapshot(spec.snapshot)
+            files = await self._files(snapshot)
+            scores, slices, digest = await asyncio.to_thread(
+                _measure, graph, _seen_by(signature, spec), files, part
+            )
+        except (DataFault, UnusableSnapshot) as error:
+            raise EvaluationFailed(version, spec.snapshot, str(error)) from error
+        except RemoteError as error:
+            raise EvaluationFailed(version, spec.snapshot, error.message) from error
+        record = EvaluationRecord(
+            version=version,
+            snapshot=spec.snapshot,
+            split=part,
+            split_digest=digest,
+            scores=scores,
+            slices=slices,
+            evaluator="trainer",
+        )
+        name = await self._registry.record(record, uuid.UUID(request_id))
+        return VersionScores(name, scores.values)
+
+    async def _files(self, snapshot: SnapshotRef) -> list[pa.BufferReader]:
+        return [
+            pa.BufferReader(await self._registry.snapshot_file(snapshot, path))
+            for path in snapshot.files
+        ]
+
+
+def _measure(graph: bytes, spec: JobSpec, files: Sequence[pa.BufferReader], part: str) -> Measured:
+    table = load_table(files, spec)
+    rows = _rows(split_by_time(table.event_time_us, spec.shares), part)
+    chosen = table.take(rows)
+    probability = GraphModel(graph, THREADS).probability(chosen)
+    if not np.all(np.isfinite(probability)):
+        raise DataFault("the version gives rows no probability")
+    scores = score(chosen.label, probability)
+    return scores, score_slices(chosen.label, probability, chosen.slices), rows_digest(rows)
+
+
+def _rows(split: Split, part: str) -> Indices:
+    parts = {
+        "train": split.train,
+        "validation": split.validation,
+        "test": split.test,
+        "all": split.all,
+    }
+    return parts[part]
+
+
+def _seen_by(signature: Mapping[str, Any], spec: JobSpec) -> JobSpec:
+    """The job's spec with the features that the version itself takes."""
+    kinds = {"FP32": FeatureKind.NUMERIC, "BYTES": FeatureKind.CATEGORICAL}
+    try:
+        features = tuple(
+            Feature(found["name"], kinds[found["datatype"]]) for found in signature["inputs"]
+        )
+    except KeyError as error:
+        raise DataFault(f"signature.json lacks or has an unknown {error}") from error
+    return replace(spec, features=features)

@@ -1,0 +1,75 @@
+"""Worker processes, forked from a server that has loaded the learning libraries once.
+
+A fork takes .2 s where a fresh interpreter takes 4 s to import torch and scikit-learn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+from multiprocessing import forkserver
+from multiprocessing.context import ForkServerProcess
+from typing import Final
+
+from services.trainer.adapters.worker.config import WorkerConfig, run_worker
+
+PRELOADED: Final = (
+    "torch",
+    "torch.optim",
+    "lightgbm",
+    "sklearn.ensemble",
+    "sklearn.linear_model",
+    "skl2onnx",
+    "services.trainer.adapters.worker.process",
+)
+
+
+class WorkerProcess:
+    """One running worker."""
+
+    def __init__(self, process: ForkServerProcess) -> None:
+        self._process = process
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid or 0
+
+    async def wait(self) -> int:
+        """Its exit status, once it has ended; negative is the signal that killed it."""
+        loop = asyncio.get_running_loop()
+        ended = asyncio.Event()
+        loop.add_reader(self._process.sentinel, ended.set)
+        try:
+            await ended.wait()
+        finally:
+            loop.remove_reader(self._process.sentinel)
+        self._process.join()
+        return self._process.exitcode or 0
+
+    def kill(self) -> None:
+        """End it at once; nothing it has reported is lost."""
+        self._process.kill()
+
+
+class WorkerProcesses:
+    """Starts workers on this machine."""
+
+    def __init__(self) -> None:
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(list(PRELOADED))
+
+    def warm_up(self) -> None:
+        """Start loading the learning libraries, in the background."""
+        # Threads that spin while they wait make two trainings on two cores ten times slower
+        # (LightGBM: 23.5 s instead of 2.3 s); read when the libraries load, so it must be
+        # in the environment that the fork server inherits.
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+        forkserver.ensure_running()
+
+    def start(self, config: WorkerConfig) -> WorkerProcess:
+        """A worker that runs one attempt."""
+        process = self._context.Process(target=run_worker, args=(config,), name=config.worker)
+        process.start()
+        return WorkerProcess(process)

@@ -1,0 +1,321 @@
+"""The registry, as the trainer and its workers use it."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+import grpc
+import structlog
+from roundhouse.registry.v1 import (
+    dataset_pb2,
+    dataset_service_pb2,
+    dataset_service_pb2_grpc,
+    evaluation_pb2,
+    evaluation_service_pb2,
+    evaluation_service_pb2_grpc,
+    model_pb2,
+    model_service_pb2,
+    model_service_pb2_grpc,
+)
+
+from services.common.rpc.remote import RemoteError, remote_errors
+from services.trainer.core.errors import UnusableSnapshot
+from services.trainer.core.failures import DataFault, DependencyAway
+from services.trainer.core.scores import Scores, SliceScores
+
+log = structlog.get_logger()
+T = TypeVar("T")
+
+PEER: Final = "registry"
+CHUNK_BYTES: Final = 1 << 20
+TRANSFER_TIMEOUT_S: Final = 120.0
+PASSING: Final = frozenset(
+    {
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.ABORTED,
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+    }
+)
+LONGEST_PAUSE_S: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotRef:
+    """A sealed snapshot.
+
+    Attributes:
+        name: Resource name.
+        digest: Of its manifest.
+        files: Digest of each Parquet file by path, in the snapshot's order.
+        columns: Arrow type of each column.
+    """
+
+    name: str
+    digest: str
+    files: Mapping[str, str]
+    columns: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """A version to be made.
+
+    Attributes:
+        model: Model that gets it.
+        training_job: Job that made it.
+        snapshot: That it was trained on.
+        parent_version: That it descends from; may be empty.
+        files: Of the bundle, by path, `manifest.json` among them.
+        manifest_digest: Digest of `manifest.json`.
+    """
+
+    model: str
+    training_job: str
+    snapshot: str
+    parent_version: str
+    files: Mapping[str, bytes]
+    manifest_digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationRecord:
+    """Scores to be recorded.
+
+    Attributes:
+        version: That was scored.
+        snapshot: The rows are from.
+        split: Part of it.
+        split_digest: Identity of the rows.
+        scores: Over all rows.
+        slices: Over slices.
+        evaluator: Job that measured it.
+    """
+
+    version: str
+    snapshot: str
+    split: str
+    split_digest: str
+    scores: Scores
+    slices: Sequence[SliceScores]
+    evaluator: str
+
+
+class RegistryClient:
+    """Calls the registry; what is passing is tried again for as long as there is patience.
+
+    Args:
+        channel: From `connect`.
+        patience_s: How long the registry may be away before a call gives up.
+    """
+
+    def __init__(self, channel: grpc.aio.Channel, *, patience_s: float) -> None:
+        self._datasets = dataset_service_pb2_grpc.DatasetServiceStub(channel)
+        self._models = model_service_pb2_grpc.ModelServiceStub(channel)
+        self._evaluations = evaluation_service_pb2_grpc.EvaluationServiceStub(channel)
+        self._patience_s = patience_s
+
+    async def snapshot(self, name: str) -> SnapshotRef:
+        """A sealed snapshot.
+
+        Raises:
+            UnusableSnapshot: There is none of this name, or it is not sealed.
+            DependencyAway: The registry does not answer.
+        """
+        request = dataset_service_pb2.GetSnapshotRequest(name=name)
+        try:
+            found = await self._patiently(lambda: self._datasets.GetSnapshot(request))
+        except RemoteError as error:
+            if error.code in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT):
+                raise UnusableSnapshot(f"is {name!r}, which the registry doesn't have") from error
+            raise
+        if found.state != dataset_pb2.DatasetSnapshot.STATE_SEALED:
+            raise UnusableSnapshot(f"is {name!r}, which is not sealed")
+        return SnapshotRef(
+            name=found.name,
+            digest=found.digest,
+            files={file.path: file.digest for file in found.files},
+            columns={column.name: column.data_type for column in found.columns},
+        )
+
+    async def snapshot_file(self, snapshot: SnapshotRef, path: str) -> bytes:
+        """The bytes of one Parquet file of a snapshot, verified.
+
+        Raises:
+            DataFault: They are not what the snapshot's manifest says.
+            DependencyAway: The registry does not answer.
+        """
+        request = dataset_service_pb2.DownloadSnapshotFileRequest(snapshot=snapshot.name, path=path)
+
+        async def download() -> bytes:
+            call = self._datasets.DownloadSnapshotFile(request, timeout=TRANSFER_TIMEOUT_S)
+            return b"".join([part.chunk async for part in call])
+
+        return _verified(await self._patiently(download), snapshot.files[path], path)
+
+    async def version(self, name: str) -> model_pb2.ModelVersion:
+        """One version.
+
+        Raises:
+            RemoteError: NOT_FOUND, if there is none.
+            DependencyAway: The registry does not answer.
+        """
+        request = model_service_pb2.GetVersionRequest(name=name)
+        return await self._patiently(lambda: self._models.GetVersion(request))
+
+    async def artifact(self, version: model_pb2.ModelVersion, path: str) -> bytes:
+        """One file of a committed version, verified.
+
+        Raises:
+            DataFault: It is missing or not what the version's manifest says.
+            DependencyAway: The registry does not answer.
+        """
+        digests = {file.path: file.digest for file in version.files}
+        if path not in digests:
+            raise DataFault(f"version {version.name} has no {path}")
+        request = model_service_pb2.DownloadArtifactRequest(version=version.name, path=path)
+
+        async def download() -> bytes:
+            call = self._models.DownloadArtifact(request, timeout=TRANSFER_TIMEOUT_S)
+            return b"".join([part.chunk async for part in call])
+
+        return _verified(await self._patiently(download), digests[path], path)
+
+    async def register(self, registration: Registration, key: uuid.UUID) -> str:
+        """The committed version; the same `key` always gives the same one.
+
+        Raises:
+            DependencyAway: The registry does not answer.
+            RemoteError: It refuses.
+        """
+        begun = model_service_pb2.BeginVersionUploadRequest(
+            parent=registration.model,
+            version=model_pb2.ModelVersion(
+                training_job=registration.training_job,
+                snapshots=[registration.snapshot],
+                parent_version=registration.parent_version,
+            ),
+            request_id=_derived(key, "begin"),
+        )
+        name = (await self._patiently(lambda: self._models.BeginVersionUpload(begun))).name
+        if (await self.version(name)).state == model_pb2.ModelVersion.STATE_READY:
+            # An earlier attempt died between its commit and its report.
+            return name
+        for path, data in registration.files.items():
+            await self._upload(name, path, data, key)
+        commit = model_service_pb2.CommitVersionRequest(
+            name=name,
+            manifest_digest=registration.manifest_digest,
+            request_id=_derived(key, f"commit {registration.manifest_digest}"),
+        )
+        await self._patiently(lambda: self._models.CommitVersion(commit))
+        return name
+
+    async def abandon(self, model: str, training_job: str, key: uuid.UUID) -> None:
+        """Give up the upload that `register` began under `key`, if it did.
+
+        Raises:
+            DependencyAway: The registry does not answer.
+        """
+        request = model_service_pb2.ListVersionsRequest(
+            parent=model, filter=f'training_job = "{training_job}" AND state = UPLOADING'
+        )
+        listed = await self._patiently(lambda: self._models.ListVersions(request))
+        for version in listed.versions:
+            abort = model_service_pb2.AbortVersionUploadRequest(
+                name=version.name, request_id=_derived(key, f"abort {version.name}")
+            )
+            await self._abort(abort)
+
+    async def record(self, record: EvaluationRecord, key: uuid.UUID) -> str:
+        """The recorded evaluation's name; the same `key` always gives the same one.
+
+        Raises:
+            DependencyAway: The registry does not answer.
+            RemoteError: It refuses.
+        """
+        evaluation = evaluation_pb2.Evaluation(
+            snapshot=record.snapshot,
+            split=record.split,
+            split_digest=record.split_digest,
+            rows=record.scores.rows,
+            metrics={**record.scores.values, "positive_rate": record.scores.positive_rate},
+            slices=[
+                evaluation_pb2.Evaluation.Slice(
+                    column=found.column,
+                    value=found.value,
+                    rows=found.scores.rows,
+                    metrics={**found.scores.values, "positive_rate": found.scores.positive_rate},
+                )
+                for found in record.slices
+            ],
+            evaluator=record.evaluator,
+        )
+        request = evaluation_service_pb2.RecordEvaluationRequest(
+            parent=record.version,
+            evaluation=evaluation,
+            request_id=_derived(key, f"evaluation {record.split_digest}"),
+        )
+        recorded = await self._patiently(lambda: self._evaluations.RecordEvaluation(request))
+        return recorded.name
+
+    async def _abort(self, request: model_service_pb2.AbortVersionUploadRequest) -> None:
+        await self._patiently(lambda: self._models.AbortVersionUpload(request))
+
+    async def _upload(self, version: str, path: str, data: bytes, key: uuid.UUID) -> None:
+        digest = _digest(data)
+        header = model_service_pb2.UploadArtifactRequest.Header(
+            version=version,
+            path=path,
+            digest=digest,
+            request_id=_derived(key, f"upload {path} {digest}"),
+        )
+
+        async def parts() -> AsyncIterator[model_service_pb2.UploadArtifactRequest]:
+            yield model_service_pb2.UploadArtifactRequest(header=header)
+            for start in range(0, len(data), CHUNK_BYTES):
+                chunk = data[start : start + CHUNK_BYTES]
+                yield model_service_pb2.UploadArtifactRequest(chunk=chunk)
+
+        await self._patiently(
+            lambda: self._models.UploadArtifact(parts(), timeout=TRANSFER_TIMEOUT_S)
+        )
+
+    async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:
+        clock = asyncio.get_running_loop().time
+        give_up = clock() + self._patience_s
+        pause_s = 0.2
+        while True:
+            try:
+                with remote_errors(PEER):
+                    return await call()
+            except RemoteError as error:
+                if error.code not in PASSING:
+                    raise
+                if clock() + pause_s > give_up:
+                    raise DependencyAway(
+                        f"the registry was away for {self._patience_s:.0f} s: {error}"
+                    ) from error
+                log.warning("registry.retried", code=error.code.name, pause_s=pause_s)
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+
+def _derived(key: uuid.UUID, step: str) -> str:
+    return str(uuid.uuid5(key, step))
+
+
+def _digest(data: bytes) -> str:
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+def _verified(data: bytes, digest: str, path: str) -> bytes:
+    found = _digest(data)
+    if found != digest:
+        raise DataFault(f"{path} has digest {found} instead of {digest}")
+    return data

@@ -1,0 +1,169 @@
+"""The controller: gives every queued job a worker, and every lost one another."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, TypeAlias
+
+import structlog
+from sqlalchemy import Connection
+
+from services.common.clock import Clock
+from services.common.store.database import Database
+from services.common.store.leases import Lease, guard
+from services.trainer.adapters.processes import WorkerProcess, WorkerProcesses
+from services.trainer.adapters.store.transaction import SqlTrainerTx
+from services.trainer.adapters.worker.config import WorkerConfig
+from services.trainer.core.jobs import TrainingJob
+from services.trainer.core.states import JobState
+from services.trainer.core.use_cases import attempts
+
+log = structlog.get_logger()
+
+PASS_INTERVAL_S: Final = 1.0
+"""Longest time between two looks at the jobs; leases and pauses run out without any write."""
+
+ConfigOf: TypeAlias = Callable[[str, str], WorkerConfig]
+"""How a worker is started, from the job's name and the worker's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What one look at the jobs shows.
+
+    Attributes:
+        jobs: Every job that is not over, oldest first.
+        expired: Job and worker of each attempt whose lease has run out.
+        now: When.
+    """
+
+    jobs: Sequence[TrainingJob]
+    expired: Sequence[tuple[str, str]]
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """A worker of this process, and the job it is for."""
+
+    job: str
+    process: WorkerProcess
+
+
+class Supervisor:
+    """Keeps as many workers at work as it may; crash-only: it knows nothing but the rows.
+
+    Args:
+        database: The trainer's.
+        processes: Starts workers.
+        now: The clock.
+        config_of: How a worker is started.
+        max_workers: Workers at once.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        processes: WorkerProcesses,
+        now: Clock,
+        *,
+        config_of: ConfigOf,
+        max_workers: int,
+    ) -> None:
+        self._database = database
+        self._processes = processes
+        self._now = now
+        self._config_of = config_of
+        self._max_workers = max_workers
+        self._written = asyncio.Event()
+        database.on_write(self._written.set)
+
+    async def run(self, lease: Lease) -> None:
+        """Supervise until cancelled; then end the workers and queue their jobs again.
+
+        Raises:
+            LeaseLost: Another trainer supervises now.
+        """
+        async with asyncio.TaskGroup() as workers:
+            watched: dict[str, Watched] = {}
+            while True:
+                self._written.clear()
+                await self._look(lease, workers, watched)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._written.wait(), PASS_INTERVAL_S)
+
+    async def _look(
+        self, lease: Lease, workers: asyncio.TaskGroup, watched: dict[str, Watched]
+    ) -> None:
+        desk = await self._database.read(self._desk)
+        for job, worker in desk.expired:
+            log.warning("worker.silent", job=job, worker=worker)
+            await self._lose(lease, job, worker, "its lease ran out")
+        wanted = {job.name: job for job in desk.jobs}
+        for worker, mine in watched.items():
+            if not _belongs(wanted.get(mine.job), worker):
+                mine.process.kill()
+        busy = {mine.job for mine in watched.values()}
+        for job in desk.jobs:
+            due = job.state is JobState.QUEUED and job.ready_time <= desk.now
+            if due and job.name not in busy and len(watched) < self._max_workers:
+                self._start(lease, job.name, workers, watched)
+
+    def _start(
+        self,
+        lease: Lease,
+        job: str,
+        workers: asyncio.TaskGroup,
+        watched: dict[str, Watched],
+    ) -> None:
+        worker = f"worker-{uuid.uuid4().hex[:12]}"
+        process = self._processes.start(self._config_of(job, worker))
+        log.info("worker.started", job=job, worker=worker, pid=process.pid)
+        watched[worker] = Watched(job, process)
+        workers.create_task(self._watch(lease, worker, watched))
+
+    async def _watch(self, lease: Lease, worker: str, watched: dict[str, Watched]) -> None:
+        job, process = watched[worker].job, watched[worker].process
+        try:
+            status = await process.wait()
+            log.info("worker.ended", job=job, worker=worker, status=status)
+            await self._lose(lease, job, worker, f"its process ended with status {status}")
+        except asyncio.CancelledError:
+            process.kill()
+            await process.wait()
+            await self._write(lease, lambda tx: attempts.take_back(tx, job, worker))
+            raise
+        finally:
+            del watched[worker]
+            self._written.set()
+
+    async def _lose(self, lease: Lease, job: str, worker: str, cause: str) -> None:
+        await self._write(lease, lambda tx: attempts.lose(tx, job, worker, cause))
+
+    async def _write(self, lease: Lease, work: Callable[[SqlTrainerTx], None]) -> None:
+        def guarded(connection: Connection) -> None:
+            guard(connection, lease)
+            work(SqlTrainerTx(connection, self._now()))
+
+        await self._database.write(guarded)
+
+    def _desk(self, connection: Connection) -> Desk:
+        tx = SqlTrainerTx(connection, self._now())
+        return Desk(tx.unfinished_jobs(), attempts.expired(tx), tx.now)
+
+
+def _belongs(job: TrainingJob | None, worker: str) -> bool:
+    """Whether a worker may still have something to do for a job that is not over."""
+    if job is None:
+        return False
+    running = job.running_attempt
+    if running is not None:
+        return running.worker == worker
+    return job.state is JobState.QUEUED and all(
+        attempt.worker != worker for attempt in job.attempts
+    )

@@ -1,0 +1,254 @@
+"""One attempt at a job: data, trials, winner, version."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import pyarrow as pa
+
+from services.common.blobs.port import BlobStore
+from services.trainer.adapters.export import bundle
+from services.trainer.adapters.export.documents import (
+    Evidence,
+    card,
+    evaluation_json,
+    training_json,
+)
+from services.trainer.adapters.export.graph import check_parity, export_graph
+from services.trainer.adapters.export.runtime import GraphModel
+from services.trainer.adapters.learning.loading import load_table
+from services.trainer.adapters.learning.recipe import Recipe
+from services.trainer.adapters.learning.trials import TrainedModel, Workbench
+from services.trainer.adapters.registry_client import (
+    EvaluationRecord,
+    Registration,
+    RegistryClient,
+    SnapshotRef,
+)
+from services.trainer.adapters.worker.contract import Work
+from services.trainer.adapters.worker.link import TrainerLink
+from services.trainer.adapters.worker.observing import Checkpoints, StopTraining, TrialObserver
+from services.trainer.core.errors import UnusableSnapshot
+from services.trainer.core.failures import DataFault, NanLoss
+from services.trainer.core.jobs import RETRAIN, Trial
+from services.trainer.core.scores import constant_scores, score, score_slices
+from services.trainer.core.selection import TrialOutcome, best_trial
+from services.trainer.core.splits import Split, rows_digest, split_by_time
+from services.trainer.core.states import JobState, TrialState
+from services.trainer.core.tables import Table
+from services.trainer.core.use_cases.attempts import Order
+
+MANIFEST: Final = "manifest.json"
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A job's data, ready to train on."""
+
+    snapshot: SnapshotRef
+    table: Table
+    split: Split
+
+
+@dataclass(frozen=True, eq=False)
+class BuiltVersion:
+    """A version's files, but for the manifest, and what is known about it."""
+
+    files: Mapping[str, bytes]
+    evidence: Evidence
+
+
+class AttemptRun:
+    """Runs one attempt from its claim to the registered version.
+
+    Args:
+        work: What was claimed.
+        link: To the trainer.
+        registry: For the data and the version.
+        blobs: For checkpoints.
+        recipes: Every algorithm there is.
+        threads: Threads that training may keep busy.
+    """
+
+    def __init__(
+        self,
+        work: Work,
+        link: TrainerLink,
+        registry: RegistryClient,
+        blobs: BlobStore,
+        *,
+        recipes: Mapping[str, Recipe],
+        threads: int,
+    ) -> None:
+        self._work = work
+        self._link = link
+        self._registry = registry
+        self._checkpoints = Checkpoints(blobs, work, link)
+        self._recipes = recipes
+        self._threads = threads
+
+    async def run(self) -> None:
+        """Do everything that earlier attempts left, and report the version.
+
+        Raises:
+            StopTraining: The trainer said so, and this is a good place.
+            TrainingFailure: The attempt can't go on.
+        """
+        spec = self._work.spec
+        prepared = await self._prepare()
+        await self._link.entered(JobState.RUNNING)
+        bench = await asyncio.to_thread(
+            Workbench,
+            spec,
+            self._recipes,
+            prepared.table,
+            prepared.split,
+            cores=self._threads,
+        )
+        trials = [await self._trial(bench, trial) for trial in self._work.trials]
+        winner = best_trial(_outcomes(trials), spec.checked_metric)
+        self._stop_if_told()
+        await self._link.entered(JobState.EVALUATING)
+        self._link.logged(f"winner {winner.algorithm}: {_numbers(winner.metrics)}")
+        model = await self._retrain(bench, winner)
+        version = await asyncio.to_thread(self._make_version, prepared, trials, winner, model)
+        self._stop_if_told()
+        await self._link.entered(JobState.REGISTERING)
+        await self._register(version, trials[winner.index])
+
+    async def _prepare(self) -> Prepared:
+        spec = self._work.spec
+        try:
+            snapshot = await self._registry.snapshot(spec.snapshot)
+        except UnusableSnapshot as error:
+            raise DataFault(f"snapshot {error}") from error
+        files = [
+            pa.BufferReader(await self._registry.snapshot_file(snapshot, path))
+            for path in snapshot.files
+        ]
+        table = await asyncio.to_thread(load_table, files, spec)
+        split = split_by_time(table.event_time_us, spec.shares)
+        self._link.logged(
+            f"{len(table)} rows of {snapshot.name}: {len(split.train)} to train, "
+            f"{len(split.validation)} to validate, {len(split.test)} to test; split {split.digest}"
+        )
+        return Prepared(snapshot, table, split)
+
+    async def _trial(self, bench: Workbench, trial: Trial) -> Trial:
+        """The trial at its end; what an earlier attempt finished stays as it is."""
+        if trial.state.over:
+            return trial
+        self._stop_if_told()
+        running = replace(trial, state=TrialState.RUNNING)
+        self._link.trial_moved(running)
+        observer = TrialObserver(
+            self._link, self._checkpoints, running, trial.id, asyncio.get_running_loop()
+        )
+        checkpoint = await self._checkpoints.newest(trial.id)
+        if checkpoint is not None:
+            self._link.logged(f"{trial.id} goes on after step {checkpoint.step}")
+        try:
+            outcome = await asyncio.to_thread(bench.run_trial, trial.index, observer, checkpoint)
+        except NanLoss as failure:
+            over = replace(running, state=TrialState.FAILED, message=str(failure))
+        else:
+            over = replace(
+                running,
+                state=TrialState.SUCCEEDED,
+                progress=1.0,
+                metrics=outcome.metrics,
+                chosen_parameters=outcome.refit_parameters,
+            )
+        over = replace(over, duration_s=trial.duration_s + observer.elapsed_s)
+        await self._link.trial_over(over)
+        self._link.logged(f"{over.id} {over.message or _numbers(over.metrics)}")
+        return over
+
+    async def _retrain(self, bench: Workbench, winner: TrialOutcome) -> TrainedModel:
+        observer = TrialObserver(
+            self._link, self._checkpoints, None, RETRAIN, asyncio.get_running_loop()
+        )
+        checkpoint = await self._checkpoints.newest(RETRAIN)
+        return await asyncio.to_thread(bench.retrain, winner, observer, checkpoint)
+
+    def _make_version(
+        self,
+        prepared: Prepared,
+        trials: Sequence[Trial],
+        winner: TrialOutcome,
+        model: TrainedModel,
+    ) -> BuiltVersion:
+        table, split = prepared.table, prepared.split
+        fitted = table.take(split.fit)
+        graph = export_graph(model.encoder, model.estimator, fitted)
+        runtime = GraphModel(graph, self._threads)
+        validation = table.take(split.validation)
+        parity = check_parity(runtime, model.encoder, model.estimator, validation)
+        test = table.take(split.test)
+        probability = runtime.probability(test)
+        evidence = Evidence(
+            job=self._work.job,
+            spec=self._work.spec,
+            snapshot_digest=prepared.snapshot.digest,
+            split=split,
+            trials=trials,
+            winner=winner,
+            threads=self._threads,
+            scores=score(test.label, probability),
+            slices=score_slices(test.label, probability, test.slices),
+            baseline=constant_scores(test.label, float(fitted.label.mean())),
+            parity=parity,
+        )
+        files = {
+            "model.onnx": graph,
+            "signature.json": bundle.json_bytes(bundle.signature(fitted)),
+            "profile.json": bundle.json_bytes(bundle.profile(fitted, test, probability)),
+            "evaluation.json": bundle.json_bytes(evaluation_json(evidence)),
+            "training.json": bundle.json_bytes(training_json(evidence)),
+            "card.md": card(evidence).encode(),
+        }
+        return BuiltVersion(files, evidence)
+
+    async def _register(self, built: BuiltVersion, winner: Trial) -> None:
+        spec, evidence = self._work.spec, built.evidence
+        manifest = bundle.manifest_bytes(built.files)
+        registration = Registration(
+            model=spec.model,
+            training_job=self._work.job,
+            snapshot=spec.snapshot,
+            parent_version=spec.parent_version,
+            files={**built.files, MANIFEST: manifest},
+            manifest_digest=bundle.sha256(manifest),
+        )
+        version = await self._registry.register(registration, self._work.uid)
+        record = EvaluationRecord(
+            version=version,
+            snapshot=spec.snapshot,
+            split="test",
+            split_digest=rows_digest(evidence.split.test),
+            scores=evidence.scores,
+            slices=evidence.slices,
+            evaluator=self._work.job,
+        )
+        evaluation = await self._registry.record(record, self._work.uid)
+        self._link.logged(f"registered {version}: test {_numbers(evidence.scores.values)}")
+        await self._link.succeeded(version, evaluation, winner.id)
+
+    def _stop_if_told(self) -> None:
+        if self._link.order is not Order.GO_ON:
+            raise StopTraining
+
+
+def _outcomes(trials: Sequence[Trial]) -> list[TrialOutcome]:
+    return [
+        TrialOutcome(trial.index, trial.algorithm, trial.metrics, trial.chosen_parameters)
+        for trial in trials
+        if trial.state is TrialState.SUCCEEDED
+    ]
+
+
+def _numbers(values: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4f}" for name, value in values.items())

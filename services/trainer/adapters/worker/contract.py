@@ -1,0 +1,148 @@
+"""The worker's side of the contract: messages to and from the core's values."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+
+from google.protobuf.json_format import MessageToDict
+from roundhouse.trainer.v1 import job_pb2, worker_service_pb2
+
+from services.common.rpc.convert import (
+    from_duration,
+    from_struct,
+    from_timestamp,
+    to_duration,
+    to_struct,
+    to_timestamp,
+)
+from services.trainer.core.failures import TrainingFailure
+from services.trainer.core.jobs import MetricPoint, StoredCheckpoint, Trial
+from services.trainer.core.parameters import Parameters
+from services.trainer.core.spec import JobSpec, spec_from_json
+from services.trainer.core.states import TrialState
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a worker has been given.
+
+    Attributes:
+        claim: To speak under.
+        job: Job's resource name.
+        uid: Job's uid.
+        attempt: Number of the attempt.
+        spec: What to train.
+        trials: As earlier attempts left them, in the order of the candidates.
+        checkpoints: Newest first.
+        ttl_s: How long the claim holds without a heartbeat.
+        correlation_id: Episode that the attempt belongs to; may be empty.
+        causation_id: Event that it stems from.
+        traceparent: Trace that it belongs to; may be empty.
+    """
+
+    claim: worker_service_pb2.Claim
+    job: str
+    uid: uuid.UUID
+    attempt: int
+    spec: JobSpec
+    trials: tuple[Trial, ...]
+    checkpoints: tuple[StoredCheckpoint, ...]
+    ttl_s: float
+    correlation_id: str
+    causation_id: str
+    traceparent: str
+
+
+def work_of(claimed: worker_service_pb2.ClaimJobResponse) -> Work:
+    """What the trainer's answer to a claim says."""
+    job = claimed.training_job
+    return Work(
+        claim=claimed.claim,
+        job=job.name,
+        uid=uuid.UUID(job.uid),
+        attempt=job.attempts[-1].number,
+        spec=spec_from_json(MessageToDict(job.spec, preserving_proto_field_name=True)),
+        trials=tuple(_trial_of(index, found) for index, found in enumerate(claimed.trials)),
+        checkpoints=tuple(
+            StoredCheckpoint(
+                trial=found.trial,
+                step=found.step,
+                digest=found.digest,
+                size_bytes=found.size_bytes,
+                create_time=from_timestamp(found.create_time),
+            )
+            for found in claimed.checkpoints
+        ),
+        ttl_s=from_duration(claimed.ttl),
+        correlation_id=claimed.correlation_id,
+        causation_id=claimed.causation_id,
+        traceparent=claimed.traceparent,
+    )
+
+
+def trial_to_proto(job: str, trial: Trial) -> job_pb2.Trial:
+    """A trial as the worker reports it."""
+    return job_pb2.Trial(
+        name=trial_name(job, trial.id),
+        algorithm=trial.algorithm,
+        parameters=to_struct(trial.parameters),
+        state=job_pb2.Trial.State.Value(f"STATE_{trial.state.value}"),
+        progress=trial.progress,
+        metrics=trial.metrics,
+        duration=to_duration(trial.duration_s),
+        message=trial.message,
+        chosen_parameters=to_struct(trial.chosen_parameters),
+    )
+
+
+def point_to_proto(point: MetricPoint) -> job_pb2.MetricPoint:
+    """A point as the worker reports it."""
+    return job_pb2.MetricPoint(
+        trial=point.trial,
+        series=point.series,
+        step=point.step,
+        value=point.value,
+        time=to_timestamp(point.time),
+    )
+
+
+def checkpoint_to_proto(
+    trial: str, step: int, digest: str, size_bytes: int
+) -> worker_service_pb2.Checkpoint:
+    """A checkpoint as the worker commits it."""
+    return worker_service_pb2.Checkpoint(
+        trial=trial, step=step, digest=digest, size_bytes=size_bytes
+    )
+
+
+def error_to_proto(failure: TrainingFailure) -> job_pb2.JobError:
+    """A failure as the worker reports it."""
+    name = f"ERROR_CLASS_{failure.error_class.value}"
+    return job_pb2.JobError(
+        error_class=job_pb2.JobError.ErrorClass.Value(name), message=str(failure)
+    )
+
+
+def trial_name(job: str, trial: str) -> str:
+    """Resource name of a job's trial."""
+    return f"{job}/trials/{trial}"
+
+
+def _trial_of(index: int, found: job_pb2.Trial) -> Trial:
+    return Trial(
+        id=found.name.rpartition("/")[2],
+        index=index,
+        algorithm=found.algorithm,
+        parameters=_numbers(from_struct(found.parameters)),
+        state=TrialState(job_pb2.Trial.State.Name(found.state).removeprefix("STATE_")),
+        progress=found.progress,
+        metrics=dict(found.metrics),
+        duration_s=from_duration(found.duration),
+        message=found.message,
+        chosen_parameters=_numbers(from_struct(found.chosen_parameters)),
+    )
+
+
+def _numbers(values: dict[str, object]) -> Parameters:
+    return {name: float(value) for name, value in values.items() if isinstance(value, int | float)}

@@ -1,0 +1,231 @@
+"""A worker's line to the trainer: its claim, its heartbeat and its reports."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, NoReturn, TypeVar
+
+import grpc
+import structlog
+from roundhouse.trainer.v1 import job_pb2, worker_service_pb2, worker_service_pb2_grpc
+
+from services.common.rpc.remote import RemoteError, remote_errors
+from services.trainer.adapters.worker.contract import (
+    Work,
+    checkpoint_to_proto,
+    error_to_proto,
+    point_to_proto,
+    trial_name,
+    trial_to_proto,
+    work_of,
+)
+from services.trainer.core.failures import TrainingFailure
+from services.trainer.core.jobs import MetricPoint, StoredCheckpoint, Trial
+from services.trainer.core.states import JobState
+from services.trainer.core.use_cases.attempts import Order
+
+log = structlog.get_logger()
+T = TypeVar("T")
+
+PEER: Final = "trainer"
+FLUSH_INTERVAL_S: Final = 0.3
+RETRY_PAUSE_S: Final = 0.2
+SUPERSEDED_EXIT_STATUS: Final = 75
+_ORDERS: Final = {
+    worker_service_pb2.HeartbeatResponse.ORDER_GO_ON: Order.GO_ON,
+    worker_service_pb2.HeartbeatResponse.ORDER_PAUSE: Order.PAUSE,
+    worker_service_pb2.HeartbeatResponse.ORDER_CANCEL: Order.CANCEL,
+}
+
+
+class TrainerLink:
+    """Speaks for one attempt. A claim that is lost ends the process at once.
+
+    Methods that don't wait may be called from any thread; the others from the event loop.
+
+    Args:
+        channel: From `connect`.
+        work: What was claimed.
+
+    Attributes:
+        order: What the trainer last told the worker to do.
+    """
+
+    def __init__(self, channel: grpc.aio.Channel, work: Work) -> None:
+        self.order = Order.GO_ON
+        self._stub = worker_service_pb2_grpc.WorkerServiceStub(channel)
+        self._work = work
+        self._lock = threading.Lock()
+        self._points: list[MetricPoint] = []
+        self._log_lines: list[str] = []
+        self._trial: Trial | None = None
+        self._sequence = 0
+
+    @staticmethod
+    async def claim(channel: grpc.aio.Channel, job: str, worker: str) -> Work:
+        """The job for a new attempt of `worker`.
+
+        Raises:
+            RemoteError: There is nothing to claim, or the trainer is away.
+        """
+        stub = worker_service_pb2_grpc.WorkerServiceStub(channel)
+        with remote_errors(PEER):
+            request = worker_service_pb2.ClaimJobRequest(worker=worker, job=job)
+            return work_of(await stub.ClaimJob(request))
+
+    def measured(self, points: Sequence[MetricPoint]) -> None:
+        """Send `points` soon."""
+        with self._lock:
+            self._points += points
+
+    def logged(self, line: str) -> None:
+        """Send a line for the job's log soon."""
+        with self._lock:
+            self._log_lines.append(line)
+
+    def trial_moved(self, trial: Trial) -> None:
+        """Send how a running trial stands soon; only the newest is sent."""
+        with self._lock:
+            self._trial = trial
+
+    async def trial_over(self, trial: Trial) -> None:
+        """Have the end of a trial stored before going on."""
+        with self._lock:
+            self._trial = None
+        await self._report_trial(trial)
+
+    async def entered(self, stage: JobState) -> None:
+        """Have the job moved to the stage of the work at hand."""
+        request = worker_service_pb2.ReportStageRequest(
+            claim=self._work.claim, stage=job_pb2.TrainingJob.State.Value(f"STATE_{stage.value}")
+        )
+        await self._call(lambda: self._stub.ReportStage(request))
+
+    async def checkpointed(self, stored: StoredCheckpoint) -> None:
+        """Have a checkpoint in the blob store known to later attempts."""
+        request = worker_service_pb2.CommitCheckpointRequest(
+            claim=self._work.claim,
+            checkpoint=checkpoint_to_proto(
+                stored.trial, stored.step, stored.digest, stored.size_bytes
+            ),
+        )
+        await self._call(lambda: self._stub.CommitCheckpoint(request))
+
+    async def succeeded(self, version: str, evaluation: str, best_trial: str) -> None:
+        """End the attempt well."""
+        success = worker_service_pb2.FinishAttemptRequest.Success(
+            model_version=version,
+            evaluation=evaluation,
+            best_trial=trial_name(self._work.job, best_trial),
+        )
+        await self._finish(success=success)
+
+    async def failed(self, failure: TrainingFailure) -> None:
+        """End the attempt badly."""
+        await self._finish(failure=error_to_proto(failure))
+
+    async def stopped(self) -> None:
+        """End the attempt as it was told."""
+        await self._finish(stopped=worker_service_pb2.FinishAttemptRequest.Stopped())
+
+    async def keep_alive(self) -> None:
+        """Prolong the claim and hear orders until cancelled.
+
+        Ends the process when the claim may have passed to another worker: training runs in a
+        thread, which nothing else can stop.
+        """
+        clock = asyncio.get_running_loop().time
+        request = worker_service_pb2.HeartbeatRequest(claim=self._work.claim)
+        held_until = clock() + self._work.ttl_s
+        while True:
+            try:
+                with remote_errors(PEER):
+                    answer = await self._stub.Heartbeat(
+                        request, timeout=max(0.1, held_until - clock())
+                    )
+                held_until = clock() + self._work.ttl_s
+                self.order = _ORDERS[answer.order]
+            except RemoteError as error:
+                _end_if_superseded(error)
+                if clock() >= held_until:
+                    _end("worker.trainer_away")
+            await asyncio.sleep(min(1.0, self._work.ttl_s / 4))
+
+    async def keep_reporting(self) -> None:
+        """Send what has been gathered, several times a second, until cancelled."""
+        while True:
+            await asyncio.sleep(FLUSH_INTERVAL_S)
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Have everything that has been gathered stored before going on."""
+        with self._lock:
+            points, self._points = self._points, []
+            lines, self._log_lines = self._log_lines, []
+            trial, self._trial = self._trial, None
+        if points or lines:
+            self._sequence += 1
+            request = worker_service_pb2.ReportMetricsRequest(
+                claim=self._work.claim,
+                sequence=self._sequence,
+                points=[point_to_proto(point) for point in points],
+                log_lines=lines,
+            )
+            await self._call(lambda: self._report(request))
+        if trial is not None:
+            await self._report_trial(trial)
+
+    async def _report(self, request: worker_service_pb2.ReportMetricsRequest) -> None:
+        call = self._stub.ReportMetrics(timeout=self._work.ttl_s)
+        await call.write(request)
+        await call.done_writing()
+        async for _ in call:
+            pass
+
+    async def _report_trial(self, trial: Trial) -> None:
+        request = worker_service_pb2.ReportTrialRequest(
+            claim=self._work.claim, trial=trial_to_proto(self._work.job, trial)
+        )
+        await self._call(lambda: self._stub.ReportTrial(request))
+
+    async def _finish(
+        self,
+        *,
+        success: worker_service_pb2.FinishAttemptRequest.Success | None = None,
+        failure: job_pb2.JobError | None = None,
+        stopped: worker_service_pb2.FinishAttemptRequest.Stopped | None = None,
+    ) -> None:
+        await self.flush()
+        request = worker_service_pb2.FinishAttemptRequest(
+            claim=self._work.claim, success=success, failure=failure, stopped=stopped
+        )
+        await self._call(lambda: self._stub.FinishAttempt(request))
+
+    async def _call(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Try until it passes; `keep_alive` ends the process if the trainer stays away."""
+        while True:
+            try:
+                with remote_errors(PEER):
+                    return await call()
+            except RemoteError as error:
+                _end_if_superseded(error)
+                if error.code not in (
+                    grpc.StatusCode.UNAVAILABLE,
+                    grpc.StatusCode.DEADLINE_EXCEEDED,
+                ):
+                    raise
+            await asyncio.sleep(RETRY_PAUSE_S)
+
+
+def _end_if_superseded(error: RemoteError) -> None:
+    if error.reason == "ATTEMPT_SUPERSEDED":
+        _end("worker.superseded")
+
+
+def _end(event: str) -> NoReturn:
+    log.warning(event)
+    # No clean-up: everything the worker has is stored, and the job is another's.
+    os._exit(SUPERSEDED_EXIT_STATUS)

@@ -1,0 +1,139 @@
+"""Between the thread that trains and the event loop that reports."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from services.common.blobs.digests import once, parse_digest
+from services.common.blobs.errors import BlobNotFound
+from services.common.blobs.port import BlobStore
+from services.common.clock import utc_now
+from services.trainer.adapters.learning.recipe import Checkpoint, Step
+from services.trainer.adapters.worker.contract import Work
+from services.trainer.adapters.worker.link import TrainerLink
+from services.trainer.core.jobs import MetricPoint, StoredCheckpoint, Trial, checkpoint_key
+from services.trainer.core.use_cases.attempts import Order
+
+
+class StopTraining(Exception):
+    """The job was paused or cancelled; nothing is wrong."""
+
+
+class Checkpoints:
+    """One job's checkpoints in the blob store.
+
+    Args:
+        blobs: Shared with the trainer and with later attempts.
+        work: Whose checkpoints they are.
+        link: To the trainer, which knows which of them count.
+    """
+
+    def __init__(self, blobs: BlobStore, work: Work, link: TrainerLink) -> None:
+        self._blobs = blobs
+        self._uid = str(work.uid)
+        self._known = work.checkpoints
+        self._link = link
+
+    async def newest(self, trial: str) -> Checkpoint | None:
+        """The newest of a trial that is undamaged."""
+        mine = [found for found in self._known if found.trial == trial]
+        for found in sorted(mine, key=lambda stored: -stored.step):
+            data = await self._read(found)
+            if data is not None:
+                return Checkpoint(found.step, data)
+        return None
+
+    async def save(self, trial: str, checkpoint: Checkpoint) -> None:
+        """Store one durably, then have the trainer know it."""
+        data = checkpoint.data
+        digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+        key = checkpoint_key(self._uid, trial, digest)
+        await self._blobs.put(key, once(data), digest=parse_digest(digest))
+        stored = StoredCheckpoint(trial, checkpoint.step, digest, len(data), utc_now())
+        await self._link.checkpointed(stored)
+
+    async def _read(self, stored: StoredCheckpoint) -> bytes | None:
+        key = checkpoint_key(self._uid, stored.trial, stored.digest)
+        try:
+            data = b"".join([chunk async for chunk in self._blobs.read(key)])
+        except BlobNotFound:
+            self._link.logged(f"checkpoint {stored.step} of {stored.trial} is missing")
+            return None
+        if f"sha256:{hashlib.sha256(data).hexdigest()}" != stored.digest:
+            self._link.logged(f"checkpoint {stored.step} of {stored.trial} is damaged")
+            return None
+        return data
+
+
+class TrialObserver:
+    """Hears of one fit in the training thread and passes it on.
+
+    Args:
+        link: To the trainer.
+        checkpoints: Of the job.
+        trial: As it stands before the fit; None for the winner's retraining.
+        name: Trial's id, or `retrain`.
+        loop: That `link` and `checkpoints` live in.
+    """
+
+    def __init__(
+        self,
+        link: TrainerLink,
+        checkpoints: Checkpoints,
+        trial: Trial | None,
+        name: str,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self._link = link
+        self._checkpoints = checkpoints
+        self._trial = trial
+        self._name = name
+        self._loop = loop
+        self._started = time.monotonic()
+        self._saved_step = 0
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since the fit began."""
+        return time.monotonic() - self._started
+
+    def stepped(self, step: Step) -> None:
+        """Report a step.
+
+        Raises:
+            StopTraining: The job is cancelled, or paused and this step is safe.
+        """
+        self._link.measured(self._points(step))
+        if self._trial is not None:
+            self._link.trial_moved(
+                replace(
+                    self._trial,
+                    progress=step.number / step.total,
+                    metrics=step.metrics,
+                    duration_s=self._trial.duration_s + self.elapsed_s,
+                )
+            )
+        order = self._link.order
+        safe = self._saved_step == step.number
+        if order is Order.CANCEL or (order is Order.PAUSE and safe):
+            raise StopTraining
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Keep a checkpoint durably; blocks the training thread."""
+        saving = self._checkpoints.save(self._name, checkpoint)
+        asyncio.run_coroutine_threadsafe(saving, self._loop).result()
+        self._saved_step = checkpoint.step
+
+    def _points(self, step: Step) -> Sequence[MetricPoint]:
+        values = {f"validation_{name}": value for name, value in step.metrics.items()}
+        if step.loss is not None:
+            values["train_loss"] = step.loss
+        now = utc_now()
+        return [
+            MetricPoint(self._name, series, step.number, value, now)
+            for series, value in values.items()
+        ]

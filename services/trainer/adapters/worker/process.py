@@ -1,0 +1,95 @@
+"""The worker process: claims one job, runs one attempt at it, ends."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import traceback
+
+import structlog
+from opentelemetry.trace import NonRecordingSpan
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # ships no types
+
+from services.common.blobs.opening import open_blob_store
+from services.common.causality import caused_by
+from services.common.rpc.client import connect
+from services.common.rpc.remote import RemoteError
+from services.common.rpc.tracing import adopt, parse_traceparent
+from services.common.telemetry import configure_logs
+from services.trainer.adapters.recipes import load_recipes
+from services.trainer.adapters.registry_client import RegistryClient
+from services.trainer.adapters.worker.attempt import AttemptRun
+from services.trainer.adapters.worker.config import WorkerConfig
+from services.trainer.adapters.worker.contract import Work
+from services.trainer.adapters.worker.link import TrainerLink
+from services.trainer.adapters.worker.observing import StopTraining
+from services.trainer.core.failures import InternalFailure, OutOfMemory, TrainingFailure
+from services.trainer.core.use_cases.attempts import Order
+
+log = structlog.get_logger()
+
+NICENESS = 10
+"""Below the services on the same cores: a request in flight matters more than training time."""
+
+
+def run_attempt(config: WorkerConfig) -> None:
+    """Claim the job and run one attempt at it; ends once the trainer has heard its outcome."""
+    # Ctrl-C goes to the whole group; the trainer decides what becomes of its workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.nice(NICENESS)
+    configure_logs("trainer-worker", config.log_level)
+    asyncio.run(_work(config))
+
+
+async def _work(config: WorkerConfig) -> None:
+    async with connect(config.trainer_address) as trainer:
+        try:
+            work = await TrainerLink.claim(trainer, config.job, config.worker)
+        except RemoteError as error:
+            log.warning("worker.no_claim", job=config.job, reason=error.reason)
+            return
+        parent = parse_traceparent(work.traceparent)
+        if parent is not None:
+            adopt(NonRecordingSpan(parent))
+        with caused_by(work.correlation_id, work.causation_id):
+            await _attempt(config, work, TrainerLink(trainer, work))
+
+
+async def _attempt(config: WorkerConfig, work: Work, link: TrainerLink) -> None:
+    log.info("attempt.started", job=work.job, attempt=work.attempt)
+    beating = asyncio.ensure_future(link.keep_alive())
+    reporting = asyncio.ensure_future(link.keep_reporting())
+    try:
+        async with (
+            connect(config.registry_address) as channel,
+            open_blob_store(config.blob_url, connection=config.s3) as blobs,
+        ):
+            registry = RegistryClient(channel, patience_s=config.registry_patience_s)
+            threads = work.spec.threads or len(os.sched_getaffinity(0))
+            run = AttemptRun(work, link, registry, blobs, recipes=load_recipes(), threads=threads)
+            with threadpool_limits(threads):
+                await _outcome(run, link)
+    finally:
+        for task in (beating, reporting):
+            task.cancel()
+        await asyncio.gather(beating, reporting, return_exceptions=True)
+
+
+async def _outcome(run: AttemptRun, link: TrainerLink) -> None:
+    """Run, and have the trainer hear how it ended."""
+    try:
+        await run.run()
+    except StopTraining:
+        log.info("attempt.stopped", order=link.order)
+        if link.order is Order.PAUSE:
+            await link.stopped()
+    except MemoryError:
+        await link.failed(OutOfMemory("the worker ran out of memory"))
+    except TrainingFailure as failure:
+        log.warning("attempt.failed", error_class=failure.error_class.value, cause=str(failure))
+        await link.failed(failure)
+    except Exception as error:  # whatever it is, the job must hear of it
+        log.exception("attempt.crashed")
+        link.logged(traceback.format_exc())
+        await link.failed(InternalFailure(f"{type(error).__name__}: {error}"))

@@ -1,0 +1,39 @@
+"""What the trainer can be configured with."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+from pydantic import Field
+
+from services.common.settings import Address, CommonSettings
+
+
+class TrainerSettings(CommonSettings, env_prefix="ROUNDHOUSE_TRAINER_"):
+    """The trainer's settings."""
+
+    listen: Address = "127.0.0.1:7002"
+    """Address of the gRPC server. Port 0 picks a free one."""
+
+    metrics_listen: Address = "127.0.0.1:7102"
+    """Address of the Prometheus endpoint. Port 0 picks a free one."""
+
+    data_dir: Path = Path(".roundhouse/trainer")
+    """Folder of everything the service keeps on this machine; made if missing."""
+
+    registry_address: Address = "127.0.0.1:7001"
+    """Address of the registry."""
+
+    max_workers: int = Field(default=1, ge=1, le=64)
+    """Attempts that run at once; each may keep every core busy, so one by default."""
+
+    lease_ttl: timedelta = Field(
+        default=timedelta(seconds=10), ge=timedelta(seconds=1), le=timedelta(minutes=10)
+    )
+    """How long a worker may be silent before its job goes to another; a fraction of an attempt."""
+
+    registry_patience: timedelta = Field(
+        default=timedelta(seconds=60), ge=timedelta(0), le=timedelta(hours=1)
+    )
+    """How long a worker waits for a registry that is away before its attempt fails."""
