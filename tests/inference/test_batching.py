@@ -1,0 +1,164 @@
+"""Joining concurrent callers."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.inference.adapters.batching import BatchLimits, MicroBatcher
+from services.inference.adapters.tasks import background_tasks
+from services.inference.core.errors import (
+    ModelFailed,
+    ModelUnavailable,
+    QueueDeadlineExceeded,
+    QueueFull,
+)
+from services.inference.core.rows import Rows
+
+POISON = -1.0
+
+
+def rows_of(*values: float) -> Rows:
+    return Rows(len(values), np.array([values], dtype=np.float32), ())
+
+
+class Model:
+    """Doubles its rows; holds each run until released; refuses poison."""
+
+    def __init__(self, held: bool = False) -> None:
+        self.runs: list[list[float]] = []
+        self.released = asyncio.Event()
+        if not held:
+            self.released.set()
+
+    async def run(self, rows: Rows):
+        values = rows.numeric[0].tolist()
+        self.runs.append(values)
+        await self.released.wait()
+        if POISON in values:
+            raise ModelFailed("v", "poison")
+        return {"doubled": rows.numeric[0] * 2}
+
+
+async def until(condition) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0)
+
+
+@given(
+    st.lists(st.lists(st.integers(0, 1000), min_size=1, max_size=7), min_size=1, max_size=30),
+    st.integers(1, 20),
+    st.integers(1, 3),
+)
+def test_each_caller_gets_exactly_its_own_rows(callers, max_batch_rows, concurrency):
+    async def scenario() -> None:
+        model = Model()
+        limits = BatchLimits(max_batch_rows, 10_000, concurrency)
+        batcher = MicroBatcher("v", model.run, limits)
+        async with background_tasks() as tasks:
+            tasks.create_task(batcher.serve())
+            answers = await asyncio.gather(
+                *(batcher.infer(rows_of(*values), None) for values in callers)
+            )
+        assert [a["doubled"].tolist() for a in answers] == [
+            [2.0 * value for value in values] for values in callers
+        ]
+        assert all(len(run) <= max(max_batch_rows, 7) for run in model.runs)
+
+    asyncio.run(scenario())
+
+
+@pytest.fixture
+async def held():
+    """A model whose first run is under way and held, with two rows as the largest batch."""
+    model = Model(held=True)
+    batcher = MicroBatcher("v", model.run, BatchLimits(2, 4, 1))
+    async with background_tasks() as tasks:
+        tasks.create_task(batcher.serve())
+        first = tasks.create_task(batcher.infer(rows_of(9.0), None))
+        await until(lambda: model.runs)
+        yield model, batcher, tasks
+        model.released.set()
+        await first
+
+
+async def test_callers_of_one_moment_share_a_run():
+    model = Model()
+    batcher = MicroBatcher("v", model.run, BatchLimits())
+    async with background_tasks() as tasks:
+        tasks.create_task(batcher.serve())
+        await asyncio.gather(*(batcher.infer(rows_of(float(i)), None) for i in range(5)))
+    assert model.runs == [[0.0, 1.0, 2.0, 3.0, 4.0]]
+
+
+async def test_rows_that_a_model_refuses_fail_their_own_caller_alone():
+    model = Model()
+    batcher = MicroBatcher("v", model.run, BatchLimits())
+    async with background_tasks() as tasks:
+        tasks.create_task(batcher.serve())
+        good, bad, other = await asyncio.gather(
+            batcher.infer(rows_of(1.0), None),
+            batcher.infer(rows_of(POISON), None),
+            batcher.infer(rows_of(2.0), None),
+            return_exceptions=True,
+        )
+    assert isinstance(bad, ModelFailed)
+    assert good["doubled"].tolist() == [2.0]
+    assert other["doubled"].tolist() == [4.0]
+
+
+async def test_a_caller_whose_deadline_passed_is_told_so_and_not_run(held):
+    model, batcher, tasks = held
+    late = tasks.create_task(_outcome(batcher.infer(rows_of(1.0), time.monotonic() - 1)))
+    await until(lambda: batcher.waiting_rows)
+    model.released.set()
+    assert isinstance(await late, QueueDeadlineExceeded)
+    assert [1.0] not in model.runs
+
+
+async def test_a_caller_that_left_is_not_run(held):
+    model, batcher, tasks = held
+    left = tasks.create_task(batcher.infer(rows_of(1.0), None))
+    stays = tasks.create_task(batcher.infer(rows_of(2.0), None))
+    await until(lambda: batcher.waiting_rows == 2)
+    left.cancel()
+    model.released.set()
+    assert (await stays)["doubled"].tolist() == [4.0]
+    assert model.runs[1:] == [[2.0]]
+
+
+async def test_more_rows_than_may_wait_are_turned_away(held):
+    model, batcher, tasks = held
+    waiting = [tasks.create_task(batcher.infer(rows_of(1.0, 2.0), None)) for _ in range(2)]
+    await until(lambda: batcher.waiting_rows == 4)
+    with pytest.raises(QueueFull):
+        await batcher.infer(rows_of(3.0), None)
+    model.released.set()
+    await asyncio.gather(*waiting)
+
+
+async def test_draining_answers_those_who_wait_and_refuses_the_next(held):
+    model, batcher, tasks = held
+    waiting = tasks.create_task(batcher.infer(rows_of(1.0), None))
+    await until(lambda: batcher.waiting_rows)
+    draining = tasks.create_task(batcher.drain())
+    await asyncio.sleep(0)
+    with pytest.raises(ModelUnavailable):
+        await batcher.infer(rows_of(2.0), None)
+    assert not draining.done()
+    model.released.set()
+    await draining
+    assert (await waiting)["doubled"].tolist() == [2.0]
+
+
+async def _outcome(call):
+    try:
+        return await call
+    except Exception as error:
+        return error

@@ -1,0 +1,104 @@
+"""What only Triton does: stubs crash, servers forget."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from services.inference.adapters.batching import BatchLimits
+from services.inference.adapters.tasks import background_tasks
+from services.inference.adapters.triton.repository import Backend
+from services.inference.adapters.triton.runtime import TritonRuntime
+from services.inference.core.errors import ModelUnavailable
+from services.inference.core.rows import Rows
+from tests.support.triton import TritonServer
+
+pytestmark = pytest.mark.real
+
+ROW = Rows(1, np.array([[100.0], [5.0]], dtype=np.float32), (["AA"],))
+
+
+@pytest.fixture
+async def runtime(triton_server: TritonServer):
+    async with background_tasks() as tasks:
+        running = TritonRuntime(triton_server.address, tasks, BatchLimits(), probe_s=0.2)
+        yield running
+        await running.close()
+
+
+def stubs_of(server: TritonServer) -> list[int]:
+    listed = subprocess.run(
+        ["ps", "-o", "pid=,args=", "--ppid", str(server.pid)],
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout.split("\n")
+    return [int(line.split()[0]) for line in listed if "stub" in line]
+
+
+async def until(condition, seconds: float = 60.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not await condition():
+            await asyncio.sleep(0.05)
+
+
+async def test_a_server_without_an_onnxruntime_backend_is_found_out(runtime, bundle):
+    model = await runtime.load(bundle(1.0))
+    assert runtime._backend is Backend.PYTHON
+    await model.unload()
+
+
+async def test_a_crashed_stub_is_revived_and_its_caller_answered(runtime, bundle, triton_server):
+    model = await runtime.load(bundle(1.0))
+    expected = await model.infer(ROW, None)
+    (stub,) = stubs_of(triton_server)
+    os.kill(stub, signal.SIGKILL)
+    answers = await asyncio.gather(*(model.infer(ROW, None) for _ in range(8)))
+    await model.unload()
+    assert all(
+        answer["probabilities"].tolist() == expected["probabilities"].tolist()
+        for answer in answers
+    )
+
+
+async def test_a_crashed_stub_is_revived_without_any_caller(runtime, bundle, triton_server):
+    model = await runtime.load(bundle(1.0))
+    (killed,) = stubs_of(triton_server)
+    os.kill(killed, signal.SIGKILL)
+
+    async def revived() -> bool:
+        return bool(set(stubs_of(triton_server)) - {killed})
+
+    await until(revived)
+    await model.unload()
+
+
+async def test_a_restarted_server_gets_its_models_back(bundle, tmp_path: Path):
+    server = TritonServer(tmp_path)
+    try:
+        async with background_tasks() as tasks:
+            runtime = TritonRuntime(server.address, tasks, BatchLimits(), probe_s=0.2)
+            model = await runtime.load(bundle(1.0))
+            await asyncio.to_thread(server.kill)
+            with pytest.raises(ModelUnavailable):
+                await model.infer(ROW, None)
+            await asyncio.to_thread(server.restart)
+
+            async def answers() -> bool:
+                try:
+                    await model.infer(ROW, None)
+                except ModelUnavailable:
+                    return False
+                return True
+
+            await until(answers)
+            await model.unload()
+            await runtime.close()
+    finally:
+        await asyncio.to_thread(server.stop)

@@ -1,0 +1,144 @@
+"""Parts of the inference service put together for tests, without a database or peers."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from services.common.rpc.server import ServerLimits, serving
+from services.inference.adapters.batching import BatchLimits
+from services.inference.adapters.bundles import BundleFolder
+from services.inference.adapters.directory_source import DirectoryBundleSource
+from services.inference.adapters.onnx_runtime import OnnxRuntime
+from services.inference.adapters.tasks import background_tasks
+from services.inference.api.oip.servicer import SERVICE, OipServicer
+from services.inference.core.decisions import DecisionPolicy
+from services.inference.core.endpoints import Endpoint, Runtime
+from services.inference.core.hosting import ModelHost
+from services.inference.core.ports import ModelRuntime, Observation, Outcome
+from services.inference.core.routing import Variant
+from services.inference.core.serving import Predictor
+from tritonclient.grpc import service_pb2_grpc
+
+T0 = datetime(2013, 3, 1, tzinfo=UTC)
+ENDPOINT = "projects/default/endpoints/delays"
+
+
+def version_name(number: int) -> str:
+    """A version of the model that the tests serve."""
+    return f"projects/default/models/delays/versions/{number}"
+
+
+@dataclass
+class MemoryLog:
+    """Keeps observations in a list."""
+
+    observations: list[Observation] = field(default_factory=list)
+
+    def append(self, observation: Observation) -> None:
+        self.observations.append(observation)
+
+
+@dataclass
+class MemoryMeters:
+    """Counts by endpoint, variant and outcome; one object is every meter."""
+
+    counts: dict[Outcome, int] = field(default_factory=dict)
+    values_out_of_range: int = 0
+
+    def meter(self, endpoint: str, variant: str) -> MemoryMeters:
+        return self
+
+    def answered(self, outcome: Outcome, seconds: float) -> None:
+        self.counts[outcome] = self.counts.get(outcome, 0) + 1
+
+    def out_of_range(self, values: int) -> None:
+        self.values_out_of_range += values
+
+    def retire(self) -> None:
+        pass
+
+
+def endpoint(variants: Sequence[Variant], **changes: object) -> Endpoint:
+    """An endpoint as its row would be."""
+    fields: dict[str, object] = {
+        "name": ENDPOINT,
+        "uid": "u",
+        "variants": tuple(variants),
+        "policy": DecisionPolicy(positive_action="rebook", negative_action="none"),
+        "create_time": T0,
+        "update_time": T0,
+    }
+    return Endpoint(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+@dataclass
+class DataPlane:
+    """A host, a predictor and the folder whose bundles they can load."""
+
+    root: Path
+    host: ModelHost
+    predictor: Predictor
+    log: MemoryLog
+    meters: MemoryMeters
+
+    async def serve(self, *variants: Variant, **changes: object) -> None:
+        """Serve one endpoint with `variants` and wait until each is loaded or has failed."""
+        self.host.apply([endpoint(variants, **changes)])
+        async with asyncio.timeout(60):
+            await self.host.settled()
+
+
+@asynccontextmanager
+async def data_plane(
+    root: Path, runtimes: dict[Runtime, ModelRuntime] | None = None, max_rows: int = 1000
+) -> AsyncIterator[DataPlane]:
+    """Everything between the protocol and the model; bundles come from `root`/source."""
+    ids = itertools.count()
+    draws = itertools.count()
+    log, meters = MemoryLog(), MemoryMeters()
+    predictor = Predictor(
+        log,
+        max_rows=max_rows,
+        new_id=lambda: f"generated-{next(ids)}",
+        draw=lambda: (next(draws) % 100) / 100,
+        now_us=lambda: time.time_ns() // 1000,
+    )
+    async with background_tasks() as tasks:
+        own = OnnxRuntime(tasks, BatchLimits())
+        host = ModelHost(
+            BundleFolder(root / "cache", DirectoryBundleSource(root / "source")),
+            {Runtime.ONNX_RUNTIME: own} if runtimes is None else runtimes,
+            meters,
+            predictor,
+            tasks,
+        )
+        yield DataPlane(root, host, predictor, log, meters)
+    own.close()
+
+
+@asynccontextmanager
+async def oip_server(plane: DataPlane) -> AsyncIterator[str]:
+    """The data plane behind a real port; gives `host:port`."""
+    servicer = OipServicer(plane.predictor, lambda: plane.host.is_settled)
+    async with serving(
+        "inference",
+        "127.0.0.1:0",
+        [
+            (
+                SERVICE,
+                lambda server: service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(
+                    servicer, server
+                ),
+            )
+        ],
+        ServerLimits(deadline_exempt=(f"/{SERVICE}/",), drain_timeout_s=1.0),
+    ) as running:
+        running.set_serving()
+        yield f"127.0.0.1:{running.port}"
