@@ -1,0 +1,64 @@
+"""The shapes of the monitor's resource names."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from services.common.names import PROJECT, ResourceName, parent_of
+
+_MONITOR: Final = "projects/{project}/monitors/{monitor}"
+
+MONITOR: Final = ResourceName(_MONITOR)
+DRIFT_REPORT: Final = ResourceName(_MONITOR + "/driftReports/{report}", server_ids=("report",))
+PERFORMANCE_REPORT: Final = ResourceName(
+    _MONITOR + "/performanceReports/{report}", server_ids=("report",)
+)
+RETRAIN_POLICY: Final = ResourceName(_MONITOR + "/retrainPolicies/{policy}")
+RETRAIN_DECISION: Final = ResourceName(
+    _MONITOR + "/retrainDecisions/{decision}", server_ids=("decision",)
+)
+EPISODE: Final = ResourceName(_MONITOR + "/episodes/{episode}", server_ids=("episode",))
+ENDPOINT: Final = ResourceName("projects/{project}/endpoints/{endpoint}")
+DATASET: Final = ResourceName("projects/{project}/datasets/{dataset}")
+SNAPSHOT: Final = ResourceName(
+    "projects/{project}/datasets/{dataset}/snapshots/{snapshot}", server_ids=("snapshot",)
+)
+TRAINING_JOB: Final = ResourceName(
+    "projects/{project}/trainingJobs/{training_job}", server_ids=("training_job",)
+)
+VERSION: Final = ResourceName(
+    "projects/{project}/models/{model}/versions/{version}", server_ids=("version",)
+)
+
+__all__ = [
+    "DATASET",
+    "DRIFT_REPORT",
+    "ENDPOINT",
+    "EPISODE",
+    "MONITOR",
+    "PERFORMANCE_REPORT",
+    "PROJECT",
+    "RETRAIN_DECISION",
+    "RETRAIN_POLICY",
+    "SNAPSHOT",
+    "TRAINING_JOB",
+    "VERSION",
+    "checked",
+    "id_of",
+    "parent_of",
+]
+
+
+def checked(kind: ResourceName, name: str, field: str) -> str:
+    """`name`, when it is of this kind.
+
+    Raises:
+        InvalidName: It isn't; `field` says where in the request it stood.
+    """
+    kind.parse(name, field=field)
+    return name
+
+
+def id_of(name: str) -> str:
+    """The last segment: `3` of `.../versions/3`."""
+    return name.rpartition("/")[2]

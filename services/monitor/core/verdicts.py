@@ -1,0 +1,158 @@
+"""Whether a new version does harm, judged beside the old one while both serve."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from services.common import scoring
+from services.monitor.core.quality import UNKNOWN, quality
+
+ALPHA: Final = 0.05
+"""Chance that a harmless version is ever failed, however often it is judged."""
+
+MARGIN: Final = 0.02
+"""Rise of the log loss, in nats, that is not yet harm: a twentieth of a usual one."""
+
+_TUNED_FOR: Final = 500
+"""Outcomes at which the confidence sequence is tightest."""
+
+_SAME_SCORE_ROWS: Final = 50
+
+
+class Verdict(StrEnum):
+    """See `JudgeRolloutResponse.Verdict`."""
+
+    PASS = "PASS"  # noqa: S105 - a verdict, no password
+    FAIL = "FAIL"
+    INCONCLUSIVE = "INCONCLUSIVE"
+
+
+@dataclass(frozen=True, slots=True)
+class Predictions:
+    """What one version predicted, and what came true.
+
+    Attributes:
+        scores: float32 [n].
+        labels: int8 [n]: 0, 1 or `UNKNOWN`.
+    """
+
+    scores: npt.NDArray[Any]
+    labels: npt.NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutVerdict:
+    """A verdict, its sentence and its numbers."""
+
+    verdict: Verdict
+    reason: str
+    numbers: Mapping[str, float]
+
+
+def judge_rollout(
+    candidate: Predictions, champion: Predictions, *, min_outcomes: int
+) -> RolloutVerdict:
+    """What the evidence says so far; it may be asked for after every outcome.
+
+    FAIL: the scores are not usable, or the confidence sequence of the rise in log loss lies
+    above 0. PASS: enough outcomes, no FAIL, and a rise of at most `MARGIN`; without any
+    outcome of the champion since the phase began, enough outcomes suffice, for there is
+    nothing to compare with. Otherwise INCONCLUSIVE.
+
+    Args:
+        candidate: Of the new version.
+        champion: Of the old one, from the same time.
+        min_outcomes: Outcomes of the new version that a PASS needs.
+    """
+    numbers = {**_numbers("candidate", candidate), **_numbers("champion", champion)}
+    fault = _unusable(candidate.scores)
+    if fault:
+        return RolloutVerdict(Verdict.FAIL, fault, numbers)
+    new, old = _losses(candidate), _losses(champion)
+    enough = new.size >= min_outcomes
+    if not new.size or not old.size:
+        words = f"{new.size} outcomes of the new version and {old.size} of the old one"
+        if enough and not old.size:
+            return RolloutVerdict(
+                Verdict.PASS, f"{words}: nothing to compare with, nothing against it.", numbers
+            )
+        return RolloutVerdict(Verdict.INCONCLUSIVE, f"{words} are known.", numbers)
+    rise = float(new.mean() - old.mean())
+    width = _half_width(new) + _half_width(old)
+    numbers |= {
+        "log_loss_difference": rise,
+        "half_width": width,
+        "alpha": ALPHA,
+        "margin": MARGIN,
+    }
+    words = (
+        f"The log loss rises by {rise:+.4f} +- {width:.4f} (always-valid {1 - ALPHA:.0%} interval)"
+        f" over {new.size} outcomes of the new version and {old.size} of the old one"
+    )
+    if rise - width > 0:
+        return RolloutVerdict(Verdict.FAIL, f"{words}: the new version is worse.", numbers)
+    if enough and rise <= MARGIN:
+        return RolloutVerdict(
+            Verdict.PASS, f"{words}: no harm beyond the margin of {MARGIN}.", numbers
+        )
+    missing = "" if enough else f"; {min_outcomes} outcomes are asked for"
+    return RolloutVerdict(Verdict.INCONCLUSIVE, f"{words}{missing}: too early to tell.", numbers)
+
+
+def confidence_sequence_half_width(n: int, deviation: float, alpha: float) -> float:
+    """Half width around a running mean that holds for all n at once.
+
+    Waudby-Smith, Arbour, Sinha, Kennedy and Ramdas, Time-uniform central limit theory and
+    asymptotic confidence sequences, Annals of Statistics 2024, equation (5), with rho chosen
+    by their appendix B.2 for `_TUNED_FOR` observations.
+
+    Args:
+        n: Observations.
+        deviation: Their standard deviation.
+        alpha: Chance that the mean ever lies outside.
+    """
+    rho_squared = (-2 * np.log(alpha) + np.log(-2 * np.log(alpha) + 1)) / _TUNED_FOR
+    inner = n * rho_squared + 1
+    width = np.sqrt(2 * inner / (n**2 * rho_squared) * np.log(np.sqrt(inner) / alpha))
+    return float(deviation * width)
+
+
+def _half_width(losses: npt.NDArray[np.float64]) -> float:
+    if losses.size < 2:
+        return float("inf") if losses.size == 0 else float(-np.log(scoring.PROBABILITY_FLOOR))
+    return confidence_sequence_half_width(losses.size, float(losses.std(ddof=1)), ALPHA / 2)
+
+
+def _losses(predictions: Predictions) -> npt.NDArray[np.float64]:
+    known = predictions.labels != UNKNOWN
+    if not known.any():
+        return np.empty(0)
+    return scoring.log_losses(predictions.labels[known], predictions.scores[known])
+
+
+def _unusable(scores: npt.NDArray[Any]) -> str:
+    if not np.isfinite(scores).all():
+        return f"{int((~np.isfinite(scores)).sum())} scores of the new version are no numbers."
+    if ((scores < 0) | (scores > 1)).any():
+        return "Scores of the new version are no probabilities."
+    if scores.size >= _SAME_SCORE_ROWS and np.ptp(scores) == 0:
+        return f"The new version gave the same score {scores.size} times."
+    return ""
+
+
+def _numbers(who: str, predictions: Predictions) -> dict[str, float]:
+    found = quality(predictions.labels, predictions.scores)
+    numbers = {
+        f"{who}_predictions": float(found.predictions),
+        f"{who}_outcomes": float(found.outcomes),
+    }
+    for metric in ("auc", "log_loss"):
+        if metric in found.metrics:
+            numbers[f"{who}_{metric}"] = found.metrics[metric]
+    return numbers
