@@ -1,0 +1,120 @@
+"""The registry's transaction port in memory: the model that the database must equal."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Generic, TypeVar
+
+from services.registry.core.aliases import Alias, AliasMove
+from services.registry.core.approvals import Approval
+from services.registry.core.bundles import BundleFile
+from services.registry.core.canonical import Json
+from services.registry.core.errors import ConcurrentChange
+from services.registry.core.evaluations import Evaluation
+from services.registry.core.gates import GateResult
+from services.registry.core.lineage import Direction, Edge
+from services.registry.core.models import Model
+from services.registry.core.names import parent_of
+from services.registry.core.ports import Collection
+from services.registry.core.resources import Resource
+from services.registry.core.snapshots import Dataset, DatasetSnapshot
+from services.registry.core.versions import ModelVersion
+
+ResourceT = TypeVar("ResourceT", bound=Resource)
+
+EPOCH = datetime(2013, 1, 1, tzinfo=UTC)
+
+
+class MemoryCollection(Generic[ResourceT]):
+    """`Collection` as a dict, in the order of addition."""
+
+    def __init__(self) -> None:
+        self._resources: dict[str, ResourceT] = {}
+
+    def get(self, name: str) -> ResourceT | None:
+        return self._resources.get(name)
+
+    def add(self, resource: ResourceT) -> None:
+        assert resource.meta.name not in self._resources
+        self._resources[resource.meta.name] = resource
+
+    def replace(self, resource: ResourceT) -> None:
+        stored = self._resources.get(resource.meta.name)
+        if stored is None or stored.meta.revision != resource.meta.revision - 1:
+            raise ConcurrentChange(resource.meta.name)
+        self._resources[resource.meta.name] = resource
+
+    def remove(self, name: str) -> None:
+        self._resources.pop(name, None)
+
+    def count(self, parent: str) -> int:
+        return len(self.under(parent))
+
+    def under(self, parent: str) -> Sequence[ResourceT]:
+        return [each for name, each in self._resources.items() if parent_of(name) == parent]
+
+    def newest(self, parent: str) -> ResourceT | None:
+        return next(reversed(self.under(parent)), None)
+
+
+class MemoryRegistryTx:
+    """`RegistryTx` in memory; its clock and ids are the test's."""
+
+    def __init__(self) -> None:
+        self.now = EPOCH
+        self.events: list[tuple[str, str, Mapping[str, Json]]] = []
+        self.moves: list[AliasMove] = []
+        self.datasets: Collection[Dataset] = MemoryCollection()
+        self.snapshots: Collection[DatasetSnapshot] = MemoryCollection()
+        self.models: Collection[Model] = MemoryCollection()
+        self.versions: Collection[ModelVersion] = MemoryCollection()
+        self.aliases: Collection[Alias] = MemoryCollection()
+        self.evaluations: Collection[Evaluation] = MemoryCollection()
+        self.gate_results: Collection[GateResult] = MemoryCollection()
+        self.approvals: Collection[Approval] = MemoryCollection()
+        self._edges: dict[tuple[str, str, str], Edge] = {}
+        self._numbers: dict[str, int] = {}
+        self._uploads: dict[str, dict[str, BundleFile]] = {}
+        self._ids = itertools.count(1)
+
+    def pass_time(self, **duration: float) -> None:
+        """Let the clock go on by a timedelta's arguments."""
+        self.now += timedelta(**duration)
+
+    def kinds(self) -> list[str]:
+        """What the events so far tell of."""
+        return [kind for kind, _, _ in self.events]
+
+    def new_uid(self) -> str:
+        return f"{next(self._ids):032x}"
+
+    def take_number(self, model: str) -> int:
+        self._numbers[model] = self._numbers.get(model, 0) + 1
+        return self._numbers[model]
+
+    def uploads(self, version: str) -> Mapping[str, BundleFile]:
+        return dict(self._uploads.get(version, {}))
+
+    def record_upload(self, version: str, file: BundleFile) -> None:
+        self._uploads.setdefault(version, {})[file.path] = file
+
+    def forget_uploads(self, version: str) -> None:
+        self._uploads.pop(version, None)
+
+    def record_move(self, move: AliasMove) -> None:
+        self.moves.append(move)
+
+    def link(self, edge: Edge) -> None:
+        self._edges.setdefault((edge.source, edge.target, edge.relation), edge)
+
+    def edges_at(self, names: Sequence[str], direction: Direction) -> Sequence[Edge]:
+        return [
+            edge
+            for edge in self._edges.values()
+            if (edge.target if direction is Direction.UPSTREAM else edge.source) in names
+        ]
+
+    def tell(self, kind: str, subject: str, data: Mapping[str, Json]) -> None:
+        self.events.append((kind, subject, data))
