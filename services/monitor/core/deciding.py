@@ -1,0 +1,234 @@
+"""Whether to retrain now: a pure function of the policy, the evidence and the history."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from services.monitor.core.resources import DecisionKind, QualityTrigger, RetrainPolicy
+
+_DAY = timedelta(days=1)
+
+_LOWER_IS_BETTER = frozenset({"log_loss"})
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredQuality:
+    """A metric of the serving version in the newest windows, beside its own test value.
+
+    Attributes:
+        metric: `auc` or `log_loss`.
+        value: Mean over the windows.
+        half_width: Of the 95 % interval of `value`.
+        test_value: What the version scored on the test part that it was registered with.
+        outcomes: In the window that has the fewest.
+        report: Newest performance report, by resource name.
+    """
+
+    metric: str
+    value: float
+    half_width: float
+    test_value: float
+    outcomes: int
+    report: str
+
+    @property
+    def drop(self) -> float:
+        """How much worse than the test value; below 0 when better."""
+        worse = self.test_value - self.value
+        return -worse if self.metric in _LOWER_IS_BETTER else worse
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What is known when a window has been judged.
+
+    Attributes:
+        event_time: The window's end.
+        drifted: Features that have drifted.
+        significant: Features that this window alone shows.
+        drift_report: By resource name; empty if the window had too few rows.
+        quality: By metric.
+        new_outcomes: Rows with outcomes since the serving version's training data ended.
+        trained_until: Event time of the last row that the serving version was trained on.
+    """
+
+    event_time: datetime
+    drifted: Sequence[str] = ()
+    significant: Sequence[str] = ()
+    drift_report: str = ""
+    quality: Mapping[str, MeasuredQuality] = field(default_factory=dict)
+    new_outcomes: int = 0
+    trained_until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What the loop is at, and was.
+
+    Attributes:
+        active_episode: Of the monitor, by resource name; empty if none is under way.
+        last_end: Event time at which the newest finished episode ended.
+    """
+
+    active_episode: str = ""
+    last_end: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What is decided; see `RetrainDecision` in monitor.proto."""
+
+    kind: DecisionKind
+    reason: str
+    explanation: str
+    numbers: Mapping[str, float]
+    report: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Signal:
+    reason: str
+    words: str
+    numbers: Mapping[str, float]
+    report: str = ""
+
+
+def decide(policy: RetrainPolicy, evidence: Evidence, history: History) -> Choice | None:
+    """What to do about retraining; None if no trigger fired or came near.
+
+    The first trigger to fire, in the order drift, quality, volume, schedule, gives the
+    reason. A fired trigger is declined, in this order, while an episode is under way
+    (`EPISODE_ACTIVE`), within the cool-down (`COOL_DOWN`), and with too few new outcomes
+    (`TOO_FEW_OUTCOMES`). A trigger that only came near is declined as `MARGINAL`.
+    """
+    fired = next(_fired(policy, evidence), None)
+    if fired is None:
+        near = next(_near(policy, evidence), None)
+        if near is None:
+            return None
+        return Choice(DecisionKind.DECLINED, near.reason, near.words, near.numbers, near.report)
+    refusal = _refusal(policy, evidence, history)
+    if refusal is None:
+        return Choice(
+            DecisionKind.TRIGGERED, fired.reason, fired.words, fired.numbers, fired.report
+        )
+    return Choice(
+        DecisionKind.DECLINED,
+        refusal.reason,
+        f"{fired.words} {refusal.words}",
+        {**fired.numbers, **refusal.numbers},
+        fired.report,
+    )
+
+
+def _fired(policy: RetrainPolicy, evidence: Evidence) -> Iterator[_Signal]:
+    if policy.min_drifted_features is not None:
+        drifted = len(evidence.drifted)
+        if drifted >= policy.min_drifted_features:
+            yield _drift_signal("DATA_DRIFT", policy.min_drifted_features, evidence)
+    trigger = policy.quality
+    if trigger is not None:
+        measured = _measured(trigger, evidence)
+        if measured is not None and measured.drop - measured.half_width > trigger.max_drop:
+            yield _quality_signal("QUALITY", trigger, measured)
+    wanted = policy.volume_min_new_outcomes
+    if wanted is not None and evidence.new_outcomes >= wanted:
+        yield _Signal(
+            "VOLUME",
+            f"{evidence.new_outcomes:,} rows with outcomes are new; {wanted:,} suffice.",
+            {"new_outcomes": evidence.new_outcomes, "min_new_outcomes": wanted},
+        )
+    period = policy.schedule_period
+    if period is not None and evidence.trained_until is not None:
+        age = evidence.event_time - evidence.trained_until
+        if age >= period:
+            yield _Signal(
+                "SCHEDULE",
+                f"The training data ended {age / _DAY:.1f} days ago; "
+                f"the period is {period / _DAY:.1f} days.",
+                {"age_days": age / _DAY, "period_days": period / _DAY},
+            )
+
+
+def _near(policy: RetrainPolicy, evidence: Evidence) -> Iterator[_Signal]:
+    wanted = policy.min_drifted_features
+    if wanted is not None and (
+        len(evidence.significant) >= wanted or (evidence.drifted and wanted > 1)
+    ):
+        yield _drift_signal("MARGINAL", wanted, evidence)
+    trigger = policy.quality
+    if trigger is not None:
+        measured = _measured(trigger, evidence)
+        if measured is not None and measured.drop > trigger.max_drop:
+            yield _quality_signal("MARGINAL", trigger, measured)
+
+
+def _drift_signal(reason: str, wanted: int, evidence: Evidence) -> _Signal:
+    names = ", ".join(evidence.drifted or evidence.significant)
+    persistent = "have drifted" if evidence.drifted else "differ in this window alone"
+    return _Signal(
+        reason,
+        f"{len(evidence.drifted)} features have drifted, {wanted} suffice ({names} {persistent}).",
+        {
+            "drifted_features": len(evidence.drifted),
+            "significant_features": len(evidence.significant),
+            "min_drifted_features": wanted,
+        },
+        evidence.drift_report,
+    )
+
+
+def _measured(trigger: QualityTrigger, evidence: Evidence) -> MeasuredQuality | None:
+    measured = evidence.quality.get(trigger.metric)
+    if measured is None or measured.outcomes < trigger.min_outcomes:
+        return None
+    return measured
+
+
+def _quality_signal(reason: str, trigger: QualityTrigger, measured: MeasuredQuality) -> _Signal:
+    return _Signal(
+        reason,
+        f"The {measured.metric} is {measured.value:.4f} +- {measured.half_width:.4f}, worse by "
+        f"{measured.drop:.4f} than the version's test value {measured.test_value:.4f}; "
+        f"{trigger.max_drop:.4f} is allowed.",
+        {
+            measured.metric: measured.value,
+            "half_width": measured.half_width,
+            "test_value": measured.test_value,
+            "drop": measured.drop,
+            "max_drop": trigger.max_drop,
+            "outcomes": measured.outcomes,
+        },
+        measured.report,
+    )
+
+
+def _refusal(policy: RetrainPolicy, evidence: Evidence, history: History) -> _Signal | None:
+    if history.active_episode:
+        return _Signal(
+            "EPISODE_ACTIVE",
+            f"Declined: {history.active_episode} is under way.",
+            {},
+        )
+    if history.last_end is not None:
+        rest = evidence.event_time - history.last_end
+        if rest < policy.cool_down:
+            return _Signal(
+                "COOL_DOWN",
+                f"Declined: the last episode ended {rest / _DAY:.1f} days ago; "
+                f"the cool-down is {policy.cool_down / _DAY:.1f} days.",
+                {"rest_days": rest / _DAY, "cool_down_days": policy.cool_down / _DAY},
+            )
+    if evidence.new_outcomes < policy.min_new_outcomes:
+        return _Signal(
+            "TOO_FEW_OUTCOMES",
+            f"Declined: {evidence.new_outcomes:,} rows with outcomes are new; "
+            f"a retraining needs {policy.min_new_outcomes:,}.",
+            {
+                "new_outcomes": evidence.new_outcomes,
+                "min_new_outcomes": policy.min_new_outcomes,
+            },
+        )
+    return None

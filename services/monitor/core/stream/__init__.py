@@ -1,0 +1,1 @@
+"""Predictions and outcomes as they come in, joined and counted per window."""

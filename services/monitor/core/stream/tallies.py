@@ -1,0 +1,104 @@
+"""What one version predicted in one window, counted as the rows come in."""
+
+from __future__ import annotations
+
+from typing import Final, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from services.common.profiles import Profile
+from services.common.sketches import Sketch
+from services.monitor.core.quality import UNKNOWN
+from services.monitor.core.stream.batches import FEATURE_PREFIX
+
+ScalarT = TypeVar("ScalarT", bound=np.generic)
+
+_FIRST_ROWS: Final = 256
+
+
+class Tally:
+    """One version's predictions in one window. Owns its arrays.
+
+    Args:
+        profile: Baseline whose bins the features are counted over; None counts no feature.
+    """
+
+    def __init__(self, profile: Profile | None) -> None:
+        self.profile = profile
+        self.features = (
+            {name: Sketch.empty(column.sketch.bins) for name, column in profile.features.items()}
+            if profile
+            else {}
+        )
+        self.score = Sketch.empty(profile.score.sketch.bins) if profile else None
+        self.rows = 0
+        self._scores: npt.NDArray[np.float32] = np.empty(_FIRST_ROWS, np.float32)
+        self._labels: npt.NDArray[np.int8] = np.empty(_FIRST_ROWS, np.int8)
+        self._arrival_us: npt.NDArray[np.int64] = np.empty(_FIRST_ROWS, np.int64)
+        self._outcome_us: npt.NDArray[np.int64] = np.empty(_FIRST_ROWS, np.int64)
+
+    @property
+    def scores(self) -> npt.NDArray[np.float32]:
+        """float32 [rows], in the order of arrival."""
+        return self._scores[: self.rows]
+
+    @property
+    def labels(self) -> npt.NDArray[np.int8]:
+        """int8 [rows]: the outcome, or `UNKNOWN`."""
+        return self._labels[: self.rows]
+
+    @property
+    def arrival_us(self) -> npt.NDArray[np.int64]:
+        """int64 [rows]: server clock, microseconds since the epoch."""
+        return self._arrival_us[: self.rows]
+
+    @property
+    def outcomes(self) -> int:
+        """Predictions whose outcome is known."""
+        return int((self.labels != UNKNOWN).sum())
+
+    def observe(self, rows: pa.Table, arrival_us: int) -> int:
+        """Count predictions that are new; gives the index of the first.
+
+        A feature that the baseline has and `rows` has not counts as missing.
+        """
+        for name, sketch in self.features.items():
+            column = FEATURE_PREFIX + name
+            if column in rows.column_names:
+                sketch.update(rows.column(column))
+            else:
+                sketch.counts[sketch.bins.missing] += rows.num_rows
+        scores = rows.column("score").to_numpy()
+        if self.score is not None:
+            self.score.update(scores)
+        first, end = self.rows, self.rows + rows.num_rows
+        self._reserve(end)
+        self._scores[first:end] = scores
+        self._labels[first:end] = UNKNOWN
+        self._arrival_us[first:end] = arrival_us
+        self._outcome_us[first:end] = np.iinfo(np.int64).min
+        self.rows = end
+        return first
+
+    def learn(self, index: int, outcome: int, time_us: int) -> None:
+        """Note what came true, unless a later outcome is known already."""
+        if time_us >= self._outcome_us[index]:
+            self._labels[index] = outcome
+            self._outcome_us[index] = time_us
+
+    def _reserve(self, rows: int) -> None:
+        if rows <= self._scores.size:
+            return
+        size = max(rows, 2 * self._scores.size)
+        self._scores = _grown(self._scores, size)
+        self._labels = _grown(self._labels, size)
+        self._arrival_us = _grown(self._arrival_us, size)
+        self._outcome_us = _grown(self._outcome_us, size)
+
+
+def _grown(values: npt.NDArray[ScalarT], size: int) -> npt.NDArray[ScalarT]:
+    larger = np.empty(size, values.dtype)
+    larger[: values.size] = values
+    return larger
