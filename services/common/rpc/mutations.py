@@ -72,6 +72,22 @@ class Mutations:
 
         return await self._database.write(once)
 
+    async def answered(self, request: Mutation, response_type: type[R]) -> R | None:
+        """The answer that `request` got before, if it did; for checks too dear to repeat.
+
+        Args:
+            request: The message as it came.
+            response_type: Of the method.
+
+        Raises:
+            RequestIdReused: The id came before with another request.
+        """
+        fingerprint = _fingerprint(cast("Message", request))
+        stored = await self._database.read(
+            lambda connection: requests.replay(connection, request.request_id, fingerprint)
+        )
+        return None if stored is None else response_type.FromString(stored)
+
     async def _rehearse(self, work: Callable[[Connection], R]) -> R:
         def rehearse(connection: Connection) -> R:
             savepoint = connection.begin_nested()

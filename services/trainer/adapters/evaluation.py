@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from services.common.rpc.remote import RemoteError
+from services.common.rpc.remote import DependencyUnavailable, RemoteError
 from services.trainer.adapters.export.runtime import GraphModel
 from services.trainer.adapters.learning.loading import load_table
 from services.trainer.adapters.registry_client import (
@@ -21,7 +21,7 @@ from services.trainer.adapters.registry_client import (
     SnapshotRef,
 )
 from services.trainer.core.errors import EvaluationFailed, UnusableSnapshot
-from services.trainer.core.failures import DataFault
+from services.trainer.core.failures import DataFault, DependencyAway
 from services.trainer.core.ports import VersionScores
 from services.trainer.core.scores import Scores, SliceScores, score, score_slices
 from services.trainer.core.spec import Feature, FeatureKind, JobSpec
@@ -50,32 +50,34 @@ class RegistryVersionEvaluator:
 
         Raises:
             EvaluationFailed: The version or the snapshot can't be used for this.
-            DependencyAway: The registry does not answer.
+            DependencyUnavailable: The registry does not answer.
         """
         try:
-            found = await self._registry.version(version)
-            graph = await self._registry.artifact(found, "model.onnx")
-            signature = json.loads(await self._registry.artifact(found, "signature.json"))
-            snapshot = await self._registry.snapshot(spec.snapshot)
-            files = await self._files(snapshot)
-            scores, slices, digest = await asyncio.to_thread(
-                _measure, graph, _seen_by(signature, spec), files, part
+            scores, slices, digest = await self._measured(version, spec, part)
+            record = EvaluationRecord(
+                version=version,
+                snapshot=spec.snapshot,
+                split=part,
+                split_digest=digest,
+                scores=scores,
+                slices=slices,
+                evaluator="trainer",
             )
+            name = await self._registry.record(record, uuid.UUID(request_id))
         except (DataFault, UnusableSnapshot) as error:
             raise EvaluationFailed(version, spec.snapshot, str(error)) from error
         except RemoteError as error:
             raise EvaluationFailed(version, spec.snapshot, error.message) from error
-        record = EvaluationRecord(
-            version=version,
-            snapshot=spec.snapshot,
-            split=part,
-            split_digest=digest,
-            scores=scores,
-            slices=slices,
-            evaluator="trainer",
-        )
-        name = await self._registry.record(record, uuid.UUID(request_id))
+        except DependencyAway as error:
+            raise DependencyUnavailable("registry") from error
         return VersionScores(name, scores.values)
+
+    async def _measured(self, version: str, spec: JobSpec, part: str) -> Measured:
+        found = await self._registry.version(version)
+        graph = await self._registry.artifact(found, "model.onnx")
+        signature = json.loads(await self._registry.artifact(found, "signature.json"))
+        files = await self._files(await self._registry.snapshot(spec.snapshot))
+        return await asyncio.to_thread(_measure, graph, _seen_by(signature, spec), files, part)
 
     async def _files(self, snapshot: SnapshotRef) -> list[pa.BufferReader]:
         return [
@@ -115,3 +117,26 @@ def _seen_by(signature: Mapping[str, Any], spec: JobSpec) -> JobSpec:
     except KeyError as error:
         raise DataFault(f"signature.json lacks or has an unknown {error}") from error
     return replace(spec, features=features)
+
+
+class RegistrySnapshots:
+    """The port `Snapshots`.
+
+    Args:
+        registry: That has them.
+    """
+
+    def __init__(self, registry: RegistryClient) -> None:
+        self._registry = registry
+
+    async def columns(self, snapshot: str) -> Mapping[str, str]:
+        """Arrow type of each column of a sealed snapshot.
+
+        Raises:
+            UnusableSnapshot: There is no such snapshot, or it is not sealed.
+            DependencyUnavailable: The registry does not answer.
+        """
+        try:
+            return (await self._registry.snapshot(snapshot)).columns
+        except DependencyAway as error:
+            raise DependencyUnavailable("registry") from error

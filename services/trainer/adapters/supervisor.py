@@ -101,9 +101,9 @@ class Supervisor:
         self, lease: Lease, workers: asyncio.TaskGroup, watched: dict[str, Watched]
     ) -> None:
         desk = await self._database.read(self._desk)
-        for job, worker in desk.expired:
-            log.warning("worker.silent", job=job, worker=worker)
-            await self._lose(lease, job, worker, "its lease ran out")
+        for name, worker in desk.expired:
+            log.warning("worker.silent", job=name, worker=worker)
+            await self._lose(lease, name, worker, "its lease ran out")
         wanted = {job.name: job for job in desk.jobs}
         for worker, mine in watched.items():
             if not _belongs(wanted.get(mine.job), worker):

@@ -9,7 +9,6 @@ from services.common.causality import causality
 from services.common.etags import check_etag
 from services.trainer.core.errors import (
     IllegalTransition,
-    InvalidSpec,
     JobActive,
     JobExists,
     JobNotFound,
@@ -20,7 +19,6 @@ from services.trainer.core.ports import TrainerTx
 from services.trainer.core.spec import JobSpec
 from services.trainer.core.states import AttemptState, JobState
 from services.trainer.core.use_cases.attempts import end_attempt, store, tell_state
-from services.trainer.core.validation import schema_faults, spec_faults
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,26 +36,6 @@ class NewJob:
     labels: Mapping[str, str]
     spec: JobSpec
     traceparent: str
-
-
-def check_spec(
-    spec: JobSpec, recipes: Mapping[str, Rules], columns: Mapping[str, str] | None
-) -> None:
-    """Pass a spec that can be trained.
-
-    Args:
-        spec: As it was sent.
-        recipes: The parameters of each algorithm there is.
-        columns: Arrow type of each column of the snapshot; None if it is not a sealed one.
-
-    Raises:
-        InvalidSpec: With every fault.
-    """
-    faults = spec_faults(spec, recipes)
-    if columns is not None:
-        faults += schema_faults(spec, columns)
-    if faults:
-        raise InvalidSpec(faults)
 
 
 def submit(tx: TrainerTx, new: NewJob, recipes: Mapping[str, Rules]) -> TrainingJob:

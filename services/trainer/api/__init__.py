@@ -1,0 +1,1 @@
+"""The trainer's RPCs: convert, call the core, convert."""

@@ -1,0 +1,191 @@
+"""The contract's messages to and from the core's values."""
+
+from __future__ import annotations
+
+from google.protobuf.json_format import MessageToDict, ParseDict
+from roundhouse.trainer.v1 import job_pb2, worker_service_pb2
+
+from services.common.rpc.convert import (
+    from_duration,
+    from_struct,
+    from_timestamp,
+    to_duration,
+    to_struct,
+    to_timestamp,
+)
+from services.trainer.core.failures import ErrorClass
+from services.trainer.core.jobs import (
+    Attempt,
+    JobError,
+    LogLine,
+    MetricPoint,
+    StoredCheckpoint,
+    TrainingJob,
+    Trial,
+)
+from services.trainer.core.parameters import Parameters
+from services.trainer.core.spec import JobSpec, spec_from_json, spec_to_json
+from services.trainer.core.states import JobState, TrialState
+from services.trainer.core.use_cases.attempts import Assignment, Claim
+
+
+def spec_from_proto(spec: job_pb2.JobSpec) -> JobSpec:
+    """A spec as it was sent, with the contract's defaults."""
+    return spec_from_json(MessageToDict(spec, preserving_proto_field_name=True))
+
+
+def job_to_proto(job: TrainingJob, progress: float) -> job_pb2.TrainingJob:
+    """A job; `progress` is the share of it that is done."""
+    return job_pb2.TrainingJob(
+        name=job.name,
+        uid=job.uid,
+        etag=job.etag,
+        create_time=to_timestamp(job.create_time),
+        update_time=to_timestamp(job.update_time),
+        labels=job.labels,
+        spec=ParseDict(spec_to_json(job.spec), job_pb2.JobSpec()),
+        state=job_pb2.TrainingJob.State.Value(f"STATE_{job.state.value}"),
+        progress=progress,
+        model_version=job.model_version,
+        evaluation=job.evaluation,
+        attempts=[_attempt_to_proto(attempt) for attempt in job.attempts],
+        error=None if job.error is None else _error_to_proto(job.error),
+        best_trial=job.best_trial,
+    )
+
+
+def stage_from_proto(stage: job_pb2.TrainingJob.State.ValueType) -> JobState:
+    """A state that a worker reports."""
+    return JobState(job_pb2.TrainingJob.State.Name(stage).removeprefix("STATE_"))
+
+
+def trial_to_proto(job: str, trial: Trial) -> job_pb2.Trial:
+    """A trial of the job called `job`."""
+    return job_pb2.Trial(
+        name=f"{job}/trials/{trial.id}",
+        algorithm=trial.algorithm,
+        parameters=to_struct(trial.parameters),
+        state=job_pb2.Trial.State.Value(f"STATE_{trial.state.value}"),
+        progress=trial.progress,
+        metrics=trial.metrics,
+        duration=to_duration(trial.duration_s),
+        message=trial.message,
+        chosen_parameters=to_struct(trial.chosen_parameters) if trial.chosen_parameters else None,
+    )
+
+
+def trial_from_proto(trial: job_pb2.Trial) -> Trial:
+    """A trial as a worker reports it; its index is known by its id."""
+    return Trial(
+        id=trial.name.rpartition("/")[2],
+        index=0,
+        algorithm=trial.algorithm,
+        parameters=_numbers(from_struct(trial.parameters)),
+        state=TrialState(job_pb2.Trial.State.Name(trial.state).removeprefix("STATE_")),
+        progress=trial.progress,
+        metrics=dict(trial.metrics),
+        duration_s=from_duration(trial.duration),
+        message=trial.message,
+        chosen_parameters=_numbers(from_struct(trial.chosen_parameters)),
+    )
+
+
+def point_to_proto(point: MetricPoint) -> job_pb2.MetricPoint:
+    """A point."""
+    return job_pb2.MetricPoint(
+        trial=point.trial,
+        series=point.series,
+        step=point.step,
+        value=point.value,
+        time=to_timestamp(point.time),
+    )
+
+
+def point_from_proto(point: job_pb2.MetricPoint) -> MetricPoint:
+    """A point as a worker reports it."""
+    return MetricPoint(
+        trial=point.trial,
+        series=point.series,
+        step=point.step,
+        value=point.value,
+        time=from_timestamp(point.time),
+    )
+
+
+def log_line_to_proto(line: LogLine) -> job_pb2.LogLine:
+    """A line of a job's log."""
+    return job_pb2.LogLine(
+        number=line.number, time=to_timestamp(line.time), attempt=line.attempt, text=line.text
+    )
+
+
+def error_from_proto(error: job_pb2.JobError) -> JobError:
+    """A failure as a worker reports it."""
+    name = job_pb2.JobError.ErrorClass.Name(error.error_class).removeprefix("ERROR_CLASS_")
+    return JobError(ErrorClass(name), error.message)
+
+
+def claim_from_proto(claim: worker_service_pb2.Claim) -> Claim:
+    """Which attempt speaks."""
+    return Claim(claim.job, claim.fence)
+
+
+def assignment_to_proto(
+    assignment: Assignment, ttl_s: float
+) -> worker_service_pb2.ClaimJobResponse:
+    """What a worker is given to do."""
+    job = assignment.job
+    return worker_service_pb2.ClaimJobResponse(
+        claim=worker_service_pb2.Claim(job=job.name, fence=assignment.claim.fence),
+        training_job=job_to_proto(job, 0.0),
+        trials=[trial_to_proto(job.name, trial) for trial in assignment.trials],
+        checkpoints=[_checkpoint_to_proto(found) for found in assignment.checkpoints],
+        ttl=to_duration(ttl_s),
+        correlation_id=job.correlation_id,
+        causation_id=job.submit_event,
+        traceparent=job.traceparent,
+    )
+
+
+def checkpoint_from_proto(checkpoint: worker_service_pb2.Checkpoint) -> StoredCheckpoint:
+    """A checkpoint as a worker commits it."""
+    return StoredCheckpoint(
+        trial=checkpoint.trial,
+        step=checkpoint.step,
+        digest=checkpoint.digest,
+        size_bytes=checkpoint.size_bytes,
+        create_time=from_timestamp(checkpoint.create_time),
+    )
+
+
+def _checkpoint_to_proto(found: StoredCheckpoint) -> worker_service_pb2.Checkpoint:
+    return worker_service_pb2.Checkpoint(
+        trial=found.trial,
+        step=found.step,
+        digest=found.digest,
+        size_bytes=found.size_bytes,
+        create_time=to_timestamp(found.create_time),
+    )
+
+
+def _attempt_to_proto(attempt: Attempt) -> job_pb2.Attempt:
+    return job_pb2.Attempt(
+        number=attempt.number,
+        worker=attempt.worker,
+        state=job_pb2.Attempt.State.Value(f"STATE_{attempt.state.value}"),
+        start_time=to_timestamp(attempt.start_time),
+        end_time=None if attempt.end_time is None else to_timestamp(attempt.end_time),
+        error=None if attempt.error is None else _error_to_proto(attempt.error),
+    )
+
+
+def _error_to_proto(error: JobError) -> job_pb2.JobError:
+    return job_pb2.JobError(
+        error_class=job_pb2.JobError.ErrorClass.Value(f"ERROR_CLASS_{error.error_class.value}"),
+        message=error.message,
+        retryable=error.error_class.retryable,
+    )
+
+
+def _numbers(values: dict[str, object]) -> Parameters:
+    return {name: float(value) for name, value in values.items() if isinstance(value, int | float)}

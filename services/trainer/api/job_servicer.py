@@ -1,0 +1,299 @@
+"""The JobService."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, TypeAlias
+
+import grpc
+from google.protobuf.empty_pb2 import Empty
+from roundhouse.trainer.v1 import job_pb2
+from roundhouse.trainer.v1 import job_service_pb2 as pb
+from roundhouse.trainer.v1 import job_service_pb2_grpc as pb_grpc
+
+from services.common.errors import FieldViolation
+from services.common.names import PROJECT
+from services.common.rpc.tracing import current_span_context, format_traceparent
+from services.trainer.api.convert import (
+    job_to_proto,
+    log_line_to_proto,
+    point_to_proto,
+    spec_from_proto,
+    trial_to_proto,
+)
+from services.trainer.api.transactions import Transactions
+from services.trainer.core.errors import InvalidSpec, OutputOnly, UnusableSnapshot
+from services.trainer.core.jobs import TRAINING_JOB, TrainingJob
+from services.trainer.core.parameters import Rules
+from services.trainer.core.ports import (
+    PageQuery,
+    Snapshots,
+    TrainerReads,
+    TrainerTx,
+    VersionEvaluator,
+)
+from services.trainer.core.spec import JobSpec
+from services.trainer.core.use_cases import submission
+from services.trainer.core.use_cases.submission import NewJob
+from services.trainer.core.validation import ROOT, SNAPSHOT, schema_faults, spec_faults
+
+_Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
+
+QUIET_S = 5.0
+"""Longest silence between two looks of a stream that follows a job."""
+
+BATCH = 1000
+SETTABLE = frozenset({"labels", "spec"})
+
+
+class JobServicer(pb_grpc.JobServiceServicer):
+    """What people and other services do with jobs.
+
+    Args:
+        transactions: Over the trainer's rows.
+        snapshots: To check specs against.
+        evaluator: Scores versions.
+        recipes: The parameters of each algorithm there is.
+    """
+
+    def __init__(
+        self,
+        transactions: Transactions,
+        snapshots: Snapshots,
+        evaluator: VersionEvaluator,
+        *,
+        recipes: Mapping[str, Rules],
+    ) -> None:
+        self._transactions = transactions
+        self._snapshots = snapshots
+        self._evaluator = evaluator
+        self._recipes = recipes
+
+    async def CreateTrainingJob(
+        self, request: pb.CreateTrainingJobRequest, _: _Context
+    ) -> job_pb2.TrainingJob:
+        """Submits a job."""
+        if not request.validate_only:
+            before = await self._transactions.answered(request, job_pb2.TrainingJob)
+            if before is not None:
+                return before
+        _check_settable(request.training_job)
+        spec = spec_from_proto(request.training_job.spec)
+        await self._check(spec)
+        span = current_span_context()
+        new = NewJob(
+            name=TRAINING_JOB.format(
+                project=PROJECT.id_of(request.parent), training_job=request.training_job_id
+            ),
+            labels=dict(request.training_job.labels),
+            spec=spec,
+            traceparent=format_traceparent(span) if span.is_valid else "",
+        )
+        return await self._transactions.mutate(
+            request,
+            job_pb2.TrainingJob,
+            lambda tx, reads: _shown(submission.submit(tx, new, self._recipes), reads),
+        )
+
+    async def GetTrainingJob(
+        self, request: pb.GetTrainingJobRequest, _: _Context
+    ) -> job_pb2.TrainingJob:
+        """Gives one job."""
+        return await self._transactions.read(
+            lambda tx, reads: _shown(submission.existing(tx, request.name), reads)
+        )
+
+    async def ListTrainingJobs(
+        self, request: pb.ListTrainingJobsRequest, _: _Context
+    ) -> pb.ListTrainingJobsResponse:
+        """Lists a project's jobs."""
+        PROJECT.parse(request.parent, field="parent")
+        query = PageQuery(
+            request.parent,
+            request.page_size,
+            request.page_token,
+            request.filter,
+            request.order_by,
+        )
+
+        def listed(_: object, reads: TrainerReads) -> pb.ListTrainingJobsResponse:
+            page = reads.jobs(query)
+            progress = reads.progress_of(page.items)
+            return pb.ListTrainingJobsResponse(
+                training_jobs=[job_to_proto(job, progress[job.name]) for job in page.items],
+                next_page_token=page.next_page_token,
+            )
+
+        return await self._transactions.read(listed)
+
+    async def CancelTrainingJob(
+        self, request: pb.CancelTrainingJobRequest, _: _Context
+    ) -> job_pb2.TrainingJob:
+        """Cancels a job."""
+        return await self._transactions.mutate(
+            request,
+            job_pb2.TrainingJob,
+            lambda tx, reads: _shown(submission.cancel(tx, request.name, request.etag), reads),
+        )
+
+    async def PauseTrainingJob(
+        self, request: pb.PauseTrainingJobRequest, _: _Context
+    ) -> job_pb2.TrainingJob:
+        """Pauses a job."""
+        return await self._transactions.mutate(
+            request,
+            job_pb2.TrainingJob,
+            lambda tx, reads: _shown(submission.pause(tx, request.name, request.etag), reads),
+        )
+
+    async def ResumeTrainingJob(
+        self, request: pb.ResumeTrainingJobRequest, _: _Context
+    ) -> job_pb2.TrainingJob:
+        """Goes on with a paused job."""
+        return await self._transactions.mutate(
+            request,
+            job_pb2.TrainingJob,
+            lambda tx, reads: _shown(submission.resume(tx, request.name, request.etag), reads),
+        )
+
+    async def DeleteTrainingJob(self, request: pb.DeleteTrainingJobRequest, _: _Context) -> Empty:
+        """Deletes a job that is over."""
+
+        def deleted(tx: TrainerTx, _: object) -> Empty:
+            submission.delete(tx, request.name, request.etag)
+            return Empty()
+
+        return await self._transactions.mutate(request, Empty, deleted)
+
+    async def ListTrials(self, request: pb.ListTrialsRequest, _: _Context) -> pb.ListTrialsResponse:
+        """Lists a job's trials."""
+        query = PageQuery(request.parent, request.page_size, request.page_token)
+
+        def listed(tx: TrainerTx, reads: TrainerReads) -> pb.ListTrialsResponse:
+            job = submission.existing(tx, request.parent)
+            page = reads.trials(query, job.uid)
+            return pb.ListTrialsResponse(
+                trials=[trial_to_proto(job.name, trial) for trial in page.items],
+                next_page_token=page.next_page_token,
+            )
+
+        return await self._transactions.read(listed)
+
+    async def ReadMetrics(
+        self, request: pb.ReadMetricsRequest, _: _Context
+    ) -> pb.ReadMetricsResponse:
+        """Reads a job's series."""
+        query = PageQuery(request.parent, request.page_size, request.page_token)
+
+        def listed(tx: TrainerTx, reads: TrainerReads) -> pb.ReadMetricsResponse:
+            job = submission.existing(tx, request.parent)
+            page = reads.points(query, job.uid, request.series)
+            return pb.ReadMetricsResponse(
+                points=[point_to_proto(point) for point in page.items],
+                next_page_token=page.next_page_token,
+            )
+
+        return await self._transactions.read(listed)
+
+    async def WatchTrainingJob(
+        self, request: pb.WatchTrainingJobRequest, _: _Context
+    ) -> AsyncIterator[pb.WatchTrainingJobResponse]:
+        """Streams the job and its trials until it is over."""
+        position = 0
+        last = pb.WatchTrainingJobResponse()
+
+        def look(
+            tx: TrainerTx, reads: TrainerReads
+        ) -> tuple[pb.WatchTrainingJobResponse, int, bool]:
+            job = submission.existing(tx, request.name)
+            points, reached = reads.points_after(job.uid, position, BATCH)
+            shown = pb.WatchTrainingJobResponse(
+                training_job=_shown(job, reads),
+                trials=[trial_to_proto(job.name, trial) for trial in tx.trials(job.uid)],
+                points=[point_to_proto(point) for point in points],
+            )
+            return shown, reached, job.state.over and len(points) < BATCH
+
+        while True:
+            moment = self._transactions.moment()
+            shown, position, over = await self._transactions.read(look)
+            if shown != last:
+                yield shown
+            if over:
+                return
+            last = shown
+            del last.points[:]
+            await self._transactions.passed(moment, QUIET_S)
+
+    async def TailLogs(
+        self, request: pb.TailLogsRequest, _: _Context
+    ) -> AsyncIterator[job_pb2.LogLine]:
+        """Streams a job's log."""
+        number = request.after
+
+        def look(tx: TrainerTx, reads: TrainerReads) -> tuple[list[job_pb2.LogLine], bool]:
+            job = submission.existing(tx, request.name)
+            lines = [log_line_to_proto(x) for x in reads.log_after(job.uid, number, BATCH)]
+            return lines, job.state.over
+
+        while True:
+            moment = self._transactions.moment()
+            lines, over = await self._transactions.read(look)
+            for line in lines:
+                yield line
+                number = line.number
+            if len(lines) == BATCH:
+                continue
+            if over or not request.follow:
+                return
+            await self._transactions.passed(moment, QUIET_S)
+
+    async def EvaluateVersion(
+        self, request: pb.EvaluateVersionRequest, _: _Context
+    ) -> pb.EvaluateVersionResponse:
+        """Scores a version and records it."""
+        before = await self._transactions.answered(request, pb.EvaluateVersionResponse)
+        if before is not None:
+            return before
+        job = await self._transactions.read(
+            lambda tx, _: submission.existing(tx, request.training_job)
+        )
+        scored = await self._evaluator.evaluate(
+            request.version, job.spec, request.split, request.request_id
+        )
+        response = pb.EvaluateVersionResponse(evaluation=scored.evaluation, metrics=scored.metrics)
+        return await self._transactions.mutate(
+            request, pb.EvaluateVersionResponse, lambda _, __: response
+        )
+
+    async def _check(self, spec: JobSpec) -> None:
+        """Pass a spec that can be trained on its snapshot.
+
+        Raises:
+            InvalidSpec: With every fault.
+            Unavailable: The snapshot can't be asked about at present.
+        """
+        faults = spec_faults(spec, self._recipes)
+        if SNAPSHOT.matches(spec.snapshot):
+            try:
+                columns = await self._snapshots.columns(spec.snapshot)
+            except UnusableSnapshot as error:
+                faults.append(FieldViolation(f"{ROOT}.snapshot", str(error)))
+            else:
+                faults += schema_faults(spec, columns)
+        if faults:
+            raise InvalidSpec(faults)
+
+
+def _shown(job: TrainingJob, reads: TrainerReads) -> job_pb2.TrainingJob:
+    return job_to_proto(job, reads.progress_of([job])[job.name])
+
+
+def _check_settable(job: job_pb2.TrainingJob) -> None:
+    violations = [
+        FieldViolation(f"training_job.{field.name}", "is set by the trainer: leave it empty")
+        for field, _ in job.ListFields()
+        if field.name not in SETTABLE
+    ]
+    if violations:
+        raise OutputOnly(violations)

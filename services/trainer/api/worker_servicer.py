@@ -1,0 +1,115 @@
+"""The WorkerService."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any, Final, TypeAlias
+
+import grpc
+from roundhouse.trainer.v1 import worker_service_pb2 as pb
+from roundhouse.trainer.v1 import worker_service_pb2_grpc as pb_grpc
+
+from services.trainer.api import convert
+from services.trainer.api.transactions import Transactions
+from services.trainer.core.use_cases import attempts, reports
+from services.trainer.core.use_cases.attempts import Order, Registered
+
+_Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
+
+ORDERS: Final = {
+    Order.GO_ON: pb.HeartbeatResponse.ORDER_GO_ON,
+    Order.PAUSE: pb.HeartbeatResponse.ORDER_PAUSE,
+    Order.CANCEL: pb.HeartbeatResponse.ORDER_CANCEL,
+}
+
+
+class WorkerServicer(pb_grpc.WorkerServiceServicer):
+    """What worker processes say. Every call may be repeated without a request id.
+
+    Args:
+        transactions: Over the trainer's rows.
+        lease_ttl: How long a claim holds without a heartbeat.
+    """
+
+    def __init__(self, transactions: Transactions, lease_ttl: timedelta) -> None:
+        self._transactions = transactions
+        self._ttl = lease_ttl
+
+    async def ClaimJob(self, request: pb.ClaimJobRequest, _: _Context) -> pb.ClaimJobResponse:
+        """Takes the job for an attempt."""
+        assignment = await self._transactions.write(
+            lambda tx: attempts.claim(tx, request.job, request.worker, self._ttl)
+        )
+        return convert.assignment_to_proto(assignment, self._ttl.total_seconds())
+
+    async def Heartbeat(self, request: pb.HeartbeatRequest, _: _Context) -> pb.HeartbeatResponse:
+        """Prolongs the claim."""
+        claim = convert.claim_from_proto(request.claim)
+        order = await self._transactions.write(lambda tx: attempts.heartbeat(tx, claim, self._ttl))
+        return pb.HeartbeatResponse(order=ORDERS[order])
+
+    async def ReportStage(
+        self, request: pb.ReportStageRequest, _: _Context
+    ) -> pb.ReportStageResponse:
+        """Moves the job to the state of the work at hand."""
+        claim = convert.claim_from_proto(request.claim)
+        stage = convert.stage_from_proto(request.stage)
+        await self._transactions.write(lambda tx: attempts.enter_stage(tx, claim, stage))
+        return pb.ReportStageResponse()
+
+    async def ReportMetrics(
+        self, requests: AsyncIterator[pb.ReportMetricsRequest], _: _Context
+    ) -> AsyncIterator[pb.ReportMetricsResponse]:
+        """Stores points and log lines."""
+        async for request in requests:
+            claim = convert.claim_from_proto(request.claim)
+            report = reports.Report(
+                request.sequence,
+                [convert.point_from_proto(point) for point in request.points],
+                list(request.log_lines),
+            )
+            yield pb.ReportMetricsResponse(
+                acknowledged_sequence=await self._take_report(claim, report)
+            )
+
+    async def ReportTrial(
+        self, request: pb.ReportTrialRequest, _: _Context
+    ) -> pb.ReportTrialResponse:
+        """Stores how a trial stands."""
+        claim = convert.claim_from_proto(request.claim)
+        trial = convert.trial_from_proto(request.trial)
+        await self._transactions.write(lambda tx: reports.take_trial(tx, claim, trial))
+        return pb.ReportTrialResponse()
+
+    async def CommitCheckpoint(
+        self, request: pb.CommitCheckpointRequest, _: _Context
+    ) -> pb.CommitCheckpointResponse:
+        """Makes a checkpoint known to later attempts."""
+        claim = convert.claim_from_proto(request.claim)
+        checkpoint = convert.checkpoint_from_proto(request.checkpoint)
+        await self._transactions.write(lambda tx: reports.take_checkpoint(tx, claim, checkpoint))
+        return pb.CommitCheckpointResponse()
+
+    async def FinishAttempt(
+        self, request: pb.FinishAttemptRequest, _: _Context
+    ) -> pb.FinishAttemptResponse:
+        """Ends the attempt."""
+        claim = convert.claim_from_proto(request.claim)
+        match request.WhichOneof("outcome"):
+            case "success":
+                result = Registered(
+                    model_version=request.success.model_version,
+                    evaluation=request.success.evaluation,
+                    best_trial=request.success.best_trial,
+                )
+                await self._transactions.write(lambda tx: attempts.finish(tx, claim, result))
+            case "failure":
+                error = convert.error_from_proto(request.failure)
+                await self._transactions.write(lambda tx: attempts.fail(tx, claim, error))
+            case _:
+                await self._transactions.write(lambda tx: attempts.stop(tx, claim))
+        return pb.FinishAttemptResponse()
+
+    async def _take_report(self, claim: attempts.Claim, report: reports.Report) -> int:
+        return await self._transactions.write(lambda tx: reports.take_report(tx, claim, report))

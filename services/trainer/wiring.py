@@ -1,0 +1,165 @@
+"""The only place that picks the trainer's adapters."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import grpc
+from roundhouse.trainer.v1 import job_service_pb2 as jobs
+from roundhouse.trainer.v1 import job_service_pb2_grpc as jobs_grpc
+from roundhouse.trainer.v1 import worker_service_pb2 as workers
+from roundhouse.trainer.v1 import worker_service_pb2_grpc as workers_grpc
+
+from services.common.blobs.opening import open_blob_store
+from services.common.blobs.s3 import S3Connection
+from services.common.clock import Clock, utc_now
+from services.common.rpc.client import connect
+from services.common.rpc.events import event_api
+from services.common.rpc.server import Api, RunningServer, ServerLimits, serving
+from services.common.store.database import Database
+from services.common.store.leadership import lead
+from services.common.store.leases import Lease
+from services.common.store.migrations import migrate
+from services.trainer.adapters.cleaner import Cleaner
+from services.trainer.adapters.evaluation import RegistrySnapshots, RegistryVersionEvaluator
+from services.trainer.adapters.processes import WorkerProcesses
+from services.trainer.adapters.recipes import load_recipes
+from services.trainer.adapters.registry_client import RegistryClient
+from services.trainer.adapters.store.reads import SqlTrainerReads
+from services.trainer.adapters.store.transaction import SqlTrainerTx
+from services.trainer.adapters.supervisor import Supervisor
+from services.trainer.adapters.worker.config import WorkerConfig
+from services.trainer.api.job_servicer import JobServicer
+from services.trainer.api.transactions import Transactions
+from services.trainer.api.worker_servicer import WorkerServicer
+from services.trainer.settings import TrainerSettings
+
+MIGRATIONS: Final = Path(__file__).parent / "adapters" / "migrations"
+CALL_PATIENCE_S: Final = 3.0
+"""How long a caller of this service waits for a registry that is away."""
+
+
+@asynccontextmanager
+async def trainer(settings: TrainerSettings, now: Clock = utc_now) -> AsyncIterator[RunningServer]:
+    """A trainer that takes calls and runs jobs until the block ends, then drains.
+
+    Args:
+        settings: Where it listens and keeps its data.
+        now: The clock.
+
+    Raises:
+        UnsafeStoreError: The blob store would lose writes.
+        DatabaseUnavailable, BlobStoreUnavailable: One of them does not answer.
+    """
+    processes = WorkerProcesses()
+    processes.warm_up()
+    database = Database(settings.database_url)
+    try:
+        await migrate(database, MIGRATIONS)
+        async with (
+            open_blob_store(settings.blob_url, connection=_s3(settings)) as blobs,
+            connect(settings.registry_address) as channel,
+            serving(
+                "trainer",
+                settings.listen,
+                _apis(settings, database, channel, now),
+                ServerLimits(drain_timeout_s=settings.drain_timeout_s),
+            ) as server,
+        ):
+            registry = RegistryClient(channel, patience_s=CALL_PATIENCE_S)
+            cleaner = Cleaner(database, blobs, registry, now, rest=settings.lease_ttl)
+            supervisor = Supervisor(
+                database,
+                processes,
+                now,
+                config_of=_config_of(settings, server.port),
+                max_workers=settings.max_workers,
+            )
+            async with _led(database, now, {"jobs": supervisor.run, "cleanups": cleaner.run}):
+                yield server
+    finally:
+        database.close()
+
+
+@asynccontextmanager
+async def _led(
+    database: Database, now: Clock, loops: dict[str, Callable[[Lease], Awaitable[None]]]
+) -> AsyncIterator[None]:
+    """Runs controllers beside the block, each in one trainer at a time."""
+    holder = f"trainer@{socket.gethostname()}"
+    running = [
+        asyncio.ensure_future(lead(database, name, holder, now, loop))
+        for name, loop in loops.items()
+    ]
+    try:
+        yield
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+
+def _config_of(settings: TrainerSettings, port: int) -> Callable[[str, str], WorkerConfig]:
+    host = settings.listen.rpartition(":")[0]
+    reachable = "127.0.0.1" if host in ("0.0.0.0", "[::]") else host  # noqa: S104 - compared only
+
+    def config_of(job: str, worker: str) -> WorkerConfig:
+        return WorkerConfig(
+            job=job,
+            worker=worker,
+            trainer_address=f"{reachable}:{port}",
+            registry_address=settings.registry_address,
+            registry_patience_s=settings.registry_patience.total_seconds(),
+            blob_url=settings.blob_url,
+            s3=_s3(settings),
+            log_level=settings.log_level,
+        )
+
+    return config_of
+
+
+def _s3(settings: TrainerSettings) -> S3Connection | None:
+    if not (settings.s3_endpoint and settings.s3_access_key and settings.s3_secret_key):
+        return None
+    connection = S3Connection(
+        endpoint=settings.s3_endpoint,
+        access_key=settings.s3_access_key,
+        secret_key=settings.s3_secret_key.get_secret_value(),
+        secure=settings.s3_secure,
+    )
+    if settings.s3_region is None:
+        return connection
+    return replace(connection, region=settings.s3_region)
+
+
+def _apis(
+    settings: TrainerSettings, database: Database, channel: grpc.aio.Channel, now: Clock
+) -> list[Api]:
+    transactions = Transactions(database, now, open_tx=SqlTrainerTx, open_reads=SqlTrainerReads)
+    registry = RegistryClient(channel, patience_s=CALL_PATIENCE_S)
+    job_servicer = JobServicer(
+        transactions,
+        RegistrySnapshots(registry),
+        RegistryVersionEvaluator(registry),
+        recipes={name: recipe.rules for name, recipe in load_recipes().items()},
+    )
+    worker_servicer = WorkerServicer(transactions, settings.lease_ttl)
+    return [
+        (
+            jobs.DESCRIPTOR.services_by_name["JobService"].full_name,
+            lambda server: jobs_grpc.add_JobServiceServicer_to_server(job_servicer, server),
+        ),
+        (
+            workers.DESCRIPTOR.services_by_name["WorkerService"].full_name,
+            lambda server: workers_grpc.add_WorkerServiceServicer_to_server(
+                worker_servicer, server
+            ),
+        ),
+        event_api(database),
+    ]
