@@ -18,11 +18,11 @@ JsonObject = Mapping[str, Any]  # the content of a file
 
 
 def json_bytes(document: JsonObject) -> bytes:
-    """Canonical JSON: sorted keys, no spaces, UTF-8, a newline at the end."""
+    """Canonical JSON: sorted keys, no spaces, UTF-8."""
     text = json.dumps(
         document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
     )
-    return text.encode() + b"\n"
+    return text.encode()
 
 
 def sha256(data: bytes) -> str:
