@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any, TypeAlias
 
 import grpc
@@ -197,5 +198,6 @@ class DatasetServicer(pb_grpc.DatasetServiceServicer):
         self, request: service_pb.DownloadSnapshotFileRequest, _: _Context
     ) -> AsyncIterator[service_pb.DownloadSnapshotFileResponse]:
         """One file's Parquet bytes."""
-        async for chunk in self._files.download(request):
-            yield service_pb.DownloadSnapshotFileResponse(chunk=chunk)
+        async with aclosing(self._files.download(request)) as chunks:
+            async for chunk in chunks:
+                yield service_pb.DownloadSnapshotFileResponse(chunk=chunk)

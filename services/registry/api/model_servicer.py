@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any, TypeAlias
 
 import grpc
@@ -204,8 +205,9 @@ class ModelServicer(pb_grpc.ModelServiceServicer):
         self, request: service_pb.DownloadArtifactRequest, _: _Context
     ) -> AsyncIterator[service_pb.DownloadArtifactResponse]:
         """One file's bytes."""
-        async for chunk in self._artifacts.download(request):
-            yield service_pb.DownloadArtifactResponse(chunk=chunk)
+        async with aclosing(self._artifacts.download(request)) as chunks:
+            async for chunk in chunks:
+                yield service_pb.DownloadArtifactResponse(chunk=chunk)
 
     async def MoveAliases(
         self, request: service_pb.MoveAliasesRequest, _: _Context

@@ -98,7 +98,7 @@ class ManifestMismatch(DataLoss):
 
     def __init__(self, name: str, faults: Sequence[FieldViolation]) -> None:
         super().__init__(
-            f"{len(faults)} files of {name!r} differ from the manifest.",
+            f"{name!r} differs from its manifest in {', '.join(f.field for f in faults)}.",
             violations=faults,
             name=name,
         )
@@ -111,7 +111,7 @@ class InvalidManifest(InvalidArgument):
 
     def __init__(self, name: str, faults: Sequence[FieldViolation]) -> None:
         super().__init__(
-            f"{len(faults)} documents of {name!r} are malformed.",
+            f"{name!r} has malformed documents: {', '.join(f.field for f in faults)}.",
             violations=faults,
             name=name,
             path=faults[0].field,
