@@ -38,6 +38,11 @@ def _needs_value(field: FieldDescriptor) -> bool:
         return rule.repeated.min_items > 0 or rule.map.min_pairs > 0
     if field.message_type is not None:
         return rule.required
+    if rule.HasField("string"):
+        text = rule.string
+        return bool(text.uuid or text.min_len or not re.search(text.pattern, "")) or bool(
+            getattr(text, "in")
+        )
     return bool(rule.WhichOneof("type"))
 
 

@@ -1,8 +1,8 @@
 """A shrunken slice of the flights in which the world visibly changes.
 
-Every eighth flight. The model learns the first half of January; the second half follows as calm
-traffic; then July and August come, dated on to the end of January without a gap, so that the
-weather changes from one day to the next.
+Every eighth flight. The model learns the first two weeks of January; the next two follow as calm
+traffic; then July and August come, dated on to them without a gap, so that the weather changes
+from one day to the next.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ NUMERIC = ("temp", "dewp", "hour", "distance", "scheduled_minutes", "recent_dela
 CATEGORICAL = ("carrier", "origin")
 
 WINDOW_DAYS = 7
-# Thursdays: a window of seven days that is counted from the epoch begins on each.
-TRAINED_UNTIL = datetime(2013, 1, 17, tzinfo=UTC)
-CHANGES_AT = datetime(2013, 1, 31, tzinfo=UTC)
+# Mondays: the monitor's windows of seven days begin on each.
+TRAINED_UNTIL = datetime(2013, 1, 14, tzinfo=UTC)
+CHANGES_AT = datetime(2013, 1, 28, tzinfo=UTC)
 SUMMER_FROM = datetime(2013, 7, 1, tzinfo=UTC)
 
 _ONE_IN = 8
