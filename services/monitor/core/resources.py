@@ -93,6 +93,7 @@ class PerformanceReport:
     outcomes: int
     metrics: Mapping[str, float]
     auc_half_width: float
+    log_loss_half_width: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,6 +74,7 @@ class Episode:
         meta: Its uid is the correlation id of everything that belongs to the episode.
         policy: Policy that decided.
         event_time: Event time of the decision: no later row is trained on.
+        log_position: Of the newest batch at the decision: pins what the snapshot holds.
         last_event: Event of the newest transition, the cause of what comes next.
     """
 
@@ -83,6 +84,7 @@ class Episode:
     decision: str
     event_time: datetime
     champion: str
+    log_position: int = 0
     snapshot: str = ""
     training_job: str = ""
     candidate: str = ""
