@@ -128,6 +128,10 @@ def test_a_parent_must_be_sealed_and_becomes_lineage() -> None:
     open_snapshot(tx, child, parents=(SNAPSHOT,))
     (edge,) = tx.edges_at([child], Direction.UPSTREAM)
     assert (edge.source, edge.relation) == (SNAPSHOT, "derived")
+    with pytest.raises(SnapshotReferenced):
+        datasets.delete_snapshot(tx, SNAPSHOT, etag="")
+    datasets.delete_snapshot(tx, child, etag="")
+    datasets.delete_snapshot(tx, SNAPSHOT, etag="")
 
 
 def test_a_snapshot_that_a_version_was_trained_on_is_not_deleted() -> None:

@@ -203,8 +203,9 @@ def test_declared_columns_must_exist_and_time_must_be_one() -> None:
     with pytest.raises(ColumnNotFound) as missing:
         clean(b"a\n1\n", rules(["k"], ["a", "x"]))
     assert missing.value.metadata["column"] == "x,k"
-    with pytest.raises(SchemaMismatch):
+    with pytest.raises(UnreadableFile) as untimely:
         clean(b"a\n1\n", rules(time="a"))
+    assert untimely.value.metadata["column"] == "a"
 
 
 def test_a_second_file_must_have_the_first_ones_schema() -> None:

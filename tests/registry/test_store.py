@@ -171,6 +171,9 @@ def test_edges_are_found_from_both_ends_and_stored_once(commit: Commit) -> None:
         assert tx.edges_at(["a", "x"], Direction.DOWNSTREAM) == [edge]
         assert tx.edges_at(["b"], Direction.UPSTREAM) == [edge]
         assert tx.edges_at(["b"], Direction.DOWNSTREAM) == []
+        tx.link(Edge("c", "d", Relation.DERIVED, EPOCH))
+        tx.unlink("d")
+        assert tx.edges_at(["c"], Direction.DOWNSTREAM) == []
         assert list(tx.edges_at([f"n{i}" for i in range(2000)] + ["a"], Direction.DOWNSTREAM))
 
     commit(check)

@@ -109,6 +109,9 @@ class MemoryRegistryTx:
     def link(self, edge: Edge) -> None:
         self._edges.setdefault((edge.source, edge.target, edge.relation), edge)
 
+    def unlink(self, target: str) -> None:
+        self._edges = {key: edge for key, edge in self._edges.items() if edge.target != target}
+
     def edges_at(self, names: Sequence[str], direction: Direction) -> Sequence[Edge]:
         return [
             edge

@@ -109,6 +109,10 @@ class RegistryTx(Protocol):
         """Add an edge to the lineage; nothing if it is there."""
         ...
 
+    def unlink(self, target: str) -> None:
+        """Drop the edges that lead to `target`."""
+        ...
+
     def edges_at(self, names: Sequence[str], direction: Direction) -> Sequence[Edge]:
         """The edges that leave `names` in `direction`, oldest first."""
         ...

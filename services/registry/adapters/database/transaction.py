@@ -118,6 +118,10 @@ class SqlRegistryTx:
                 )
             )
 
+    def unlink(self, target: str) -> None:
+        """See `RegistryTx`."""
+        self._connection.execute(EDGE.delete().where(EDGE.c.target == target))
+
     def edges_at(self, names: Sequence[str], direction: Direction) -> Sequence[Edge]:
         """See `RegistryTx`."""
         near = EDGE.c.target if direction is Direction.UPSTREAM else EDGE.c.source

@@ -8,13 +8,12 @@ from typing import BinaryIO, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from services.common.errors import FieldViolation
 from services.registry.adapters.parquet.cleaning import check_columns, cleaned, key_columns
 from services.registry.adapters.parquet.reading import read_table
 from services.registry.adapters.parquet.reporting import report_on, window_of
 from services.registry.adapters.parquet.types import column_type
 from services.registry.core.columns import CleanedTable, Column, ColumnReport, ColumnType
-from services.registry.core.errors import SchemaMismatch
+from services.registry.core.errors import UnreadableFile
 from services.registry.core.snapshots import CleaningRules, TableFormat
 
 _ROW_GROUP_ROWS: Final = 131_072
@@ -38,7 +37,7 @@ class ArrowTableCleaner:
         expected = stored[0].schema_arrow if stored else None
         table = read_table(source, path, file_format, expected)
         check_columns(table, path, rules)
-        _check_time_column(table, path, rules)
+        _check_time_column(table, path, file_format, rules)
         keys = key_columns(table, rules)
         kept, counts = cleaned(table, rules, [file.read(columns=keys) for file in stored])
         pq.write_table(kept, target, compression="zstd", row_group_size=_ROW_GROUP_ROWS)
@@ -58,10 +57,12 @@ class ArrowTableCleaner:
         )
 
 
-def _check_time_column(table: pa.Table, path: str, rules: CleaningRules) -> None:
+def _check_time_column(
+    table: pa.Table, path: str, file_format: TableFormat, rules: CleaningRules
+) -> None:
     if not rules.time_column:
         return
     kind = column_type(table.schema.field(rules.time_column).type)
     if kind not in (ColumnType.TIMESTAMP, ColumnType.DATE):
-        fault = f"{kind} here; the time column must be a timestamp or a date"
-        raise SchemaMismatch(path, [FieldViolation(rules.time_column, fault)])
+        fault = f"it is {kind}; the time column must be a timestamp or a date"
+        raise UnreadableFile(path, file_format, fault, column=rules.time_column)

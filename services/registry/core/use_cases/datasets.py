@@ -197,4 +197,5 @@ def delete_snapshot(tx: RegistryTx, name: str, *, etag: str) -> None:
     if referrers:
         raise SnapshotReferenced(name, referrers[0].target)
     tx.snapshots.remove(name)
+    tx.unlink(name)
     tx.tell("snapshot.deleted", name, {})
