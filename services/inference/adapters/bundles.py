@@ -7,6 +7,7 @@ import hashlib
 import json
 import shutil
 import tempfile
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -42,10 +43,15 @@ class BundleFolder:
     def __init__(self, root: Path, source: BundleSource) -> None:
         self._root = root
         self._source = source
+        self._fetching: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         root.mkdir(parents=True, exist_ok=True)
 
     async def fetch(self, version: str, digest: str) -> Bundle:
         """See `Bundles`. What is here already is verified again: disks rot."""
+        async with self._fetching[digest]:
+            return await self._fetch(version, digest)
+
+    async def _fetch(self, version: str, digest: str) -> Bundle:
         folder = self._root / digest.removeprefix("sha256:")
         if folder.exists():
             try:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 
-class _End(Exception):  # noqa: N818 - not a failure
+class _End(Exception):
     """Ends a task group from inside."""
 
 
@@ -27,7 +27,7 @@ async def background_tasks() -> AsyncIterator[asyncio.TaskGroup]:
             async with asyncio.TaskGroup() as tasks:
                 entered.set_result(tasks)
                 await ending.wait()
-                raise _End
+                raise _End  # noqa: TRY301 - only a raise inside the group ends it
         except* _End:
             pass
 

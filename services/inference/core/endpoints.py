@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+from typing import Final
 
+from services.common.names import ResourceName
+from services.common.resources import Meta
 from services.inference.core.decisions import DecisionPolicy
 from services.inference.core.errors import InvalidWeights, NothingToRollBackTo
 from services.inference.core.routing import WHOLE_BP, Variant, check_weights
 
-DEFAULT_PROJECT = "projects/default/"
+ENDPOINT_NAME: Final = ResourceName("projects/{project}/endpoints/{endpoint}")
 
 
 class Runtime(StrEnum):
@@ -26,7 +28,8 @@ class Endpoint:
     """What callers address.
 
     Attributes:
-        name: `projects/{p}/endpoints/{e}`.
+        meta: Name `projects/{p}/endpoints/{e}`; the id is unique over all projects,
+            since inference requests know no project.
         variants: In routing order: a candidate first, the stable version last.
             Variants without a share stay loaded: candidates being prepared, and
             the version to go back to.
@@ -35,23 +38,17 @@ class Endpoint:
         initial_version: What it was created with,
         initial_approval: and what allowed that.
         previous_version: What a roll-back brings back; '' if there is nothing.
-        revision: Grows by one with each change; the etag stands for it.
     """
 
-    name: str
-    uid: str
+    meta: Meta
     variants: tuple[Variant, ...]
     policy: DecisionPolicy
-    create_time: datetime
-    update_time: datetime
+    initial_version: str
+    initial_approval: str
     runtime: Runtime = Runtime.ONNX_RUNTIME
     alias: str = ""
     logs_observations: bool = True
-    initial_version: str = ""
-    initial_approval: str = ""
     previous_version: str = ""
-    labels: Mapping[str, str] = field(default_factory=dict)
-    revision: int = 1
 
     def __post_init__(self) -> None:
         """Refuse variants that are no split, or versions of different models.
@@ -69,36 +66,40 @@ class Endpoint:
         return self.variants[-1]
 
     @property
-    def answers_to(self) -> tuple[str, ...]:
-        """The model names that inference requests may use for it."""
-        if self.name.startswith(DEFAULT_PROJECT):
-            return (self.name, self.name.rpartition("/")[2])
-        return (self.name,)
+    def name(self) -> str:
+        """Resource name."""
+        return self.meta.name
 
-    def changed(self, now: datetime, **changes: object) -> Endpoint:
-        """This endpoint with `changes`, one revision later."""
-        return replace(self, update_time=now, revision=self.revision + 1, **changes)  # type: ignore[arg-type] # dataclasses.replace is typed per field only for literal keywords
+    @property
+    def answers_to(self) -> tuple[str, str]:
+        """The model names that inference requests may use for it."""
+        return (self.name, ENDPOINT_NAME.id_of(self.name))
 
     def with_candidate(self, candidate: Variant, share_bp: int, now: datetime) -> Endpoint:
-        """`candidate` first with `share_bp`, the stable version with the rest.
+        """`candidate` first with `share_bp`, the stable version with the rest."""
+        return self._split(
+            replace(candidate, weight_bp=share_bp),
+            *self._idle(but=candidate.version),
+            replace(self.stable, weight_bp=WHOLE_BP - share_bp),
+            now=now,
+        )
 
-        The version to go back to stays loaded only while no candidate needs its room.
+    def without_candidate(self, candidate: str, now: datetime) -> Endpoint:
+        """The stable version with the whole traffic.
+
+        `candidate` stays loaded only if it is the version to go back to.
         """
-        stable = replace(self.stable, weight_bp=WHOLE_BP - share_bp)
-        return self.changed(now, variants=(replace(candidate, weight_bp=share_bp), stable))
-
-    def without_candidate(self, now: datetime) -> Endpoint:
-        """The stable version with the whole traffic, and nothing else."""
-        return self.changed(now, variants=(replace(self.stable, weight_bp=WHOLE_BP),))
+        unloaded = "" if candidate == self.previous_version else candidate
+        return self._split(
+            *self._idle(but=unloaded), replace(self.stable, weight_bp=WHOLE_BP), now=now
+        )
 
     def promoted(self, candidate: Variant, now: datetime) -> Endpoint:
         """`candidate` with the whole traffic; the stable version stays loaded to go back to."""
-        previous = replace(self.stable, weight_bp=0)
-        return self.changed(
-            now,
-            variants=(previous, replace(candidate, weight_bp=WHOLE_BP)),
-            previous_version=previous.version,
+        promoted = self._split(
+            replace(self.stable, weight_bp=0), replace(candidate, weight_bp=WHOLE_BP), now=now
         )
+        return replace(promoted, previous_version=self.stable.version)
 
     def rolled_back(self, now: datetime) -> Endpoint:
         """The previous version with the whole traffic, and no version to go back to.
@@ -108,12 +109,20 @@ class Endpoint:
         """
         for variant in self.variants:
             if self.previous_version and variant.version == self.previous_version:
-                return self.changed(
-                    now,
-                    variants=(replace(variant, weight_bp=WHOLE_BP),),
-                    previous_version="",
-                )
+                back = self._split(replace(variant, weight_bp=WHOLE_BP), now=now)
+                return replace(back, previous_version="")
         raise NothingToRollBackTo(self.name)
+
+    def _idle(self, but: str) -> list[Variant]:
+        """The versions before the stable one, without a share."""
+        return [
+            replace(variant, weight_bp=0)
+            for variant in self.variants[:-1]
+            if variant.version != but
+        ]
+
+    def _split(self, *variants: Variant, now: datetime) -> Endpoint:
+        return replace(self, variants=variants, meta=self.meta.touched(now))
 
 
 def model_of(version: str) -> str:

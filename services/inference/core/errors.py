@@ -69,6 +69,18 @@ class RolloutExists(AlreadyExists):
         super().__init__(f"Rollout {name!r} already exists.", name=name)
 
 
+class InvalidRequest(InvalidArgument):
+    """The request's fields are wrong beyond what the contract's rules can say."""
+
+    reason = "INVALID_REQUEST"
+
+    def __init__(self, violations: Sequence[FieldViolation]) -> None:
+        super().__init__(
+            "; ".join(f"{each.field}: {each.description}" for each in violations),
+            violations=violations,
+        )
+
+
 class InvalidTensors(InvalidArgument):
     """The request's tensors do not fit the version's signature."""
 
@@ -173,13 +185,13 @@ class IllegalRolloutMove(FailedPrecondition):
 
     reason = "ILLEGAL_STATE_TRANSITION"
 
-    def __init__(self, name: str, state: str, move: str) -> None:
+    def __init__(self, name: str, current: str, requested: str) -> None:
         super().__init__(
-            f"Rollout {name!r} is {state}; it can't {move}.",
-            violations=[PreconditionViolation("STATE", name, f"{state} does not allow {move}")],
+            f"Rollout {name!r} is {current}; it can't become {requested}.",
+            violations=[PreconditionViolation("STATE", name, f"{current} is not left for this")],
             name=name,
-            state=state,
-            move=move,
+            current=current,
+            requested=requested,
         )
 
 
@@ -192,7 +204,7 @@ class RolloutInProgress(FailedPrecondition):
         super().__init__(
             f"Rollout {rollout!r} of endpoint {endpoint!r} is under way; wait for it or cancel it.",
             violations=[PreconditionViolation("STATE", rollout, "a rollout is under way")],
-            endpoint=endpoint,
+            name=endpoint,
             rollout=rollout,
         )
 
@@ -204,7 +216,7 @@ class NothingToRollBackTo(FailedPrecondition):
 
     def __init__(self, endpoint: str) -> None:
         super().__init__(
-            f"Endpoint {endpoint!r} holds no earlier version to go back to.", endpoint=endpoint
+            f"Endpoint {endpoint!r} holds no earlier version to go back to.", name=endpoint
         )
 
 
@@ -222,17 +234,57 @@ class VersionNotApproved(FailedPrecondition):
         )
 
 
-class VersionNotReady(FailedPrecondition):
-    """The registry does not offer this version for serving."""
+class VersionNotServable(FailedPrecondition):
+    """The registry does not offer this version for serving, or it can't be loaded."""
 
     reason = "VERSION_NOT_SERVABLE"
 
-    def __init__(self, version: str, state: str) -> None:
+    def __init__(self, version: str, description: str) -> None:
         super().__init__(
-            f"Version {version!r} is {state}; only READY versions serve.",
-            violations=[PreconditionViolation("STATE", version, f"the version is {state}")],
+            f"{version!r} can't be served: {description}.",
+            violations=[PreconditionViolation("VERSION", version, description)],
             version=version,
-            state=state,
+        )
+
+
+class SignatureMismatch(FailedPrecondition):
+    """Callers of the endpoint could not call the new version as they call the old."""
+
+    reason = "SIGNATURE_MISMATCH"
+
+    def __init__(self, version: str, name: str, description: str) -> None:
+        super().__init__(
+            f"Input {name!r} of {version!r} {description}; its callers would break.",
+            violations=[PreconditionViolation("SIGNATURE", name, description)],
+            version=version,
+            input=name,
+        )
+
+
+class RuntimeNotConfigured(FailedPrecondition):
+    """The service has no such runtime."""
+
+    reason = "RUNTIME_NOT_CONFIGURED"
+
+    def __init__(self, runtime: str) -> None:
+        super().__init__(
+            f"This service runs no {runtime}; configure it, or choose another runtime.",
+            violations=[PreconditionViolation("RUNTIME", runtime, "it is not configured")],
+            runtime=runtime,
+        )
+
+
+class AliasElsewhere(FailedPrecondition):
+    """Somebody moved the alias that an endpoint keeps."""
+
+    reason = "ALIAS_ELSEWHERE"
+
+    def __init__(self, alias: str, version: str) -> None:
+        super().__init__(
+            f"Alias {alias!r} points at {version or 'nothing'}, which this endpoint did not serve.",
+            violations=[PreconditionViolation("ALIAS", alias, f"it points at {version}")],
+            alias=alias,
+            version=version,
         )
 
 

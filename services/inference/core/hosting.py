@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -11,8 +12,15 @@ import structlog
 
 from services.common.errors import ServiceError
 from services.inference.core.endpoints import Endpoint, Runtime, number_of
-from services.inference.core.errors import ModelUnavailable
-from services.inference.core.ports import Bundle, Bundles, LoadedModel, Meter, Meters, ModelRuntime
+from services.inference.core.errors import ModelUnavailable, SignatureMismatch
+from services.inference.core.ports import (
+    Bundle,
+    Bundles,
+    LoadedModel,
+    Meter,
+    Meters,
+    ModelRuntime,
+)
 from services.inference.core.samples import check_answer, sample_rows
 from services.inference.core.serving import Predictor, ServedEndpoint, ServedVariant
 from services.inference.core.signature import Signature
@@ -64,6 +72,7 @@ class ModelHost:
         self._hosted: dict[_Key, _Hosted] = {}
         self._loading: dict[_Key, asyncio.Task[None]] = {}
         self._failures: dict[_Key, ServiceError] = {}
+        self._trials: list[_Key] = []
         self._live_meters: dict[tuple[str, str], Meter] = {}
         self._applied = False
         self._changed = asyncio.Event()
@@ -85,7 +94,7 @@ class ModelHost:
             self._loading.pop(key).cancel()
         for key in self._failures.keys() - wanted.keys():
             del self._failures[key]
-        for key in self._hosted.keys() - wanted.keys():
+        for key in self._hosted.keys() - wanted.keys() - set(self._trials):
             self._tasks.create_task(self._unload(self._hosted.pop(key)))
         for key in wanted.keys() - self._hosted.keys() - self._loading.keys():
             task = self._tasks.create_task(self._keep_loading(wanted[key], key))
@@ -106,29 +115,52 @@ class ModelHost:
         while not self.is_settled:
             await self._changed.wait()
 
-    def is_loaded(self, runtime: Runtime, digest: str) -> bool:
-        """Whether the version is loaded and warm."""
-        return (runtime, digest) in self._hosted
+    def load_state(self, endpoint: Endpoint, digest: str) -> bool | ServiceError:
+        """Whether the version is loaded and warm, or why it can't serve at `endpoint`."""
+        hosted = self._hosted.get((endpoint.runtime, digest))
+        if hosted is None:
+            return self._failures.get((endpoint.runtime, digest), False)
+        stable = self._hosted.get((endpoint.runtime, endpoint.stable.digest))
+        if stable is None:
+            return True
+        return _mismatch(stable.bundle, hosted.bundle) or True
 
-    def failure(self, runtime: Runtime, digest: str) -> ServiceError | None:
-        """Why the last attempt to load the version failed; None if it has not."""
-        return self._failures.get((runtime, digest))
+    async def loaded(self, endpoint: Endpoint) -> None:
+        """Return once every version of `endpoint` that gets traffic is loaded or has failed.
+
+        Returns too when the endpoint is no longer served.
+        """
+        while any(each.name == endpoint.name for each in self._endpoints) and any(
+            self.load_state(endpoint, variant.digest) is False
+            for variant in endpoint.variants
+            if variant.weight_bp
+        ):
+            await self._changed.wait()
 
     def offers(self, runtime: Runtime) -> bool:
         """Whether this server is configured with `runtime`."""
         return runtime in self._runtimes
 
-    async def check(self, runtime: Runtime, version: str, digest: str) -> Signature:
-        """Load a version that no endpoint holds, try it and let it go.
+    @asynccontextmanager
+    async def on_trial(self, runtime: Runtime, version: str, digest: str) -> AsyncIterator[None]:
+        """Hold a version loaded for the block, whether or not an endpoint holds it.
 
         Raises:
             ServiceError: It can't be served, and why.
         """
-        if (hosted := self._hosted.get((runtime, digest))) is not None:
-            return hosted.bundle.signature
-        hosted = await self._load(version, (runtime, digest))
-        await hosted.model.unload()
-        return hosted.bundle.signature
+        key = (runtime, digest)
+        self._trials.append(key)
+        try:
+            if key not in self._hosted:
+                hosted = await self._load(version, key)
+                if key in self._hosted:
+                    await hosted.model.unload()
+                else:
+                    self._hosted[key] = hosted
+            yield
+        finally:
+            self._trials.remove(key)
+            self.apply(self._endpoints)
 
     def close(self) -> None:
         """Stop loading and unload everything, after what waits is answered."""
@@ -172,7 +204,8 @@ class ModelHost:
 
     async def _unload(self, hosted: _Hosted) -> None:
         await hosted.model.unload()
-        await self._bundles.retain({digest for _, digest in (*self._hosted, *self._loading)})
+        held = (*self._hosted, *self._loading, *self._trials)
+        await self._bundles.retain({digest for _, digest in held})
         log.info("model.unloaded", version=hosted.bundle.version, digest=hosted.bundle.digest)
 
     def _publish(self) -> None:
@@ -212,6 +245,22 @@ class ModelHost:
     def _announce(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
+
+
+def _mismatch(stable: Bundle, candidate: Bundle) -> SignatureMismatch | None:
+    """The first input whose callers would break, if `candidate` took over from `stable`."""
+    old = {spec.name: spec for spec in stable.signature.inputs}
+    new = {spec.name: spec for spec in candidate.signature.inputs}
+    for name in sorted(old.keys() | new.keys()):
+        if name not in new:
+            return SignatureMismatch(candidate.version, name, "is missing")
+        if name not in old:
+            return SignatureMismatch(candidate.version, name, "is new")
+        if new[name].datatype is not old[name].datatype:
+            return SignatureMismatch(candidate.version, name, f"became {new[name].datatype}")
+        if old[name].nullable and not new[name].nullable:
+            return SignatureMismatch(candidate.version, name, "may no longer be missing")
+    return None
 
 
 async def probe(served: ServedVariant) -> None:

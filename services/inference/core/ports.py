@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from services.common.resources import Collection, Page, PageQuery
+from services.inference.core.endpoints import Endpoint
+from services.inference.core.rollouts import Judgement, Rollout
 from services.inference.core.rows import Rows, Tensors
 from services.inference.core.signature import Signature
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,4 +193,111 @@ class Meters(Protocol):
 
     def meter(self, endpoint: str, variant: str) -> Meter:
         """A meter for the variant; both names become metric labels."""
+        ...
+
+
+class InferenceTx(Protocol):
+    """One transaction over the service's rows."""
+
+    @property
+    def endpoints(self) -> Collection[Endpoint]:
+        """Endpoints, under their projects."""
+        ...
+
+    @property
+    def rollouts(self) -> Collection[Rollout]:
+        """Rollouts, under their endpoints."""
+        ...
+
+    def all_endpoints(self) -> Sequence[Endpoint]:
+        """The endpoints of all projects, oldest first."""
+        ...
+
+    def endpoint_with_id(self, endpoint_id: str) -> Endpoint | None:
+        """The endpoint with this id in whatever project."""
+        ...
+
+    def active_rollouts(self) -> Sequence[Rollout]:
+        """Rollouts that are not over, oldest first."""
+        ...
+
+    def page_endpoints(self, query: PageQuery) -> Page[Endpoint]:
+        """One page of a project's endpoints.
+
+        Raises:
+            InvalidFilter, InvalidOrder, InvalidPageToken: The query is wrong.
+        """
+        ...
+
+    def page_rollouts(self, query: PageQuery) -> Page[Rollout]:
+        """One page of an endpoint's rollouts, newest first.
+
+        Raises:
+            InvalidFilter, InvalidOrder, InvalidPageToken: The query is wrong.
+        """
+        ...
+
+    def emit(self, kind: str, subject: str, now: datetime, data: Mapping[str, str | float]) -> str:
+        """Tell of a change in this transaction; gives the event's id."""
+        ...
+
+
+class Store(Protocol):
+    """Runs transactions."""
+
+    async def read(self, work: Callable[[InferenceTx], T]) -> T:
+        """What `work` gives, from one consistent view."""
+        ...
+
+    async def write(self, work: Callable[[InferenceTx], T]) -> T:
+        """What `work` gives, once its changes are durable; `work` may run more than once."""
+        ...
+
+
+class VersionCatalog(Protocol):
+    """What the registry knows of versions."""
+
+    async def digest_of(self, version: str) -> str:
+        """Digest of a committed version's manifest.
+
+        Raises:
+            VersionNotServable: It is unknown or not committed.
+        """
+        ...
+
+    async def check_approval(self, approval: str, version: str, digest: str) -> None:
+        """Pass if `approval` allows exactly these bytes now.
+
+        Raises:
+            VersionNotApproved: It does not.
+        """
+        ...
+
+    async def move_alias(self, alias: str, to_version: str, expected: str, reason: str) -> None:
+        """Point `alias` at a version; nothing happens if it does already.
+
+        Args:
+            alias: Resource name.
+            to_version: Where to.
+            expected: Version that it must point at now, if it exists.
+            reason: For the record.
+
+        Raises:
+            AliasElsewhere: It points at another version.
+            VersionNotApproved: It is protected, and the version is not approved.
+        """
+        ...
+
+
+class Judge(Protocol):
+    """Who compares versions on what came true."""
+
+    async def judge(self, rollout: Rollout, since: datetime, min_outcomes: int) -> Judgement:
+        """The verdict on a rollout's version beside the previous one, as of now.
+
+        Args:
+            rollout: Names the endpoint and both versions.
+            since: Only predictions that arrived from then on, server clock.
+            min_outcomes: Outcomes of the new version that a verdict needs.
+        """
         ...

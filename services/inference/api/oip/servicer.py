@@ -1,6 +1,6 @@
 """`inference.GRPCInferenceService`: convert, call the core, convert."""
 
-# ruff: noqa: ARG002, D102 - gRPC passes both arguments to all; the protocol documents the methods
+# ruff: noqa: D102 - gRPC passes both arguments to all; the protocol documents the methods
 
 from __future__ import annotations
 

@@ -1,0 +1,97 @@
+"""The core's transactions on SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Final, TypeVar
+
+from sqlalchemy import Connection, select
+
+from services.common.resources import Page, PageQuery
+from services.common.store import leases
+from services.common.store.database import Database
+from services.common.store.documents import SqlCollection
+from services.common.store.leases import Lease
+from services.common.store.outbox import Outbox
+from services.inference.adapters.database.tables import (
+    ENDPOINT_LISTING,
+    ENDPOINTS,
+    ROLLOUT_LISTING,
+    ROLLOUTS,
+)
+from services.inference.core.endpoints import Endpoint
+from services.inference.core.ports import InferenceTx
+from services.inference.core.rollouts import TERMINAL, Rollout
+
+T = TypeVar("T")
+
+_OUTBOX: Final = Outbox("inference")
+
+
+class SqlInferenceTx:
+    """`InferenceTx` over one connection."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.endpoints = SqlCollection(connection, ENDPOINTS)
+        self.rollouts = SqlCollection(connection, ROLLOUTS)
+
+    def all_endpoints(self) -> Sequence[Endpoint]:
+        """See `InferenceTx`."""
+        return self.endpoints.where(select(ENDPOINTS.table))
+
+    def endpoint_with_id(self, endpoint_id: str) -> Endpoint | None:
+        """See `InferenceTx`."""
+        table = ENDPOINTS.table
+        found = self.endpoints.where(select(table).where(table.c.endpoint_id == endpoint_id))
+        return found[0] if found else None
+
+    def active_rollouts(self) -> Sequence[Rollout]:
+        """See `InferenceTx`."""
+        table = ROLLOUTS.table
+        over = [state.value for state in TERMINAL]
+        return self.rollouts.where(select(table).where(table.c.state.not_in(over)))
+
+    def page_endpoints(self, query: PageQuery) -> Page[Endpoint]:
+        """See `InferenceTx`."""
+        return self.endpoints.page(ENDPOINT_LISTING, query)
+
+    def page_rollouts(self, query: PageQuery) -> Page[Rollout]:
+        """See `InferenceTx`."""
+        return self.rollouts.page(ROLLOUT_LISTING, query)
+
+    def emit(self, kind: str, subject: str, now: datetime, data: Mapping[str, str | float]) -> str:
+        """See `InferenceTx`."""
+        return _OUTBOX.append(self._connection, kind, subject, now, data)
+
+
+class SqlStore:
+    """`Store` over a database; with a lease, every write is guarded by it.
+
+    Args:
+        database: The service's.
+        lease: Of the controller that writes; None for everybody else.
+    """
+
+    def __init__(self, database: Database, lease: Lease | None = None) -> None:
+        self._database = database
+        self._lease = lease
+
+    async def read(self, work: Callable[[InferenceTx], T]) -> T:
+        """See `Store`."""
+        return await self._database.read(lambda connection: work(SqlInferenceTx(connection)))
+
+    async def write(self, work: Callable[[InferenceTx], T]) -> T:
+        """See `Store`.
+
+        Raises:
+            LeaseLost: Another process controls now; nothing was written.
+        """
+
+        def guarded(connection: Connection) -> T:
+            if self._lease is not None:
+                leases.guard(connection, self._lease)
+            return work(SqlInferenceTx(connection))
+
+        return await self._database.write(guarded)

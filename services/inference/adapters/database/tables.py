@@ -1,0 +1,39 @@
+"""The service's tables."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import Column, String
+
+from services.common.store.documents import Kind, resource_table
+from services.common.store.tables import METADATA
+from services.inference.core.endpoints import ENDPOINT_NAME, Endpoint
+from services.inference.core.rollouts import Rollout
+
+ENDPOINTS: Final = Kind(
+    resource_table(
+        "endpoint", METADATA, Column("endpoint_id", String(63), nullable=False, unique=True)
+    ),
+    Endpoint,
+    lambda endpoint: {"endpoint_id": ENDPOINT_NAME.id_of(endpoint.name)},
+)
+
+ROLLOUTS: Final = Kind(
+    resource_table(
+        "rollout",
+        METADATA,
+        Column("state", String(16), nullable=False, index=True),
+        Column("version", String(512), nullable=False),
+    ),
+    Rollout,
+    lambda rollout: {"state": rollout.state.value, "version": rollout.version},
+)
+
+ENDPOINT_LISTING: Final = ENDPOINTS.listing(
+    filterable=("labels",), orderable=("name", "create_time", "update_time")
+)
+ROLLOUT_LISTING: Final = ROLLOUTS.listing(
+    filterable=("labels", "state", "version"),
+    orderable=("create_time desc", "update_time", "name"),
+)

@@ -1,0 +1,139 @@
+"""The registry over gRPC: bundles, approvals and aliases."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator, Callable
+from datetime import datetime
+from typing import Final
+
+import grpc
+from roundhouse.registry.v1 import evaluation_pb2 as evaluation_pb
+from roundhouse.registry.v1 import evaluation_service_pb2 as evaluations
+from roundhouse.registry.v1 import evaluation_service_pb2_grpc as evaluations_grpc
+from roundhouse.registry.v1 import model_pb2 as model_pb
+from roundhouse.registry.v1 import model_service_pb2 as models
+from roundhouse.registry.v1 import model_service_pb2_grpc as models_grpc
+
+from services.common.errors import ServiceError
+from services.common.rpc.convert import from_timestamp
+from services.common.rpc.remote import (
+    DependencyUnavailable,
+    RemoteError,
+    as_own_failure,
+    remote_errors,
+)
+from services.inference.core.errors import (
+    AliasElsewhere,
+    VersionNotApproved,
+    VersionNotServable,
+)
+
+_REGISTRY: Final = "registry"
+_ACTOR: Final = "inference"
+
+
+class RegistryClient:
+    """Implements `BundleSource` and `VersionCatalog`.
+
+    Args:
+        channel: To the registry.
+        now: The clock, for the approvals' expiry.
+    """
+
+    def __init__(self, channel: grpc.aio.Channel, now: Callable[[], datetime]) -> None:
+        self._models = models_grpc.ModelServiceStub(channel)
+        self._evaluations = evaluations_grpc.EvaluationServiceStub(channel)
+        self._now = now
+
+    async def read(self, version: str, path: str) -> AsyncIterator[bytes]:
+        """See `BundleSource`."""
+        request = models.DownloadArtifactRequest(version=version, path=path)
+        try:
+            with remote_errors(_REGISTRY):
+                async for part in self._models.DownloadArtifact(request):
+                    yield part.chunk
+        except RemoteError as error:
+            raise _load_failure(version, error) from error
+
+    async def digest_of(self, version: str) -> str:
+        """See `VersionCatalog`."""
+        try:
+            with remote_errors(_REGISTRY):
+                found = await self._models.GetVersion(models.GetVersionRequest(name=version))
+        except RemoteError as error:
+            raise _load_failure(version, error) from error
+        if found.state != model_pb.ModelVersion.STATE_READY:
+            state = model_pb.ModelVersion.State.Name(found.state).removeprefix("STATE_")
+            raise VersionNotServable(version, f"it is {state}, not READY")
+        return found.digest
+
+    async def check_approval(self, approval: str, version: str, digest: str) -> None:
+        """See `VersionCatalog`."""
+        if not approval.startswith(f"{version}/approvals/"):
+            raise VersionNotApproved(version, approval, "it is no approval of this version")
+        try:
+            with remote_errors(_REGISTRY):
+                found = await self._evaluations.GetApproval(
+                    evaluations.GetApprovalRequest(name=approval)
+                )
+        except RemoteError as error:
+            if error.code in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT):
+                raise VersionNotApproved(version, approval, "it does not exist") from error
+            raise
+        if found.state != evaluation_pb.Approval.STATE_APPROVED:
+            state = evaluation_pb.Approval.State.Name(found.state).removeprefix("STATE_")
+            raise VersionNotApproved(version, approval, f"it is {state}")
+        if found.HasField("expire_time") and from_timestamp(found.expire_time) <= self._now():
+            raise VersionNotApproved(version, approval, "it has expired")
+        if found.artifact_digest != digest:
+            raise VersionNotApproved(version, approval, f"it covers {found.artifact_digest}")
+
+    async def move_alias(self, alias: str, to_version: str, expected: str, reason: str) -> None:
+        """See `VersionCatalog`."""
+        current = await self._alias(alias)
+        if current == to_version:
+            return
+        if current not in ("", expected):
+            raise AliasElsewhere(alias, current)
+        move = models.MoveAliasesRequest.Move(
+            alias=alias, to_version=to_version, expected_version=current
+        )
+        # Derived, so that a controller that died before it heard the answer repeats itself.
+        request_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{reason}|{alias}|{to_version}"))
+        request = models.MoveAliasesRequest(
+            moves=[move], actor=_ACTOR, reason=reason, request_id=request_id
+        )
+        try:
+            with remote_errors(_REGISTRY):
+                await self._models.MoveAliases(request)
+        except RemoteError as error:
+            if error.code is grpc.StatusCode.FAILED_PRECONDITION:
+                raise VersionNotApproved(to_version, "", error.message) from error
+            raise _passing_failure(error) from error
+
+    async def _alias(self, alias: str) -> str:
+        """The version that the alias points at; '' if it does not exist."""
+        try:
+            with remote_errors(_REGISTRY):
+                found = await self._models.GetAlias(models.GetAliasRequest(name=alias))
+        except RemoteError as error:
+            if error.code is grpc.StatusCode.NOT_FOUND:
+                return ""
+            raise _passing_failure(error) from error
+        return found.version
+
+
+def _load_failure(version: str, error: RemoteError) -> ServiceError:
+    if error.code in (
+        grpc.StatusCode.NOT_FOUND,
+        grpc.StatusCode.FAILED_PRECONDITION,
+        grpc.StatusCode.INVALID_ARGUMENT,
+        grpc.StatusCode.DATA_LOSS,
+    ):
+        return VersionNotServable(version, f"the registry says {error.reason}: {error.message}")
+    return _passing_failure(error)
+
+
+def _passing_failure(error: RemoteError) -> ServiceError:
+    return as_own_failure(error) or DependencyUnavailable(error.peer)

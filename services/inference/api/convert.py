@@ -1,0 +1,144 @@
+"""Endpoints and rollouts to their messages, and requests to what the core takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Final
+
+from roundhouse.inference.v1 import endpoint_pb2 as endpoint_pb
+from roundhouse.inference.v1 import rollout_pb2 as rollout_pb
+
+from services.common.rpc.convert import from_duration, to_timestamp
+from services.inference.core.decisions import DecisionPolicy
+from services.inference.core.endpoints import Endpoint, Runtime
+from services.inference.core.rollouts import (
+    DEFAULT_PHASES,
+    Phase,
+    PhaseOutcome,
+    Rollout,
+)
+from services.inference.core.routing import Variant
+
+_DEFAULT_THRESHOLD: Final = 0.5
+_DEFAULT_DURATION: Final = timedelta(days=1)
+
+_RUNTIMES: Final = {
+    endpoint_pb.Endpoint.RUNTIME_UNSPECIFIED: Runtime.ONNX_RUNTIME,
+    endpoint_pb.Endpoint.RUNTIME_ONNX_RUNTIME: Runtime.ONNX_RUNTIME,
+    endpoint_pb.Endpoint.RUNTIME_TRITON: Runtime.TRITON,
+}
+
+
+def endpoint_message(
+    endpoint: Endpoint, is_ready: Callable[[Variant], bool]
+) -> endpoint_pb.Endpoint:
+    """`endpoint` as it goes over the wire."""
+    meta, policy = endpoint.meta, endpoint.policy
+    return endpoint_pb.Endpoint(
+        name=meta.name,
+        uid=meta.uid,
+        etag=meta.etag,
+        create_time=to_timestamp(meta.create_time),
+        update_time=to_timestamp(meta.update_time),
+        labels=meta.labels,
+        initial_version=endpoint.initial_version,
+        initial_approval=endpoint.initial_approval,
+        runtime=endpoint_pb.Endpoint.Runtime.Value(f"RUNTIME_{endpoint.runtime}"),
+        variants=[
+            endpoint_pb.Variant(
+                version=variant.version,
+                weight_basis_points=variant.weight_bp,
+                digest=variant.digest,
+                ready=is_ready(variant),
+            )
+            for variant in endpoint.variants
+        ],
+        decision_policy=endpoint_pb.DecisionPolicy(
+            version=policy.version,
+            threshold=policy.threshold,
+            positive_action=policy.positive_action,
+            negative_action=policy.negative_action,
+            minimum_confidence=policy.minimum_confidence,
+            abstain_action=policy.abstain_action,
+        ),
+        alias=endpoint.alias,
+        log_observations=endpoint.logs_observations,
+    )
+
+
+def policy_of(message: endpoint_pb.DecisionPolicy) -> DecisionPolicy:
+    """The policy that a request describes, as its first version.
+
+    Raises:
+        InvalidPolicy: It contradicts itself.
+    """
+    return DecisionPolicy(
+        threshold=message.threshold or _DEFAULT_THRESHOLD,
+        positive_action=message.positive_action,
+        negative_action=message.negative_action,
+        minimum_confidence=message.minimum_confidence,
+        abstain_action=message.abstain_action,
+    )
+
+
+def runtime_of(message: endpoint_pb.Endpoint) -> Runtime:
+    """Where the endpoint's versions shall run."""
+    return _RUNTIMES[message.runtime]
+
+
+def phases_of(message: rollout_pb.Rollout) -> tuple[Phase, ...]:
+    """The rollout's phases; the usual ones if it names none."""
+    if not message.phases:
+        return DEFAULT_PHASES
+    return tuple(
+        Phase(
+            phase.weight_basis_points,
+            phase.min_outcomes,
+            timedelta(seconds=from_duration(phase.max_duration))
+            if phase.HasField("max_duration")
+            else _DEFAULT_DURATION,
+        )
+        for phase in message.phases
+    )
+
+
+def rollout_message(rollout: Rollout) -> rollout_pb.Rollout:
+    """`rollout` as it goes over the wire."""
+    meta = rollout.meta
+    return rollout_pb.Rollout(
+        name=meta.name,
+        uid=meta.uid,
+        etag=meta.etag,
+        create_time=to_timestamp(meta.create_time),
+        update_time=to_timestamp(meta.update_time),
+        labels=meta.labels,
+        version=rollout.version,
+        approval=rollout.approval,
+        phases=[_phase_message(phase) for phase in rollout.phases],
+        state=rollout_pb.Rollout.State.Value(f"STATE_{rollout.state}"),
+        previous_version=rollout.previous_version,
+        current_phase=rollout.current_phase,
+        outcomes=[_outcome_message(outcome) for outcome in rollout.outcomes],
+        message=rollout.message,
+        rollback_of=rollout.rollback_of,
+        rolled_back_by=rollout.rolled_back_by,
+    )
+
+
+def _phase_message(phase: Phase) -> rollout_pb.Phase:
+    message = rollout_pb.Phase(weight_basis_points=phase.weight_bp, min_outcomes=phase.min_outcomes)
+    message.max_duration.FromTimedelta(phase.max_duration)
+    return message
+
+
+def _outcome_message(outcome: PhaseOutcome) -> rollout_pb.PhaseOutcome:
+    verdict = f"VERDICT_{outcome.verdict}" if outcome.verdict else "VERDICT_UNSPECIFIED"
+    return rollout_pb.PhaseOutcome(
+        phase=outcome.phase,
+        start_time=to_timestamp(outcome.start_time),
+        end_time=None if outcome.end_time is None else to_timestamp(outcome.end_time),
+        verdict=rollout_pb.PhaseOutcome.Verdict.Value(verdict),
+        reason=outcome.reason,
+        numbers=outcome.numbers,
+    )

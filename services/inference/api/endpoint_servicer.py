@@ -1,0 +1,170 @@
+"""`roundhouse.inference.v1.EndpointService`."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any, Final, TypeAlias
+
+import grpc
+from google.protobuf.empty_pb2 import Empty
+from roundhouse.inference.v1 import endpoint_pb2 as pb
+from roundhouse.inference.v1 import endpoint_service_pb2 as service_pb
+from roundhouse.inference.v1 import endpoint_service_pb2_grpc as pb_grpc
+
+from services.common.errors import FieldViolation
+from services.common.resources import Meta
+from services.inference.api.convert import endpoint_message, policy_of, runtime_of
+from services.inference.api.requests import Transactions, check_settable, masked, page_query
+from services.inference.core.endpoints import Endpoint
+from services.inference.core.errors import InvalidRequest, RuntimeNotConfigured
+from services.inference.core.hosting import ModelHost
+from services.inference.core.ports import InferenceTx, VersionCatalog
+from services.inference.core.reconciler import Reconciler
+from services.inference.core.routing import WHOLE_BP, Variant
+from services.inference.core.use_cases import endpoints as use_cases
+from services.inference.core.use_cases.endpoints import EndpointChanges
+
+_Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]  # generic over every method's messages
+
+_SETTABLE: Final = (
+    "labels",
+    "initial_version",
+    "initial_approval",
+    "runtime",
+    "decision_policy",
+    "alias",
+    "log_observations",
+)
+_CHANGEABLE: Final = ("labels", "decision_policy", "log_observations")
+
+
+class EndpointServicer(pb_grpc.EndpointServiceServicer):
+    """Endpoints over gRPC.
+
+    Args:
+        transactions: The service's.
+        catalog: The registry.
+        host: Loads versions.
+        reconciler: Serves what the rows say.
+    """
+
+    def __init__(
+        self,
+        transactions: Transactions,
+        catalog: VersionCatalog,
+        host: ModelHost,
+        reconciler: Reconciler,
+    ) -> None:
+        self._transactions = transactions
+        self._catalog = catalog
+        self._host = host
+        self._reconciler = reconciler
+
+    async def CreateEndpoint(
+        self, request: service_pb.CreateEndpointRequest, _: _Context
+    ) -> pb.Endpoint:
+        """The endpoint, once it serves."""
+        check_settable(request.endpoint, "endpoint", _SETTABLE)
+        endpoint = self._new_endpoint(request)
+        if not self._host.offers(endpoint.runtime):
+            raise RuntimeNotConfigured(endpoint.runtime)
+        known = await self._transactions.read(lambda tx: tx.endpoints.get(endpoint.name))
+        if known is not None:
+            # A repeat, or a name that is taken: either way nothing is to be loaded.
+            return await self._stored(request, endpoint)
+        version = endpoint.initial_version
+        digest = await self._catalog.digest_of(version)
+        await self._catalog.check_approval(endpoint.initial_approval, version, digest)
+        async with self._host.on_trial(endpoint.runtime, version, digest):
+            created = self._new_endpoint(request, digest)
+            answer = await self._stored(request, created)
+            await self._reconciler.refresh()
+        await self._host.loaded(created)
+        return answer
+
+    async def GetEndpoint(self, request: service_pb.GetEndpointRequest, _: _Context) -> pb.Endpoint:
+        """The endpoint as it is served now."""
+        return self._message(
+            await self._transactions.read(lambda tx: use_cases.get_endpoint(tx, request.name))
+        )
+
+    async def ListEndpoints(
+        self, request: service_pb.ListEndpointsRequest, _: _Context
+    ) -> service_pb.ListEndpointsResponse:
+        """One page."""
+        page = await self._transactions.read(lambda tx: tx.page_endpoints(page_query(request)))
+        return service_pb.ListEndpointsResponse(
+            endpoints=page.map(self._message), next_page_token=page.next_page_token
+        )
+
+    async def UpdateEndpoint(
+        self, request: service_pb.UpdateEndpointRequest, _: _Context
+    ) -> pb.Endpoint:
+        """The endpoint, changed."""
+        given = request.endpoint
+        fields = masked(request.update_mask.paths, _CHANGEABLE)
+        changes = EndpointChanges(
+            labels=dict(given.labels) if "labels" in fields else None,
+            policy=policy_of(given.decision_policy) if "decision_policy" in fields else None,
+            logs_observations=given.log_observations if "log_observations" in fields else None,
+        )
+        now = self._transactions.now()
+        answer = await self._transactions.mutate(
+            request,
+            pb.Endpoint,
+            lambda tx: self._message(
+                use_cases.update_endpoint(tx, given.name, changes, given.etag, now)
+            ),
+        )
+        await self._reconciler.refresh()
+        return answer
+
+    async def DeleteEndpoint(self, request: service_pb.DeleteEndpointRequest, _: _Context) -> Empty:
+        """Nothing, once it is gone."""
+        now = self._transactions.now()
+
+        def work(tx: InferenceTx) -> Empty:
+            use_cases.delete_endpoint(tx, request.name, request.etag, now)
+            return Empty()
+
+        answer = await self._transactions.mutate(request, Empty, work)
+        await self._reconciler.refresh()
+        return answer
+
+    async def _stored(
+        self, request: service_pb.CreateEndpointRequest, endpoint: Endpoint
+    ) -> pb.Endpoint:
+        return await self._transactions.mutate(
+            request,
+            pb.Endpoint,
+            lambda tx: endpoint_message(
+                use_cases.create_endpoint(tx, endpoint), is_ready=lambda _: True
+            ),
+        )
+
+    def _message(self, endpoint: Endpoint) -> pb.Endpoint:
+        return endpoint_message(
+            endpoint, lambda variant: self._host.load_state(endpoint, variant.digest) is True
+        )
+
+    def _new_endpoint(
+        self, request: service_pb.CreateEndpointRequest, digest: str = ""
+    ) -> Endpoint:
+        given = request.endpoint
+        if not given.initial_version:
+            violation = FieldViolation("endpoint.initial_version", "is empty")
+            raise InvalidRequest([violation])
+        now = self._transactions.now()
+        # Derived, so that the request gives the same endpoint each time that it is tried.
+        uid = str(uuid.uuid5(uuid.UUID(request.request_id), "endpoint"))
+        name = f"{request.parent}/endpoints/{request.endpoint_id}"
+        return Endpoint(
+            meta=Meta(name, uid, 1, now, now, dict(given.labels)),
+            variants=(Variant(given.initial_version, digest, WHOLE_BP),),
+            policy=policy_of(given.decision_policy),
+            initial_version=given.initial_version,
+            initial_approval=given.initial_approval,
+            runtime=runtime_of(given),
+            alias=given.alias,
+            logs_observations=given.log_observations,
+        )

@@ -1,0 +1,112 @@
+"""What the contract's rules can't say about requests, and how their transactions run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Protocol, TypeVar
+
+from google.protobuf.message import Message
+from sqlalchemy import Connection
+
+from services.common.clock import Clock
+from services.common.errors import FieldViolation
+from services.common.resources import PageQuery
+from services.common.rpc.mutations import Mutation, Mutations
+from services.common.store.database import Database
+from services.inference.core.errors import InvalidRequest
+from services.inference.core.ports import InferenceTx
+
+T = TypeVar("T")
+R = TypeVar("R", bound=Message)
+
+
+class ListRequest(Protocol):
+    """The fields that every list request has (AIP-132)."""
+
+    @property
+    def parent(self) -> str:
+        """Resource name."""
+
+    @property
+    def page_size(self) -> int:
+        """Most items wanted."""
+
+    @property
+    def page_token(self) -> str:
+        """Of the page before."""
+
+    @property
+    def filter(self) -> str:
+        """AIP-160."""
+
+    @property
+    def order_by(self) -> str:
+        """Fields."""
+
+
+class Transactions:
+    """Runs use cases over a database.
+
+    Args:
+        database: The service's.
+        now: The clock.
+        open_tx: The port `InferenceTx` over a connection.
+    """
+
+    def __init__(
+        self, database: Database, now: Clock, open_tx: Callable[[Connection], InferenceTx]
+    ) -> None:
+        self._database = database
+        self._mutations = Mutations(database, now)
+        self._open_tx = open_tx
+        self.now = now
+
+    async def read(self, work: Callable[[InferenceTx], T]) -> T:
+        """What `work` gives, from one consistent view."""
+        return await self._database.read(lambda connection: work(self._open_tx(connection)))
+
+    async def mutate(
+        self, request: Mutation, response_type: type[R], work: Callable[[InferenceTx], R]
+    ) -> R:
+        """What `work` gives, once durable; a repeat of the request gets the first answer."""
+        return await self._mutations.run(
+            request, response_type, lambda connection: work(self._open_tx(connection))
+        )
+
+
+def page_query(request: ListRequest) -> PageQuery:
+    """The page that a list request asks for."""
+    return PageQuery(
+        request.parent, request.page_size, request.page_token, request.filter, request.order_by
+    )
+
+
+def check_settable(message: Message, field: str, settable: Collection[str]) -> None:
+    """Pass only a resource of which nothing but `settable` is set.
+
+    Raises:
+        InvalidRequest: Naming every other field that is set.
+    """
+    violations = [
+        FieldViolation(f"{field}.{descriptor.name}", "is set by the service; leave it empty")
+        for descriptor, _ in message.ListFields()
+        if descriptor.name not in settable
+    ]
+    if violations:
+        raise InvalidRequest(violations)
+
+
+def masked(paths: Sequence[str], changeable: Sequence[str]) -> frozenset[str]:
+    """The fields that an update mask picks; an empty one picks all.
+
+    Raises:
+        InvalidRequest: Naming every path that can't be changed.
+    """
+    violations = [
+        FieldViolation("update_mask", f"{path!r} is none of {', '.join(changeable)}")
+        for path in paths
+        if path not in changeable
+    ]
+    if violations:
+        raise InvalidRequest(violations)
+    return frozenset(paths or changeable)

@@ -1,0 +1,180 @@
+"""`roundhouse.inference.v1.RolloutService`."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from typing import Any, Final, TypeAlias
+
+import grpc
+from roundhouse.inference.v1 import rollout_pb2 as pb
+from roundhouse.inference.v1 import rollout_service_pb2 as service_pb
+from roundhouse.inference.v1 import rollout_service_pb2_grpc as pb_grpc
+
+from services.common.causality import causality
+from services.common.resources import Meta
+from services.inference.api.convert import phases_of, rollout_message
+from services.inference.api.requests import Transactions, check_settable, page_query
+from services.inference.core.ports import VersionCatalog
+from services.inference.core.reconciler import Reconciler
+from services.inference.core.use_cases import rollouts as use_cases
+from services.inference.core.use_cases.rollouts import NewRollout
+
+_Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]  # generic over every method's messages
+
+_SETTABLE: Final = ("labels", "version", "approval", "phases")
+_LOOK_S: Final = 0.25
+
+
+class RolloutServicer(pb_grpc.RolloutServiceServicer):
+    """Rollouts over gRPC.
+
+    Args:
+        transactions: The service's.
+        catalog: The registry.
+        reconciler: Serves what the rows say.
+    """
+
+    def __init__(
+        self, transactions: Transactions, catalog: VersionCatalog, reconciler: Reconciler
+    ) -> None:
+        self._transactions = transactions
+        self._catalog = catalog
+        self._reconciler = reconciler
+
+    async def CreateRollout(
+        self, request: service_pb.CreateRolloutRequest, _: _Context
+    ) -> pb.Rollout:
+        """The rollout, which the controller begins."""
+        given = request.rollout
+        check_settable(given, "rollout", _SETTABLE)
+        name = f"{request.parent}/rollouts/{request.rollout_id}"
+        known = await self._transactions.read(lambda tx: tx.rollouts.get(name))
+        if known is None:
+            digest = await self._catalog.digest_of(given.version)
+            await self._catalog.check_approval(given.approval, given.version, digest)
+        else:
+            digest = known.digest
+        origin = causality()
+        new = NewRollout(
+            meta=self._new_meta(name, request.request_id, dict(given.labels)),
+            endpoint=request.parent,
+            version=given.version,
+            digest=digest,
+            approval=given.approval,
+            phases=phases_of(given),
+            correlation_id=origin.correlation_id,
+            causation_id=origin.causation_id,
+        )
+        return await self._transactions.mutate(
+            request, pb.Rollout, lambda tx: rollout_message(use_cases.create_rollout(tx, new))
+        )
+
+    async def GetRollout(self, request: service_pb.GetRolloutRequest, _: _Context) -> pb.Rollout:
+        """The rollout as it stands."""
+        rollout = await self._transactions.read(lambda tx: use_cases.get_rollout(tx, request.name))
+        return rollout_message(rollout)
+
+    async def ListRollouts(
+        self, request: service_pb.ListRolloutsRequest, _: _Context
+    ) -> service_pb.ListRolloutsResponse:
+        """One page."""
+        page = await self._transactions.read(lambda tx: tx.page_rollouts(page_query(request)))
+        return service_pb.ListRolloutsResponse(
+            rollouts=page.map(rollout_message), next_page_token=page.next_page_token
+        )
+
+    async def AdvanceRollout(
+        self, request: service_pb.AdvanceRolloutRequest, _: _Context
+    ) -> pb.Rollout:
+        """The rollout in its next phase."""
+        now = self._transactions.now()
+        answer = await self._transactions.mutate(
+            request,
+            pb.Rollout,
+            lambda tx: rollout_message(
+                use_cases.advance_rollout(tx, request.name, request.etag, now)
+            ),
+        )
+        await self._reconciler.refresh()
+        return answer
+
+    async def PauseRollout(
+        self, request: service_pb.PauseRolloutRequest, _: _Context
+    ) -> pb.Rollout:
+        """The rollout, held."""
+        now = self._transactions.now()
+        return await self._transactions.mutate(
+            request,
+            pb.Rollout,
+            lambda tx: rollout_message(
+                use_cases.pause_rollout(tx, request.name, request.etag, now)
+            ),
+        )
+
+    async def ResumeRollout(
+        self, request: service_pb.ResumeRolloutRequest, _: _Context
+    ) -> pb.Rollout:
+        """The rollout, going on."""
+        now = self._transactions.now()
+        return await self._transactions.mutate(
+            request,
+            pb.Rollout,
+            lambda tx: rollout_message(
+                use_cases.resume_rollout(tx, request.name, request.etag, now)
+            ),
+        )
+
+    async def CancelRollout(
+        self, request: service_pb.CancelRolloutRequest, _: _Context
+    ) -> pb.Rollout:
+        """The rollout, ended, with all traffic back on the old version."""
+        now = self._transactions.now()
+        answer = await self._transactions.mutate(
+            request,
+            pb.Rollout,
+            lambda tx: rollout_message(
+                use_cases.cancel_rollout(tx, request.name, request.etag, request.reason, now)
+            ),
+        )
+        await self._reconciler.refresh()
+        return answer
+
+    async def RollbackEndpoint(
+        self, request: service_pb.RollbackEndpointRequest, _: _Context
+    ) -> pb.Rollout:
+        """The rollout that undoes; its version has the traffic already."""
+        name = f"{request.name}/rollouts/rollback-{request.request_id.partition('-')[0]}"
+        meta = self._new_meta(name, request.request_id, {})
+        answer = await self._transactions.mutate(
+            request,
+            pb.Rollout,
+            lambda tx: rollout_message(
+                use_cases.rollback_endpoint(tx, meta, request.name, request.reason)
+            ),
+        )
+        await self._reconciler.refresh()
+        return answer
+
+    async def WatchRollout(
+        self, request: service_pb.WatchRolloutRequest, _: _Context
+    ) -> AsyncIterator[pb.Rollout]:
+        """The rollout at each of its revisions that is seen, up to the last."""
+        etag = ""
+        while True:
+            rollout = await self._transactions.read(
+                lambda tx: use_cases.get_rollout(tx, request.name)
+            )
+            if rollout.meta.etag != etag:
+                etag = rollout.meta.etag
+                yield rollout_message(rollout)
+            if rollout.is_over:
+                return
+            await asyncio.sleep(_LOOK_S)
+
+    def _new_meta(self, name: str, request_id: str, labels: dict[str, str]) -> Meta:
+        now = self._transactions.now()
+        # Derived, so that the request gives the same rollout each time that it is tried.
+        uid = str(uuid.uuid5(uuid.UUID(request_id), "rollout"))
+        return Meta(name, uid, 1, now, now, labels)

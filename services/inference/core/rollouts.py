@@ -1,0 +1,228 @@
+"""Rollouts: a version's way into service, step by step, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Final
+
+from services.common.names import ResourceName
+from services.common.resources import Meta
+from services.inference.core.errors import IllegalRolloutMove, InvalidPhases
+from services.inference.core.routing import WHOLE_BP, Variant
+
+ROLLOUT_NAME: Final = ResourceName("projects/{project}/endpoints/{endpoint}/rollouts/{rollout}")
+
+
+class State(StrEnum):
+    """Where a rollout stands; see `Rollout.State` in rollout.proto."""
+
+    PENDING = "PENDING"
+    PREPARING = "PREPARING"
+    RUNNING = "RUNNING"
+    PAUSED = "PAUSED"
+    SUCCEEDED = "SUCCEEDED"
+    ROLLED_BACK = "ROLLED_BACK"
+    CANCELLED = "CANCELLED"
+    FAILED = "FAILED"
+
+
+_NEXT: Final[Mapping[State, frozenset[State]]] = {
+    State.PENDING: frozenset({State.PREPARING, State.PAUSED, State.CANCELLED, State.FAILED}),
+    State.PREPARING: frozenset({State.RUNNING, State.PAUSED, State.CANCELLED, State.FAILED}),
+    State.RUNNING: frozenset({State.PAUSED, State.SUCCEEDED, State.ROLLED_BACK, State.CANCELLED}),
+    State.PAUSED: frozenset({State.PENDING, State.RUNNING, State.CANCELLED}),
+    State.SUCCEEDED: frozenset(),
+    State.ROLLED_BACK: frozenset(),
+    State.CANCELLED: frozenset(),
+    State.FAILED: frozenset(),
+}
+
+TERMINAL: Final = frozenset(state for state, following in _NEXT.items() if not following)
+
+
+class Verdict(StrEnum):
+    """What the evidence of a phase says."""
+
+    PASS = "PASS"  # noqa: S105 - a verdict, no password
+    FAIL = "FAIL"
+    INCONCLUSIVE = "INCONCLUSIVE"
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """One step.
+
+    Attributes:
+        weight_bp: Share of the new version, 1 to 10,000 basis points.
+        min_outcomes: Outcomes of the new version that a verdict needs.
+        max_duration: Longest wait for them.
+    """
+
+    weight_bp: int
+    min_outcomes: int = 0
+    max_duration: timedelta = timedelta(days=1)
+
+
+DEFAULT_PHASES: Final = (Phase(500), Phase(5_000), Phase(WHOLE_BP))
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseOutcome:
+    """What a begun phase came to.
+
+    Attributes:
+        end_time: None while it runs.
+        verdict: None while it runs.
+        numbers: What the verdict rests on.
+    """
+
+    phase: int
+    start_time: datetime
+    end_time: datetime | None = None
+    verdict: Verdict | None = None
+    reason: str = ""
+    numbers: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What the monitor says of a phase."""
+
+    verdict: Verdict
+    reason: str
+    numbers: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """One version's way into service at one endpoint.
+
+    Attributes:
+        endpoint: Resource name.
+        digest: Of the version's manifest, when the rollout was created.
+        previous_version: The stable version it takes over from.
+        outcomes: One per begun phase; the last is the present one.
+        deadline: When the present step ends without a result.
+        paused_at: Since when it is held; None if it is not.
+        correlation_id: Episode that it belongs to; '' if a person began it.
+        causation_id: The latest event about it: what its next event follows from.
+    """
+
+    meta: Meta
+    endpoint: str
+    version: str
+    digest: str
+    approval: str
+    phases: tuple[Phase, ...]
+    previous_version: str
+    state: State = State.PENDING
+    outcomes: tuple[PhaseOutcome, ...] = ()
+    message: str = ""
+    rollback_of: str = ""
+    rolled_back_by: str = ""
+    deadline: datetime | None = None
+    paused_at: datetime | None = None
+    correlation_id: str = ""
+    causation_id: str = ""
+
+    @property
+    def name(self) -> str:
+        """Resource name."""
+        return self.meta.name
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no further state can follow."""
+        return self.state in TERMINAL
+
+    @property
+    def current_phase(self) -> int:
+        """Index of the phase begun last; 0 before the first."""
+        return max(0, len(self.outcomes) - 1)
+
+    @property
+    def has_passed(self) -> bool:
+        """Whether every phase has passed, so that only the promotion is left."""
+        return len(self.outcomes) == len(self.phases) and self.outcomes[-1].verdict is Verdict.PASS
+
+    def candidate(self) -> Variant:
+        """The version as a variant of the endpoint, with the share of the phase begun last."""
+        share = self.phases[self.current_phase].weight_bp if self.outcomes else 0
+        return Variant(self.version, self.digest, share)
+
+    def moved_to(self, state: State, message: str = "") -> Rollout:
+        """This rollout in `state`.
+
+        Raises:
+            IllegalRolloutMove: The life cycle has no such move.
+        """
+        if state not in _NEXT[self.state]:
+            raise IllegalRolloutMove(self.name, self.state, state)
+        return replace(self, state=state, message=message)
+
+    def preparing(self, deadline: datetime) -> Rollout:
+        """This rollout with its version being loaded, until `deadline`."""
+        return replace(self.moved_to(State.PREPARING), deadline=deadline)
+
+    def phase_begun(self, now: datetime) -> Rollout:
+        """This rollout in its next phase."""
+        phase = len(self.outcomes)
+        running = self if self.state is State.RUNNING else self.moved_to(State.RUNNING)
+        return replace(
+            running,
+            outcomes=(*self.outcomes, PhaseOutcome(phase, now)),
+            deadline=now + self.phases[phase].max_duration,
+        )
+
+    def phase_ended(self, judgement: Judgement, now: datetime) -> Rollout:
+        """This rollout with the present phase judged.
+
+        Raises:
+            IllegalRolloutMove: No phase is under way.
+        """
+        if self.state is not State.RUNNING or self.has_passed:
+            raise IllegalRolloutMove(self.name, self.state, "judged")
+        ended = replace(
+            self.outcomes[-1],
+            end_time=now,
+            verdict=judgement.verdict,
+            reason=judgement.reason,
+            numbers=judgement.numbers,
+        )
+        return replace(self, outcomes=(*self.outcomes[:-1], ended))
+
+    def paused(self, now: datetime) -> Rollout:
+        """This rollout, held as it is."""
+        return replace(self.moved_to(State.PAUSED, "paused"), paused_at=now)
+
+    def resumed(self, now: datetime) -> Rollout:
+        """This rollout where it was held; the time it was held does not count.
+
+        Raises:
+            IllegalRolloutMove: It is not paused.
+        """
+        if self.paused_at is None:
+            raise IllegalRolloutMove(self.name, self.state, State.RUNNING)
+        state = State.RUNNING if self.outcomes else State.PENDING
+        deadline = None if self.deadline is None else self.deadline + (now - self.paused_at)
+        return replace(self.moved_to(state), paused_at=None, deadline=deadline)
+
+
+def check_phases(phases: Sequence[Phase]) -> None:
+    """Accept phases whose shares grow up to the whole traffic.
+
+    Raises:
+        InvalidPhases: They don't.
+    """
+    weights = [phase.weight_bp for phase in phases]
+    if not weights or weights[-1] != WHOLE_BP:
+        raise InvalidPhases("the last must have 10000 basis points")
+    if any(not 1 <= weight <= WHOLE_BP for weight in weights):
+        raise InvalidPhases("a share is not between 1 and 10000 basis points")
+    if weights != sorted(set(weights)):
+        raise InvalidPhases("each must have a larger share than the one before")
+    if any(phase.max_duration <= timedelta(0) for phase in phases):
+        raise InvalidPhases("a duration is not above zero")

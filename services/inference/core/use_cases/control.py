@@ -1,0 +1,87 @@
+"""What the controller does to rollouts, one transaction per step."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Final
+
+from services.inference.core.ports import InferenceTx
+from services.inference.core.rollouts import Judgement, Rollout, State, Verdict
+from services.inference.core.use_cases.endpoints import get_endpoint
+from services.inference.core.use_cases.rollouts import (
+    begin_phase,
+    get_rollout,
+    pass_phase,
+    store,
+    told,
+    withdraw,
+)
+
+PREPARATION_LIMIT: Final = timedelta(minutes=10)
+"""Longest wait for a version to load; the largest bundle downloads in far less."""
+
+
+def prepare(tx: InferenceTx, name: str, now: datetime) -> None:
+    """Have the version loaded beside the old one, without traffic."""
+    rollout = get_rollout(tx, name)
+    if rollout.state is not State.PENDING:
+        return
+    endpoint = get_endpoint(tx, rollout.endpoint)
+    tx.endpoints.replace(endpoint.with_candidate(rollout.candidate(), 0, now))
+    preparing = rollout.preparing(now + PREPARATION_LIMIT)
+    store(tx, told(tx, preparing, "rollout.preparing", now), now)
+
+
+def start(tx: InferenceTx, name: str, now: datetime) -> None:
+    """Begin the first phase: the version is loaded and warm."""
+    rollout = get_rollout(tx, name)
+    if rollout.state is State.PREPARING:
+        begin_phase(tx, rollout, now)
+
+
+def fail(tx: InferenceTx, name: str, message: str, now: datetime) -> None:
+    """End a rollout whose version could not be served; traffic never moved."""
+    rollout = get_rollout(tx, name)
+    if rollout.state is not State.PREPARING:
+        return
+    withdraw(tx, rollout, now)
+    failed = rollout.moved_to(State.FAILED, message)
+    store(tx, told(tx, failed, "rollout.failed", now, reason=message), now)
+
+
+def judge_phase(
+    tx: InferenceTx, name: str, phase: int, judgement: Judgement, now: datetime
+) -> None:
+    """End `phase` as judged: go on, or give all traffic back at once.
+
+    A judgement of a phase that is over meanwhile changes nothing.
+    """
+    rollout = get_rollout(tx, name)
+    if not _is_in(rollout, phase):
+        return
+    if judgement.verdict is Verdict.PASS:
+        pass_phase(tx, rollout, judgement, now)
+        return
+    withdraw(tx, rollout, now)
+    ended = rollout.phase_ended(judgement, now)
+    message = f"phase {phase} was {judgement.verdict}: {judgement.reason}"
+    back = ended.moved_to(State.ROLLED_BACK, message)
+    store(tx, told(tx, back, "rollout.rolled_back", now, reason=message), now)
+
+
+def promote(tx: InferenceTx, name: str, message: str, now: datetime) -> None:
+    """Make the version the stable one; the old one stays loaded to go back to."""
+    rollout = get_rollout(tx, name)
+    if rollout.state is not State.RUNNING or not rollout.has_passed:
+        return
+    endpoint = get_endpoint(tx, rollout.endpoint)
+    if endpoint.stable.version != rollout.version:
+        tx.endpoints.replace(endpoint.promoted(rollout.candidate(), now))
+    succeeded = rollout.moved_to(State.SUCCEEDED, message or rollout.message)
+    store(tx, told(tx, succeeded, "rollout.succeeded", now), now)
+
+
+def _is_in(rollout: Rollout, phase: int) -> bool:
+    return (
+        rollout.state is State.RUNNING and rollout.current_phase == phase and not rollout.has_passed
+    )

@@ -1,0 +1,111 @@
+"""Creating, changing and deleting endpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from services.inference.core.decisions import DecisionPolicy
+from services.inference.core.endpoints import ENDPOINT_NAME, Endpoint
+from services.inference.core.errors import EndpointExists, EndpointNotFound, RolloutInProgress
+from services.inference.core.ports import InferenceTx
+from services.inference.core.rollouts import Rollout
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointChanges:
+    """What an update sets; None leaves it as it is."""
+
+    labels: Mapping[str, str] | None = None
+    policy: DecisionPolicy | None = None
+    logs_observations: bool | None = None
+
+
+def create_endpoint(tx: InferenceTx, endpoint: Endpoint) -> Endpoint:
+    """Store a new endpoint.
+
+    Raises:
+        EndpointExists: The id is taken, in this project or another.
+    """
+    if tx.endpoint_with_id(ENDPOINT_NAME.id_of(endpoint.name)) is not None:
+        raise EndpointExists(endpoint.name)
+    tx.endpoints.add(endpoint)
+    tx.emit(
+        "endpoint.created",
+        endpoint.name,
+        endpoint.meta.create_time,
+        {"version": endpoint.stable.version, "digest": endpoint.stable.digest},
+    )
+    return endpoint
+
+
+def get_endpoint(tx: InferenceTx, name: str) -> Endpoint:
+    """The endpoint called `name`.
+
+    Raises:
+        EndpointNotFound: There is none.
+    """
+    endpoint = tx.endpoints.get(name)
+    if endpoint is None:
+        raise EndpointNotFound(name)
+    return endpoint
+
+
+def update_endpoint(
+    tx: InferenceTx, name: str, changes: EndpointChanges, etag: str, now: datetime
+) -> Endpoint:
+    """The endpoint with `changes`; a policy that differs gets the next version.
+
+    Raises:
+        EndpointNotFound, EtagMismatch: It is not there, or not as the caller read it.
+    """
+    endpoint = get_endpoint(tx, name)
+    endpoint.meta.check_etag(etag)
+    meta = endpoint.meta.touched(now)
+    if changes.labels is not None:
+        meta = replace(meta, labels=changes.labels)
+    policy = endpoint.policy
+    if changes.policy is not None and replace(changes.policy, version=policy.version) != policy:
+        policy = replace(changes.policy, version=policy.version + 1)
+    updated = replace(endpoint, meta=meta, policy=policy)
+    if changes.logs_observations is not None:
+        updated = replace(updated, logs_observations=changes.logs_observations)
+    tx.endpoints.replace(updated)
+    tx.emit("endpoint.updated", name, now, {"policy_version": policy.version})
+    return updated
+
+
+def delete_endpoint(tx: InferenceTx, name: str, etag: str, now: datetime) -> None:
+    """Forget an endpoint and its rollouts.
+
+    Raises:
+        EndpointNotFound, EtagMismatch: It is not there, or not as the caller read it.
+        RolloutInProgress: A rollout is under way.
+    """
+    endpoint = get_endpoint(tx, name)
+    endpoint.meta.check_etag(etag)
+    require_no_active_rollout(tx, name)
+    for rollout in tx.rollouts.under(name):
+        tx.rollouts.remove(rollout.name)
+    tx.endpoints.remove(name)
+    tx.emit("endpoint.deleted", name, now, {"version": endpoint.stable.version})
+
+
+def require_no_active_rollout(tx: InferenceTx, endpoint: str) -> None:
+    """Pass if the endpoint has no rollout under way.
+
+    Raises:
+        RolloutInProgress: It has one.
+    """
+    active = active_rollout(tx, endpoint)
+    if active is not None:
+        raise RolloutInProgress(endpoint, active.name)
+
+
+def active_rollout(tx: InferenceTx, endpoint: str) -> Rollout | None:
+    """The endpoint's rollout that is not over."""
+    for rollout in tx.active_rollouts():
+        if rollout.endpoint == endpoint:
+            return rollout
+    return None

@@ -1,0 +1,255 @@
+"""What people do to rollouts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from services.common.causality import caused_by
+from services.common.resources import Meta
+from services.inference.core.endpoints import Endpoint
+from services.inference.core.errors import (
+    IllegalRolloutMove,
+    InvalidPhases,
+    NothingToRollBackTo,
+    RolloutExists,
+    RolloutNotFound,
+)
+from services.inference.core.ports import InferenceTx
+from services.inference.core.rollouts import (
+    Judgement,
+    Phase,
+    Rollout,
+    State,
+    Verdict,
+    check_phases,
+)
+from services.inference.core.routing import WHOLE_BP
+from services.inference.core.use_cases.endpoints import get_endpoint, require_no_active_rollout
+
+BY_HAND: Final = "ended by hand"
+
+
+@dataclass(frozen=True, slots=True)
+class NewRollout:
+    """What a rollout is created from.
+
+    Attributes:
+        digest: Of the version's manifest, which the approval covers.
+        correlation_id: Episode of the caller.
+        causation_id: Event that made the caller act.
+    """
+
+    meta: Meta
+    endpoint: str
+    version: str
+    digest: str
+    approval: str
+    phases: tuple[Phase, ...]
+    correlation_id: str
+    causation_id: str
+
+
+def create_rollout(tx: InferenceTx, new: NewRollout) -> Rollout:
+    """Store a rollout for the controller to pick up.
+
+    Raises:
+        EndpointNotFound: There is no such endpoint.
+        RolloutExists: The id is taken.
+        RolloutInProgress: Another one of the endpoint is under way.
+        InvalidPhases: The phases do not lead to the whole traffic, or the version serves already.
+    """
+    endpoint = get_endpoint(tx, new.endpoint)
+    if tx.rollouts.get(new.meta.name) is not None:
+        raise RolloutExists(new.meta.name)
+    require_no_active_rollout(tx, new.endpoint)
+    check_phases(new.phases)
+    if endpoint.stable.version == new.version:
+        raise InvalidPhases(f"{new.version} has the whole traffic already")
+    rollout = Rollout(
+        meta=new.meta,
+        endpoint=new.endpoint,
+        version=new.version,
+        digest=new.digest,
+        approval=new.approval,
+        phases=new.phases,
+        previous_version=endpoint.stable.version,
+        correlation_id=new.correlation_id,
+        causation_id=new.causation_id,
+    )
+    rollout = told(tx, rollout, "rollout.created", new.meta.create_time)
+    tx.rollouts.add(rollout)
+    return rollout
+
+
+def get_rollout(tx: InferenceTx, name: str) -> Rollout:
+    """The rollout called `name`.
+
+    Raises:
+        RolloutNotFound: There is none.
+    """
+    rollout = tx.rollouts.get(name)
+    if rollout is None:
+        raise RolloutNotFound(name)
+    return rollout
+
+
+def advance_rollout(tx: InferenceTx, name: str, etag: str, now: datetime) -> Rollout:
+    """End the present phase as passed and begin the next, if there is one.
+
+    Raises:
+        RolloutNotFound, EtagMismatch, IllegalRolloutMove: It can't.
+    """
+    rollout = _fresh(tx, name, etag)
+    return pass_phase(tx, rollout, Judgement(Verdict.PASS, BY_HAND), now)
+
+
+def pause_rollout(tx: InferenceTx, name: str, etag: str, now: datetime) -> Rollout:
+    """Hold the rollout with its weights as they are.
+
+    Raises:
+        RolloutNotFound, EtagMismatch, IllegalRolloutMove: It can't.
+    """
+    return store(tx, told(tx, _fresh(tx, name, etag).paused(now), "rollout.paused", now), now)
+
+
+def resume_rollout(tx: InferenceTx, name: str, etag: str, now: datetime) -> Rollout:
+    """Go on with a paused rollout.
+
+    Raises:
+        RolloutNotFound, EtagMismatch, IllegalRolloutMove: It can't.
+    """
+    return store(tx, told(tx, _fresh(tx, name, etag).resumed(now), "rollout.resumed", now), now)
+
+
+def cancel_rollout(tx: InferenceTx, name: str, etag: str, reason: str, now: datetime) -> Rollout:
+    """End the rollout and give all traffic back to the old version at once.
+
+    Raises:
+        RolloutNotFound, EtagMismatch, IllegalRolloutMove: It can't.
+    """
+    rollout = _fresh(tx, name, etag)
+    if rollout.has_passed:
+        raise IllegalRolloutMove(name, "being promoted", State.CANCELLED)
+    cancelled = rollout.moved_to(State.CANCELLED, reason or "cancelled")
+    withdraw(tx, rollout, now)
+    return store(tx, told(tx, cancelled, "rollout.cancelled", now), now)
+
+
+def rollback_endpoint(tx: InferenceTx, meta: Meta, endpoint: str, reason: str) -> Rollout:
+    """Bring the previous version back at once, as a rollout whose phases are over.
+
+    Args:
+        tx: The transaction.
+        meta: Identity of the rollout that undoes; its times are now.
+        endpoint: Resource name.
+        reason: For the record.
+
+    Raises:
+        EndpointNotFound: There is no such endpoint.
+        RolloutInProgress: One is under way; cancelling it does the same.
+        NothingToRollBackTo: No earlier version is held.
+    """
+    now = meta.create_time
+    before = get_endpoint(tx, endpoint)
+    require_no_active_rollout(tx, endpoint)
+    after = before.rolled_back(now)
+    undone = _latest_success(tx, before)
+    rollout = Rollout(
+        meta=meta,
+        endpoint=endpoint,
+        version=after.stable.version,
+        digest=after.stable.digest,
+        approval=undone.approval,
+        phases=(Phase(WHOLE_BP, 0, timedelta(days=1)),),
+        previous_version=before.stable.version,
+        state=State.RUNNING,
+        message=reason,
+        rollback_of=undone.name,
+        correlation_id=undone.correlation_id,
+        causation_id=undone.causation_id,
+    ).phase_begun(now)
+    passed = rollout.phase_ended(Judgement(Verdict.PASS, reason), now)
+    tx.endpoints.replace(after)
+    store(tx, replace(undone, rolled_back_by=meta.name), now)
+    created = told(tx, passed, "rollout.created", now)
+    tx.rollouts.add(created)
+    return created
+
+
+def pass_phase(tx: InferenceTx, rollout: Rollout, judgement: Judgement, now: datetime) -> Rollout:
+    """End the present phase as passed; begin the next, if there is one.
+
+    Raises:
+        IllegalRolloutMove: No phase is under way.
+    """
+    ended = rollout.phase_ended(judgement, now)
+    ended = told(tx, ended, "rollout.phase_passed", now, reason=judgement.reason)
+    if ended.has_passed:
+        return store(tx, ended, now)
+    return begin_phase(tx, ended, now)
+
+
+def begin_phase(tx: InferenceTx, rollout: Rollout, now: datetime) -> Rollout:
+    """Give the new version the share of its next phase."""
+    begun = rollout.phase_begun(now)
+    candidate = begun.candidate()
+    endpoint = get_endpoint(tx, rollout.endpoint)
+    tx.endpoints.replace(endpoint.with_candidate(candidate, candidate.weight_bp, now))
+    started = told(
+        tx,
+        begun,
+        "rollout.phase_started",
+        now,
+        phase=begun.current_phase,
+        weight_basis_points=candidate.weight_bp,
+    )
+    return store(tx, started, now)
+
+
+def withdraw(tx: InferenceTx, rollout: Rollout, now: datetime) -> None:
+    """Give all traffic back to the old version."""
+    endpoint = get_endpoint(tx, rollout.endpoint)
+    tx.endpoints.replace(endpoint.without_candidate(rollout.version, now))
+
+
+def told(
+    tx: InferenceTx, rollout: Rollout, kind: str, now: datetime, **data: str | float
+) -> Rollout:
+    """Emit an event about `rollout`; its next event follows from this one."""
+    facts = {
+        "endpoint": rollout.endpoint,
+        "version": rollout.version,
+        "previous_version": rollout.previous_version,
+        "approval": rollout.approval,
+        **data,
+    }
+    with caused_by(rollout.correlation_id, rollout.causation_id):
+        event_id = tx.emit(kind, rollout.name, now, facts)
+    return replace(rollout, causation_id=event_id)
+
+
+def _fresh(tx: InferenceTx, name: str, etag: str) -> Rollout:
+    rollout = get_rollout(tx, name)
+    rollout.meta.check_etag(etag)
+    return rollout
+
+
+def store(tx: InferenceTx, rollout: Rollout, now: datetime) -> Rollout:
+    """Keep `rollout` as its next revision; once per transaction."""
+    kept = replace(rollout, meta=rollout.meta.touched(now))
+    tx.rollouts.replace(kept)
+    return kept
+
+
+def _latest_success(tx: InferenceTx, endpoint: Endpoint) -> Rollout:
+    """The rollout that brought the stable version.
+
+    Raises:
+        NothingToRollBackTo: There is none.
+    """
+    for rollout in reversed(tx.rollouts.under(endpoint.name)):
+        if rollout.state is State.SUCCEEDED and rollout.version == endpoint.stable.version:
+            return rollout
+    raise NothingToRollBackTo(endpoint.name)

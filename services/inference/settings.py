@@ -1,0 +1,54 @@
+"""What the inference service can be configured with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from services.common.settings import Address, CommonSettings
+
+
+class InferenceSettings(CommonSettings, env_prefix="ROUNDHOUSE_INFERENCE_"):
+    """Each comes from the environment as `ROUNDHOUSE_INFERENCE_` and its name."""
+
+    listen: Address = "127.0.0.1:7003"
+    """Address of the gRPC server. Port 0 picks a free one."""
+
+    metrics_listen: Address = "127.0.0.1:7103"
+    """Address of the Prometheus endpoint. Port 0 picks a free one."""
+
+    data_dir: Path = Path(".roundhouse/inference")
+    """Folder of everything the service keeps on this machine; made if missing."""
+
+    registry_address: Address = "127.0.0.1:7001"
+    """`host:port` of the registry."""
+
+    monitor_address: Address = "127.0.0.1:7004"
+    """`host:port` of the monitor."""
+
+    triton_address: Address | None = None
+    """`host:port` of a Triton server's gRPC, started with `--model-control-mode=explicit`.
+    Unset: endpoints with the Triton runtime are refused."""
+
+    max_request_rows: int = Field(default=4096, ge=1, le=1_000_000)
+    """Rows of one request."""
+
+    max_batch_rows: int = Field(default=256, ge=1, le=1_000_000)
+    """Rows of one run that joins callers; larger gains nothing for small models."""
+
+    max_waiting_rows: int = Field(default=8192, ge=1)
+    """Rows that wait for one model before callers are turned away."""
+
+    model_threads: int = Field(default=1, ge=1, le=256)
+    """Runs of one model at once, and threads of ONNX Runtime; the event loop needs a core too."""
+
+    observation_limit_bytes: int = Field(default=1 << 30, ge=1 << 20)
+    """Disk for observations that the monitor has not taken; later ones are counted as dropped."""
+
+    @model_validator(mode="after")
+    def _check_rows(self) -> Self:
+        if self.max_waiting_rows < self.max_batch_rows:
+            raise ValueError("max_waiting_rows is below max_batch_rows, so no batch could fill")
+        return self

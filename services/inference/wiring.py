@@ -1,0 +1,184 @@
+"""The only place that picks the inference service's adapters."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import socket
+import time
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+from prometheus_client import REGISTRY, CollectorRegistry
+from roundhouse.inference.v1 import endpoint_service_pb2 as endpoints
+from roundhouse.inference.v1 import endpoint_service_pb2_grpc as endpoints_grpc
+from roundhouse.inference.v1 import rollout_service_pb2 as rollouts
+from roundhouse.inference.v1 import rollout_service_pb2_grpc as rollouts_grpc
+from tritonclient.grpc import service_pb2_grpc as oip_grpc
+
+from services.common.clock import Clock, utc_now
+from services.common.rpc.client import connect
+from services.common.rpc.events import event_api
+from services.common.rpc.server import Api, RunningServer, ServerLimits, serving
+from services.common.store.database import Database
+from services.common.store.leadership import lead
+from services.common.store.leases import Lease
+from services.common.store.migrations import migrate
+from services.inference.adapters.batching import BatchLimits
+from services.inference.adapters.bundles import BundleFolder
+from services.inference.adapters.database.store import SqlInferenceTx, SqlStore
+from services.inference.adapters.metrics import ObservationMetrics, PrometheusMeters
+from services.inference.adapters.monitor_client import MonitorClient
+from services.inference.adapters.observation_log import SegmentLog
+from services.inference.adapters.observation_sender import ObservationSender
+from services.inference.adapters.onnx_runtime import OnnxRuntime
+from services.inference.adapters.registry_client import RegistryClient
+from services.inference.adapters.tasks import background_tasks
+from services.inference.adapters.triton.runtime import TritonRuntime
+from services.inference.api.endpoint_servicer import EndpointServicer
+from services.inference.api.oip.servicer import SERVICE as OIP_SERVICE
+from services.inference.api.oip.servicer import OipServicer
+from services.inference.api.requests import Transactions
+from services.inference.api.rollout_servicer import RolloutServicer
+from services.inference.core.controller import RolloutController
+from services.inference.core.endpoints import Runtime
+from services.inference.core.hosting import ModelHost
+from services.inference.core.ports import ModelRuntime
+from services.inference.core.reconciler import Reconciler
+from services.inference.core.serving import Predictor
+from services.inference.settings import InferenceSettings
+
+MIGRATIONS: Final = Path(__file__).parent / "adapters" / "migrations"
+
+_LEASE: Final = "rollouts"
+_FLUSH_SHARE: Final = 0.5
+"""Of the drain's time, for sending the last observations; the rest stays on the disk."""
+
+
+@asynccontextmanager
+async def inference(
+    settings: InferenceSettings, now: Clock = utc_now, registry: CollectorRegistry = REGISTRY
+) -> AsyncIterator[RunningServer]:
+    """An inference service that takes calls until the block ends, then drains.
+
+    Reports SERVING only by the caller's `set_serving`, which is due at once: every
+    version with traffic was loaded, or has failed to load, before the block begins.
+
+    Args:
+        settings: Where it listens and keeps its data, and who its peers are.
+        now: The clock.
+        registry: Of the metrics.
+
+    Raises:
+        DatabaseUnavailable: The database does not answer.
+    """
+    database = Database(settings.database_url)
+    metrics = ObservationMetrics(registry)
+    log = await asyncio.to_thread(
+        SegmentLog,
+        settings.data_dir / "observations",
+        limit_bytes=settings.observation_limit_bytes,
+        metrics=metrics,
+    )
+    async with AsyncExitStack() as stack:
+        stack.callback(database.close)
+        await migrate(database, MIGRATIONS)
+        catalog = RegistryClient(
+            await stack.enter_async_context(connect(settings.registry_address)), now
+        )
+        monitor = MonitorClient(await stack.enter_async_context(connect(settings.monitor_address)))
+        sender = ObservationSender(log, monitor)
+        stack.push_async_callback(sender.flush, settings.drain_timeout_s * _FLUSH_SHARE)
+        tasks = await stack.enter_async_context(background_tasks())
+        predictor = Predictor(
+            log,
+            max_rows=settings.max_request_rows,
+            new_id=lambda: uuid.uuid4().hex,
+            draw=random.random,
+            now_us=lambda: time.time_ns() // 1000,
+        )
+        host = ModelHost(
+            BundleFolder(settings.data_dir / "bundles", catalog),
+            await _runtimes(settings, stack, tasks),
+            PrometheusMeters(registry),
+            predictor,
+            tasks,
+        )
+        reconciler = Reconciler(SqlStore(database), host)
+        database.on_write(reconciler.wake)
+        await reconciler.refresh()
+        await host.settled()
+
+        async def control(lease: Lease) -> None:
+            store = SqlStore(database, lease)
+            await RolloutController(store, host, catalog, monitor, now).run()
+
+        transactions = Transactions(database, now, SqlInferenceTx)
+        apis = [
+            *_apis(
+                EndpointServicer(transactions, catalog, host, reconciler),
+                RolloutServicer(transactions, catalog, reconciler),
+                OipServicer(predictor, lambda: host.is_settled),
+            ),
+            event_api(database),
+        ]
+        limits = ServerLimits(
+            drain_timeout_s=settings.drain_timeout_s, deadline_exempt=(f"/{OIP_SERVICE}/",)
+        )
+        tasks.create_task(reconciler.run())
+        tasks.create_task(sender.run())
+        tasks.create_task(lead(database, _LEASE, _holder(settings), now, control))
+        yield await stack.enter_async_context(serving("inference", settings.listen, apis, limits))
+
+
+async def _runtimes(
+    settings: InferenceSettings, stack: AsyncExitStack, tasks: asyncio.TaskGroup
+) -> dict[Runtime, ModelRuntime]:
+    limits = BatchLimits(
+        max_batch_rows=settings.max_batch_rows,
+        max_waiting_rows=settings.max_waiting_rows,
+        concurrency=settings.model_threads,
+    )
+    own = OnnxRuntime(tasks, limits)
+    stack.callback(own.close)
+    runtimes: dict[Runtime, ModelRuntime] = {Runtime.ONNX_RUNTIME: own}
+    if settings.triton_address is not None:
+        triton = TritonRuntime(settings.triton_address, tasks, limits)
+        stack.push_async_callback(triton.close)
+        runtimes[Runtime.TRITON] = triton
+    return runtimes
+
+
+def _holder(settings: InferenceSettings) -> str:
+    """The same for a restarted process, so that it takes its own lease back at once."""
+    return f"{socket.gethostname()}:{settings.data_dir.absolute()}"
+
+
+def _apis(
+    endpoint_servicer: EndpointServicer,
+    rollout_servicer: RolloutServicer,
+    oip_servicer: OipServicer,
+) -> list[Api]:
+    return [
+        (
+            endpoints.DESCRIPTOR.services_by_name["EndpointService"].full_name,
+            lambda server: endpoints_grpc.add_EndpointServiceServicer_to_server(
+                endpoint_servicer, server
+            ),
+        ),
+        (
+            rollouts.DESCRIPTOR.services_by_name["RolloutService"].full_name,
+            lambda server: rollouts_grpc.add_RolloutServiceServicer_to_server(
+                rollout_servicer, server
+            ),
+        ),
+        (
+            OIP_SERVICE,
+            lambda server: oip_grpc.add_GRPCInferenceServiceServicer_to_server(
+                oip_servicer, server
+            ),
+        ),
+    ]
