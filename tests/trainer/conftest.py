@@ -1,0 +1,15 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.trainer_api import TrainerCaller, running_trainer
+
+
+@pytest.fixture
+async def caller(tmp_path: Path) -> AsyncIterator[TrainerCaller]:
+    """A caller of a trainer with the embedded defaults, beside a registry."""
+    async with running_trainer(tmp_path) as caller:
+        yield caller

@@ -1,0 +1,181 @@
+"""Workers and trainers killed in the middle of a job, and registries that go away."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import grpc
+import psutil
+import pytest
+from roundhouse.registry.v1 import model_pb2
+
+from services.trainer.core.spec import Candidate
+from tests.support.processes import ServerProcess, free_ports
+from tests.support.trainer_api import (
+    TrainerCaller,
+    running_trainer,
+    serving_registry,
+    state_name,
+)
+
+pytestmark = pytest.mark.real
+LONG = (Candidate("decision_tree", {}), Candidate("mlp", {"epochs": 300, "hidden_units": 8}))
+
+
+def workers_of(pid: int) -> list[psutil.Process]:
+    """The forked workers of a trainer: children of its fork server."""
+    servers = psutil.Process(pid).children()
+    return [worker for server in servers for worker in server.children()]
+
+
+async def one_ready_version(caller: TrainerCaller, *jobs: str) -> None:
+    """Each job has made exactly one version, and none is left half uploaded."""
+    versions = await caller.versions()
+    assert sorted(version.training_job for version in versions) == sorted(jobs)
+    assert {version.state for version in versions} == {model_pb2.ModelVersion.STATE_READY}
+
+
+async def test_a_job_whose_worker_is_killed_again_and_again_ends_as_if_nothing_happened(
+    tmp_path: Path,
+) -> None:
+    async with running_trainer(tmp_path) as caller:
+        whole = await caller.until_over(await caller.submit("whole", candidates=LONG))
+        name = await caller.submit("killed", candidates=LONG)
+        for points in (20, 120):
+            await caller.until_points(name, points)
+            for worker in workers_of(os.getpid()):
+                worker.kill()
+        job = await caller.until_over(name)
+        assert state_name(job) == "SUCCEEDED", job.error
+        assert len(job.attempts) == 3
+        assert await caller.points(name) == await caller.points(whole.name)
+        log = await caller.log(name)
+        assert sum(line.startswith("decision-tree-1 ") for line in log) == 1
+        await one_ready_version(caller, whole.name, name)
+
+
+@pytest.mark.parametrize("stage", ["PREPARING", "EVALUATING", "REGISTERING"])
+async def test_a_worker_killed_in_any_stage_makes_no_second_version(
+    tmp_path: Path, stage: str
+) -> None:
+    async with running_trainer(tmp_path) as caller:
+        name = await caller.submit("killed", "decision_tree", "random_forest")
+        await caller.until(name, lambda job: state_name(job) in (stage, "SUCCEEDED"))
+        for worker in workers_of(os.getpid()):
+            worker.kill()
+        assert state_name(await caller.until_over(name)) == "SUCCEEDED"
+        await one_ready_version(caller, name)
+
+
+async def test_a_job_that_kills_every_worker_fails_at_last(tmp_path: Path) -> None:
+    async with running_trainer(tmp_path) as caller:
+        name = await caller.submit("killed", candidates=LONG, max_attempts=2)
+        while state_name(await caller.get(name)) != "FAILED":
+            for worker in workers_of(os.getpid()):
+                worker.kill()
+            await asyncio.sleep(0.02)
+        job = await caller.get(name)
+        assert len(job.attempts) == 2
+        assert job.error.retryable
+
+
+class KillableTrainer:
+    """A trainer in a process of its own, always on the same port and data."""
+
+    def __init__(self, folder: Path, registry_address: str) -> None:
+        self._folder = folder
+        (self.port,) = free_ports(1)
+        self._environment = {
+            "PATH": os.environ["PATH"],
+            "ROUNDHOUSE_TRAINER_LISTEN": f"127.0.0.1:{self.port}",
+            "ROUNDHOUSE_TRAINER_METRICS_LISTEN": "127.0.0.1:0",
+            "ROUNDHOUSE_TRAINER_DATA_DIR": str(folder / "trainer"),
+            "ROUNDHOUSE_TRAINER_REGISTRY_ADDRESS": registry_address,
+            "ROUNDHOUSE_TRAINER_LEASE_TTL": "3",
+        }
+        self._process = self._start()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def kill(self) -> list[psutil.Process]:
+        """Crash the trainer alone; gives the workers that it leaves behind."""
+        orphans = workers_of(self.pid)
+        os.kill(self.pid, signal.SIGKILL)
+        return orphans
+
+    def restart(self) -> None:
+        self._process = self._start()
+
+    def stop(self) -> None:
+        self._process.stop()
+
+    def _start(self) -> ServerProcess:
+        process = ServerProcess(
+            [sys.executable, "-m", "services.trainer"],
+            log=self._folder / "trainer.log",
+            environment=self._environment,
+        )
+        process.wait_until_ready(lambda: True, ports=[self.port])
+        return process
+
+
+@asynccontextmanager
+async def killable(folder: Path) -> AsyncIterator[tuple[KillableTrainer, TrainerCaller]]:
+    """A trainer that can be killed, and a caller of it that survives that."""
+    async with serving_registry(folder) as (address, registry_caller):
+        trainer = await asyncio.to_thread(KillableTrainer, folder, address)
+        try:
+            async with grpc.aio.insecure_channel(f"127.0.0.1:{trainer.port}") as channel:
+                caller = TrainerCaller(channel, registry_caller)
+                await caller.prepare()
+                yield trainer, caller
+        finally:
+            await asyncio.to_thread(trainer.stop)
+
+
+async def test_a_worker_ends_by_itself_when_its_trainer_stays_away(tmp_path: Path) -> None:
+    async with killable(tmp_path) as (trainer, caller):
+        name = await caller.submit("orphan", candidates=LONG)
+        await caller.until_points(name, 5)
+        (orphan,) = trainer.kill()
+        assert await asyncio.to_thread(psutil.wait_procs, [orphan], 20) == ([orphan], [])
+        trainer.restart()
+        job = await caller.until_over(name)
+        assert state_name(job) == "SUCCEEDED", job.error
+        await one_ready_version(caller, name)
+
+
+async def test_a_job_survives_its_trainer_killed_at_every_stage(tmp_path: Path) -> None:
+    async with killable(tmp_path) as (trainer, caller):
+        name = await caller.submit("survivor", "decision_tree", "random_forest")
+        for stage in ("PREPARING", "RUNNING", "EVALUATING", "REGISTERING"):
+            reached = (stage, "SUCCEEDED")
+            await caller.until(name, lambda job, reached=reached: state_name(job) in reached)
+            trainer.kill()
+            trainer.restart()
+        job = await caller.until_over(name)
+        assert state_name(job) == "SUCCEEDED", job.error
+        await one_ready_version(caller, name)
+
+
+async def test_a_stopped_trainer_leaves_a_queued_job_that_the_next_one_finishes(
+    tmp_path: Path,
+) -> None:
+    async with killable(tmp_path) as (trainer, caller):
+        name = await caller.submit("handed-over", candidates=LONG)
+        await caller.until_points(name, 5)
+        left = workers_of(trainer.pid)
+        await asyncio.to_thread(trainer.stop)
+        assert not any(worker.is_running() for worker in left)
+        trainer.restart()
+        job = await caller.until_over(name)
+        assert state_name(job) == "SUCCEEDED", job.error
+        assert len(job.attempts) == 2

@@ -1,0 +1,230 @@
+"""One behaviour suite for the transaction port: in memory, on SQLite and on PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any, TypeAlias
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection
+
+from services.common.store.database import Database
+from services.common.store.migrations import migrate
+from services.common.store.outbox import read_after
+from services.common.store.tables import METADATA as COMMON_METADATA
+from services.trainer.adapters.store.reads import SqlTrainerReads
+from services.trainer.adapters.store.tables import METADATA
+from services.trainer.adapters.store.transaction import SqlTrainerTx
+from services.trainer.core.failures import ErrorClass
+from services.trainer.core.jobs import (
+    Attempt,
+    JobError,
+    MetricPoint,
+    StoredCheckpoint,
+    Trial,
+)
+from services.trainer.core.ports import PageQuery, TrainerTx
+from services.trainer.core.states import AttemptState, JobState, TrialState
+from services.trainer.wiring import MIGRATIONS
+from tests.support.trainer_memory import MemoryTrainerTx
+from tests.support.trainer_values import EPOCH, JOB, job
+
+Work: TypeAlias = Callable[[Any], Any]
+Run: TypeAlias = Callable[[Work], Any]
+TTL = timedelta(seconds=10)
+TRIALS = (Trial("mlp-1", 0, "mlp", {"epochs": 8.0}), Trial("lightgbm-2", 1, "lightgbm", {}))
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """The trainer's database, empty."""
+    database = Database(database_url)
+    await migrate(database, MIGRATIONS)
+    yield database
+    database.close()
+
+
+@pytest.fixture(params=["memory", "sqlite", pytest.param("postgres", marks=pytest.mark.real)])
+async def run(request: pytest.FixtureRequest) -> AsyncIterator[Run]:
+    """Runs work in one transaction after another over the same data."""
+    if request.param == "memory":
+        memory = MemoryTrainerTx()
+        yield lambda work: work(memory)
+        return
+    database = Database(request.getfixturevalue(f"{request.param}_url"))
+    await migrate(database, MIGRATIONS)
+    yield lambda work: database.write_now(lambda tx: work(SqlTrainerTx(tx, EPOCH)))
+    database.close()
+
+
+def with_job(tx: TrainerTx) -> None:
+    tx.add_job(job(), TRIALS)
+
+
+def test_a_job_comes_back_as_it_was_stored(run: Run) -> None:
+    run(with_job)
+    assert run(lambda tx: tx.job(JOB)) == job()
+    assert run(lambda tx: tx.trials(job().uid)) == TRIALS
+    assert run(lambda tx: tx.job("projects/default/trainingJobs/other")) is None
+
+
+def test_a_replaced_job_keeps_its_attempts_and_its_error(run: Run) -> None:
+    run(with_job)
+    error = JobError(ErrorClass.WORKER_LOST, "killed")
+    first = Attempt(1, "w1", 3, AttemptState.LOST, EPOCH, EPOCH + TTL, error, 7)
+    second = Attempt(2, "w2", 4, AttemptState.RUNNING, EPOCH)
+    changed = replace(
+        job(), revision=2, state=JobState.FAILED, error=error, attempts=(first, second)
+    )
+    run(lambda tx: tx.replace_job(changed))
+    assert run(lambda tx: tx.job(JOB)) == changed
+    run(lambda tx: tx.set_reported(changed.uid, 2, 9))
+    assert run(lambda tx: tx.job(JOB)).attempts == (first, replace(second, reported=9))
+
+
+def test_unfinished_jobs_are_those_that_are_not_over_oldest_first(run: Run) -> None:
+    run(lambda tx: tx.add_job(job(name=JOB + "-b", uid="b", create_time=EPOCH + TTL), TRIALS))
+    run(with_job)
+    run(lambda tx: tx.add_job(job(name=JOB + "-c", uid="c", state=JobState.CANCELLED), TRIALS))
+    assert [found.name for found in run(lambda tx: tx.unfinished_jobs())] == [JOB, JOB + "-b"]
+
+
+def test_a_trial_is_replaced_by_its_place(run: Run) -> None:
+    run(with_job)
+    done = replace(
+        TRIALS[1],
+        state=TrialState.SUCCEEDED,
+        progress=1.0,
+        metrics={"auc": 0.7},
+        duration_s=1.5,
+        chosen_parameters={"rounds": 21.0},
+    )
+    run(lambda tx: tx.replace_trial(job().uid, done))
+    assert run(lambda tx: tx.trials(job().uid)) == (TRIALS[0], done)
+
+
+def test_a_removed_job_is_gone_with_its_trials_but_not_its_checkpoints(run: Run) -> None:
+    run(with_job)
+    checkpoint = StoredCheckpoint("mlp-1", 1, "sha256:" + "0" * 64, 10, EPOCH)
+    run(lambda tx: tx.add_checkpoint(job().uid, checkpoint))
+    run(lambda tx: tx.append_log(job().uid, 1, ["a line"]))
+    run(lambda tx: tx.remove_job(JOB))
+    assert run(lambda tx: (tx.job(JOB), tx.trials(job().uid))) == (None, ())
+    assert run(lambda tx: tx.checkpoints(job().uid)) == (checkpoint,)
+
+
+def test_checkpoints_are_newest_first_and_one_per_step(run: Run) -> None:
+    stored = [
+        StoredCheckpoint("mlp-1", step, f"sha256:{step:064}", 10, EPOCH + step * TTL)
+        for step in (1, 2, 3)
+    ]
+    for each in (*stored, stored[1]):
+        run(lambda tx, each=each: tx.add_checkpoint("uid", each))
+    assert run(lambda tx: tx.checkpoints("uid")) == tuple(reversed(stored))
+
+
+def test_a_lease_has_one_holder_and_growing_fences(run: Run) -> None:
+    first = run(lambda tx: tx.claim_lease("uid", "w1", TTL))
+    assert run(lambda tx: tx.claim_lease("uid", "w2", TTL)) is None
+    assert run(lambda tx: tx.holds_lease("uid", "w1", first))
+    assert run(lambda tx: tx.prolong_lease("uid", "w1", first, TTL))
+    assert not run(lambda tx: tx.lease_expired("uid"))
+    run(lambda tx: tx.release_lease("uid", "w1", first))
+    assert run(lambda tx: tx.lease_expired("uid"))
+    second = run(lambda tx: tx.claim_lease("uid", "w2", TTL))
+    assert second > first
+    assert not run(lambda tx: tx.holds_lease("uid", "w1", first))
+    assert not run(lambda tx: tx.prolong_lease("uid", "w1", first, TTL))
+
+
+async def test_migrations_leave_the_tables_that_the_code_expects(database: Database) -> None:
+    def differences(connection: Connection) -> list[Any]:
+        context = MigrationContext.configure(
+            connection,
+            opts={"include_name": lambda name, kind, _: kind != "table" or name in METADATA.tables},
+        )
+        return compare_metadata(context, METADATA)
+
+    assert await database.read(differences) == []
+    assert not METADATA.tables.keys() & COMMON_METADATA.tables.keys()
+
+
+async def test_an_event_is_written_in_the_transaction_of_its_change(database: Database) -> None:
+    def fails(connection: Connection) -> None:
+        tx = SqlTrainerTx(connection, EPOCH)
+        tx.add_job(job(), TRIALS)
+        tx.tell("job.queued", JOB, {})
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        await database.write(fails)
+    events, _ = await database.read(lambda tx: read_after(tx, "", 10))
+    assert events == []
+
+
+def points(*steps: int) -> list[MetricPoint]:
+    return [MetricPoint("mlp-1", "train_loss", step, step / 10, EPOCH) for step in steps]
+
+
+async def test_a_watcher_sees_each_point_and_a_replaced_one_again(database: Database) -> None:
+    await database.write(lambda tx: SqlTrainerTx(tx, EPOCH).put_points("uid", points(1, 2)))
+    reads = lambda work: database.read(lambda tx: work(SqlTrainerReads(tx, EPOCH)))  # noqa: E731
+    seen, position = await reads(lambda r: r.points_after("uid", 0, 10))
+    assert seen == points(1, 2)
+    await database.write(lambda tx: SqlTrainerTx(tx, EPOCH).put_points("uid", points(2, 3)))
+    seen, _ = await reads(lambda r: r.points_after("uid", position, 10))
+    assert seen == points(2, 3)
+    page = await reads(lambda r: r.points(PageQuery(JOB, 0, ""), "uid", "train_loss"))
+    assert page.items == points(1, 2, 3)
+
+
+async def test_log_lines_count_without_gaps(database: Database) -> None:
+    for lines in (["one", "two"], [], ["three"]):
+        await database.write(
+            lambda tx, lines=lines: SqlTrainerTx(tx, EPOCH).append_log("uid", 1, lines)
+        )
+    found = await database.read(lambda tx: SqlTrainerReads(tx, EPOCH).log_after("uid", 1, 10))
+    assert [(line.number, line.text) for line in found] == [(2, "two"), (3, "three")]
+
+
+async def test_jobs_are_listed_by_filter_in_pages(database: Database) -> None:
+    def add(connection: Connection) -> None:
+        tx = SqlTrainerTx(connection, EPOCH)
+        for number in range(5):
+            state = JobState.FAILED if number % 2 else JobState.QUEUED
+            created = EPOCH + number * TTL
+            name = f"{JOB}-{number}"
+            tx.add_job(job(name=name, uid=str(number), state=state, create_time=created), TRIALS)
+
+    await database.write(add)
+    query = PageQuery("projects/default", 2, "", "state = QUEUED AND labels.team = ops")
+    names = []
+    while True:
+        page = await database.read(lambda tx, q=query: SqlTrainerReads(tx, EPOCH).jobs(q))
+        names += [found.name for found in page.items]
+        if not page.next_page_token:
+            break
+        query = replace(query, page_token=page.next_page_token)
+    assert names == [f"{JOB}-4", f"{JOB}-2", f"{JOB}-0"]
+
+
+async def test_cleanups_of_failed_jobs_rest_first(database: Database) -> None:
+    def add(connection: Connection) -> None:
+        tx = SqlTrainerTx(connection, EPOCH)
+        tx.add_cleanup(job(uid="good", state=JobState.SUCCEEDED))
+        tx.add_cleanup(job(uid="bad", state=JobState.CANCELLED))
+
+    await database.write(add)
+
+    async def due(now: Any) -> list[str]:
+        found = await database.read(lambda tx: SqlTrainerTx(tx, now).cleanups(TTL))
+        return sorted(each.job_uid for each in found)
+
+    assert await due(EPOCH) == ["good"]
+    assert await due(EPOCH + TTL) == ["bad", "good"]
+    await database.write(lambda tx: SqlTrainerTx(tx, EPOCH).end_cleanup("bad"))
+    assert await due(EPOCH + TTL) == ["good"]
