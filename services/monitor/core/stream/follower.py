@@ -7,30 +7,27 @@ from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from functools import partial
-from typing import Protocol, TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar
 
 import pyarrow.compute as pc
 import structlog
 
 from services.common.errors import Unavailable
-from services.monitor.core.judging import CompleteWindow
-from services.monitor.core.ports import Baseline, Baselines, PredictionLog
 from services.monitor.core.resources import Monitor
 from services.monitor.core.stream.batches import Batch, ObservationBatch
 from services.monitor.core.stream.ledger import EndpointBook, Ledger
+from services.monitor.core.stream.ports import (
+    Baseline,
+    Baselines,
+    CompleteWindow,
+    PredictionLog,
+    WindowJudge,
+)
 from services.monitor.core.verdicts import Predictions
 
 T = TypeVar("T")
 
 log = structlog.get_logger()
-
-
-class WindowJudge(Protocol):
-    """Stores what a complete window shows; doing so again changes nothing."""
-
-    async def __call__(self, complete: CompleteWindow) -> None:
-        """Judge it durably."""
-        ...
 
 
 _Task: TypeAlias = Callable[[], Awaitable[None]]
@@ -144,7 +141,6 @@ class Follower:
                 window=window,
                 tallies=tallies,
                 baselines={version: self._known[version] for version in tallies},
-                position=self._ledger.position,
             )
             await _until_available(partial(self._judge, complete))
             await self._count(partial(self._ledger.judged, endpoint, window))

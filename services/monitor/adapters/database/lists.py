@@ -1,0 +1,79 @@
+"""Pages of each kind of resource."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import Connection
+
+from services.common.resources import Page, PageQuery
+from services.common.store.documents import SqlCollection
+from services.monitor.adapters.database.tables import (
+    DECISIONS,
+    DRIFT_REPORTS,
+    EPISODES,
+    MONITORS,
+    PERFORMANCE_REPORTS,
+    POLICIES,
+)
+from services.monitor.core.loop.episodes import Episode
+from services.monitor.core.resources import (
+    DriftReport,
+    Monitor,
+    PerformanceReport,
+    RetrainDecision,
+    RetrainPolicy,
+)
+
+_WINDOW: Final = ("window_start_time", "window_end_time")
+
+_MONITORS: Final = MONITORS.listing(
+    filterable=("endpoint", "owner", "labels"), orderable=("name", "create_time")
+)
+_DRIFT_REPORTS: Final = DRIFT_REPORTS.listing(filterable=("baseline_version",), orderable=_WINDOW)
+_PERFORMANCE_REPORTS: Final = PERFORMANCE_REPORTS.listing(
+    filterable=("version",), orderable=_WINDOW
+)
+_POLICIES: Final = POLICIES.listing(filterable=(), orderable=("name",))
+_DECISIONS: Final = DECISIONS.listing(
+    filterable=("kind", "reason", "policy", "event_time"), orderable=("create_time desc",)
+)
+_EPISODES: Final = EPISODES.listing(
+    filterable=("state",), orderable=("create_time desc", "update_time")
+)
+
+
+class SqlMonitorLists:
+    """`MonitorLists` on SQLite and PostgreSQL.
+
+    Args:
+        connection: The transaction.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def monitors(self, query: PageQuery) -> Page[Monitor]:
+        """See `MonitorLists`."""
+        return SqlCollection(self._connection, MONITORS).page(_MONITORS, query)
+
+    def drift_reports(self, query: PageQuery) -> Page[DriftReport]:
+        """See `MonitorLists`."""
+        return SqlCollection(self._connection, DRIFT_REPORTS).page(_DRIFT_REPORTS, query)
+
+    def performance_reports(self, query: PageQuery) -> Page[PerformanceReport]:
+        """See `MonitorLists`."""
+        reports = SqlCollection(self._connection, PERFORMANCE_REPORTS)
+        return reports.page(_PERFORMANCE_REPORTS, query)
+
+    def policies(self, query: PageQuery) -> Page[RetrainPolicy]:
+        """See `MonitorLists`."""
+        return SqlCollection(self._connection, POLICIES).page(_POLICIES, query)
+
+    def decisions(self, query: PageQuery) -> Page[RetrainDecision]:
+        """See `MonitorLists`."""
+        return SqlCollection(self._connection, DECISIONS).page(_DECISIONS, query)
+
+    def episodes(self, query: PageQuery) -> Page[Episode]:
+        """See `MonitorLists`."""
+        return SqlCollection(self._connection, EPISODES).page(_EPISODES, query)

@@ -1,0 +1,93 @@
+"""The monitor's tables, as the newest migration leaves them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import BigInteger, Column, MetaData, String, Table
+
+from services.common.store.documents import NAME_LENGTH, Kind, resource_table
+from services.common.store.types import UtcDateTime
+from services.monitor.core.loop.episodes import Episode
+from services.monitor.core.resources import (
+    DriftReport,
+    Monitor,
+    PerformanceReport,
+    RetrainDecision,
+    RetrainPolicy,
+)
+
+METADATA: Final = MetaData()
+
+SNAPSHOT_PIN: Final = Table(
+    "snapshot_pin",
+    METADATA,
+    Column("request_id", String(36), primary_key=True),
+    Column("log_position", BigInteger, nullable=False),
+)
+
+MONITORS: Final = Kind(
+    resource_table(
+        "monitor",
+        METADATA,
+        Column("endpoint", String(NAME_LENGTH), nullable=False, unique=True),
+        Column("owner", String(256), nullable=False),
+    ),
+    Monitor,
+    lambda monitor: {"endpoint": monitor.endpoint, "owner": monitor.owner},
+)
+POLICIES: Final = Kind(resource_table("retrain_policy", METADATA), RetrainPolicy)
+DRIFT_REPORTS: Final = Kind(
+    resource_table(
+        "drift_report",
+        METADATA,
+        Column("baseline_version", String(NAME_LENGTH), nullable=False),
+        Column("window_start_time", UtcDateTime, nullable=False),
+        Column("window_end_time", UtcDateTime, nullable=False),
+    ),
+    DriftReport,
+    lambda report: {
+        "baseline_version": report.baseline_version,
+        "window_start_time": report.window_start,
+        "window_end_time": report.window_end,
+    },
+)
+PERFORMANCE_REPORTS: Final = Kind(
+    resource_table(
+        "performance_report",
+        METADATA,
+        Column("version", String(NAME_LENGTH), nullable=False),
+        Column("window_start_time", UtcDateTime, nullable=False),
+        Column("window_end_time", UtcDateTime, nullable=False),
+        Column("outcomes", BigInteger, nullable=False),
+    ),
+    PerformanceReport,
+    lambda report: {
+        "version": report.version,
+        "window_start_time": report.window_start,
+        "window_end_time": report.window_end,
+        "outcomes": report.outcomes,
+    },
+)
+DECISIONS: Final = Kind(
+    resource_table(
+        "retrain_decision",
+        METADATA,
+        Column("kind", String(16), nullable=False),
+        Column("reason", String(32), nullable=False),
+        Column("policy", String(NAME_LENGTH), nullable=False),
+        Column("event_time", UtcDateTime, nullable=False),
+    ),
+    RetrainDecision,
+    lambda decision: {
+        "kind": decision.kind.value,
+        "reason": decision.reason,
+        "policy": decision.policy,
+        "event_time": decision.event_time,
+    },
+)
+EPISODES: Final = Kind(
+    resource_table("episode", METADATA, Column("state", String(32), nullable=False, index=True)),
+    Episode,
+    lambda episode: {"state": episode.state.value},
+)

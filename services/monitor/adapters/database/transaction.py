@@ -1,0 +1,142 @@
+"""One transaction of the monitor over a database connection."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import Connection, func, select
+
+from services.common.resources import Collection
+from services.common.store.documents import SqlCollection
+from services.common.store.outbox import Outbox
+from services.common.store.tables import EVENT
+from services.monitor.adapters.database.tables import (
+    DECISIONS,
+    DRIFT_REPORTS,
+    EPISODES,
+    MONITORS,
+    PERFORMANCE_REPORTS,
+    POLICIES,
+)
+from services.monitor.core.loop.episodes import Episode, EpisodeState
+from services.monitor.core.ports import Json
+from services.monitor.core.resources import (
+    DriftReport,
+    Monitor,
+    PerformanceReport,
+    RetrainDecision,
+    RetrainPolicy,
+)
+
+_OUTBOX: Final = Outbox("monitor")
+_OF_MONITOR: Final = (POLICIES, DRIFT_REPORTS, PERFORMANCE_REPORTS, DECISIONS, EPISODES)
+_OVER: Final = [state.value for state in EpisodeState if state.is_over]
+
+
+class SqlMonitorTx:
+    """`MonitorTx` on SQLite and PostgreSQL.
+
+    Args:
+        connection: The transaction.
+        now: The moment at which everything in it happens.
+    """
+
+    def __init__(self, connection: Connection, now: datetime) -> None:
+        self._connection = connection
+        self._now = now
+        self._monitors = SqlCollection(connection, MONITORS)
+        self._episodes = SqlCollection(connection, EPISODES)
+        self.monitors: Collection[Monitor] = self._monitors
+        self.policies: Collection[RetrainPolicy] = SqlCollection(connection, POLICIES)
+        self.drift_reports: Collection[DriftReport] = SqlCollection(connection, DRIFT_REPORTS)
+        self.performance_reports: Collection[PerformanceReport] = SqlCollection(
+            connection, PERFORMANCE_REPORTS
+        )
+        self.decisions: Collection[RetrainDecision] = SqlCollection(connection, DECISIONS)
+        self.episodes: Collection[Episode] = self._episodes
+
+    @property
+    def now(self) -> datetime:
+        """See `MonitorTx`."""
+        return self._now
+
+    def new_uid(self) -> str:
+        """See `MonitorTx`."""
+        return uuid.uuid4().hex
+
+    def monitor_of(self, endpoint: str) -> Monitor | None:
+        """See `MonitorTx`."""
+        row = self._connection.execute(
+            select(MONITORS.table).where(MONITORS.table.c.endpoint == endpoint)
+        ).one_or_none()
+        return None if row is None else MONITORS.from_row(row)
+
+    def every_monitor(self) -> Sequence[Monitor]:
+        """See `MonitorTx`."""
+        return self._monitors.where(select(MONITORS.table))
+
+    def forget_children(self, monitor: str) -> None:
+        """See `MonitorTx`."""
+        for kind in _OF_MONITOR:
+            self._connection.execute(kind.table.delete().where(kind.table.c.parent == monitor))
+
+    def unfinished_episodes(self) -> Sequence[Episode]:
+        """See `MonitorTx`."""
+        table = EPISODES.table
+        return self._episodes.where(select(table).where(table.c.state.not_in(_OVER)))
+
+    def episode_with_uid(self, uid: str) -> Episode | None:
+        """See `MonitorTx`."""
+        found = self._episodes.where(select(EPISODES.table).where(EPISODES.table.c.uid == uid))
+        return found[0] if found else None
+
+    def newest_event(self, subject: str) -> str:
+        """See `MonitorTx`."""
+        newest = self._connection.execute(
+            select(EVENT.c.id)
+            .where(EVENT.c.subject == subject)
+            .order_by(EVENT.c.seq.desc())
+            .limit(1)
+        ).scalar_one_or_none()
+        return newest or ""
+
+    def newest_drift(self, monitor: str, version: str, limit: int) -> Sequence[DriftReport]:
+        """See `MonitorTx`."""
+        table = DRIFT_REPORTS.table
+        rows = self._connection.execute(
+            select(table)
+            .where(table.c.parent == monitor, table.c.baseline_version == version)
+            .order_by(table.c.window_start_time.desc())
+            .limit(limit)
+        )
+        return [DRIFT_REPORTS.from_row(row) for row in rows]
+
+    def newest_performance(
+        self, monitor: str, version: str, limit: int
+    ) -> Sequence[PerformanceReport]:
+        """See `MonitorTx`."""
+        table = PERFORMANCE_REPORTS.table
+        rows = self._connection.execute(
+            select(table)
+            .where(table.c.parent == monitor, table.c.version == version)
+            .order_by(table.c.window_start_time.desc())
+            .limit(limit)
+        )
+        return [PERFORMANCE_REPORTS.from_row(row) for row in rows]
+
+    def outcomes_since(self, monitor: str, moment: datetime | None) -> int:
+        """See `MonitorTx`."""
+        table = PERFORMANCE_REPORTS.table
+        total = select(func.coalesce(func.sum(table.c.outcomes), 0)).where(
+            table.c.parent == monitor, table.c.version == ""
+        )
+        if moment is not None:
+            total = total.where(table.c.window_start_time >= moment)
+        return int(self._connection.execute(total).scalar_one())
+
+    def tell(self, kind: str, subject: str, data: Mapping[str, Json]) -> str:
+        """See `MonitorTx`."""
+        return _OUTBOX.append(self._connection, kind, subject, self._now, data)
