@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.common.etags import EtagMismatch
+from services.common.resources import ConcurrentChange
 from services.registry.core.errors import (
-    ConcurrentChange,
     DatasetExists,
     DatasetNotEmpty,
     FileExists,

@@ -13,6 +13,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection
 
+from services.common.resources import ConcurrentChange, PageQuery
 from services.common.store.database import Database
 from services.common.store.migrations import migrate
 from services.common.store.outbox import read_after
@@ -21,7 +22,6 @@ from services.registry.adapters.database.tables import METADATA
 from services.registry.adapters.database.transaction import SqlRegistryTx
 from services.registry.core.approvals import ApprovalState, Decision
 from services.registry.core.bundles import BundleFile
-from services.registry.core.errors import ConcurrentChange
 from services.registry.core.lineage import Direction, Edge, Relation
 from services.registry.core.models import (
     BaselineBar,
@@ -31,7 +31,6 @@ from services.registry.core.models import (
     PromotionPolicy,
 )
 from services.registry.core.names import parent_of
-from services.registry.core.paging import PageQuery
 from services.registry.core.ports import RegistryTx
 from services.registry.core.use_cases import promotion, versions
 from services.registry.core.use_cases.aliases import MoveOrder, move_aliases

@@ -7,18 +7,16 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Generic, TypeVar
 
+from services.common.resources import Collection, ConcurrentChange, Resource
 from services.registry.core.aliases import Alias, AliasMove
 from services.registry.core.approvals import Approval
 from services.registry.core.bundles import BundleFile
 from services.registry.core.canonical import Json
-from services.registry.core.errors import ConcurrentChange
 from services.registry.core.evaluations import Evaluation
 from services.registry.core.gates import GateResult
 from services.registry.core.lineage import Direction, Edge
 from services.registry.core.models import Model
 from services.registry.core.names import parent_of
-from services.registry.core.ports import Collection
-from services.registry.core.resources import Resource
 from services.registry.core.snapshots import Dataset, DatasetSnapshot
 from services.registry.core.versions import ModelVersion
 

@@ -12,6 +12,7 @@ from roundhouse.registry.v1 import dataset_pb2 as pb
 from roundhouse.registry.v1 import dataset_service_pb2 as service_pb
 from roundhouse.registry.v1 import dataset_service_pb2_grpc as pb_grpc
 
+from services.common.resources import Page, PageQuery
 from services.registry.api.convert.datasets import (
     dataset_to_proto,
     origin_from_proto,
@@ -22,7 +23,6 @@ from services.registry.api.convert.datasets import (
 from services.registry.api.inputs import check_settable, child_name, masked, project_page
 from services.registry.api.snapshot_files import SnapshotFiles
 from services.registry.api.transactions import Transactions
-from services.registry.core.paging import Page, PageQuery
 from services.registry.core.ports import RegistryLists, RegistryTx
 from services.registry.core.snapshots import DatasetSnapshot
 from services.registry.core.use_cases import datasets

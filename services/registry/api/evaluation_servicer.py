@@ -9,6 +9,7 @@ from roundhouse.registry.v1 import evaluation_pb2 as pb
 from roundhouse.registry.v1 import evaluation_service_pb2 as service_pb
 from roundhouse.registry.v1 import evaluation_service_pb2_grpc as pb_grpc
 
+from services.common.resources import PageQuery
 from services.common.rpc.convert import from_timestamp
 from services.registry.api.convert.evidence import (
     approval_to_proto,
@@ -19,7 +20,6 @@ from services.registry.api.convert.evidence import (
 )
 from services.registry.api.inputs import check_settable
 from services.registry.api.transactions import Transactions
-from services.registry.core.paging import PageQuery
 from services.registry.core.ports import RegistryLists, RegistryTx
 from services.registry.core.use_cases import promotion
 from services.registry.core.use_cases.lookup import (

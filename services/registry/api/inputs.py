@@ -7,9 +7,9 @@ from collections.abc import Collection, Sequence
 from google.protobuf.message import Message
 
 from services.common.errors import FieldViolation
+from services.common.resources import PageQuery
 from services.registry.core.errors import FieldImmutable, InvalidRequest
 from services.registry.core.names import PROJECT, checked
-from services.registry.core.paging import PageQuery
 
 
 def check_settable(message: Message, field: str, settable: Collection[str]) -> None:

@@ -12,6 +12,7 @@ from roundhouse.registry.v1 import model_pb2 as pb
 from roundhouse.registry.v1 import model_service_pb2 as service_pb
 from roundhouse.registry.v1 import model_service_pb2_grpc as pb_grpc
 
+from services.common.resources import PageQuery
 from services.registry.api.artifacts import Artifacts
 from services.registry.api.convert.models import (
     alias_to_proto,
@@ -26,7 +27,6 @@ from services.registry.api.inputs import check_settable, child_name, masked, pro
 from services.registry.api.transactions import Transactions
 from services.registry.core.aliases import Alias
 from services.registry.core.names import id_of, parent_of
-from services.registry.core.paging import PageQuery
 from services.registry.core.ports import RegistryLists, RegistryTx
 from services.registry.core.use_cases import models, versions
 from services.registry.core.use_cases.aliases import move_aliases

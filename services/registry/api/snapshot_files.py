@@ -13,6 +13,7 @@ from roundhouse.registry.v1 import dataset_service_pb2 as service_pb
 
 from services.common.blobs.content import ContentStore
 from services.common.blobs.digests import parse_digest
+from services.common.resources import ConcurrentChange
 from services.registry.api.convert.datasets import (
     file_to_proto,
     format_from_proto,
@@ -28,7 +29,6 @@ from services.registry.api.uploads import (
     spool,
 )
 from services.registry.core.columns import ColumnReport
-from services.registry.core.errors import ConcurrentChange
 from services.registry.core.ports import TableCleaner
 from services.registry.core.snapshots import DatasetSnapshot, SnapshotFile, SnapshotState
 from services.registry.core.use_cases.datasets import add_file, seal_snapshot

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from services.common.resources import Meta
 from services.registry.core.errors import AliasMoved
-from services.registry.core.resources import Meta
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,9 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
+from services.common.resources import Meta
 from services.registry.core.errors import ApprovalClosed, SelfApproval
 from services.registry.core.gates import GateResult
-from services.registry.core.resources import Meta
 
 DEFAULT_VALIDITY: Final = timedelta(days=7)
 """A decision on evidence that is older than a week should be made again."""

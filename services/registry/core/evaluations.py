@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from services.common.resources import Meta
 from services.registry.core.canonical import Json
-from services.registry.core.resources import Meta
 
 
 @dataclass(frozen=True, slots=True)

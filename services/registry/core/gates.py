@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from services.common.errors import PreconditionViolation
+from services.common.resources import Meta
 from services.registry.core.canonical import digest_of
 from services.registry.core.evaluations import Evaluation
 from services.registry.core.models import BaselineBar, FixedBar, GateRule
-from services.registry.core.resources import Meta
 
 BUNDLE_SIZE_METRIC: Final = "bundle.size_bytes"
 """Every version has this metric: the size of its files together."""

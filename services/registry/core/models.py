@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
+from services.common.resources import Meta
 from services.registry.core.canonical import Json
-from services.registry.core.resources import Meta
 
 
 class Comparison(StrEnum):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import BinaryIO, Protocol, TypeVar
+from typing import BinaryIO, Protocol
 
+from services.common.resources import Collection, Page, PageQuery
 from services.registry.core.aliases import Alias, AliasMove
 from services.registry.core.approvals import Approval
 from services.registry.core.bundles import BundleFile
@@ -15,8 +16,6 @@ from services.registry.core.evaluations import Evaluation
 from services.registry.core.gates import GateResult
 from services.registry.core.lineage import Direction, Edge
 from services.registry.core.models import Model
-from services.registry.core.paging import Page, PageQuery
-from services.registry.core.resources import Resource
 from services.registry.core.snapshots import (
     CleaningRules,
     Dataset,
@@ -24,44 +23,6 @@ from services.registry.core.snapshots import (
     TableFormat,
 )
 from services.registry.core.versions import ModelVersion
-
-ResourceT = TypeVar("ResourceT", bound=Resource)
-
-
-class Collection(Protocol[ResourceT]):
-    """The resources of one kind, by name."""
-
-    def get(self, name: str) -> ResourceT | None:
-        """The resource called `name`, if there is one."""
-        ...
-
-    def add(self, resource: ResourceT) -> None:
-        """Store a resource whose name is free."""
-        ...
-
-    def replace(self, resource: ResourceT) -> None:
-        """Store the next revision of a resource.
-
-        Raises:
-            ConcurrentChange: The stored one isn't the revision just before.
-        """
-        ...
-
-    def remove(self, name: str) -> None:
-        """Forget the resource called `name`."""
-        ...
-
-    def count(self, parent: str) -> int:
-        """How many resources are directly under `parent`."""
-        ...
-
-    def under(self, parent: str) -> Sequence[ResourceT]:
-        """All resources directly under `parent`, oldest first."""
-        ...
-
-    def newest(self, parent: str) -> ResourceT | None:
-        """The one under `parent` that was added last."""
-        ...
 
 
 class RegistryTx(Protocol):

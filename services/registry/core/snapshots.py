@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
+from services.common.resources import Meta
 from services.registry.core.canonical import Json, digest_of
 from services.registry.core.columns import (
     CleanedTable,
@@ -22,7 +23,6 @@ from services.registry.core.errors import (
     SnapshotNotSealed,
     SnapshotSealed,
 )
-from services.registry.core.resources import Meta
 
 
 @dataclass(frozen=True, slots=True)

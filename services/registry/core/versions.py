@@ -7,9 +7,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
+from services.common.resources import Meta
 from services.registry.core.bundles import MANIFEST, BundleFile, manifest_of
 from services.registry.core.errors import ArtifactNotFound, IllegalTransition, VersionNotReady
-from services.registry.core.resources import Meta
 
 
 class VersionState(StrEnum):

@@ -8,6 +8,7 @@ from typing import Any, Final, TypeVar
 
 from sqlalchemy import Column, Connection, Row, Select, Table, case, select
 
+from services.common.resources import Page, PageQuery
 from services.common.store.listing import Listing, ListQuery
 from services.registry.adapters.database.documents import (
     ALIASES,
@@ -25,7 +26,6 @@ from services.registry.core.approvals import Approval, ApprovalState
 from services.registry.core.evaluations import Evaluation
 from services.registry.core.gates import GateResult
 from services.registry.core.models import Model
-from services.registry.core.paging import Page, PageQuery
 from services.registry.core.snapshots import Dataset, DatasetSnapshot
 from services.registry.core.versions import ModelVersion
 

@@ -8,66 +8,53 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import JSON, BigInteger, Column, Index, Integer, MetaData, String, Table
+from sqlalchemy import BigInteger, Column, Index, Integer, MetaData, String, Table
 
+from services.common.store.documents import NAME_LENGTH, resource_table
 from services.common.store.types import SequenceNumber, UtcDateTime
 
 METADATA: Final = MetaData()
-NAME_LENGTH: Final = 512
 
 
-def _resource_table(name: str, *columns: Column[object]) -> Table:
-    return Table(
-        name,
-        METADATA,
-        Column("seq", SequenceNumber, primary_key=True, autoincrement=True),
-        Column("name", String(NAME_LENGTH), nullable=False, unique=True),
-        Column("parent", String(NAME_LENGTH), nullable=False),
-        Column("uid", String(32), nullable=False),
-        Column("revision", Integer, nullable=False),
-        Column("create_time", UtcDateTime, nullable=False),
-        Column("update_time", UtcDateTime, nullable=False),
-        Column("labels", JSON, nullable=False),
-        *columns,
-        Column("document", JSON, nullable=False),
-        Index(f"ix_{name}_parent", "parent", "seq"),
-        sqlite_autoincrement=True,
-    )
-
-
-DATASET: Final = _resource_table("dataset")
-SNAPSHOT: Final = _resource_table(
+DATASET: Final = resource_table("dataset", METADATA)
+SNAPSHOT: Final = resource_table(
     "snapshot",
+    METADATA,
     Column("state", String(16), nullable=False),
     Column("digest", String(71), nullable=False, index=True),
     Column("start_time", UtcDateTime),
     Column("end_time", UtcDateTime),
 )
-MODEL: Final = _resource_table(
+MODEL: Final = resource_table(
     "model",
+    METADATA,
     # Kept out of the document: it moves with each version and isn't a change of the model.
     Column("version_count", Integer, nullable=False, server_default="0"),
 )
-VERSION: Final = _resource_table(
+VERSION: Final = resource_table(
     "version",
+    METADATA,
     Column("state", String(16), nullable=False),
     Column("digest", String(71), nullable=False, index=True),
     Column("training_job", String(NAME_LENGTH), nullable=False),
 )
-ALIAS: Final = _resource_table("alias")
-EVALUATION: Final = _resource_table(
+ALIAS: Final = resource_table("alias", METADATA)
+EVALUATION: Final = resource_table(
     "evaluation",
+    METADATA,
     Column("snapshot", String(NAME_LENGTH), nullable=False),
     Column("split", String(64), nullable=False),
     Column("split_digest", String(71), nullable=False),
 )
-GATE_RESULT: Final = _resource_table(
+GATE_RESULT: Final = resource_table(
     "gate_result",
+    METADATA,
     Column("evaluation", String(NAME_LENGTH), nullable=False),
     Column("passed", Integer, nullable=False),
 )
-APPROVAL: Final = _resource_table(
+APPROVAL: Final = resource_table(
     "approval",
+    METADATA,
     Column("model", String(NAME_LENGTH), nullable=False, index=True),
     Column("decided", String(16), nullable=False),
     Column("requester", String(256), nullable=False),

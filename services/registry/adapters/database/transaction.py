@@ -10,6 +10,8 @@ from typing import Final
 
 from sqlalchemy import Connection, exists, select
 
+from services.common.resources import Collection
+from services.common.store.documents import SqlCollection
 from services.common.store.outbox import Outbox
 from services.registry.adapters.database.documents import (
     ALIASES,
@@ -20,7 +22,6 @@ from services.registry.adapters.database.documents import (
     MODELS,
     SNAPSHOTS,
     VERSIONS,
-    SqlCollection,
 )
 from services.registry.adapters.database.tables import ALIAS_MOVE, EDGE, MODEL, UPLOAD
 from services.registry.core.aliases import Alias, AliasMove
@@ -32,7 +33,6 @@ from services.registry.core.gates import GateResult
 from services.registry.core.lineage import Direction, Edge, Relation
 from services.registry.core.models import Model
 from services.registry.core.names import parent_of
-from services.registry.core.ports import Collection
 from services.registry.core.snapshots import Dataset, DatasetSnapshot
 from services.registry.core.versions import ModelVersion
 

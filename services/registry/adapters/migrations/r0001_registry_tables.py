@@ -81,7 +81,7 @@ def _create_resource(name: str, *columns: sa.Column[object]) -> None:
         sa.Column("seq", SequenceNumber, primary_key=True, autoincrement=True),
         sa.Column("name", _NAME, nullable=False, unique=True),
         sa.Column("parent", _NAME, nullable=False),
-        sa.Column("uid", sa.String(32), nullable=False),
+        sa.Column("uid", sa.String(36), nullable=False),
         sa.Column("revision", sa.Integer, nullable=False),
         sa.Column("create_time", UtcDateTime, nullable=False),
         sa.Column("update_time", UtcDateTime, nullable=False),

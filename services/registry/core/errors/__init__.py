@@ -45,7 +45,6 @@ from services.registry.core.errors.promotion import (
 from services.registry.core.errors.requests import (
     ArtifactNotFound,
     BytesMissing,
-    ConcurrentChange,
     FieldImmutable,
     InvalidRequest,
     MalformedUpload,
@@ -57,7 +56,6 @@ __all__ = [
     "InvalidRequest",
     "MalformedUpload",
     "FieldImmutable",
-    "ConcurrentChange",
     "UploadTooLarge",
     "TruncatedUpload",
     "BytesMissing",

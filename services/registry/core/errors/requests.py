@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from services.common.errors import (
-    Conflict,
     DataLoss,
     FieldViolation,
     InvalidArgument,
@@ -32,15 +31,6 @@ class FieldImmutable(InvalidArgument):
     def __init__(self, field: str) -> None:
         text = f"{field!r} can't be changed."
         super().__init__(text, violations=[FieldViolation("update_mask", text)], field=field)
-
-
-class ConcurrentChange(Conflict):
-    """Another call changed the resource in the meantime."""
-
-    reason = "CONCURRENT_CHANGE"
-
-    def __init__(self, name: str) -> None:
-        super().__init__(f"{name!r} was changed by another call: try again.", name=name)
 
 
 class UploadTooLarge(ResourceExhausted):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from services.common.resources import ConcurrentChange
 from services.registry.core.columns import ColumnReport
 from services.registry.core.errors import (
-    ConcurrentChange,
     DatasetExists,
     DatasetNotEmpty,
     SnapshotExists,

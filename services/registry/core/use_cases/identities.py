@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from services.common.resources import NO_LABELS, Meta
 from services.registry.core.ports import RegistryTx
-from services.registry.core.resources import NO_LABELS, Meta
 
 
 def new_meta(tx: RegistryTx, name: str, labels: Mapping[str, str] = NO_LABELS) -> Meta:
