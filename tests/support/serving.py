@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from services.common.resources import Meta
 from services.common.rpc.server import ServerLimits, serving
 from services.inference.adapters.batching import BatchLimits
 from services.inference.adapters.bundles import BundleFolder
@@ -68,12 +69,11 @@ class MemoryMeters:
 def endpoint(variants: Sequence[Variant], **changes: object) -> Endpoint:
     """An endpoint as its row would be."""
     fields: dict[str, object] = {
-        "name": ENDPOINT,
-        "uid": "u",
+        "meta": Meta(ENDPOINT, "11111111-0000-4000-8000-000000000000", 1, T0, T0),
+        "initial_version": variants[-1].version,
+        "initial_approval": f"{variants[-1].version}/approvals/a",
         "variants": tuple(variants),
         "policy": DecisionPolicy(positive_action="rebook", negative_action="none"),
-        "create_time": T0,
-        "update_time": T0,
     }
     return Endpoint(**{**fields, **changes})  # type: ignore[arg-type]
 
