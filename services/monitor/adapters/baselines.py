@@ -1,0 +1,84 @@
+"""Baselines of versions, from the registry."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from datetime import datetime
+from typing import Final
+
+import grpc
+import structlog
+from roundhouse.registry.v1 import dataset_service_pb2 as dataset_pb
+from roundhouse.registry.v1 import dataset_service_pb2_grpc as dataset_grpc
+from roundhouse.registry.v1 import evaluation_service_pb2 as evaluation_pb
+from roundhouse.registry.v1 import evaluation_service_pb2_grpc as evaluation_grpc
+from roundhouse.registry.v1 import model_pb2, model_service_pb2
+from roundhouse.registry.v1 import model_service_pb2_grpc as model_grpc
+
+from services.common.profiles import Profile
+from services.common.rpc.convert import from_timestamp
+from services.common.rpc.remote import DependencyUnavailable, RemoteError, remote_errors
+from services.monitor.core.stream.ports import Baseline
+
+log = structlog.get_logger()
+
+_PEER: Final = "registry"
+_TIMEOUT_S: Final = 30.0
+
+
+class RegistryBaselines:
+    """Implements `Baselines`.
+
+    Args:
+        channel: To the registry.
+    """
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._models = model_grpc.ModelServiceStub(channel)
+        self._evaluations = evaluation_grpc.EvaluationServiceStub(channel)
+        self._datasets = dataset_grpc.DatasetServiceStub(channel)
+
+    async def baseline(self, version: str) -> Baseline:
+        """See `Baselines`."""
+        try:
+            with remote_errors(_PEER):
+                found = await self._models.GetVersion(
+                    model_service_pb2.GetVersionRequest(name=version)
+                )
+                return Baseline(
+                    profile=await self._profile(found),
+                    test_metrics=await self._test_metrics(version),
+                    trained_until=await self._trained_until(found),
+                )
+        except RemoteError as error:
+            if error.code in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT):
+                log.warning("baseline.unknown_version", version=version, reason=error.reason)
+                return Baseline()
+            raise DependencyUnavailable(_PEER) from error
+
+    async def _profile(self, version: model_pb2.ModelVersion) -> Profile | None:
+        if all(file.path != "profile.json" for file in version.files):
+            return None
+        request = model_service_pb2.DownloadArtifactRequest(
+            version=version.name, path="profile.json"
+        )
+        parts = self._models.DownloadArtifact(request, timeout=_TIMEOUT_S)
+        content = b"".join([part.chunk async for part in parts])
+        return await asyncio.to_thread(lambda: Profile.from_json(json.loads(content)))
+
+    async def _test_metrics(self, version: str) -> dict[str, float]:
+        """Of the oldest evaluation on a test part: the one it was registered with."""
+        request = evaluation_pb.ListEvaluationsRequest(
+            parent=version, filter='split = "test"', page_size=1000
+        )
+        page = await self._evaluations.ListEvaluations(request)
+        return dict(page.evaluations[-1].metrics) if page.evaluations else {}
+
+    async def _trained_until(self, version: model_pb2.ModelVersion) -> datetime | None:
+        ends = []
+        for name in version.snapshots:
+            snapshot = await self._datasets.GetSnapshot(dataset_pb.GetSnapshotRequest(name=name))
+            if snapshot.HasField("end_time"):
+                ends.append(from_timestamp(snapshot.end_time))
+        return max(ends, default=None)

@@ -1,0 +1,1 @@
+"""Training snapshots of observations joined with their outcomes."""
