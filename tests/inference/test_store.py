@@ -1,0 +1,128 @@
+"""Rows in memory, SQLite and PostgreSQL answer alike."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from services.common.resources import ConcurrentChange, Meta, PageQuery
+from services.common.store.database import Database
+from services.common.store.migrations import migrate
+from services.inference.adapters.database.store import SqlStore
+from services.inference.core.endpoints import Runtime
+from services.inference.core.errors import EndpointExists
+from services.inference.core.rollouts import Judgement, Phase, State, Verdict
+from services.inference.core.routing import WHOLE_BP, Variant
+from services.inference.core.use_cases import control
+from services.inference.core.use_cases import endpoints as endpoint_cases
+from services.inference.core.use_cases import rollouts as cases
+from tests.support.inference_memory import MemoryInferenceTx, MemoryStore
+from tests.support.serving import ENDPOINT, T0, endpoint, version_name
+
+MIGRATIONS = (
+    Path(__file__).resolve().parents[2] / "services" / "inference" / "adapters" / "migrations"
+)
+OLD = Variant(version_name(1), "sha256:" + "1" * 64, WHOLE_BP)
+PARENT = "projects/default"
+
+
+@pytest.fixture(params=["memory", "sqlite", pytest.param("postgres", marks=pytest.mark.real)])
+async def store(request):
+    """Every backend in turn; the memory one is the model."""
+    if request.param == "memory":
+        yield MemoryStore(MemoryInferenceTx())
+        return
+    database = Database(request.getfixturevalue(f"{request.param}_url"))
+    await migrate(database, MIGRATIONS)
+    yield SqlStore(database)
+    database.close()
+
+
+def new_rollout(rollout_id: str = "r") -> cases.NewRollout:
+    return cases.NewRollout(
+        Meta(f"{ENDPOINT}/rollouts/{rollout_id}", "2" * 8, 1, T0, T0, {"episode": "7"}),
+        ENDPOINT,
+        version_name(2),
+        "sha256:" + "2" * 64,
+        f"{version_name(2)}/approvals/a",
+        (Phase(500, 10), Phase(WHOLE_BP)),
+        "episode",
+        "",
+    )
+
+
+async def test_an_endpoint_comes_back_as_it_was_stored(store):
+    kept = endpoint([OLD], runtime=Runtime.TRITON, alias="champion", logs_observations=False)
+    await store.write(lambda tx: endpoint_cases.create_endpoint(tx, kept))
+    assert await store.read(lambda tx: tx.endpoints.get(ENDPOINT)) == kept
+    assert await store.read(lambda tx: tx.endpoint_with_id("delays")) == kept
+    assert list(await store.read(lambda tx: tx.all_endpoints())) == [kept]
+
+
+async def test_an_id_is_taken_in_every_project(store):
+    await store.write(lambda tx: endpoint_cases.create_endpoint(tx, endpoint([OLD])))
+    other = endpoint([OLD], meta=Meta("projects/other/endpoints/delays", "3" * 8, 1, T0, T0))
+    with pytest.raises(EndpointExists):
+        await store.write(lambda tx: endpoint_cases.create_endpoint(tx, other))
+
+
+async def test_a_rollout_comes_back_after_each_step_as_it_was_stored(store):
+    await store.write(lambda tx: endpoint_cases.create_endpoint(tx, endpoint([OLD])))
+    name = f"{ENDPOINT}/rollouts/r"
+    passed = Judgement(Verdict.PASS, "good", {"p_value": 0.25})
+    steps = [
+        lambda tx: cases.create_rollout(tx, new_rollout()),
+        lambda tx: control.prepare(tx, name, T0),
+        lambda tx: control.start(tx, name, T0),
+        lambda tx: cases.pause_rollout(tx, name, "", T0),
+        lambda tx: cases.resume_rollout(tx, name, "", T0),
+        lambda tx: control.judge_phase(tx, name, 0, passed, T0),
+        lambda tx: control.judge_phase(tx, name, 1, passed, T0),
+        lambda tx: control.promote(tx, name, "", T0),
+    ]
+    states = []
+    for step in steps:
+
+        def work(tx, step=step):
+            step(tx)
+            return tx.rollouts.get(name)
+
+        written = await store.write(work)
+        assert await store.read(lambda tx: tx.rollouts.get(name)) == written
+        states.append(written.state)
+    assert states[-1] is State.SUCCEEDED
+    assert written.outcomes[0].numbers == {"p_value": 0.25}
+    assert await store.read(lambda tx: list(tx.active_rollouts())) == []
+    held = await store.read(lambda tx: tx.endpoints.get(ENDPOINT))
+    assert held.stable.version == version_name(2)
+
+
+async def test_a_write_from_a_stale_copy_is_refused(store):
+    await store.write(lambda tx: endpoint_cases.create_endpoint(tx, endpoint([OLD])))
+    stale = await store.read(lambda tx: tx.endpoints.get(ENDPOINT))
+    changes = endpoint_cases.EndpointChanges(labels={"team": "ops"})
+    await store.write(lambda tx: endpoint_cases.update_endpoint(tx, ENDPOINT, changes, "", T0))
+    with pytest.raises(ConcurrentChange):
+        await store.write(lambda tx: tx.endpoints.replace(stale.without_candidate("", T0)))
+
+
+async def test_deleting_an_endpoint_takes_its_rollouts_along(store):
+    await store.write(lambda tx: endpoint_cases.create_endpoint(tx, endpoint([OLD])))
+    await store.write(lambda tx: cases.create_rollout(tx, new_rollout()))
+    await store.write(lambda tx: cases.cancel_rollout(tx, f"{ENDPOINT}/rollouts/r", "", "", T0))
+    await store.write(lambda tx: endpoint_cases.delete_endpoint(tx, ENDPOINT, "", T0))
+    query = PageQuery(ENDPOINT, 0, "")
+    assert (await store.read(lambda tx: tx.page_rollouts(query))).items == ()
+    assert await store.read(lambda tx: tx.endpoints.get(ENDPOINT)) is None
+
+
+async def test_lists_give_what_is_under_the_parent(store):
+    await store.write(lambda tx: endpoint_cases.create_endpoint(tx, endpoint([OLD])))
+    await store.write(lambda tx: cases.create_rollout(tx, new_rollout()))
+    here = await store.read(lambda tx: tx.page_endpoints(PageQuery(PARENT, 10, "")))
+    elsewhere = await store.read(lambda tx: tx.page_endpoints(PageQuery("projects/x", 10, "")))
+    assert [each.name for each in here.items] == [ENDPOINT]
+    assert elsewhere.items == ()
+    rollouts = await store.read(lambda tx: tx.page_rollouts(PageQuery(ENDPOINT, 10, "")))
+    assert [each.name for each in rollouts.items] == [f"{ENDPOINT}/rollouts/r"]
