@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Final
 
 import grpc
@@ -27,36 +25,19 @@ _OUTCOMES: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class RolloutPlan:
-    """Where and how an episode's candidate is rolled out.
-
-    Attributes:
-        endpoint: By resource name.
-        min_phase_outcomes: Outcomes of the new version that each phase needs.
-    """
-
-    endpoint: str
-    min_phase_outcomes: int
-
-
 class InferenceClient:
     """Implements `InferencePort`.
 
     Args:
         channel: To inference.
-        plan_of: Gives the plan of an episode.
     """
 
-    def __init__(
-        self, channel: grpc.aio.Channel, plan_of: Callable[[Episode], Awaitable[RolloutPlan]]
-    ) -> None:
+    def __init__(self, channel: grpc.aio.Channel) -> None:
         self._rollouts = service_grpc.RolloutServiceStub(channel)
-        self._plan_of = plan_of
 
     async def create_rollout(self, rollout_id: str, episode: Episode, request_id: str) -> str:
         """See `InferencePort`."""
-        plan = await self._plan_of(episode)
+        plan = episode.plan
         phases = [
             rollout_pb.Phase(weight_basis_points=share, min_outcomes=plan.min_phase_outcomes)
             for share in _SHARES_BASIS_POINTS

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import Final
 
 import grpc
@@ -28,18 +27,14 @@ class TrainerClient:
 
     Args:
         channel: To the trainer.
-        template_of: Gives the template job of a policy, by resource names.
     """
 
-    def __init__(
-        self, channel: grpc.aio.Channel, template_of: Callable[[str], Awaitable[str]]
-    ) -> None:
+    def __init__(self, channel: grpc.aio.Channel) -> None:
         self._jobs = service_grpc.JobServiceStub(channel)
-        self._template_of = template_of
 
     async def submit(self, job_id: str, episode: Episode, request_id: str) -> str:
         """See `TrainerPort`."""
-        template = await self.spec(await self._template_of(episode.policy))
+        template = await self.spec(episode.plan.template_job)
         template.snapshot = episode.snapshot
         template.parent_version = episode.champion
         request = service_pb.CreateTrainingJobRequest(

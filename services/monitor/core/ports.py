@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, TypeAlias
 
-from services.common.profiles import Profile
-from services.common.resources import Collection
+from services.common.resources import Collection, Page, PageQuery
+from services.monitor.core.explanation import Cause
 from services.monitor.core.loop.episodes import Episode
 from services.monitor.core.resources import (
     DriftReport,
@@ -17,52 +17,9 @@ from services.monitor.core.resources import (
     RetrainDecision,
     RetrainPolicy,
 )
-from services.monitor.core.stream.batches import Batch
+from services.monitor.core.verdicts import RolloutVerdict
 
 Json: TypeAlias = str | int | float | bool | Sequence["Json"] | Mapping[str, "Json"] | None
-
-
-@dataclass(frozen=True, slots=True)
-class Baseline:
-    """What a version was trained on and scored then.
-
-    Attributes:
-        profile: None when its bundle has none; its features are then not watched.
-        test_metrics: Of the test part that it was registered with, by metric.
-        trained_until: Event time of the last row that it was trained on, if known.
-    """
-
-    profile: Profile | None = None
-    test_metrics: Mapping[str, float] = field(default_factory=dict)
-    trained_until: datetime | None = None
-
-
-class Baselines(Protocol):
-    """Where versions' baselines come from."""
-
-    async def baseline(self, version: str) -> Baseline:
-        """Of a version, by resource name; an empty one if the version is unknown.
-
-        Raises:
-            Unavailable: It can't be told at present.
-        """
-        ...
-
-
-class PredictionLog(Protocol):
-    """What was predicted and came true, as it became durable."""
-
-    async def replay(
-        self, endpoint: str, *, since: datetime | None, until_position: int
-    ) -> Sequence[Batch]:
-        """The predictions of an endpoint and all outcomes, in the order of their positions.
-
-        Args:
-            endpoint: By resource name.
-            since: Earliest event time wanted, inclusive; None for all.
-            until_position: Last position wanted.
-        """
-        ...
 
 
 class MonitorTx(Protocol):
@@ -88,20 +45,12 @@ class MonitorTx(Protocol):
         """The monitor of an endpoint, if it has one."""
         ...
 
-    def judged_until(self, monitor: str) -> datetime | None:
-        """End of the newest judged window of a monitor; None before the first."""
+    def every_monitor(self) -> Sequence[Monitor]:
+        """All monitors of all projects, oldest first."""
         ...
 
-    def set_judged_until(self, monitor: str, moment: datetime) -> None:
-        """Note that a monitor's windows up to `moment` are judged."""
-        ...
-
-    def last_end(self, monitor: str) -> datetime | None:
-        """What `judged_until` was when the monitor's newest finished episode ended."""
-        ...
-
-    def set_last_end(self, monitor: str, moment: datetime) -> None:
-        """Note when, in event time, an episode of the monitor ended."""
+    def forget_children(self, monitor: str) -> None:
+        """Forget the policies, decisions, reports and episodes of a monitor."""
         ...
 
     def newest_drift(self, monitor: str, version: str, limit: int) -> Sequence[DriftReport]:
@@ -118,14 +67,155 @@ class MonitorTx(Protocol):
         """Outcomes in the judged windows that start at `moment` or later; None counts all."""
         ...
 
-    def active_episode(self, monitor: str) -> Episode | None:
-        """The episode of the monitor that is not over, if there is one."""
+    def unfinished_episodes(self) -> Sequence[Episode]:
+        """Episodes of all monitors that are not over, oldest first."""
         ...
 
-    def forget(self, monitor: str) -> None:
-        """Remove a monitor with everything under it."""
+    def episode_with_uid(self, uid: str) -> Episode | None:
+        """The episode that has this correlation id."""
         ...
 
     def tell(self, kind: str, subject: str, data: Mapping[str, Json]) -> str:
         """Write an event, such as `episode.detected`, into the outbox; gives its id."""
+        ...
+
+    def newest_event(self, subject: str) -> str:
+        """Id of the newest event about a resource; empty if there is none."""
+        ...
+
+
+class MonitorLists(Protocol):
+    """Pages of each kind of resource, from one consistent view."""
+
+    def monitors(self, query: PageQuery) -> Page[Monitor]:
+        """Of a project."""
+        ...
+
+    def policies(self, query: PageQuery) -> Page[RetrainPolicy]:
+        """Of a monitor."""
+        ...
+
+    def decisions(self, query: PageQuery) -> Page[RetrainDecision]:
+        """Of a monitor, newest first."""
+        ...
+
+    def drift_reports(self, query: PageQuery) -> Page[DriftReport]:
+        """Of a monitor."""
+        ...
+
+    def performance_reports(self, query: PageQuery) -> Page[PerformanceReport]:
+        """Of a monitor."""
+        ...
+
+    def episodes(self, query: PageQuery) -> Page[Episode]:
+        """Of a monitor, newest first."""
+        ...
+
+
+class ObservationLog(Protocol):
+    """Keeps what was predicted and what came true; both methods return once it is durable."""
+
+    async def append_observations(self, batch_id: str, arrow_stream: bytes) -> int:
+        """Rows that the batch holds; a batch that was seen before is not stored again.
+
+        Raises:
+            InvalidBatch: It can't be read, or lacks a column.
+        """
+        ...
+
+    async def append_outcomes(self, batch_id: str, arrow_stream: bytes) -> int:
+        """Rows that the batch holds; a batch that was seen before is not stored again.
+
+        Raises:
+            InvalidBatch: It can't be read, or lacks a column.
+        """
+        ...
+
+
+class Judge(Protocol):
+    """Compares two versions of an endpoint while both serve."""
+
+    async def judge(
+        self, endpoint: str, candidate: str, champion: str, since: datetime, min_outcomes: int
+    ) -> RolloutVerdict:
+        """What the outcomes of predictions that arrived since then say so far.
+
+        Args:
+            endpoint: By resource name.
+            candidate: New version, by resource name.
+            champion: Version that served before, by resource name.
+            since: Server clock.
+            min_outcomes: Outcomes of the new version that a verdict needs.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SnapshotOrder:
+    """Which rows are to be written, and where.
+
+    Attributes:
+        monitor: Whose endpoint's observations, by resource name; for errors.
+        endpoint: By resource name.
+        dataset: That gets the snapshot, by resource name.
+        snapshot_id: Last part of the snapshot's name.
+        start: Earliest event time, inclusive; None: from the first observation on.
+        end: Latest event time, exclusive.
+        template_job: Job that gives target and time column, by resource name.
+        include_template_snapshot: Whether the rows of that job's snapshot come first.
+        request_id: UUID; an order with the same one gives the same snapshot.
+    """
+
+    monitor: str
+    endpoint: str
+    dataset: str
+    snapshot_id: str
+    start: datetime | None
+    end: datetime
+    template_job: str
+    include_template_snapshot: bool
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltSnapshot:
+    """A sealed snapshot, by resource name, and its rows."""
+
+    name: str
+    rows: int
+
+
+class TrainingSnapshots(Protocol):
+    """Writes observations joined with their outcomes as snapshots."""
+
+    async def build(self, order: SnapshotOrder) -> BuiltSnapshot:
+        """The snapshot, sealed.
+
+        Raises:
+            NoTrainingRows: No observation in that time has an outcome.
+        """
+        ...
+
+
+class ServingExplainer(Protocol):
+    """Walks back from the version that serves to what caused it."""
+
+    async def explain(self, endpoint: str) -> Cause:
+        """The tree of causes below the endpoint.
+
+        Raises:
+            EndpointNotFound: There is none.
+        """
+        ...
+
+
+class Watching(Protocol):
+    """Counts the predictions of endpoints that have a monitor; repeats change nothing."""
+
+    def follow(self, monitor: Monitor, judged_until: datetime | None) -> None:
+        """Count an endpoint's predictions, those of the past first, soon."""
+        ...
+
+    def unfollow(self, endpoint: str) -> None:
+        """Count an endpoint's predictions no longer, soon."""
         ...

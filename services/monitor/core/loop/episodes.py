@@ -8,25 +8,11 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
-from services.common.errors import FailedPrecondition
 from services.common.names import parent_of
 from services.common.resources import Meta
+from services.monitor.core.errors import IllegalTransition
 
 _STEPS: Final = uuid.UUID("6f1b0f0a-6c0e-4d0f-9a52-6f6a1c1d7a10")
-
-
-class IllegalTransition(FailedPrecondition):
-    """The life cycle has no such move."""
-
-    reason = "ILLEGAL_STATE_TRANSITION"
-
-    def __init__(self, name: str, current: str, requested: str) -> None:
-        super().__init__(
-            f"{name!r} is {current}; it can't become {requested}.",
-            name=name,
-            current=current,
-            requested=requested,
-        )
 
 
 class EpisodeState(StrEnum):
@@ -43,6 +29,11 @@ class EpisodeState(StrEnum):
     ROLLED_BACK = "ROLLED_BACK"
     REJECTED = "REJECTED"
     FAILED = "FAILED"
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no further state can follow."""
+        return not _NEXT[self]
 
 
 _NEXT: Final[dict[EpisodeState, frozenset[EpisodeState]]] = {
@@ -67,24 +58,44 @@ _NEXT: Final[dict[EpisodeState, frozenset[EpisodeState]]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RetrainPlan:
+    """What an episode takes from its monitor and policy, so that it outlives their changes.
+
+    Attributes:
+        endpoint: Where the candidate is rolled out.
+        dataset: That gets the snapshot.
+        template_job: Whose spec the retraining repeats.
+        include_template_snapshot: Whether its rows are trained on again.
+        lookback_days: That the snapshot reaches back; 0: all.
+        min_phase_outcomes: Outcomes that each phase of the rollout needs.
+    """
+
+    endpoint: str
+    dataset: str
+    template_job: str
+    include_template_snapshot: bool
+    lookback_days: int
+    min_phase_outcomes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Episode:
     """One way round the loop; see `Episode` in monitor.proto for the names it holds.
 
     Attributes:
         meta: Its uid is the correlation id of everything that belongs to the episode.
-        policy: Policy that decided.
+        plan: How to retrain.
         event_time: Event time of the decision: no later row is trained on.
-        log_position: Of the newest batch at the decision: pins what the snapshot holds.
         last_event: Event of the newest transition, the cause of what comes next.
+        end_event_time: Event time when it ended; None before.
     """
 
     meta: Meta
     state: EpisodeState
-    policy: str
+    plan: RetrainPlan
     decision: str
     event_time: datetime
     champion: str
-    log_position: int = 0
     snapshot: str = ""
     training_job: str = ""
     candidate: str = ""
@@ -94,6 +105,7 @@ class Episode:
     rollout: str = ""
     message: str = ""
     last_event: str = ""
+    end_event_time: datetime | None = None
 
     @property
     def monitor(self) -> str:
@@ -103,7 +115,7 @@ class Episode:
     @property
     def is_over(self) -> bool:
         """Whether no further state can follow."""
-        return not _NEXT[self.state]
+        return self.state.is_over
 
     def moved_to(self, state: EpisodeState, now: datetime, **facts: str) -> Episode:
         """This episode in `state`, with what the step brought.

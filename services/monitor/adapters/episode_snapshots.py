@@ -1,0 +1,45 @@
+"""The training snapshot of an episode."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from services.monitor.adapters.refusals import refusals
+from services.monitor.core.errors import NoTrainingRows
+from services.monitor.core.loop.episodes import Episode
+from services.monitor.core.loop.ports import StepRefused
+from services.monitor.core.ports import SnapshotOrder, TrainingSnapshots
+
+
+class EpisodeSnapshots:
+    """Implements `SnapshotBuilder`.
+
+    Args:
+        snapshots: Writes them.
+    """
+
+    def __init__(self, snapshots: TrainingSnapshots) -> None:
+        self._snapshots = snapshots
+
+    async def build(self, episode: Episode) -> str:
+        """See `SnapshotBuilder`."""
+        plan = episode.plan
+        start = None
+        if plan.lookback_days:
+            start = episode.event_time - timedelta(days=plan.lookback_days)
+        order = SnapshotOrder(
+            monitor=episode.monitor,
+            endpoint=plan.endpoint,
+            dataset=plan.dataset,
+            snapshot_id=f"episode-{episode.meta.uid[:8]}",
+            start=start,
+            end=episode.event_time,
+            template_job=plan.template_job,
+            include_template_snapshot=plan.include_template_snapshot,
+            request_id=episode.request_id("snapshot"),
+        )
+        try:
+            with refusals("registry"):
+                return (await self._snapshots.build(order)).name
+        except NoTrainingRows as error:
+            raise StepRefused(str(error)) from error

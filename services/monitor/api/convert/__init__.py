@@ -1,0 +1,1 @@
+"""Resources to and from their protos."""

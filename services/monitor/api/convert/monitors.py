@@ -1,0 +1,145 @@
+"""Monitors and their reports to and from their protos."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+from google.protobuf.duration_pb2 import Duration
+from roundhouse.monitor.v1 import monitor_pb2 as pb
+
+from services.common.resources import Meta
+from services.common.rpc.convert import from_duration, to_duration, to_timestamp
+from services.monitor.core.resources import (
+    DriftPoint,
+    DriftReport,
+    DriftTest,
+    Monitor,
+    PerformanceReport,
+)
+
+_DEFAULT_TEST = DriftTest()
+
+
+def span(duration: Duration) -> timedelta:
+    """A length of time."""
+    return timedelta(seconds=from_duration(duration))
+
+
+def monitor_to_proto(monitor: Monitor) -> pb.Monitor:
+    """The monitor on the wire."""
+    meta, test = monitor.meta, monitor.drift_test
+    return pb.Monitor(
+        name=meta.name,
+        uid=meta.uid,
+        etag=meta.etag,
+        create_time=to_timestamp(meta.create_time),
+        update_time=to_timestamp(meta.update_time),
+        labels=meta.labels,
+        endpoint=monitor.endpoint,
+        window=to_duration(monitor.window.total_seconds()),
+        outcome_delay=to_duration(monitor.outcome_delay.total_seconds()),
+        drift_test=pb.DriftTest(
+            false_discovery_rate=test.false_discovery_rate,
+            effect_floor=test.effect_floor,
+            persistence_hits=test.persistence_hits,
+            persistence_windows=test.persistence_windows,
+            min_rows=test.min_rows,
+        ),
+        dataset=monitor.dataset,
+        owner=monitor.owner,
+    )
+
+
+def monitor_maker(message: pb.Monitor) -> Callable[[Meta], Monitor]:
+    """Gives the wanted monitor its identity; what is unset gets its default."""
+    fields = {"endpoint": message.endpoint, "dataset": message.dataset, "owner": message.owner}
+    spans = {
+        field: span(value)
+        for field, value in (("window", message.window), ("outcome_delay", message.outcome_delay))
+        if message.HasField(field)  # type: ignore[arg-type]  # a literal in all but its type
+    }
+    test = drift_test_from_proto(message.drift_test)
+    return lambda meta: Monitor(meta=meta, drift_test=test, **fields, **spans)  # type: ignore[arg-type]  # str and timedelta fields
+
+
+def fixed_fields(message: pb.Monitor) -> dict[str, object]:
+    """The immutable fields that the caller named, by attribute."""
+    fixed: dict[str, object] = {"endpoint": message.endpoint, "dataset": message.dataset}
+    if message.HasField("window"):
+        fixed["window"] = span(message.window)
+    if message.HasField("outcome_delay"):
+        fixed["outcome_delay"] = span(message.outcome_delay)
+    return fixed
+
+
+def drift_test_from_proto(test: pb.DriftTest) -> DriftTest:
+    """The test with its defaults filled in."""
+    default = _DEFAULT_TEST
+    return DriftTest(
+        false_discovery_rate=test.false_discovery_rate or default.false_discovery_rate,
+        effect_floor=test.effect_floor or default.effect_floor,
+        persistence_hits=test.persistence_hits or default.persistence_hits,
+        persistence_windows=test.persistence_windows or default.persistence_windows,
+        min_rows=test.min_rows or default.min_rows,
+    )
+
+
+def drift_report_to_proto(report: DriftReport) -> pb.DriftReport:
+    """The report with its histograms."""
+    message = drift_report_to_listed_proto(report)
+    for sent, point in zip(message.points, report.points, strict=True):
+        sent.bins.extend(
+            pb.HistogramBin(
+                label=each.label,
+                baseline_count=each.baseline_count,
+                window_count=each.window_count,
+            )
+            for each in point.bins
+        )
+    return message
+
+
+def drift_report_to_listed_proto(report: DriftReport) -> pb.DriftReport:
+    """The report without histograms."""
+    return pb.DriftReport(
+        name=report.meta.name,
+        create_time=to_timestamp(report.meta.create_time),
+        baseline_version=report.baseline_version,
+        window_start_time=to_timestamp(report.window_start),
+        window_end_time=to_timestamp(report.window_end),
+        rows=report.rows,
+        points=[_point(point) for point in report.points],
+        drifted_features=report.drifted_features,
+    )
+
+
+def _point(point: DriftPoint) -> pb.DriftPoint:
+    return pb.DriftPoint(
+        feature=point.feature,
+        statistic=point.statistic,
+        effect_size=point.effect_size,
+        p_value=point.p_value,
+        q_value=point.q_value,
+        baseline_rows=point.baseline_rows,
+        window_rows=point.window_rows,
+        threshold=point.threshold,
+        algorithm=point.algorithm,
+        significant=point.significant,
+        drifted=point.drifted,
+    )
+
+
+def performance_report_to_proto(report: PerformanceReport) -> pb.PerformanceReport:
+    """The report on the wire."""
+    return pb.PerformanceReport(
+        name=report.meta.name,
+        create_time=to_timestamp(report.meta.create_time),
+        version=report.version,
+        window_start_time=to_timestamp(report.window_start),
+        window_end_time=to_timestamp(report.window_end),
+        predictions=report.predictions,
+        outcomes=report.outcomes,
+        metrics=report.metrics,
+        auc_half_width=report.auc_half_width,
+    )

@@ -1,0 +1,122 @@
+"""Policies, decisions and episodes to and from their protos."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from roundhouse.monitor.v1 import monitor_pb2 as pb
+
+from services.common.resources import Meta
+from services.common.rpc.convert import to_duration, to_timestamp
+from services.monitor.api.convert.monitors import span
+from services.monitor.core.loop.episodes import Episode
+from services.monitor.core.resources import QualityTrigger, RetrainDecision, RetrainPolicy
+
+_MIN_DRIFTED_FEATURES: Final = 1
+_MIN_TRIGGER_OUTCOMES: Final = 500
+_MIN_NEW_OUTCOMES: Final = 1000
+_MIN_PHASE_OUTCOMES: Final = 200
+
+POLICY_FIELDS: Final = {
+    "data_drift": "min_drifted_features",
+    "quality": "quality",
+    "volume": "volume_min_new_outcomes",
+    "schedule": "schedule_period",
+    "cool_down": "cool_down",
+    "min_new_outcomes": "min_new_outcomes",
+    "template_job": "template_job",
+    "include_template_snapshot": "include_template_snapshot",
+    "lookback_days": "lookback_days",
+    "min_phase_outcomes": "min_phase_outcomes",
+}
+"""The policy's attribute behind each field that a caller sets."""
+
+
+def policy_maker(message: pb.RetrainPolicy) -> Callable[[Meta], RetrainPolicy]:
+    """Gives the wanted policy its identity; what is unset gets its default."""
+    quality, volume = message.quality, message.volume
+    rest = {"cool_down": span(message.cool_down)} if message.HasField("cool_down") else {}
+    return lambda meta: RetrainPolicy(
+        meta=meta,
+        template_job=message.template_job,
+        min_drifted_features=(message.data_drift.min_drifted_features or _MIN_DRIFTED_FEATURES)
+        if message.HasField("data_drift")
+        else None,
+        quality=QualityTrigger(
+            quality.metric, quality.max_drop, quality.min_outcomes or _MIN_TRIGGER_OUTCOMES
+        )
+        if message.HasField("quality")
+        else None,
+        volume_min_new_outcomes=volume.min_new_outcomes if message.HasField("volume") else None,
+        schedule_period=span(message.schedule.period) if message.HasField("schedule") else None,
+        min_new_outcomes=message.min_new_outcomes or _MIN_NEW_OUTCOMES,
+        include_template_snapshot=message.include_template_snapshot,
+        lookback_days=message.lookback_days,
+        min_phase_outcomes=message.min_phase_outcomes or _MIN_PHASE_OUTCOMES,
+        **rest,
+    )
+
+
+def policy_to_proto(policy: RetrainPolicy) -> pb.RetrainPolicy:
+    """The policy on the wire."""
+    meta = policy.meta
+    message = pb.RetrainPolicy(
+        name=meta.name,
+        uid=meta.uid,
+        etag=meta.etag,
+        create_time=to_timestamp(meta.create_time),
+        update_time=to_timestamp(meta.update_time),
+        cool_down=to_duration(policy.cool_down.total_seconds()),
+        min_new_outcomes=policy.min_new_outcomes,
+        template_job=policy.template_job,
+        include_template_snapshot=policy.include_template_snapshot,
+        lookback_days=policy.lookback_days,
+        min_phase_outcomes=policy.min_phase_outcomes,
+    )
+    if policy.min_drifted_features is not None:
+        message.data_drift.min_drifted_features = policy.min_drifted_features
+    if policy.quality is not None:
+        message.quality.metric = policy.quality.metric
+        message.quality.max_drop = policy.quality.max_drop
+        message.quality.min_outcomes = policy.quality.min_outcomes
+    if policy.volume_min_new_outcomes is not None:
+        message.volume.min_new_outcomes = policy.volume_min_new_outcomes
+    if policy.schedule_period is not None:
+        message.schedule.period.FromTimedelta(policy.schedule_period)
+    return message
+
+
+def decision_to_proto(decision: RetrainDecision) -> pb.RetrainDecision:
+    """The decision on the wire."""
+    return pb.RetrainDecision(
+        name=decision.meta.name,
+        create_time=to_timestamp(decision.meta.create_time),
+        event_time=to_timestamp(decision.event_time),
+        policy=decision.policy,
+        kind=pb.RetrainDecision.Kind.Value(f"KIND_{decision.kind.value}"),
+        reason=decision.reason,
+        explanation=decision.explanation,
+        numbers=decision.numbers,
+        report=decision.report,
+        episode=decision.episode,
+    )
+
+
+def episode_to_proto(episode: Episode) -> pb.Episode:
+    """The episode on the wire."""
+    return pb.Episode(
+        name=episode.meta.name,
+        create_time=to_timestamp(episode.meta.create_time),
+        update_time=to_timestamp(episode.meta.update_time),
+        state=pb.Episode.State.Value(f"STATE_{episode.state.value}"),
+        decision=episode.decision,
+        champion=episode.champion,
+        snapshot=episode.snapshot,
+        training_job=episode.training_job,
+        candidate=episode.candidate,
+        gate_result=episode.gate_result,
+        approval=episode.approval,
+        rollout=episode.rollout,
+        message=episode.message,
+    )

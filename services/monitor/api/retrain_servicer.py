@@ -1,0 +1,184 @@
+"""`roundhouse.monitor.v1.RetrainService`."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import grpc
+from google.protobuf.empty_pb2 import Empty
+from roundhouse.monitor.v1 import monitor_pb2 as pb
+from roundhouse.monitor.v1 import retrain_service_pb2 as service_pb
+from roundhouse.monitor.v1 import retrain_service_pb2_grpc as pb_grpc
+
+from services.common.errors import FieldViolation
+from services.common.resources import Page, PageQuery
+from services.common.rpc.convert import from_timestamp
+from services.monitor.api.convert.retraining import (
+    POLICY_FIELDS,
+    decision_to_proto,
+    episode_to_proto,
+    policy_maker,
+    policy_to_proto,
+)
+from services.monitor.api.inputs import check_settable, masked
+from services.monitor.api.transactions import Transactions
+from services.monitor.core.errors import InvalidRequest
+from services.monitor.core.loop.episodes import Episode
+from services.monitor.core.names import TRAINING_JOB, checked
+from services.monitor.core.ports import (
+    MonitorLists,
+    MonitorTx,
+    SnapshotOrder,
+    TrainingSnapshots,
+)
+from services.monitor.core.resources import RetrainDecision, RetrainPolicy
+from services.monitor.core.use_cases import policies
+from services.monitor.core.use_cases.lookup import the_episode, the_monitor, the_policy
+
+_Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]  # generic over every method's messages
+
+
+class RetrainServicer(pb_grpc.RetrainServiceServicer):
+    """Policies, decisions, episodes and training snapshots over gRPC.
+
+    Args:
+        transactions: The monitor's.
+        snapshots: Writes training snapshots.
+    """
+
+    def __init__(self, transactions: Transactions, snapshots: TrainingSnapshots) -> None:
+        self._transactions = transactions
+        self._snapshots = snapshots
+
+    async def CreateRetrainPolicy(
+        self, request: service_pb.CreateRetrainPolicyRequest, _: _Context
+    ) -> pb.RetrainPolicy:
+        """A new policy."""
+        check_settable(request.retrain_policy, "retrain_policy", POLICY_FIELDS)
+        name = f"{request.parent}/retrainPolicies/{request.retrain_policy_id}"
+        return await self._transactions.mutate(
+            request,
+            pb.RetrainPolicy,
+            lambda tx: policy_to_proto(
+                policies.create_policy(tx, name, policy_maker(request.retrain_policy))
+            ),
+        )
+
+    async def GetRetrainPolicy(
+        self, request: service_pb.GetRetrainPolicyRequest, _: _Context
+    ) -> pb.RetrainPolicy:
+        """One policy."""
+        return await self._transactions.read(
+            lambda tx: policy_to_proto(the_policy(tx, request.name))
+        )
+
+    async def ListRetrainPolicies(
+        self, request: service_pb.ListRetrainPoliciesRequest, _: _Context
+    ) -> service_pb.ListRetrainPoliciesResponse:
+        """A page of a monitor's policies."""
+        query = PageQuery(request.parent, request.page_size, request.page_token)
+
+        def listed(tx: MonitorTx, lists: MonitorLists) -> Page[RetrainPolicy]:
+            the_monitor(tx, request.parent, "parent")
+            return lists.policies(query)
+
+        page = await self._transactions.read_lists(listed)
+        return service_pb.ListRetrainPoliciesResponse(
+            retrain_policies=page.map(policy_to_proto), next_page_token=page.next_page_token
+        )
+
+    async def UpdateRetrainPolicy(
+        self, request: service_pb.UpdateRetrainPolicyRequest, _: _Context
+    ) -> pb.RetrainPolicy:
+        """The policy, changed."""
+        picked = masked(request.update_mask.paths, POLICY_FIELDS)
+        wanted = request.retrain_policy
+        return await self._transactions.mutate(
+            request,
+            pb.RetrainPolicy,
+            lambda tx: policy_to_proto(
+                policies.update_policy(
+                    tx, wanted.name, policy_maker(wanted), picked, etag=wanted.etag
+                )
+            ),
+        )
+
+    async def DeleteRetrainPolicy(
+        self, request: service_pb.DeleteRetrainPolicyRequest, _: _Context
+    ) -> Empty:
+        """Nothing, once the policy is forgotten."""
+
+        def delete(tx: MonitorTx) -> Empty:
+            policies.delete_policy(tx, request.name, etag=request.etag)
+            return Empty()
+
+        return await self._transactions.mutate(request, Empty, delete)
+
+    async def ListRetrainDecisions(
+        self, request: service_pb.ListRetrainDecisionsRequest, _: _Context
+    ) -> service_pb.ListRetrainDecisionsResponse:
+        """A page of a monitor's decisions, newest first."""
+        query = PageQuery(request.parent, request.page_size, request.page_token, request.filter)
+
+        def listed(tx: MonitorTx, lists: MonitorLists) -> Page[RetrainDecision]:
+            the_monitor(tx, request.parent, "parent")
+            return lists.decisions(query)
+
+        page = await self._transactions.read_lists(listed)
+        return service_pb.ListRetrainDecisionsResponse(
+            retrain_decisions=page.map(decision_to_proto), next_page_token=page.next_page_token
+        )
+
+    async def GetEpisode(self, request: service_pb.GetEpisodeRequest, _: _Context) -> pb.Episode:
+        """One episode."""
+        return await self._transactions.read(
+            lambda tx: episode_to_proto(the_episode(tx, request.name))
+        )
+
+    async def ListEpisodes(
+        self, request: service_pb.ListEpisodesRequest, _: _Context
+    ) -> service_pb.ListEpisodesResponse:
+        """A page of a monitor's episodes, newest first."""
+        query = PageQuery(request.parent, request.page_size, request.page_token, request.filter)
+
+        def listed(tx: MonitorTx, lists: MonitorLists) -> Page[Episode]:
+            the_monitor(tx, request.parent, "parent")
+            return lists.episodes(query)
+
+        page = await self._transactions.read_lists(listed)
+        return service_pb.ListEpisodesResponse(
+            episodes=page.map(episode_to_proto), next_page_token=page.next_page_token
+        )
+
+    async def BuildTrainingSnapshot(
+        self, request: service_pb.BuildTrainingSnapshotRequest, _: _Context
+    ) -> service_pb.BuildTrainingSnapshotResponse:
+        """The sealed snapshot; the work goes on where a broken off call left it."""
+        order = await self._transactions.read(lambda tx: _order(tx, request))
+        response_type = service_pb.BuildTrainingSnapshotResponse
+        known = await self._transactions.answered(request, response_type)
+        if known is not None:
+            return known
+        built = await self._snapshots.build(order)
+        return await self._transactions.mutate(
+            request, response_type, lambda _: response_type(snapshot=built.name, rows=built.rows)
+        )
+
+
+def _order(tx: MonitorTx, request: service_pb.BuildTrainingSnapshotRequest) -> SnapshotOrder:
+    monitor = the_monitor(tx, request.monitor, "monitor")
+    start = from_timestamp(request.start_time) if request.HasField("start_time") else None
+    end = from_timestamp(request.end_time)
+    if start is not None and start >= end:
+        raise InvalidRequest([FieldViolation("end_time", "must be later than start_time")])
+    return SnapshotOrder(
+        monitor=monitor.meta.name,
+        endpoint=monitor.endpoint,
+        dataset=monitor.dataset,
+        snapshot_id=request.snapshot_id,
+        start=start,
+        end=end,
+        template_job=checked(TRAINING_JOB, request.template_job, "template_job"),
+        include_template_snapshot=request.include_template_snapshot,
+        request_id=request.request_id,
+    )

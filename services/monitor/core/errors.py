@@ -1,0 +1,174 @@
+"""What the monitor refuses, one class per reason of errors.proto."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from services.common.errors import (
+    AlreadyExists,
+    FailedPrecondition,
+    FieldViolation,
+    InvalidArgument,
+    NotFound,
+    PreconditionViolation,
+)
+
+
+class InvalidRequest(InvalidArgument):
+    """Fields of the request break the contract's rules."""
+
+    reason = "INVALID_REQUEST"
+
+    def __init__(self, violations: Sequence[FieldViolation]) -> None:
+        text = "; ".join(f"{fault.field}: {fault.description}" for fault in violations)
+        super().__init__(text, violations=violations)
+
+
+class FieldImmutable(InvalidArgument):
+    """The request changes a field that can't be changed."""
+
+    reason = "FIELD_IMMUTABLE"
+
+    def __init__(self, field: str) -> None:
+        text = f"{field!r} can't be changed."
+        super().__init__(text, violations=[FieldViolation(field, text)], field=field)
+
+
+class MonitorNotFound(NotFound):
+    """No monitor has this name."""
+
+    reason = "MONITOR_NOT_FOUND"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"There is no monitor {name!r}.", name=name)
+
+
+class MonitorExists(AlreadyExists):
+    """The monitor id is taken, or the endpoint is watched already.
+
+    Args:
+        name: The monitor that is in the way.
+        endpoint: The endpoint it watches.
+    """
+
+    reason = "MONITOR_EXISTS"
+
+    def __init__(self, name: str, endpoint: str) -> None:
+        super().__init__(
+            f"{name!r} exists already and watches {endpoint!r}.", name=name, endpoint=endpoint
+        )
+
+
+class EpisodeActive(FailedPrecondition):
+    """An episode of the monitor is under way."""
+
+    reason = "EPISODE_ACTIVE"
+
+    def __init__(self, name: str, episode: str) -> None:
+        text = f"{episode!r} of {name!r} is under way; wait until it is over."
+        super().__init__(
+            text,
+            violations=[PreconditionViolation("STATE", episode, text)],
+            name=name,
+            episode=episode,
+        )
+
+
+class ReportNotFound(NotFound):
+    """No report has this name."""
+
+    reason = "REPORT_NOT_FOUND"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"There is no report {name!r}.", name=name)
+
+
+class PolicyNotFound(NotFound):
+    """No retrain policy has this name."""
+
+    reason = "POLICY_NOT_FOUND"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"There is no retrain policy {name!r}.", name=name)
+
+
+class PolicyExists(AlreadyExists):
+    """The policy id is taken."""
+
+    reason = "POLICY_EXISTS"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"Retrain policy {name!r} exists already.", name=name)
+
+
+class EpisodeNotFound(NotFound):
+    """No episode has this name."""
+
+    reason = "EPISODE_NOT_FOUND"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"There is no episode {name!r}.", name=name)
+
+
+class DecisionNotFound(NotFound):
+    """No retrain decision has this name."""
+
+    reason = "DECISION_NOT_FOUND"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"There is no retrain decision {name!r}.", name=name)
+
+
+class InvalidBatch(InvalidArgument):
+    """The Arrow batch can't be read, or a column of it is missing or wrong.
+
+    Args:
+        batch_id: Of the batch.
+        problem: What is wrong, as a clause.
+        column: Where; empty if the whole batch can't be read.
+    """
+
+    reason = "INVALID_BATCH"
+
+    def __init__(self, batch_id: str, problem: str, column: str = "") -> None:
+        text = f"Batch {batch_id!r} can't be stored: {problem}."
+        super().__init__(
+            text,
+            violations=[FieldViolation("arrow_stream", text)],
+            batch_id=batch_id,
+            column=column,
+        )
+
+
+class IllegalTransition(FailedPrecondition):
+    """The life cycle has no such move."""
+
+    reason = "ILLEGAL_STATE_TRANSITION"
+
+    def __init__(self, name: str, current: str, requested: str) -> None:
+        super().__init__(
+            f"{name!r} is {current}; it can't become {requested}.",
+            name=name,
+            current=current,
+            requested=requested,
+        )
+
+
+class NoTrainingRows(FailedPrecondition):
+    """No observation with an outcome falls into the window."""
+
+    reason = "NO_TRAINING_ROWS"
+
+    def __init__(self, monitor: str) -> None:
+        super().__init__(
+            f"No observation of {monitor!r} in this time has an outcome yet.", monitor=monitor
+        )
+
+
+class EndpointNotFound(NotFound):
+    """Nothing is known of the endpoint."""
+
+    reason = "ENDPOINT_NOT_FOUND"
+
+    def __init__(self, endpoint: str) -> None:
+        super().__init__(f"Nothing is known of {endpoint!r}.", endpoint=endpoint)

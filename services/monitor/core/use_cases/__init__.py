@@ -1,0 +1,1 @@
+"""What the monitor does, each as a function of one transaction."""

@@ -1,0 +1,105 @@
+"""Retrain policies: created, changed, deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from services.common.errors import FieldViolation
+from services.common.names import parent_of
+from services.common.resources import Meta
+from services.monitor.core.errors import InvalidRequest, PolicyExists
+from services.monitor.core.names import RETRAIN_POLICY, TRAINING_JOB, checked
+from services.monitor.core.ports import MonitorTx
+from services.monitor.core.resources import RetrainPolicy
+from services.monitor.core.use_cases.identities import new_meta
+from services.monitor.core.use_cases.lookup import the_monitor, the_policy
+
+
+def create_policy(tx: MonitorTx, name: str, make: Callable[[Meta], RetrainPolicy]) -> RetrainPolicy:
+    """A new policy.
+
+    Args:
+        tx: The transaction.
+        name: Of the policy.
+        make: Gives the policy its identity.
+
+    Raises:
+        MonitorNotFound: There is no such monitor.
+        PolicyExists: The name is taken.
+    """
+    the_monitor(tx, parent_of(name), "parent")
+    if tx.policies.get(checked(RETRAIN_POLICY, name, "retrain_policy_id")) is not None:
+        raise PolicyExists(name)
+    policy = make(new_meta(tx, name))
+    _check(policy)
+    tx.policies.add(policy)
+    tx.tell("policy.created", name, {})
+    return policy
+
+
+def update_policy(
+    tx: MonitorTx,
+    name: str,
+    make: Callable[[Meta], RetrainPolicy],
+    fields: Collection[str],
+    *,
+    etag: str,
+) -> RetrainPolicy:
+    """The policy, changed.
+
+    Args:
+        tx: The transaction.
+        name: Of the policy.
+        make: Gives the policy as it is wanted.
+        fields: Attributes that are taken from it.
+        etag: Last read by the caller; empty means any.
+
+    Raises:
+        PolicyNotFound: There is none.
+        EtagMismatch: It has changed since the caller read it.
+    """
+    policy = the_policy(tx, name, "retrain_policy.name")
+    policy.meta.check_etag(etag)
+    wanted = make(policy.meta)
+    values: dict[str, Any] = {field: getattr(wanted, field) for field in fields}
+    changed = replace(policy, meta=policy.meta.touched(tx.now), **values)
+    _check(changed)
+    tx.policies.replace(changed)
+    tx.tell("policy.updated", name, {})
+    return changed
+
+
+def delete_policy(tx: MonitorTx, name: str, *, etag: str) -> None:
+    """Forget a policy; episodes hold what they need of it.
+
+    Raises:
+        PolicyNotFound: There is none.
+        EtagMismatch: It has changed since the caller read it.
+    """
+    the_policy(tx, name).meta.check_etag(etag)
+    tx.policies.remove(name)
+    tx.tell("policy.deleted", name, {})
+
+
+def _check(policy: RetrainPolicy) -> None:
+    checked(TRAINING_JOB, policy.template_job, "retrain_policy.template_job")
+    triggers = (
+        policy.min_drifted_features,
+        policy.quality,
+        policy.volume_min_new_outcomes,
+        policy.schedule_period,
+    )
+    faults = []
+    if all(trigger is None for trigger in triggers):
+        faults.append(
+            FieldViolation(
+                "retrain_policy", "needs one of data_drift, quality, volume and schedule"
+            )
+        )
+    if policy.schedule_period is not None and policy.schedule_period <= timedelta():
+        faults.append(FieldViolation("retrain_policy.schedule.period", "must be above 0"))
+    if faults:
+        raise InvalidRequest(faults)

@@ -1,0 +1,168 @@
+"""Decisions about retraining, and the episodes that they start."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+
+from services.common.causality import caused_by
+from services.common.names import parent_of
+from services.monitor.core.deciding import Choice, Evidence, History, decide
+from services.monitor.core.errors import EpisodeActive
+from services.monitor.core.loop.episodes import Episode, EpisodeState, RetrainPlan
+from services.monitor.core.ports import MonitorTx
+from services.monitor.core.resources import DecisionKind, RetrainDecision, RetrainPolicy
+from services.monitor.core.use_cases.identities import new_child_meta, new_meta
+from services.monitor.core.use_cases.lookup import the_monitor
+
+
+def consider_retraining(
+    tx: MonitorTx, policy: RetrainPolicy, evidence: Evidence, champion: str
+) -> RetrainDecision | None:
+    """What the policy decides on this evidence, recorded; None if no trigger came near.
+
+    Called again for the same window, it gives the first decision.
+
+    Args:
+        tx: The transaction.
+        policy: The policy.
+        evidence: What is known when a window has been judged.
+        champion: Version that serves, by resource name.
+    """
+    known = tx.decisions.get(_decision_name(policy, evidence.event_time))
+    if known is not None:
+        return known
+    choice = decide(policy, evidence, history_of(tx, parent_of(policy.meta.name)))
+    if choice is None:
+        return None
+    return record_decision(tx, policy, choice, evidence.event_time, champion)
+
+
+def history_of(tx: MonitorTx, monitor: str) -> History:
+    """What the monitor's loop is at, and was."""
+    newest = tx.episodes.newest(monitor)
+    if newest is None:
+        return History()
+    if newest.is_over:
+        return History(last_end=newest.end_event_time)
+    return History(active_episode=newest.meta.name)
+
+
+def record_decision(
+    tx: MonitorTx, policy: RetrainPolicy, choice: Choice, event_time: datetime, champion: str
+) -> RetrainDecision:
+    """The decision and, when it is to retrain, the episode that it starts.
+
+    Args:
+        tx: The transaction.
+        policy: That decided.
+        choice: What it decided.
+        event_time: End of the window that was judged.
+        champion: Version that serves, by resource name.
+
+    Raises:
+        EpisodeActive: It is to retrain, and an episode of the monitor is under way.
+    """
+    decision = RetrainDecision(
+        meta=new_meta(tx, _decision_name(policy, event_time)),
+        policy=policy.meta.name,
+        event_time=event_time,
+        kind=choice.kind,
+        reason=choice.reason,
+        explanation=choice.explanation,
+        numbers=dict(choice.numbers),
+        report=choice.report,
+    )
+    if choice.kind is DecisionKind.TRIGGERED:
+        return _start_episode(tx, policy, decision, champion)
+    tx.decisions.add(decision)
+    with caused_by("", _report_event(tx, decision)):
+        _tell(tx, decision)
+    return decision
+
+
+def save_episode(tx: MonitorTx, episode: Episode, facts: Mapping[str, str]) -> Episode:
+    """The next revision of an episode, stored with its event.
+
+    An episode that is over also gets the event time of its end: the end of the newest
+    window that had been judged by then.
+
+    Args:
+        tx: The transaction.
+        episode: After its step; `last_event` is still the one before.
+        facts: What the step brought, for the event.
+
+    Raises:
+        ConcurrentChange: The stored revision is not the one just before.
+    """
+    with caused_by(episode.meta.uid, episode.last_event):
+        event = tx.tell(f"episode.{episode.state.lower()}", episode.meta.name, facts)
+    saved = replace(episode, last_event=event)
+    if saved.is_over:
+        newest = tx.performance_reports.newest(saved.monitor)
+        judged_until = saved.event_time if newest is None else newest.window_end
+        saved = replace(saved, end_event_time=max(saved.event_time, judged_until))
+    tx.episodes.replace(saved)
+    return saved
+
+
+def _start_episode(
+    tx: MonitorTx, policy: RetrainPolicy, decision: RetrainDecision, champion: str
+) -> RetrainDecision:
+    monitor = the_monitor(tx, parent_of(policy.meta.name))
+    active = history_of(tx, monitor.meta.name).active_episode
+    if active:
+        raise EpisodeActive(monitor.meta.name, active)
+    meta = new_child_meta(tx, monitor.meta.name, "episodes")
+    decision = replace(decision, episode=meta.name)
+    with caused_by(meta.uid, _report_event(tx, decision)):
+        decided = _tell(tx, decision)
+    with caused_by(meta.uid, decided):
+        detected = tx.tell(
+            "episode.detected", meta.name, {"decision": decision.meta.name, "champion": champion}
+        )
+    tx.decisions.add(decision)
+    tx.episodes.add(
+        Episode(
+            meta=meta,
+            state=EpisodeState.DETECTED,
+            plan=RetrainPlan(
+                endpoint=monitor.endpoint,
+                dataset=monitor.dataset,
+                template_job=policy.template_job,
+                include_template_snapshot=policy.include_template_snapshot,
+                lookback_days=policy.lookback_days,
+                min_phase_outcomes=policy.min_phase_outcomes,
+            ),
+            decision=decision.meta.name,
+            event_time=decision.event_time,
+            champion=champion,
+            last_event=detected,
+        )
+    )
+    return decision
+
+
+def _decision_name(policy: RetrainPolicy, event_time: datetime) -> str:
+    monitor = parent_of(policy.meta.name)
+    return f"{monitor}/retrainDecisions/{event_time:%Y%m%dt%H%M%Sz}-{policy.meta.uid[:8]}"
+
+
+def _report_event(tx: MonitorTx, decision: RetrainDecision) -> str:
+    return tx.newest_event(decision.report) if decision.report else ""
+
+
+def _tell(tx: MonitorTx, decision: RetrainDecision) -> str:
+    return tx.tell(
+        "decision.made",
+        decision.meta.name,
+        {
+            "kind": decision.kind.value,
+            "reason": decision.reason,
+            "policy": decision.policy,
+            "explanation": decision.explanation,
+            "report": decision.report,
+            "episode": decision.episode,
+        },
+    )
