@@ -1,0 +1,117 @@
+"""The service as a process that is killed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import grpc
+import pytest
+
+from tests.support.eventually import eventually
+from tests.support.fake_monitor import fake_monitor
+from tests.support.inference_api import InferenceCaller, registry_with_models
+from tests.support.processes import free_ports
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Process:
+    """`python -m services.inference` with fixed ports and data, started again at will."""
+
+    def __init__(self, folder: Path, registry_address: str, monitor_address: str) -> None:
+        self._folder = folder
+        grpc_port, metrics_port = free_ports(2)
+        self.address = f"127.0.0.1:{grpc_port}"
+        settings = {
+            "listen": self.address,
+            "metrics_listen": f"127.0.0.1:{metrics_port}",
+            "data_dir": str(folder / "data"),
+            "registry_address": registry_address,
+            "monitor_address": monitor_address,
+            "drain_timeout_s": "5",
+        }
+        self._environment = {
+            **os.environ,
+            **{f"ROUNDHOUSE_INFERENCE_{name.upper()}": value for name, value in settings.items()},
+        }
+        self._child: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with (self._folder / "inference.log").open("ab") as log:
+            self._child = subprocess.Popen(
+                [sys.executable, "-m", "services.inference"],
+                cwd=ROOT,
+                env=self._environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+
+    def end(self, number: signal.Signals) -> int:
+        assert self._child is not None
+        self._child.send_signal(number)
+        return self._child.wait(30)
+
+
+@pytest.fixture
+async def killable(tmp_path):
+    """A running service, what calls it, its registry and its monitor."""
+    async with contextlib.AsyncExitStack() as stack:
+        registry = await stack.enter_async_context(registry_with_models(tmp_path / "registry"))
+        monitor = await stack.enter_async_context(fake_monitor())
+        process = Process(tmp_path, registry.address, monitor.address)
+        process.start()
+        channel = await stack.enter_async_context(
+            grpc.aio.insecure_channel(
+                process.address, options=[("grpc.max_reconnect_backoff_ms", 200)]
+            )
+        )
+        async with asyncio.timeout(60):
+            await channel.channel_ready()
+        yield process, InferenceCaller(channel), registry, monitor
+        await asyncio.to_thread(process.end, signal.SIGKILL)
+
+
+async def test_no_answered_prediction_is_lost_to_sigkill(killable):
+    process, inference, registry, monitor = killable
+    await inference.create_endpoint(await registry.approved())
+    answered: list[str] = []
+
+    async def call_until_refused(caller: int) -> None:
+        with contextlib.suppress(grpc.aio.AioRpcError):
+            for number in range(100_000):
+                prediction_id = f"{caller}-{number}-{len(answered)}"
+                await inference.predict(prediction_id=prediction_id)
+                answered.append(f"{prediction_id}:0")
+
+    for _ in range(3):
+        calls = [asyncio.ensure_future(call_until_refused(caller)) for caller in range(4)]
+        reached = len(answered) + 200
+        await eventually(lambda reached=reached: len(answered) >= reached)
+        await asyncio.to_thread(process.end, signal.SIGKILL)
+        await asyncio.gather(*calls)
+        process.start()
+        async with asyncio.timeout(60):
+            while True:
+                try:
+                    await inference.predict(prediction_id=f"up-{len(answered)}")
+                    break
+                except grpc.aio.AioRpcError:
+                    await asyncio.sleep(0.05)
+    await eventually(lambda: set(answered) <= set(monitor.prediction_ids), within_s=60)
+    ids = monitor.prediction_ids
+    assert len(ids) == len(set(ids)), "an observation was stored twice"
+
+
+async def test_sigterm_answers_what_is_under_way_and_ends_with_zero(killable):
+    process, inference, registry, monitor = killable
+    await inference.create_endpoint(await registry.approved())
+    await inference.predict(prediction_id="last")
+    assert await asyncio.to_thread(process.end, signal.SIGTERM) == 0
+    assert monitor.prediction_ids == ["last:0"]
+    process.start()
