@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from pathlib import Path
 
 from pydantic import Field
@@ -28,12 +27,8 @@ class TrainerSettings(CommonSettings, env_prefix="ROUNDHOUSE_TRAINER_"):
     max_workers: int = Field(default=1, ge=1, le=64)
     """Attempts that run at once; each may keep every core busy, so one by default."""
 
-    lease_ttl: timedelta = Field(
-        default=timedelta(seconds=10), ge=timedelta(seconds=1), le=timedelta(minutes=10)
-    )
-    """How long a worker may be silent before its job goes to another; a fraction of an attempt."""
+    lease_ttl_s: float = Field(default=10.0, ge=1.0, le=600.0)
+    """Seconds a worker may be silent before its job goes to another; a fraction of an attempt."""
 
-    registry_patience: timedelta = Field(
-        default=timedelta(seconds=60), ge=timedelta(0), le=timedelta(hours=1)
-    )
-    """How long a worker waits for a registry that is away before its attempt fails."""
+    registry_patience_s: float = Field(default=60.0, ge=0.0, le=3600.0)
+    """Seconds a worker waits for a registry that is away before its attempt fails."""

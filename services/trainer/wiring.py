@@ -7,6 +7,7 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
@@ -73,7 +74,9 @@ async def trainer(settings: TrainerSettings, now: Clock = utc_now) -> AsyncItera
             ) as server,
         ):
             registry = RegistryClient(channel, patience_s=CALL_PATIENCE_S)
-            cleaner = Cleaner(database, blobs, registry, now, rest=settings.lease_ttl)
+            cleaner = Cleaner(
+                database, blobs, registry, now, rest=timedelta(seconds=settings.lease_ttl_s)
+            )
             supervisor = Supervisor(
                 database,
                 processes,
@@ -115,7 +118,7 @@ def _config_of(settings: TrainerSettings, port: int) -> Callable[[str, str], Wor
             worker=worker,
             trainer_address=f"{reachable}:{port}",
             registry_address=settings.registry_address,
-            registry_patience_s=settings.registry_patience.total_seconds(),
+            registry_patience_s=settings.registry_patience_s,
             blob_url=settings.blob_url,
             s3=_s3(settings),
             log_level=settings.log_level,
@@ -149,7 +152,7 @@ def _apis(
         RegistryVersionEvaluator(registry),
         recipes={name: recipe.rules for name, recipe in load_recipes().items()},
     )
-    worker_servicer = WorkerServicer(transactions, settings.lease_ttl)
+    worker_servicer = WorkerServicer(transactions, timedelta(seconds=settings.lease_ttl_s))
     return [
         (
             jobs.DESCRIPTOR.services_by_name["JobService"].full_name,

@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -156,7 +155,7 @@ async def running_trainer(folder: Path, **settings: Any) -> AsyncIterator[Traine
             data_dir=folder / "trainer",
             registry_address=registry_address,
             drain_timeout_s=1.0,
-            **{"lease_ttl": timedelta(seconds=3), **settings},
+            **{"lease_ttl_s": 3.0, **settings},
         )
         async with trainer(chosen) as server:
             server.set_serving()

@@ -25,7 +25,7 @@ from tests.support.trainer_api import (
 )
 
 pytestmark = pytest.mark.real
-LONG = (Candidate("decision_tree", {}), Candidate("mlp", {"epochs": 300, "hidden_units": 8}))
+LONG = (Candidate("decision_tree", {}), Candidate("mlp", {"epochs": 120, "hidden_units": 8}))
 
 
 def workers_of(pid: int) -> list[psutil.Process]:
@@ -47,7 +47,7 @@ async def test_a_job_whose_worker_is_killed_again_and_again_ends_as_if_nothing_h
     async with running_trainer(tmp_path) as caller:
         whole = await caller.until_over(await caller.submit("whole", candidates=LONG))
         name = await caller.submit("killed", candidates=LONG)
-        for points in (20, 120):
+        for points in (10, 50):
             await caller.until_points(name, points)
             for worker in workers_of(os.getpid()):
                 worker.kill()
@@ -97,13 +97,13 @@ class KillableTrainer:
             "ROUNDHOUSE_TRAINER_METRICS_LISTEN": "127.0.0.1:0",
             "ROUNDHOUSE_TRAINER_DATA_DIR": str(folder / "trainer"),
             "ROUNDHOUSE_TRAINER_REGISTRY_ADDRESS": registry_address,
-            "ROUNDHOUSE_TRAINER_LEASE_TTL": "3",
+            "ROUNDHOUSE_TRAINER_LEASE_TTL_S": "3",
         }
-        self._process = self._start()
+        self._processes = [self._start()]
 
     @property
     def pid(self) -> int:
-        return self._process.pid
+        return self._processes[-1].pid
 
     def kill(self) -> list[psutil.Process]:
         """Crash the trainer alone; gives the workers that it leaves behind."""
@@ -112,10 +112,11 @@ class KillableTrainer:
         return orphans
 
     def restart(self) -> None:
-        self._process = self._start()
+        self._processes.append(self._start())
 
     def stop(self) -> None:
-        self._process.stop()
+        for process in reversed(self._processes):
+            process.stop()
 
     def _start(self) -> ServerProcess:
         process = ServerProcess(

@@ -41,11 +41,11 @@ class Recorder:
 
     def stepped(self, step: Step) -> None:
         self.steps.append(step)
-        if step.number == self.stop_after:
-            raise Interrupted
 
     def save(self, checkpoint: Checkpoint) -> None:
         self.checkpoints.append(checkpoint)
+        if checkpoint.step == self.stop_after:
+            raise Interrupted
 
 
 @pytest.fixture(scope="module")

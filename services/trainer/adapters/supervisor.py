@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, TypeAlias
 
 import structlog
@@ -28,6 +28,9 @@ log = structlog.get_logger()
 PASS_INTERVAL_S: Final = 1.0
 """Longest time between two looks at the jobs; leases and pauses run out without any write."""
 
+STRAY_GRACE: Final = timedelta(seconds=5)
+"""How long a worker may take to end by itself once its job is over or another's."""
+
 ConfigOf: TypeAlias = Callable[[str, str], WorkerConfig]
 """How a worker is started, from the job's name and the worker's."""
 
@@ -47,12 +50,19 @@ class Desk:
     now: datetime
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Watched:
-    """A worker of this process, and the job it is for."""
+    """A worker of this process.
+
+    Attributes:
+        job: That it is for.
+        process: Itself.
+        stray_since: When it was first seen without anything left to do.
+    """
 
     job: str
     process: WorkerProcess
+    stray_since: datetime | None = None
 
 
 class Supervisor:
@@ -107,7 +117,9 @@ class Supervisor:
         wanted = {job.name: job for job in desk.jobs}
         for worker, mine in watched.items():
             if not _belongs(wanted.get(mine.job), worker):
-                mine.process.kill()
+                mine.stray_since = mine.stray_since or desk.now
+                if desk.now - mine.stray_since > STRAY_GRACE:
+                    mine.process.kill()
         busy = {mine.job for mine in watched.values()}
         for job in desk.jobs:
             due = job.state is JobState.QUEUED and job.ready_time <= desk.now

@@ -62,7 +62,8 @@ def _numeric(arrow: pa.Table, name: str) -> npt.NDArray[np.float32]:
         column = column.cast(pa.int8())
     elif not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
         raise DataFault(f"numeric feature {name} has type {kind}")
-    values = column.cast(pa.float64()).to_numpy().astype(np.float32)
+    with np.errstate(over="ignore"):
+        values = column.cast(pa.float64()).to_numpy().astype(np.float32)
     if np.isinf(values).any():
         raise DataFault(f"numeric feature {name} has values beyond the range of float32")
     return cast("npt.NDArray[np.float32]", values)

@@ -60,7 +60,8 @@ class Checkpoint:
 class FitObserver(Protocol):
     """Who hears of a fit's progress and keeps its checkpoints.
 
-    Both methods may raise to stop the fit; a fit passes that on.
+    A step is told before its checkpoint is saved. Both methods may raise to stop the fit; a
+    fit passes that on.
     """
 
     def stepped(self, step: Step) -> None:

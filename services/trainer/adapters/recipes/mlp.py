@@ -75,8 +75,8 @@ class _Training:
                 self._best_loss = watched_loss
                 self._best_epoch = self._epoch
                 self._best = self._weights()
-            task.observer.save(self._checkpoint())
             task.observer.stepped(Step(self._epoch, total, loss, metrics))
+            task.observer.save(self._checkpoint())
         refit = {**task.parameters, "epochs": float(self._best_epoch)}
         return Fitted(_classifier(self._best), refit)
 

@@ -94,7 +94,7 @@ class AttemptRun:
         """Do everything that earlier attempts left, and report the version.
 
         Raises:
-            StopTraining: The trainer said so, and this is a good place.
+            StopTraining: The job is paused, and this is a good place.
             TrainingFailure: The attempt can't go on.
         """
         spec = self._work.spec
@@ -238,7 +238,7 @@ class AttemptRun:
         await self._link.succeeded(version, evaluation, winner.id)
 
     def _stop_if_told(self) -> None:
-        if self._link.order is not Order.GO_ON:
+        if self._link.order is Order.PAUSE:
             raise StopTraining
 
 

@@ -148,6 +148,8 @@ class TrainerLink:
                     )
                 held_until = clock() + self._work.ttl_s
                 self.order = _ORDERS[answer.order]
+                if self.order is Order.CANCEL:
+                    _end("worker.cancelled")
             except RemoteError as error:
                 _end_if_superseded(error)
                 if clock() >= held_until:

@@ -20,7 +20,7 @@ from services.trainer.core.use_cases.attempts import Order
 
 
 class StopTraining(Exception):
-    """The job was paused or cancelled; nothing is wrong."""
+    """The job was paused; nothing is wrong."""
 
 
 class Checkpoints:
@@ -48,7 +48,12 @@ class Checkpoints:
         return None
 
     async def save(self, trial: str, checkpoint: Checkpoint) -> None:
-        """Store one durably, then have the trainer know it."""
+        """Store one durably, then have the trainer know it.
+
+        What was measured before it is stored first: an attempt that goes on from the
+        checkpoint will not measure it again.
+        """
+        await self._link.flush()
         data = checkpoint.data
         digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
         key = checkpoint_key(self._uid, trial, digest)
@@ -94,7 +99,6 @@ class TrialObserver:
         self._name = name
         self._loop = loop
         self._started = time.monotonic()
-        self._saved_step = 0
 
     @property
     def elapsed_s(self) -> float:
@@ -102,11 +106,7 @@ class TrialObserver:
         return time.monotonic() - self._started
 
     def stepped(self, step: Step) -> None:
-        """Report a step.
-
-        Raises:
-            StopTraining: The job is cancelled, or paused and this step is safe.
-        """
+        """Report a step."""
         self._link.measured(self._points(step))
         if self._trial is not None:
             self._link.trial_moved(
@@ -117,16 +117,17 @@ class TrialObserver:
                     duration_s=self._trial.duration_s + self.elapsed_s,
                 )
             )
-        order = self._link.order
-        safe = self._saved_step == step.number
-        if order is Order.CANCEL or (order is Order.PAUSE and safe):
-            raise StopTraining
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Keep a checkpoint durably; blocks the training thread."""
+        """Keep a checkpoint durably; blocks the training thread.
+
+        Raises:
+            StopTraining: The job is paused, and this is a good place.
+        """
         saving = self._checkpoints.save(self._name, checkpoint)
         asyncio.run_coroutine_threadsafe(saving, self._loop).result()
-        self._saved_step = checkpoint.step
+        if self._link.order is Order.PAUSE:
+            raise StopTraining
 
     def _points(self, step: Step) -> Sequence[MetricPoint]:
         values = {f"validation_{name}": value for name, value in step.metrics.items()}

@@ -25,7 +25,6 @@ from services.trainer.adapters.worker.contract import Work
 from services.trainer.adapters.worker.link import TrainerLink
 from services.trainer.adapters.worker.observing import StopTraining
 from services.trainer.core.failures import InternalFailure, OutOfMemory, TrainingFailure
-from services.trainer.core.use_cases.attempts import Order
 
 log = structlog.get_logger()
 
@@ -81,9 +80,8 @@ async def _outcome(run: AttemptRun, link: TrainerLink) -> None:
     try:
         await run.run()
     except StopTraining:
-        log.info("attempt.stopped", order=link.order)
-        if link.order is Order.PAUSE:
-            await link.stopped()
+        log.info("attempt.stopped")
+        await link.stopped()
     except MemoryError:
         await link.failed(OutOfMemory("the worker ran out of memory"))
     except TrainingFailure as failure:
