@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Awaitable, Callable
 
 from roundhouse.inference.v1 import endpoint_service_pb2, rollout_pb2, rollout_service_pb2
@@ -161,11 +160,14 @@ async def _observations(suite: Suite, result: LoopResult) -> dict[str, tuple[obj
         missing = acknowledged.keys() - stored_observations(suite).keys()
         return {"acknowledged observations that are missing": (len(missing), 0)}
     counts, outcomes = stored_observations(suite), stored_outcomes(suite)
-    repeated = Counter({each: count for each, count in counts.items() if count > 1})
-    wanted = {each: prediction.flight.outcome for each, prediction in acknowledged.items()}
+    wanted = {each: [prediction.flight.outcome] for each, prediction in acknowledged.items()}
     return {
-        "observations stored twice": (dict(repeated), {}),
-        "outcomes": (outcomes == wanted, True),
+        "observations stored twice": ([each for each, n in counts.items() if n > 1], []),
+        "outcomes that are missing": (len(wanted.keys() - outcomes.keys()), 0),
+        "outcomes that differ": (
+            [each for each in outcomes if outcomes[each] != wanted.get(each)],
+            [],
+        ),
     }
 
 
