@@ -51,5 +51,3 @@ def bundle(tmp_path: Path):
         return Bundle(version_name(1), digest, tmp_path / "bundles" / f"v{bias}", signature)
 
     return make
-
-

@@ -17,10 +17,11 @@ from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc
 from tritonclient.utils import InferenceServerException
 
+from services.inference.core.errors import ModelFailed
 from services.inference.core.ports import Outcome
 from services.inference.core.routing import bucket
 from tests.support.bundles import TinyModel
-from tests.support.serving import ENDPOINT, version_name
+from tests.support.serving import ENDPOINT, endpoint, version_name
 
 
 def inputs_of(client, *rows: tuple[float, float, str]):
@@ -208,9 +209,7 @@ async def test_a_canary_through_all_its_weights_answers_every_call(plane, publis
 
     async def canary() -> None:
         for share in (0, 500, 5000, 10_000):
-            await plane.serve(
-                replace(new, weight_bp=share), replace(old, weight_bp=10_000 - share)
-            )
+            await plane.serve(replace(new, weight_bp=share), replace(old, weight_bp=10_000 - share))
             reached = len(plane.log.observations) + 100
             while len(plane.log.observations) < reached:
                 await asyncio.sleep(0)
@@ -221,6 +220,23 @@ async def test_a_canary_through_all_its_weights_answers_every_call(plane, publis
     assert seen == {"1", "2"}
     assert sum(calls) == len(plane.log.observations)
     assert set(plane.meters.counts) == {Outcome.OK}
+
+
+async def test_what_a_candidate_cannot_run_the_stable_version_answers(plane, publish, client):
+    old, new = publish(1), publish(2, bias=1.0)
+    await plane.serve(replace(new, weight_bp=9_999), replace(old, weight_bp=1))
+    candidate = plane.predictor.endpoint("delays").variants[0].model
+    candidate._batcher._run = _broken
+    for i in range(12):
+        result = await client.infer("delays", inputs_of(aio_client, FLIGHT), request_id=str(i))
+        assert result.get_response().model_version == "1"
+    assert len(plane.log.observations) == 12
+    assert plane.meters.counts == {Outcome.OK: 12, Outcome.FAILED: 12}
+    assert plane.host.fails_often(endpoint([old]), new.digest)
+
+
+async def _broken(rows):
+    raise ModelFailed(version_name(2), "broken")
 
 
 async def test_typed_contents_mean_the_same_as_raw_ones(plane, publish, stub):
@@ -257,9 +273,7 @@ async def test_every_wrong_tensor_is_named(plane, publish, stub):
     ],
     ids=["unknown", "time_as_text", "time_before_1970", "key_as_number", "no_timeout"],
 )
-async def test_a_parameter_that_nothing_acts_on_is_refused(
-    plane, publish, stub, parameter, value
-):
+async def test_a_parameter_that_nothing_acts_on_is_refused(plane, publish, stub, parameter, value):
     await plane.serve(publish(1))
     code, reason, _ = await error_of(stub.ModelInfer(raw_request(parameters={parameter: value})))
     assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "UNSUPPORTED_PARAMETER")
@@ -314,9 +328,7 @@ async def test_rubbish_requests_are_refused_and_never_break_the_server(plane, pu
     await stub.ModelInfer(raw_request())
 
 
-async def test_metadata_config_index_and_statistics_describe_what_is_loaded(
-    plane, publish, client
-):
+async def test_metadata_config_index_and_statistics_describe_what_is_loaded(plane, publish, client):
     variant = publish(2)
     await plane.serve(publish(1, weight_bp=0), variant)
     await client.infer("delays", inputs_of(aio_client, FLIGHT))

@@ -62,8 +62,7 @@ async def test_a_crashed_stub_is_revived_and_its_caller_answered(runtime, bundle
     answers = await asyncio.gather(*(model.infer(ROW, None) for _ in range(8)))
     await model.unload()
     assert all(
-        answer["probabilities"].tolist() == expected["probabilities"].tolist()
-        for answer in answers
+        answer["probabilities"].tolist() == expected["probabilities"].tolist() for answer in answers
     )
 
 

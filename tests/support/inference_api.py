@@ -54,14 +54,14 @@ class RegistryWithModels:
         self._snapshot = ""
         self._model = ""
 
-    async def approved(self, bias: float = 0.0, files: dict[str, bytes] | None = None) -> Registered:
+    async def approved(
+        self, bias: float = 0.0, files: dict[str, bytes] | None = None
+    ) -> Registered:
         """A new approved version of the tiny model."""
         if not self._model:
             self._snapshot = await self.caller.sealed_snapshot()
             self._model = await self.caller.create_model("delays")
-        version = await self.caller.ready_version(
-            self._model, files or tiny_files(TinyModel(bias))
-        )
+        version = await self.caller.ready_version(self._model, files or tiny_files(TinyModel(bias)))
         evaluation = await self.caller.evaluate(version, self._snapshot, auc=0.8)
         gate = await self.caller.gate(evaluation.name)
         asked = await self.caller.ask(version, gate.name)

@@ -99,6 +99,7 @@ class FakePeers:
     verdict: Verdict = Verdict.INCONCLUSIVE
     judge_error: ServiceError | None = None
     load: bool | ServiceError = True
+    fails: bool = False
     aliases: dict[str, str] = field(default_factory=dict)
     registry_error: ServiceError | None = None
     asked: list[tuple[datetime, int]] = field(default_factory=list)
@@ -111,6 +112,9 @@ class FakePeers:
 
     def load_state(self, endpoint: Endpoint, digest: str) -> bool | ServiceError:
         return self.load
+
+    def fails_often(self, endpoint: Endpoint, digest: str) -> bool:
+        return self.fails
 
     async def digest_of(self, version: str) -> str:
         return "sha256:" + "0" * 64

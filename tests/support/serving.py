@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from tritonclient.grpc import service_pb2_grpc
+
 from services.common.resources import Meta
 from services.common.rpc.server import ServerLimits, serving
 from services.inference.adapters.batching import BatchLimits
@@ -22,10 +24,9 @@ from services.inference.api.oip.servicer import SERVICE, OipServicer
 from services.inference.core.decisions import DecisionPolicy
 from services.inference.core.endpoints import Endpoint, Runtime
 from services.inference.core.hosting import ModelHost
-from services.inference.core.ports import ModelRuntime, Observation, Outcome
+from services.inference.core.ports import LoadedModel, ModelRuntime, Observation, Outcome
 from services.inference.core.routing import Variant
 from services.inference.core.serving import Predictor
-from tritonclient.grpc import service_pb2_grpc
 
 T0 = datetime(2013, 3, 1, tzinfo=UTC)
 ENDPOINT = "projects/default/endpoints/delays"
@@ -53,7 +54,7 @@ class MemoryMeters:
     counts: dict[Outcome, int] = field(default_factory=dict)
     values_out_of_range: int = 0
 
-    def meter(self, endpoint: str, variant: str) -> MemoryMeters:
+    def meter(self, endpoint: str, variant: str, model: LoadedModel) -> MemoryMeters:
         return self
 
     def answered(self, outcome: Outcome, seconds: float) -> None:

@@ -146,6 +146,7 @@ class MicroBatcher:
             outputs = await self._timed_run(joined([call.rows for call in batch]))
         except ModelFailed as error:
             if len(batch) == 1:
+                self.statistics.failed_rows += batch[0].rows.count
                 _settle_error(batch, error)
                 return
             for call in batch:
@@ -154,6 +155,7 @@ class MicroBatcher:
             _settle_error(batch, ModelUnavailable(self._name, "is being stopped"))
             raise
         except Exception as error:  # noqa: BLE001 - goes to the callers, who await it.
+            self.statistics.failed_rows += sum(call.rows.count for call in batch)
             _settle_error(batch, error)
         else:
             _settle(batch, outputs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
-from services.inference.core.ports import Outcome
+from services.inference.core.ports import LoadedModel, Outcome
 
 _LATENCY_BUCKETS_S = (
     *(0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05),
@@ -37,8 +37,16 @@ class PrometheusMeters:
             registry=registry,
         )
 
-    def meter(self, endpoint: str, variant: str) -> PrometheusMeter:
+        self.waiting_rows = Gauge(
+            "roundhouse_inference_waiting_rows",
+            "Rows that wait for the model; endpoints that share one show the same.",
+            _LABELS,
+            registry=registry,
+        )
+
+    def meter(self, endpoint: str, variant: str, model: LoadedModel) -> PrometheusMeter:
         """See `Meters`."""
+        self.waiting_rows.labels(endpoint, variant).set_function(lambda: model.waiting_rows)
         return PrometheusMeter(self, endpoint, variant)
 
 
@@ -69,6 +77,7 @@ class PrometheusMeter:
             self._meters.requests.remove(*self._names, outcome.value)
         self._meters.seconds.remove(*self._names)
         self._meters.out_of_range.remove(*self._names)
+        self._meters.waiting_rows.remove(*self._names)
 
 
 class ObservationMetrics:

@@ -45,6 +45,11 @@ class OnnxModel:
         """See `LoadedModel`."""
         return self._batcher.statistics
 
+    @property
+    def waiting_rows(self) -> int:
+        """See `LoadedModel`."""
+        return self._batcher.waiting_rows
+
     def start(self, tasks: asyncio.TaskGroup) -> None:
         """Serve callers in a task of `tasks`."""
         self._task = tasks.create_task(self._batcher.serve())

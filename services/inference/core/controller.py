@@ -30,6 +30,10 @@ class Loads(Protocol):
         """Whether the version is loaded and warm, or why its last attempt failed."""
         ...
 
+    def fails_often(self, endpoint: Endpoint, digest: str) -> bool:
+        """Whether the version fails on more rows than a healthy one could."""
+        ...
+
 
 class RolloutController:
     """One pass after another over the rollouts that are under way.
@@ -86,7 +90,7 @@ class RolloutController:
                 message = await self._move_alias(rollout, endpoint)
                 await self._store.write(lambda tx: control.promote(tx, name, message, now))
             case State.RUNNING:
-                await self._judge_phase(rollout)
+                await self._judge_phase(rollout, endpoint)
             case _:
                 pass
 
@@ -102,9 +106,13 @@ class RolloutController:
             message = str(loaded) if loaded else "the version did not load in time"
             await self._store.write(lambda tx: control.fail(tx, name, message, now))
 
-    async def _judge_phase(self, rollout: Rollout) -> None:
+    async def _judge_phase(self, rollout: Rollout, endpoint: Endpoint) -> None:
         phase = rollout.current_phase
-        judgement = await self._judgement(rollout)
+        # What fails is answered by the stable version and so never reaches the monitor.
+        if self._loads.fails_often(endpoint, rollout.digest):
+            judgement = Judgement(Verdict.FAIL, "the version fails on rows that it should answer")
+        else:
+            judgement = await self._judgement(rollout)
         now = self._now()
         if judgement.verdict is Verdict.INCONCLUSIVE and (
             rollout.deadline is None or now < rollout.deadline

@@ -30,6 +30,8 @@ log = structlog.get_logger()
 _WARM_UP_ROWS: Final = (1, 1, 8)
 _FIRST_RETRY_S: Final = 0.5
 _LAST_RETRY_S: Final = 30.0
+_MIN_FAILED_ROWS: Final = 10
+_MAX_FAILED_SHARE: Final = 0.01
 
 
 _Key: TypeAlias = tuple[Runtime, str]
@@ -124,6 +126,16 @@ class ModelHost:
         if stable is None:
             return True
         return _mismatch(stable.bundle, hosted.bundle) or True
+
+    def fails_often(self, endpoint: Endpoint, digest: str) -> bool:
+        """Whether the version fails on more rows than a healthy one could."""
+        hosted = self._hosted.get((endpoint.runtime, digest))
+        if hosted is None:
+            return False
+        run = hosted.model.statistics
+        return run.failed_rows >= _MIN_FAILED_ROWS and run.failed_rows > _MAX_FAILED_SHARE * (
+            run.failed_rows + run.rows
+        )
 
     async def loaded(self, endpoint: Endpoint) -> None:
         """Return once every version of `endpoint` that gets traffic is loaded or has failed.
@@ -235,7 +247,7 @@ class ModelHost:
                 continue
             number = number_of(variant.version)
             key = (endpoint.name, number)
-            meter = self._live_meters.get(key) or self._meters.meter(*key)
+            meter = self._live_meters.get(key) or self._meters.meter(*key, hosted.model)
             live[key] = meter
             served.append(
                 ServedVariant(variant, number, hosted.bundle.signature, hosted.model, meter)

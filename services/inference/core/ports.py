@@ -71,12 +71,15 @@ class RunStatistics:
     """What a loaded model has run since it was loaded.
 
     Attributes:
+        rows: Rows answered.
+        failed_rows: Rows that the model refused, or could not run.
         busy_ns: Time spent running, summed over runs.
         last_run_ms: Milliseconds since the epoch; 0 before the first run.
     """
 
     runs: int = 0
     rows: int = 0
+    failed_rows: int = 0
     busy_ns: int = 0
     last_run_ms: int = 0
 
@@ -87,6 +90,11 @@ class LoadedModel(Protocol):
     @property
     def statistics(self) -> RunStatistics:
         """Live counters, owned by the model."""
+        ...
+
+    @property
+    def waiting_rows(self) -> int:
+        """Rows that no run has taken yet."""
         ...
 
     async def infer(self, rows: Rows, deadline: float | None) -> Tensors:
@@ -191,8 +199,11 @@ class Meter(Protocol):
 class Meters(Protocol):
     """Makes meters."""
 
-    def meter(self, endpoint: str, variant: str) -> Meter:
-        """A meter for the variant; both names become metric labels."""
+    def meter(self, endpoint: str, variant: str, model: LoadedModel) -> Meter:
+        """A meter for the variant; both names become metric labels.
+
+        `model` is asked for its queue whenever metrics are read.
+        """
         ...
 
 

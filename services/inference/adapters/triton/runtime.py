@@ -156,6 +156,11 @@ class TritonModel:
         """See `LoadedModel`."""
         return self._batcher.statistics
 
+    @property
+    def waiting_rows(self) -> int:
+        """See `LoadedModel`."""
+        return self._batcher.waiting_rows
+
     def start(self, tasks: asyncio.TaskGroup, probe_s: float) -> None:
         """Serve callers and supervise the model in tasks of `tasks`."""
         self._own_tasks = [
