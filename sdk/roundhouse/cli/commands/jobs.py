@@ -1,0 +1,191 @@
+"""`roundhouse jobs`: training jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from google.protobuf import json_format
+from roundhouse.cli import names
+from roundhouse.cli.failures import BadOutcome, UsageFault
+from roundhouse.cli.output import (
+    ERR,
+    OUT,
+    as_dict,
+    print_json,
+    print_json_line,
+    print_table,
+    state_name,
+    when,
+)
+from roundhouse.cli.paging import every
+from roundhouse.cli.session import Json, session_of
+from roundhouse.cli.views.training import TrainingView
+from roundhouse.client import Client
+from roundhouse.client.errors import Unavailable
+from roundhouse.trainer.v1.job_pb2 import JobSpec, TrainingJob
+from roundhouse.trainer.v1.job_service_pb2 import (
+    CancelTrainingJobRequest,
+    CreateTrainingJobRequest,
+    ListTrainingJobsRequest,
+    TailLogsRequest,
+    WatchTrainingJobRequest,
+    WatchTrainingJobResponse,
+)
+
+app = typer.Typer(help="Train models.", no_args_is_help=True)
+
+JobName = Annotated[str, typer.Argument(help="Job's id or resource name.")]
+
+OVER = frozenset(
+    {TrainingJob.STATE_SUCCEEDED, TrainingJob.STATE_FAILED, TrainingJob.STATE_CANCELLED}
+)
+
+
+@app.command()
+def submit(
+    context: typer.Context,
+    job_id: Annotated[str, typer.Argument(help="Id of the new job.")],
+    spec: Annotated[
+        Path, typer.Option(exists=True, dir_okay=False, help="JobSpec of the contract, as JSON.")
+    ],
+    watch_it: Annotated[bool, typer.Option("--watch", help="Follow it to its end.")] = False,
+    validate_only: Annotated[
+        bool, typer.Option("--validate-only", help="Check the spec without submitting it.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Submit a training job."""
+    session = session_of(context)
+    request = CreateTrainingJobRequest(
+        parent=names.parent(session.project),
+        training_job_id=job_id,
+        training_job=TrainingJob(spec=_spec(spec)),
+        validate_only=validate_only,
+    )
+    with session.client() as client:
+        job = client.jobs.CreateTrainingJob(request)
+        if watch_it and not validate_only:
+            _watch(client, job.name, as_json)
+        elif as_json:
+            print_json(as_dict(job))
+        else:
+            OUT.print(
+                f"The spec of {job_id} is good."
+                if validate_only
+                else f"Submitted {names.short(job.name)}."
+            )
+
+
+@app.command()
+def watch(context: typer.Context, job: JobName, as_json: Json = False) -> None:
+    """Follow a job to its end; exit code 1 if it does not succeed."""
+    session = session_of(context)
+    with session.client() as client:
+        _watch(client, names.full(session.project, "trainingJobs", job), as_json)
+
+
+@app.command("list")
+def list_jobs(
+    context: typer.Context,
+    only: Annotated[
+        str, typer.Option("--filter", help="AIP-160 filter, such as 'state = RUNNING'.")
+    ] = "",
+    as_json: Json = False,
+) -> None:
+    """List jobs, newest first."""
+    session = session_of(context)
+    request = ListTrainingJobsRequest(parent=names.parent(session.project), filter=only)
+    with session.client() as client:
+        jobs = list(every(client.jobs.ListTrainingJobs, request, "training_jobs"))
+    if as_json:
+        print_json([as_dict(job) for job in jobs])
+        return
+    print_table(
+        ("job", "state", "progress", "submitted", "attempts", "version"),
+        [
+            (
+                names.short(job.name),
+                state_name(TrainingJob.State.Name(job.state)),
+                f"{job.progress:.0%}",
+                when(job.create_time),
+                len(job.attempts),
+                names.short(job.model_version),
+            )
+            for job in jobs
+        ],
+        title="Training jobs",
+    )
+
+
+@app.command()
+def logs(
+    context: typer.Context,
+    job: JobName,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until it is over.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Print a job's log."""
+    session = session_of(context)
+    request = TailLogsRequest(name=names.full(session.project, "trainingJobs", job), follow=follow)
+    with session.client() as client:
+        for line in client.jobs.TailLogs(request):
+            if as_json:
+                print_json_line(as_dict(line))
+            else:
+                OUT.print(f"{when(line.time)}  {line.text}", markup=False, highlight=False)
+
+
+@app.command()
+def cancel(context: typer.Context, job: JobName, as_json: Json = False) -> None:
+    """Cancel a job that is not over."""
+    session = session_of(context)
+    name = names.full(session.project, "trainingJobs", job)
+    with session.client() as client:
+        cancelled = client.jobs.CancelTrainingJob(CancelTrainingJobRequest(name=name))
+    if as_json:
+        print_json(as_dict(cancelled))
+    else:
+        OUT.print(f"Cancelled {names.short(name)}.")
+
+
+def _spec(file: Path) -> JobSpec:
+    try:
+        return json_format.Parse(file.read_text(), JobSpec())
+    except json_format.ParseError as error:
+        raise UsageFault(f"{file} is no JobSpec: {error}") from error
+
+
+def changes_of(client: Client, job: str) -> Iterator[WatchTrainingJobResponse]:
+    """A job's changes up to its end, across restarts of the trainer."""
+    while True:
+        try:
+            for change in client.jobs.WatchTrainingJob(WatchTrainingJobRequest(name=job)):
+                yield change
+                if change.training_job.state in OVER:
+                    return
+        except Unavailable:
+            ERR.print("The trainer is away; going on when it is back.")
+            client.jobs.ListTrainingJobs(
+                ListTrainingJobsRequest(parent=job.split("/trainingJobs/")[0], page_size=1)
+            )
+
+
+def _watch(client: Client, name: str, as_json: bool) -> None:
+    job = TrainingJob()
+    if as_json:
+        for change in changes_of(client, name):
+            job = change.training_job
+            print_json_line(as_dict(change))
+    else:
+        with TrainingView(ERR) as view:
+            for change in changes_of(client, name):
+                job = change.training_job
+                view.show(change)
+        if job.state == TrainingJob.STATE_SUCCEEDED:
+            OUT.print(f"{names.short(name)} made {names.short(job.model_version)}.")
+    if job.state != TrainingJob.STATE_SUCCEEDED:
+        state = state_name(TrainingJob.State.Name(job.state)).lower()
+        raise BadOutcome(f"{names.short(name)} {state}. {job.error.message}".strip())

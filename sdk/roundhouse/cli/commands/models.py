@@ -1,0 +1,183 @@
+"""`roundhouse models`: models and their versions."""
+
+from __future__ import annotations
+
+import getpass
+from typing import Annotated
+
+import typer
+from roundhouse.cli import names
+from roundhouse.cli.failures import BadOutcome
+from roundhouse.cli.output import (
+    OUT,
+    as_dict,
+    print_json,
+    print_table,
+    state_name,
+    when,
+)
+from roundhouse.cli.paging import every
+from roundhouse.cli.session import Json, session_of
+from roundhouse.registry.v1.evaluation_pb2 import Approval
+from roundhouse.registry.v1.evaluation_service_pb2 import (
+    DecideApprovalRequest,
+    ListApprovalsRequest,
+    ListEvaluationsRequest,
+)
+from roundhouse.registry.v1.model_pb2 import ModelVersion
+from roundhouse.registry.v1.model_service_pb2 import (
+    GetModelRequest,
+    GetVersionRequest,
+    ListModelsRequest,
+    ListVersionsRequest,
+)
+
+app = typer.Typer(help="See models, and approve their versions.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_models(context: typer.Context, as_json: Json = False) -> None:
+    """List models."""
+    session = session_of(context)
+    request = ListModelsRequest(parent=names.parent(session.project))
+    with session.client() as client:
+        models = list(every(client.models.ListModels, request, "models"))
+    if as_json:
+        print_json([as_dict(model) for model in models])
+        return
+    print_table(
+        ("model", "description", "protected aliases", "gate rules", "created"),
+        [
+            (
+                names.short(model.name),
+                model.description,
+                ", ".join(model.promotion_policy.protected_aliases),
+                len(model.promotion_policy.rules),
+                when(model.create_time),
+            )
+            for model in models
+        ],
+        title="Models",
+    )
+
+
+@app.command()
+def show(
+    context: typer.Context,
+    model: Annotated[str, typer.Argument(help="Model's id or resource name.")],
+    as_json: Json = False,
+) -> None:
+    """Show a model's versions with their scores and approvals."""
+    session = session_of(context)
+    name = names.full(session.project, "models", model)
+    with session.client() as client:
+        found = client.models.GetModel(GetModelRequest(name=name))
+        versions = list(
+            every(client.models.ListVersions, ListVersionsRequest(parent=name), "versions")
+        )
+        evaluations = {
+            version.name: list(
+                every(
+                    client.evaluations.ListEvaluations,
+                    ListEvaluationsRequest(parent=version.name),
+                    "evaluations",
+                )
+            )
+            for version in versions
+        }
+        approvals = list(
+            every(
+                client.evaluations.ListApprovals,
+                ListApprovalsRequest(parent=f"{name}/versions/-"),
+                "approvals",
+            )
+        )
+    if as_json:
+        print_json(
+            {
+                "model": as_dict(found),
+                "versions": [as_dict(version) for version in versions],
+                "evaluations": [
+                    as_dict(each) for listed in evaluations.values() for each in listed
+                ],
+                "approvals": [as_dict(approval) for approval in approvals],
+            }
+        )
+        return
+    newest_approval = {
+        approval.name.split("/approvals/")[0]: approval for approval in reversed(approvals)
+    }
+    print_table(
+        ("version", "state", "aliases", "scores", "approval", "created", "digest"),
+        [
+            (
+                names.short(version.name),
+                state_name(ModelVersion.State.Name(version.state)),
+                ", ".join(version.aliases),
+                "; ".join(
+                    f"{each.split}: "
+                    + ", ".join(f"{metric} {value:.4f}" for metric, value in each.metrics.items())
+                    for each in evaluations[version.name][:2]
+                ),
+                _approval_state(newest_approval.get(version.name)),
+                when(version.create_time),
+                version.digest[:19],
+            )
+            for version in versions
+        ],
+        title=f"{names.short(name)}: {found.description}",
+    )
+
+
+@app.command()
+def approve(
+    context: typer.Context,
+    version: Annotated[str, typer.Argument(help="MODEL/NUMBER, MODEL@ALIAS or resource name.")],
+    reject: Annotated[bool, typer.Option("--reject", help="Refuse instead.")] = False,
+    approver: Annotated[
+        str, typer.Option(help="Who decides; never the one who asked.", show_default="you")
+    ] = "",
+    comment: Annotated[str, typer.Option(help="Why, for the record.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Decide the pending approval of a version."""
+    session = session_of(context)
+    with session.client() as client:
+        found = client.models.GetVersion(
+            GetVersionRequest(name=names.version(session.project, version))
+        )
+        request = ListApprovalsRequest(parent=found.name)
+        pending = [
+            approval
+            for approval in every(client.evaluations.ListApprovals, request, "approvals")
+            if approval.state == Approval.STATE_PENDING
+        ]
+        if not pending:
+            raise BadOutcome(
+                f"No approval of {names.short(found.name)} is pending; "
+                f"see: roundhouse models show {names.short(names.model_of(found.name))}"
+            )
+        decided = client.evaluations.DecideApproval(
+            DecideApprovalRequest(
+                name=pending[0].name,
+                decision=(
+                    DecideApprovalRequest.DECISION_REJECT
+                    if reject
+                    else DecideApprovalRequest.DECISION_APPROVE
+                ),
+                approver=approver or getpass.getuser(),
+                comment=comment,
+                etag=pending[0].etag,
+            )
+        )
+    if as_json:
+        print_json(as_dict(decided))
+    else:
+        OUT.print(
+            f"{'Rejected' if reject else 'Approved'} {names.short(found.name)} "
+            f"as {decided.approver}: {decided.name}"
+        )
+
+
+def _approval_state(approval: Approval | None) -> str:
+    return "" if approval is None else state_name(Approval.State.Name(approval.state)).lower()

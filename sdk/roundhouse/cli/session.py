@@ -1,0 +1,65 @@
+"""What every command needs: where the services are, which project, and how to print."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Final, TypeAlias
+
+import typer
+from roundhouse.cli.failures import UsageFault
+from roundhouse.cli.supervisor.suite import ADDRESSES_FILE
+from roundhouse.client import SERVICES, Addresses, Client, Timeouts
+
+CALL_TIMEOUT_S: Final = 10.0
+"""How long a person waits for one answer before hearing that there is none."""
+
+Json: TypeAlias = Annotated[
+    bool, typer.Option("--json", help="Print JSON for programs; streams print one object a line.")
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """The options that stand before the command."""
+
+    addresses: Addresses
+    project: str
+    data_dir: Path
+
+    def client(self) -> Client:
+        """A client with the command line's patience."""
+        return Client(self.addresses, timeouts=Timeouts(unary_s=CALL_TIMEOUT_S))
+
+
+def session_of(context: typer.Context) -> Session:
+    """The session that the options before the command describe."""
+    session = context.find_object(Session)
+    if session is None:
+        raise AssertionError("every command runs below the root callback")
+    return session
+
+
+def resolve_addresses(data_dir: Path, overrides: Sequence[str]) -> Addresses:
+    """The addresses of the suite that runs in `data_dir`, else the defaults, with `overrides`.
+
+    Args:
+        data_dir: Where `roundhouse up` wrote down where the services are.
+        overrides: `SERVICE=HOST:PORT` each.
+
+    Raises:
+        UsageFault: An override is not of that form.
+    """
+    file = data_dir / ADDRESSES_FILE
+    addresses = Addresses(**json.loads(file.read_text())) if file.exists() else Addresses()
+    for override in overrides:
+        service, separator, address = override.partition("=")
+        if service not in SERVICES or not separator or ":" not in address:
+            raise UsageFault(
+                f"--address takes SERVICE=HOST:PORT with one of {', '.join(SERVICES)}, "
+                f"not {override!r}."
+            )
+        addresses = replace(addresses, **{service: address})
+    return addresses
