@@ -13,8 +13,8 @@ from roundhouse.cli.failures import UsageFault
 from roundhouse.cli.supervisor.suite import ADDRESSES_FILE
 from roundhouse.client import SERVICES, Addresses, Client, Timeouts
 
-CALL_TIMEOUT_S: Final = 10.0
-"""How long a person waits for one answer before hearing that there is none."""
+TIMEOUTS: Final = Timeouts(unary_s=10.0, away_s=2.0)
+"""How long a person waits for one answer, or for a service to come back, before hearing of it."""
 
 Json: TypeAlias = Annotated[
     bool, typer.Option("--json", help="Print JSON for programs; streams print one object a line.")
@@ -31,7 +31,7 @@ class Session:
 
     def client(self) -> Client:
         """A client with the command line's patience."""
-        return Client(self.addresses, timeouts=Timeouts(unary_s=CALL_TIMEOUT_S))
+        return Client(self.addresses, timeouts=TIMEOUTS)
 
 
 def session_of(context: typer.Context) -> Session:

@@ -48,7 +48,7 @@ class UnaryCalls(grpc.UnaryUnaryClientInterceptor):
         timeout_s = client_call_details.timeout or self._timeouts.unary_s
         request = policy.with_request_id(request)
         deadline = time.monotonic() + timeout_s
-        waits = policy.delays_s(deadline)
+        waits = policy.delays_s(min(deadline, time.monotonic() + self._timeouts.away_s))
         while True:
             details = _with_timeout(client_call_details, max(deadline - time.monotonic(), 0.001))
             call = continuation(details, request)

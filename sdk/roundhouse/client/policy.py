@@ -43,6 +43,9 @@ class Timeouts:
     unary_s: float = 30.0
     transfer_s: float = 600.0
     """Uploads, downloads and other streams that have an end."""
+    away_s: float = 30.0
+    """How long a call that may be repeated is repeated while the service is away; its own deadline
+    ends that too."""
 
 
 def with_request_id(request: RequestT) -> RequestT:
@@ -87,7 +90,7 @@ def delays_s(deadline: float) -> Iterator[float]:
 
 def reconnect_delays_s(request: WatchEventsRequest, timeouts: Timeouts) -> Iterator[float]:
     """Waits between attempts to take up a broken event stream; without end if it follows."""
-    return delays_s(float("inf") if request.follow else time.monotonic() + timeouts.unary_s)
+    return delays_s(float("inf") if request.follow else time.monotonic() + timeouts.away_s)
 
 
 @cache

@@ -124,7 +124,7 @@ class Client:
         """One service's events from `request.cursor` on, across its restarts, none lost or twice.
 
         Ends with the past unless `request.follow`. While the service is away it is asked again
-        without end when following, and for as long as a unary call otherwise.
+        without end when following, and for `Timeouts.away_s` otherwise.
         """
         position = WatchEventsRequest()
         position.CopyFrom(request)

@@ -1,0 +1,143 @@
+"""`roundhouse endpoints`: what serves."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from roundhouse.cli import names
+from roundhouse.cli.failures import BadOutcome
+from roundhouse.cli.output import OUT, as_dict, print_json, print_table, when
+from roundhouse.cli.paging import every
+from roundhouse.cli.session import Json, session_of
+from roundhouse.client import Client
+from roundhouse.inference.v1.endpoint_pb2 import Endpoint
+from roundhouse.inference.v1.endpoint_service_pb2 import (
+    CreateEndpointRequest,
+    GetEndpointRequest,
+    ListEndpointsRequest,
+)
+from roundhouse.registry.v1.evaluation_pb2 import Approval
+from roundhouse.registry.v1.evaluation_service_pb2 import ListApprovalsRequest
+from roundhouse.registry.v1.model_service_pb2 import GetVersionRequest
+
+app = typer.Typer(help="Serve versions behind stable names.", no_args_is_help=True)
+
+CREATE_TIMEOUT_S = 120.0
+"""A first version is fetched, verified, loaded and warmed up before the answer."""
+
+EndpointName = Annotated[str, typer.Argument(help="Endpoint's id or resource name.")]
+
+
+@app.command("list")
+def list_endpoints(context: typer.Context, as_json: Json = False) -> None:
+    """List endpoints with what serves at each."""
+    session = session_of(context)
+    request = ListEndpointsRequest(parent=names.parent(session.project))
+    with session.client() as client:
+        endpoints = list(every(client.endpoints.ListEndpoints, request, "endpoints"))
+    if as_json:
+        print_json([as_dict(endpoint) for endpoint in endpoints])
+        return
+    print_table(
+        ("endpoint", "serves", "alias", "observed", "created"),
+        [
+            (
+                names.short(endpoint.name),
+                shares(endpoint),
+                endpoint.alias,
+                endpoint.log_observations,
+                when(endpoint.create_time),
+            )
+            for endpoint in endpoints
+        ],
+        title="Endpoints",
+    )
+
+
+@app.command()
+def show(context: typer.Context, endpoint: EndpointName, as_json: Json = False) -> None:
+    """Show an endpoint's variants and decision policy."""
+    session = session_of(context)
+    name = names.full(session.project, "endpoints", endpoint)
+    with session.client() as client:
+        found = client.endpoints.GetEndpoint(GetEndpointRequest(name=name))
+    if as_json:
+        print_json(as_dict(found))
+        return
+    policy = found.decision_policy
+    print_table(
+        ("version", "share", "ready", "digest"),
+        [
+            (
+                names.short(variant.version),
+                f"{variant.weight_basis_points / 100:g} %",
+                variant.ready,
+                variant.digest,
+            )
+            for variant in found.variants
+        ],
+        title=(
+            f"{names.short(found.name)}: decision policy {policy.version}, "
+            f"{policy.positive_action or 'label 1'} from a probability of "
+            f"{policy.threshold or 0.5:g} on"
+        ),
+    )
+
+
+@app.command()
+def create(
+    context: typer.Context,
+    endpoint_id: Annotated[str, typer.Argument(help="Id of the new endpoint.")],
+    version: Annotated[
+        str, typer.Option(help="First version: MODEL/NUMBER, MODEL@ALIAS or resource name.")
+    ],
+    alias: Annotated[str, typer.Option(help="Alias that follows what serves.")] = "",
+    triton: Annotated[bool, typer.Option("--triton", help="Run versions on Triton.")] = False,
+    observe: Annotated[bool, typer.Option(help="Send predictions to the monitor.")] = True,
+    as_json: Json = False,
+) -> None:
+    """Create an endpoint once its first version is verified, loaded and warm."""
+    session = session_of(context)
+    with session.client() as client:
+        first = client.models.GetVersion(
+            GetVersionRequest(name=names.version(session.project, version))
+        )
+        endpoint = Endpoint(
+            initial_version=first.name,
+            initial_approval=_approval_of(client, first.name),
+            alias=alias,
+            runtime=Endpoint.RUNTIME_TRITON if triton else Endpoint.RUNTIME_ONNX_RUNTIME,
+            log_observations=observe,
+        )
+        created = client.endpoints.CreateEndpoint(
+            CreateEndpointRequest(
+                parent=names.parent(session.project), endpoint_id=endpoint_id, endpoint=endpoint
+            ),
+            timeout=CREATE_TIMEOUT_S,
+        )
+    if as_json:
+        print_json(as_dict(created))
+    else:
+        OUT.print(f"{endpoint_id} serves {shares(created)}.")
+
+
+def shares(endpoint: Endpoint) -> str:
+    """Versions with their shares, such as `flights/1 95 %, flights/2 5 %`."""
+    return ", ".join(
+        f"{names.short(variant.version)} {variant.weight_basis_points / 100:g} %"
+        for variant in endpoint.variants
+        if variant.weight_basis_points
+    )
+
+
+def _approval_of(client: Client, version: str) -> str:
+    request = ListApprovalsRequest(parent=version)
+    for approval in every(client.evaluations.ListApprovals, request, "approvals"):
+        if approval.state == Approval.STATE_APPROVED:
+            name: str = approval.name
+            return name
+    raise BadOutcome(
+        f"{names.short(version)} is not approved; "
+        f"approve it with: roundhouse models approve {names.short(version)}"
+    )

@@ -1,0 +1,164 @@
+"""`roundhouse rollouts`: versions on their way into service."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated
+
+import typer
+from roundhouse.cli import names
+from roundhouse.cli.failures import BadOutcome
+from roundhouse.cli.output import (
+    ERR,
+    OUT,
+    as_dict,
+    print_json,
+    print_json_line,
+    print_table,
+    state_name,
+    when,
+)
+from roundhouse.cli.paging import every
+from roundhouse.cli.session import Json, session_of
+from roundhouse.client import Client
+from roundhouse.client.errors import Unavailable
+from roundhouse.inference.v1.rollout_pb2 import PhaseOutcome, Rollout
+from roundhouse.inference.v1.rollout_service_pb2 import (
+    GetRolloutRequest,
+    ListRolloutsRequest,
+    RollbackEndpointRequest,
+    WatchRolloutRequest,
+)
+
+app = typer.Typer(help="Follow versions into service, and bring them back.", no_args_is_help=True)
+
+EndpointName = Annotated[str, typer.Argument(help="Endpoint's id or resource name.")]
+
+OVER = frozenset(
+    {
+        Rollout.STATE_SUCCEEDED,
+        Rollout.STATE_ROLLED_BACK,
+        Rollout.STATE_CANCELLED,
+        Rollout.STATE_FAILED,
+    }
+)
+
+
+@app.command("list")
+def list_rollouts(context: typer.Context, endpoint: EndpointName, as_json: Json = False) -> None:
+    """List an endpoint's rollouts, newest first."""
+    session = session_of(context)
+    request = ListRolloutsRequest(parent=names.full(session.project, "endpoints", endpoint))
+    with session.client() as client:
+        rollouts = list(every(client.rollouts.ListRollouts, request, "rollouts"))
+    if as_json:
+        print_json([as_dict(rollout) for rollout in rollouts])
+        return
+    print_table(
+        ("rollout", "version", "before", "state", "phases", "begun", "why"),
+        [
+            (
+                names.last(rollout.name),
+                names.short(rollout.version),
+                names.short(rollout.previous_version),
+                state(rollout),
+                ", ".join(_phase(outcome) for outcome in rollout.outcomes),
+                when(rollout.create_time),
+                rollout.message,
+            )
+            for rollout in rollouts
+        ],
+        title=f"Rollouts of {endpoint}",
+    )
+
+
+@app.command()
+def watch(
+    context: typer.Context,
+    endpoint: EndpointName,
+    rollout: Annotated[str, typer.Argument(help="Rollout's id; the newest if left out.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Follow a rollout to its end; exit code 1 if the version does not come into service."""
+    session = session_of(context)
+    parent = names.full(session.project, "endpoints", endpoint)
+    with session.client() as client:
+        name = f"{parent}/rollouts/{rollout}" if rollout else _newest(client, parent)
+        final = Rollout()
+        for change in changes_of(client, name):
+            if as_json:
+                print_json_line(as_dict(change))
+            else:
+                OUT.print(_line(change, final))
+            final = change
+    if final.state != Rollout.STATE_SUCCEEDED:
+        raise BadOutcome(f"{names.short(final.version)} did not come into service: {final.message}")
+
+
+@app.command()
+def rollback(
+    context: typer.Context,
+    endpoint: EndpointName,
+    reason: Annotated[str, typer.Option(help="Why, for the record.")],
+    as_json: Json = False,
+) -> None:
+    """Bring back the version that served before, at once."""
+    session = session_of(context)
+    request = RollbackEndpointRequest(
+        name=names.full(session.project, "endpoints", endpoint), reason=reason
+    )
+    with session.client() as client:
+        undoing = client.rollouts.RollbackEndpoint(request)
+    if as_json:
+        print_json(as_dict(undoing))
+    else:
+        OUT.print(f"{endpoint} goes back to {names.short(undoing.version)}.")
+
+
+def state(rollout: Rollout) -> str:
+    """The rollout's state in lower case."""
+    return state_name(Rollout.State.Name(rollout.state)).lower()
+
+
+def changes_of(client: Client, name: str) -> Iterator[Rollout]:
+    """A rollout's changes up to its end, across restarts of the service."""
+    while True:
+        try:
+            for rollout in client.rollouts.WatchRollout(WatchRolloutRequest(name=name)):
+                yield rollout
+                if rollout.state in OVER:
+                    return
+        except Unavailable:
+            ERR.print("Inference is away; going on when it is back.")
+            client.rollouts.GetRollout(GetRolloutRequest(name=name))
+
+
+def _newest(client: Client, endpoint: str) -> str:
+    response = client.rollouts.ListRollouts(ListRolloutsRequest(parent=endpoint, page_size=1))
+    if not response.rollouts:
+        raise BadOutcome(f"{names.short(endpoint)} has had no rollout.")
+    return response.rollouts[0].name
+
+
+def _line(now: Rollout, before: Rollout) -> str:
+    share = ""
+    if now.state == Rollout.STATE_RUNNING and now.phases:
+        basis_points = now.phases[now.current_phase].weight_basis_points
+        share = f", {basis_points / 100:g} % of the traffic"
+    ended = [outcome for outcome in now.outcomes if outcome.HasField("end_time")]
+    known = sum(outcome.HasField("end_time") for outcome in before.outcomes)
+    verdicts = "".join(
+        f"\n  phase {each.phase + 1} {_verdict(each)}: {each.reason}" for each in ended[known:]
+    )
+    return (
+        f"{when(now.update_time)}  {names.short(now.version)} {state(now)}{share}"
+        f"{f': {now.message}' if now.message else ''}{verdicts}"
+    )
+
+
+def _phase(outcome: PhaseOutcome) -> str:
+    return _verdict(outcome) if outcome.HasField("end_time") else "under way"
+
+
+def _verdict(outcome: PhaseOutcome) -> str:
+    return state_name(PhaseOutcome.Verdict.Name(outcome.verdict)).lower()
