@@ -25,7 +25,7 @@ SERVER_DURATION_BUCKETS_S: Final = (
 INFRASTRUCTURE_PREFIXES: Final = ("/grpc.health.", "/grpc.reflection.")
 
 # Methods whose stream follows something without an end of its own; a drain ends them.
-FOLLOWING_METHOD_PREFIXES: Final = ("Watch", "Tail")
+FOLLOWING_METHOD_PREFIXES: Final = ("Watch", "Tail", "Ingest")
 
 # Domain of ErrorInfo is `<service>.roundhouse.dev`.
 ERROR_DOMAIN_SUFFIX: Final = ".roundhouse.dev"

@@ -1,4 +1,4 @@
-"""The training snapshot of an episode."""
+"""Training snapshots, for episodes and for callers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,23 @@ from services.monitor.adapters.refusals import refusals
 from services.monitor.core.errors import NoTrainingRows
 from services.monitor.core.loop.episodes import Episode
 from services.monitor.core.loop.ports import StepRefused
-from services.monitor.core.ports import SnapshotOrder, TrainingSnapshots
+from services.monitor.core.ports import BuiltSnapshot, SnapshotOrder, TrainingSnapshots
+
+
+class RefusableSnapshots:
+    """Implements `TrainingSnapshots`; a final answer of a peer becomes `StepRefused`.
+
+    Args:
+        snapshots: Writes them.
+    """
+
+    def __init__(self, snapshots: TrainingSnapshots) -> None:
+        self._snapshots = snapshots
+
+    async def build(self, order: SnapshotOrder) -> BuiltSnapshot:
+        """See `TrainingSnapshots`."""
+        with refusals("registry"):
+            return await self._snapshots.build(order)
 
 
 class EpisodeSnapshots:
@@ -39,7 +55,6 @@ class EpisodeSnapshots:
             request_id=episode.request_id("snapshot"),
         )
         try:
-            with refusals("registry"):
-                return (await self._snapshots.build(order)).name
+            return (await self._snapshots.build(order)).name
         except NoTrainingRows as error:
             raise StepRefused(str(error)) from error

@@ -24,6 +24,7 @@ from services.monitor.api.inputs import check_settable, masked
 from services.monitor.api.transactions import Transactions
 from services.monitor.core.errors import InvalidRequest
 from services.monitor.core.loop.episodes import Episode
+from services.monitor.core.loop.ports import StepRefused
 from services.monitor.core.names import TRAINING_JOB, checked
 from services.monitor.core.ports import (
     MonitorLists,
@@ -159,7 +160,10 @@ class RetrainServicer(pb_grpc.RetrainServiceServicer):
         known = await self._transactions.answered(request, response_type)
         if known is not None:
             return known
-        built = await self._snapshots.build(order)
+        try:
+            built = await self._snapshots.build(order)
+        except StepRefused as refusal:
+            raise InvalidRequest([FieldViolation("template_job", str(refusal))]) from refusal
         return await self._transactions.mutate(
             request, response_type, lambda _: response_type(snapshot=built.name, rows=built.rows)
         )

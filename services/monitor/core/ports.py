@@ -193,6 +193,7 @@ class TrainingSnapshots(Protocol):
 
         Raises:
             NoTrainingRows: No observation in that time has an outcome.
+            StepRefused: Another service refused for good, such as an unknown template job.
         """
         ...
 

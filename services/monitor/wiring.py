@@ -1,0 +1,187 @@
+"""The only place that picks the monitor's adapters."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import grpc
+from roundhouse.monitor.v1 import ingest_service_pb2 as ingest
+from roundhouse.monitor.v1 import ingest_service_pb2_grpc as ingest_grpc
+from roundhouse.monitor.v1 import judgement_service_pb2 as judgements
+from roundhouse.monitor.v1 import judgement_service_pb2_grpc as judgements_grpc
+from roundhouse.monitor.v1 import monitor_service_pb2 as monitors
+from roundhouse.monitor.v1 import monitor_service_pb2_grpc as monitors_grpc
+from roundhouse.monitor.v1 import retrain_service_pb2 as retraining
+from roundhouse.monitor.v1 import retrain_service_pb2_grpc as retraining_grpc
+
+from services.common.clock import Clock, utc_now
+from services.common.rpc.client import connect
+from services.common.rpc.events import event_api
+from services.common.rpc.server import Api, RunningServer, ServerLimits, serving
+from services.common.store.database import Database
+from services.common.store.leadership import lead
+from services.common.store.migrations import migrate
+from services.monitor.adapters.database.episodes import SqlEpisodeStore
+from services.monitor.adapters.database.lists import SqlMonitorLists
+from services.monitor.adapters.database.transaction import SqlMonitorTx
+from services.monitor.adapters.episode_controller import EpisodeController
+from services.monitor.adapters.episode_snapshots import EpisodeSnapshots, RefusableSnapshots
+from services.monitor.adapters.explaining import Explainer, LocalFacts
+from services.monitor.adapters.inference_client import InferenceClient
+from services.monitor.adapters.registry_client import RegistryClient
+from services.monitor.adapters.serving_facts import (
+    InferenceFacts,
+    RegistryFacts,
+    TrainerFacts,
+    remote_sources,
+)
+from services.monitor.adapters.snapshots.building import LoggedTrainingSnapshots
+from services.monitor.adapters.snapshots.registry import RegistrySnapshots
+from services.monitor.adapters.trainer_client import TrainerClient
+from services.monitor.api.ingest_servicer import IngestServicer
+from services.monitor.api.judgement_servicer import JudgementServicer
+from services.monitor.api.monitor_servicer import MonitorServicer
+from services.monitor.api.retrain_servicer import RetrainServicer
+from services.monitor.api.transactions import Transactions
+from services.monitor.core.loop.steps import Loop
+from services.monitor.core.ports import TrainingSnapshots
+from services.monitor.core.stream.judge import FollowedJudge
+from services.monitor.following import Following, following
+from services.monitor.settings import MonitorSettings
+
+MIGRATIONS: Final = Path(__file__).parent / "adapters" / "migrations"
+
+_LEASE: Final = "episodes"
+
+
+@dataclass(frozen=True, slots=True)
+class _Peers:
+    registry: grpc.aio.Channel
+    trainer: grpc.aio.Channel
+    inference: grpc.aio.Channel
+
+
+@asynccontextmanager
+async def monitor(settings: MonitorSettings, now: Clock = utc_now) -> AsyncIterator[RunningServer]:
+    """A monitor that takes calls and works until the block ends, then drains.
+
+    Args:
+        settings: Where it listens and keeps its data, and who its peers are.
+        now: The clock.
+
+    Raises:
+        DatabaseUnavailable: The database does not answer.
+    """
+    database = Database(settings.database_url)
+    async with AsyncExitStack() as stack:
+        stack.callback(database.close)
+        await migrate(database, MIGRATIONS)
+        peers = _Peers(
+            await stack.enter_async_context(connect(settings.registry_address)),
+            await stack.enter_async_context(connect(settings.trainer_address)),
+            await stack.enter_async_context(connect(settings.inference_address)),
+        )
+        followed = await stack.enter_async_context(
+            following(settings, database, peers.registry, now)
+        )
+        snapshots = RefusableSnapshots(
+            LoggedTrainingSnapshots(
+                database,
+                followed.log,
+                RegistrySnapshots(peers.registry),
+                TrainerClient(peers.trainer).spec,
+            )
+        )
+        server = await stack.enter_async_context(
+            serving(
+                "monitor",
+                settings.listen,
+                _apis(database, followed, snapshots, peers, now),
+                ServerLimits(drain_timeout_s=settings.drain_timeout_s),
+            )
+        )
+        await stack.enter_async_context(
+            _carried_round(settings, database, _loop(snapshots, peers, now), now)
+        )
+        yield server
+
+
+def _loop(snapshots: TrainingSnapshots, peers: _Peers, now: Clock) -> Loop:
+    return Loop(
+        snapshots=EpisodeSnapshots(snapshots),
+        registry=RegistryClient(peers.registry),
+        trainer=TrainerClient(peers.trainer),
+        inference=InferenceClient(peers.inference),
+        now=now,
+    )
+
+
+@asynccontextmanager
+async def _carried_round(
+    settings: MonitorSettings, database: Database, loop: Loop, now: Clock
+) -> AsyncIterator[None]:
+    """Episodes are carried round the loop beside the block, by one monitor at a time."""
+    controller = EpisodeController(loop, lambda lease: SqlEpisodeStore(database, lease, now))
+    holder = f"monitor@{settings.replica_id}"
+    leading = asyncio.create_task(lead(database, _LEASE, holder, now, controller.run))
+    try:
+        yield
+    finally:
+        leading.cancel()
+        with suppress(asyncio.CancelledError):
+            await leading
+
+
+def _apis(
+    database: Database,
+    followed: Following,
+    snapshots: TrainingSnapshots,
+    peers: _Peers,
+    now: Clock,
+) -> list[Api]:
+    transactions = Transactions(database, now, open_tx=SqlMonitorTx, open_lists=SqlMonitorLists)
+    local = LocalFacts(database, now)
+    explainer = Explainer(
+        {
+            **remote_sources(
+                InferenceFacts(peers.inference),
+                RegistryFacts(peers.registry),
+                TrainerFacts(peers.trainer, local.episode_name),
+            ),
+            **local.sources(),
+        }
+    )
+    monitor_servicer = MonitorServicer(transactions, followed.follower)
+    retrain_servicer = RetrainServicer(transactions, snapshots)
+    judgement_servicer = JudgementServicer(FollowedJudge(followed.follower), explainer)
+    ingest_servicer = IngestServicer(followed.intake)
+    return [
+        (
+            monitors.DESCRIPTOR.services_by_name["MonitorService"].full_name,
+            lambda server: monitors_grpc.add_MonitorServiceServicer_to_server(
+                monitor_servicer, server
+            ),
+        ),
+        (
+            retraining.DESCRIPTOR.services_by_name["RetrainService"].full_name,
+            lambda server: retraining_grpc.add_RetrainServiceServicer_to_server(
+                retrain_servicer, server
+            ),
+        ),
+        (
+            judgements.DESCRIPTOR.services_by_name["JudgementService"].full_name,
+            lambda server: judgements_grpc.add_JudgementServiceServicer_to_server(
+                judgement_servicer, server
+            ),
+        ),
+        (
+            ingest.DESCRIPTOR.services_by_name["IngestService"].full_name,
+            lambda server: ingest_grpc.add_IngestServiceServicer_to_server(ingest_servicer, server),
+        ),
+        event_api(database),
+    ]
