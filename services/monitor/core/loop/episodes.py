@@ -96,7 +96,6 @@ class Episode:
     decision: str
     event_time: datetime
     champion: str
-    log_position: int = 0
     snapshot: str = ""
     training_job: str = ""
     candidate: str = ""
