@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,8 +16,12 @@ import yaml
 
 from services.common.settings import CommonSettings, load_settings
 from tests.support.dockerfiles import REPOSITORY, environment, parse
+from tests.support.processes import ServerProcess, free_ports
+from tests.support.seaweedfs import S3Server
+from tests.support.triton import TritonServer
 
 SERVICES = ["registry", "trainer", "inference", "monitor"]
+WITH_BLOBS = {"registry", "trainer", "monitor"}
 FOLDER = REPOSITORY / "docker"
 
 
@@ -62,7 +70,7 @@ def test_each_service_accepts_its_settings_and_keeps_everything_in_the_stores(
     assert database.path == f"/{service}"
     assert f"CREATE DATABASE {service};" in compose()["configs"]["databases"]["content"]
     assert database.password == secrets()["POSTGRES_PASSWORD"]
-    assert settings.blob_url == f"s3://roundhouse/{service}"
+    assert (settings.blob_url == f"s3://roundhouse/{service}") == (service in WITH_BLOBS)
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -87,6 +95,57 @@ def test_ports_are_published_on_loopback_only(service: str):
 
     published = compose()["services"][service]["ports"]
     assert published == [f"127.0.0.1:{port}:{port}" for port in exposed]
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_each_service_starts_on_the_stores_that_the_file_gives_it(
+    service: str,
+    tmp_path: Path,
+    postgres_url: str,
+    s3_server: S3Server,
+    s3_url: str,
+    triton_server: TritonServer,
+):
+    port, metrics_port, *peer_ports = free_ports(6)
+    here = {
+        "LISTEN": f"127.0.0.1:{port}",
+        "METRICS_LISTEN": f"127.0.0.1:{metrics_port}",
+        "DATA_DIR": str(tmp_path),
+        "DATABASE_URL": postgres_url,
+        "BLOB_URL": s3_url,
+        "S3_ENDPOINT": s3_server.address,
+        "S3_ACCESS_KEY": s3_server.connection.access_key,
+        "S3_SECRET_KEY": s3_server.connection.secret_key,
+        "TRITON_ADDRESS": triton_server.address,
+    }
+    # Nobody listens there: no service may need another to start.
+    here |= {
+        f"{peer.upper()}_ADDRESS": f"127.0.0.1:{peer_port}"
+        for peer, peer_port in zip(SERVICES, peer_ports, strict=True)
+    }
+    prefix = f"ROUNDHOUSE_{service.upper()}_"
+    variables = environment(parse(FOLDER / f"{service}.Dockerfile"))
+    variables |= compose()["services"][service]["environment"]
+    own = {
+        name: here.get(name.removeprefix(prefix), value)
+        for name, value in variables.items()
+        if name.startswith(prefix)
+    }
+
+    server = ServerProcess(
+        [sys.executable, "-m", f"services.{service}"],
+        log=tmp_path / "service.log",
+        environment={"PATH": os.defpath, "HOME": str(tmp_path)} | own,
+    )
+    try:
+        server.wait_until_ready(lambda: serves(port), ports=[port, metrics_port])
+    finally:
+        server.stop()
+
+
+def serves(port: int) -> bool:
+    probe = [sys.executable, str(FOLDER / "healthcheck.py"), f"127.0.0.1:{port}"]
+    return subprocess.run(probe, stderr=subprocess.DEVNULL, check=False).returncode == 0
 
 
 def test_every_image_has_an_exact_version():
