@@ -1,0 +1,207 @@
+"""What the demo found: as one JSON document and as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC
+from typing import Any, Final, TypeAlias
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from rich.console import Console
+from rich.table import Table
+from rich.tree import Tree
+from roundhouse.client import AsyncClient
+from roundhouse.demo import resources
+from roundhouse.demo.follower import Follower, verdict_name
+from roundhouse.demo.scores import MonthScores
+from roundhouse.inference.v1.rollout_pb2 import Rollout
+from roundhouse.monitor.v1.judgement_service_pb2 import Cause, ExplainServingRequest
+from roundhouse.monitor.v1.monitor_pb2 import RetrainDecision
+from roundhouse.monitor.v1.monitor_service_pb2 import ListDriftReportsRequest
+from roundhouse.registry.v1.evaluation_service_pb2 import ListEvaluationsRequest
+from roundhouse.registry.v1.model_service_pb2 import ListVersionsRequest
+from roundhouse.trainer.v1.job_pb2 import Trial
+from roundhouse.trainer.v1.job_service_pb2 import ListTrialsRequest
+
+Json: TypeAlias = Any  # a JSON document has no narrower type
+
+_ENDS: Final = {
+    Rollout.STATE_SUCCEEDED: "PASS",
+    Rollout.STATE_ROLLED_BACK: "FAIL",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One part of the demo and how long it took."""
+
+    name: str
+    seconds: float
+
+
+async def gather(
+    client: AsyncClient, follower: Follower, stages: Sequence[Stage], months: Sequence[MonthScores]
+) -> Json:
+    """The content of `demo-report.json`, from the demo's own measurements and the services."""
+    drifted = await _drifted_features(client)
+    cause = (
+        await client.judgements.ExplainServing(ExplainServingRequest(endpoint=resources.ENDPOINT))
+    ).root
+    return {
+        "stages": [{"name": each.name, "seconds": round(each.seconds, 2)} for each in stages],
+        "candidates": await _candidates(client),
+        "versions": await _versions(client),
+        "months": [_month(each, drifted.get(str(each.month), [])) for each in months],
+        "decisions": [_decision(each) for each in follower.decisions],
+        "rollouts": [_rollout(each) for each in follower.rollouts],
+        "causal_record": _cause(cause),
+    }
+
+
+def show(console: Console, report: Json) -> None:
+    """The report for people: the months, the cost of not retraining, and why what serves serves."""
+    table = Table(title="What the year brought", title_justify="left", header_style="bold")
+    numbers = ("flights", "AUC", "log loss", "calibration error", "frozen AUC", "frozen log loss")
+    for column in ("month", *numbers[:4], "drifted features", "serving", *numbers[4:]):
+        table.add_column(column, justify="right" if column in numbers else "left")
+    for month in report["months"]:
+        table.add_row(
+            month["month"],
+            f"{month['n']:,}",
+            f"{month['auc']:.3f}",
+            f"{month['log_loss']:.3f}",
+            f"{month['calibration_error']:.3f}",
+            ", ".join(month["drifted_features"]) or "-",
+            ", ".join(name.rpartition("/")[2] for name in month["serving"]),
+            f"{month['frozen_auc']:.3f}",
+            f"{month['frozen_log_loss']:.3f}",
+        )
+    console.print(table)
+    if report["months"]:
+        served = _mean(report["months"], "auc")
+        frozen = _mean(report["months"], "frozen_auc")
+        console.print(
+            f"Mean AUC {served:.3f}; the first version alone would have had {frozen:.3f}: "
+            f"not retraining would have cost {served - frozen:+.3f}."
+        )
+    console.print()
+    console.print(cause_tree(report["causal_record"]))
+
+
+def cause_tree(cause: Mapping[str, Json]) -> Tree:
+    """The causal record as a tree, consequences above their causes."""
+
+    def branch(tree: Tree, node: Mapping[str, Json]) -> Tree:
+        for each in node["causes"]:
+            branch(tree.add(_line(each)), each)
+        return tree
+
+    return branch(Tree(_line(cause)), cause)
+
+
+def _line(cause: Mapping[str, Json]) -> str:
+    short = "/".join(cause["name"].split("/")[-2:])
+    return f"[bold]{cause['kind']}[/bold] {short}: {cause['summary']}"
+
+
+def _mean(months: Sequence[Mapping[str, Json]], key: str) -> float:
+    return sum(float(month[key]) for month in months) / len(months)
+
+
+async def _candidates(client: AsyncClient) -> Json:
+    trials = await client.jobs.ListTrials(ListTrialsRequest(parent=resources.FIRST_JOB))
+    return [
+        {"algorithm": trial.algorithm, "validation_auc": trial.metrics["auc"]}
+        for trial in trials.trials
+        if trial.state == Trial.STATE_SUCCEEDED
+    ]
+
+
+async def _versions(client: AsyncClient) -> Json:
+    versions = await client.models.ListVersions(
+        ListVersionsRequest(parent=resources.MODEL, page_size=1000)
+    )
+    found = []
+    for version in versions.versions:
+        # The oldest is its own job's; later ones are comparisons with later candidates.
+        evaluations = await client.evaluations.ListEvaluations(
+            ListEvaluationsRequest(parent=version.name, page_size=1000)
+        )
+        own = evaluations.evaluations[-1] if evaluations.evaluations else None
+        found.append(
+            {
+                "name": version.name,
+                "digest": version.digest,
+                "test_auc": own.metrics["auc"] if own else None,
+            }
+        )
+    return found
+
+
+async def _drifted_features(client: AsyncClient) -> dict[str, list[str]]:
+    """Features that had drifted in any window that ends in a month, by month."""
+    reports = await client.monitors.ListDriftReports(
+        ListDriftReportsRequest(parent=resources.MONITOR, page_size=1000)
+    )
+    drifted: dict[str, list[str]] = {}
+    for report in reports.drift_reports:
+        month = f"{report.window_end_time.ToDatetime():%Y-%m}"
+        known = drifted.setdefault(month, [])
+        known.extend(name for name in report.drifted_features if name not in known)
+    return drifted
+
+
+def _month(month: MonthScores, drifted: Sequence[str]) -> Json:
+    return {
+        "month": str(month.month),
+        "n": month.n,
+        "auc": month.auc,
+        "log_loss": month.log_loss,
+        "calibration_error": month.calibration_error,
+        "drifted_features": list(drifted),
+        "serving": list(month.serving),
+        "frozen_auc": month.frozen_auc,
+        "frozen_log_loss": month.frozen_log_loss,
+    }
+
+
+def _decision(decision: RetrainDecision) -> Json:
+    return {
+        "at": _iso(decision.event_time),
+        "kind": RetrainDecision.Kind.Name(decision.kind).removeprefix("KIND_"),
+        "reason": decision.reason,
+        "explanation": decision.explanation,
+        "numbers": dict(decision.numbers),
+    }
+
+
+def _rollout(rollout: Rollout) -> Json:
+    return {
+        "version": rollout.version,
+        "phases": [
+            {
+                "percent": rollout.phases[outcome.phase].weight_basis_points / 100,
+                "verdict": verdict_name(outcome.verdict),
+                "reason": outcome.reason,
+                "numbers": dict(outcome.numbers),
+            }
+            for outcome in rollout.outcomes
+        ],
+        "verdict": _ENDS.get(rollout.state, "INCONCLUSIVE"),
+        "state": Rollout.State.Name(rollout.state).removeprefix("STATE_"),
+    }
+
+
+def _cause(cause: Cause) -> Json:
+    return {
+        "kind": cause.kind,
+        "name": cause.name,
+        "summary": cause.summary,
+        "time": _iso(cause.time) if cause.HasField("time") else None,
+        "causes": [_cause(each) for each in cause.causes],
+    }
+
+
+def _iso(timestamp: Timestamp) -> str:
+    return timestamp.ToDatetime(tzinfo=UTC).isoformat()
