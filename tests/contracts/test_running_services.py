@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import grpc
 import pytest
+import pytest_asyncio
 from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_status import rpc_status
@@ -20,7 +21,7 @@ STREAM_S = 1.0
 CALL_S = 20.0
 
 
-@pytest.fixture(scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def suite(tmp_path_factory):
     async with running_suite(tmp_path_factory.mktemp("contracts")) as suite:
         yield suite

@@ -15,10 +15,10 @@ from roundhouse.registry.v1 import (
     model_service_pb2,
 )
 from roundhouse.trainer.v1 import job_pb2, job_service_pb2
-from tests.system.observations import stored_observations, stored_outcomes
 
 from tests.system.clients import Clients, answered, until
 from tests.system.loop import LoopResult
+from tests.system.observations import stored_observations, stored_outcomes
 from tests.system.scenario import (
     CHAMPION,
     DATASET,

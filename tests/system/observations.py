@@ -40,4 +40,4 @@ def _rows(suite: Suite, table: str, columns: list[str]) -> pa.Table | None:
 
 
 def _log_folder(suite: Suite) -> Path:
-    return suite.data_dir("monitor") / "predictions"
+    return suite.data_dir("monitor") / "blobs" / "predictions"

@@ -145,7 +145,7 @@ class Traffic:
             return False
         facts = answer.parameters
         version = facts["variant"].string_param
-        prediction = Prediction(facts["prediction_id"].string_param, version, flight)
+        prediction = Prediction(f"{facts['prediction_id'].string_param}:0", version, flight)
         with self._lock:
             self.log.predictions.append(prediction)
             self.log.first_answer_s.setdefault(version, time.monotonic())
