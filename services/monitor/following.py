@@ -25,8 +25,9 @@ from services.monitor.core.stream.follower import Follower
 from services.monitor.core.stream.ports import CompleteWindow
 from services.monitor.settings import MonitorSettings
 
-_COMMIT_INTERVAL_S: Final = 0.05
-"""How long a batch waits for company: short beside the commit itself."""
+_COMMIT_INTERVAL_S: Final = 0.2
+"""How long a batch waits for company. A commit costs 15 ms of CPU and a small file, whatever
+its size; senders work ahead, so their throughput does not suffer."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,7 @@ def drift_points(
         baseline: What the model was trained on.
         window: int64 counts over each column's frozen bins.
         earlier: Columns found significant in the windows before, newest first.
-        length: Of the window.
+        length: Of the part of the window that the rows are from.
         test: When a column counts as drifted.
     """
     drawn = [_Comparison.of(baseline[name], window[name]) for name in baseline]
@@ -154,7 +154,7 @@ def own_spread(blocks: Counts, length: timedelta) -> float:
     Returns:
         The 0.9 quantile of the leave-one-out distances; 0 with fewer than three stretches.
     """
-    days = max(1, round(length / timedelta(seconds=BLOCK_S)))
+    days = max(1, -(-length // timedelta(seconds=BLOCK_S)))
     stretches = blocks.shape[0] // days
     if stretches < _MIN_BLOCKS:
         return 0.0

@@ -71,7 +71,7 @@ def _report_drift(tx: MonitorTx, monitor: Monitor, complete: CompleteWindow) -> 
             SCORE: tally.score.counts,
         },
         earlier,
-        length=monitor.window,
+        length=min(tally.span, monitor.window),
         test=test,
     )
     return record_drift_report(

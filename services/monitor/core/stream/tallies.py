@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from services.common.profiles import Profile
 from services.common.sketches import Sketch
@@ -34,6 +36,8 @@ class Tally:
         )
         self.score = Sketch.empty(profile.score.sketch.bins) if profile else None
         self.rows = 0
+        self._first_us: int | None = None
+        self._last_us: int | None = None
         self._scores: npt.NDArray[np.float32] = np.empty(_FIRST_ROWS, np.float32)
         self._labels: npt.NDArray[np.int8] = np.empty(_FIRST_ROWS, np.int8)
         self._arrival_us: npt.NDArray[np.int64] = np.empty(_FIRST_ROWS, np.int64)
@@ -55,12 +59,14 @@ class Tally:
         return self._arrival_us[: self.rows]
 
     @property
-    def outcomes(self) -> int:
-        """Predictions whose outcome is known."""
-        return int((self.labels != UNKNOWN).sum())
+    def span(self) -> timedelta:
+        """Event time from the first prediction to the last: a window may be served in part."""
+        if self._first_us is None or self._last_us is None:
+            return timedelta()
+        return timedelta(microseconds=self._last_us - self._first_us)
 
     def observe(self, rows: pa.Table, arrival_us: int) -> int:
-        """Count predictions that are new; gives the index of the first.
+        """Count predictions that are new, at least one; gives the index of the first.
 
         A feature that the baseline has and `rows` has not counts as missing.
         """
@@ -70,6 +76,7 @@ class Tally:
                 sketch.update(rows.column(column))
             else:
                 sketch.counts[sketch.bins.missing] += rows.num_rows
+        self._extend_span(rows.column("event_time"))
         scores = rows.column("score").to_numpy()
         if self.score is not None:
             self.score.update(scores)
@@ -87,6 +94,12 @@ class Tally:
         if time_us >= self._outcome_us[index]:
             self._labels[index] = outcome
             self._outcome_us[index] = time_us
+
+    def _extend_span(self, times: pa.ChunkedArray) -> None:
+        bounds = pc.min_max(times.cast(pa.int64())).as_py()
+        first, last = bounds["min"], bounds["max"]
+        self._first_us = first if self._first_us is None else min(first, self._first_us)
+        self._last_us = last if self._last_us is None else max(last, self._last_us)
 
     def _reserve(self, rows: int) -> None:
         if rows <= self._scores.size:
