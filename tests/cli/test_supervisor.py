@@ -11,9 +11,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-
 from roundhouse.cli.supervisor.process import ProcessExit, ProcessSpec, SupervisedProcess
 from roundhouse.cli.supervisor.suite import SuiteError, free_ports, given_ports, running_suite
+
 from tests.support.eventually import eventually
 
 SLEEPER = """
@@ -70,11 +70,11 @@ async def test_a_killed_child_is_started_again(
 
 
 async def test_children_die_with_a_supervisor_that_is_killed(tmp_path: Path) -> None:
-    script = f"""
+    script = """
 import asyncio, os
 from pathlib import Path
 from roundhouse.cli.supervisor.process import ProcessSpec, SupervisedProcess
-spec = ProcessSpec("s", "sleeper", {{**os.environ, "PYTHONPATH": "."}}, Path("s.log"))
+spec = ProcessSpec("s", "sleeper", {**os.environ, "PYTHONPATH": "."}, Path("s.log"))
 asyncio.run(SupervisedProcess(spec, on_exit=print).run())
 """
     (tmp_path / "sleeper.py").write_text(SLEEPER)
