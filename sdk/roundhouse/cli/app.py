@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 from roundhouse.cli.commands import aliases, data, endpoints, jobs, models, rollouts
+from roundhouse.cli.commands.demo import demo
 from roundhouse.cli.commands.drift import drift
 from roundhouse.cli.commands.explain import explain
 from roundhouse.cli.commands.predict import predict
@@ -60,6 +61,7 @@ def root(
 
 
 app.command()(up)
+app.command()(demo)
 app.command()(status)
 app.add_typer(data.app, name="data")
 app.add_typer(jobs.app, name="jobs")

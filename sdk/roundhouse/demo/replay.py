@@ -23,7 +23,7 @@ IN_FLIGHT: Final = 4
 """Requests at once: enough to keep the services busy, few enough to keep the order of time."""
 
 _HOUR_US: Final = 3_600_000_000
-_OUTCOMES_EVERY_US: Final = 6 * _HOUR_US
+_OUTCOMES_EVERY_US: Final = 12 * _HOUR_US
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +74,17 @@ class Replay:
     async def play(self, hours: Iterator[Departures]) -> None:
         """Ask for every flight in its order and report each outcome once the clock is past it."""
         running: list[asyncio.Task[Served]] = []
+        report: asyncio.Task[None] | None = None
         next_report_us = 0
         async with asyncio.TaskGroup() as group:
             for departures in hours:
                 await self.clock.wait_until(departures.event_us)
                 if departures.event_us >= next_report_us:
                     await self._collect(running)
-                    await self._report_until(departures.event_us)
+                    if report is not None:
+                        await report
+                    # The monitor makes them durable while the next flights leave.
+                    report = group.create_task(self._report_until(departures.event_us))
                     next_report_us = departures.event_us + _OUTCOMES_EVERY_US
                 if len(running) >= IN_FLIGHT:
                     self._remember(await running.pop(0))
