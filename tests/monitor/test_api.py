@@ -82,8 +82,8 @@ async def test_a_monitor_gets_its_defaults_and_is_listed(caller):
     assert created.drift_test == monitor_pb2.DriftTest(
         false_discovery_rate=0.05,
         effect_floor=0.1,
-        persistence_hits=2,
-        persistence_windows=3,
+        persistence_hits=3,
+        persistence_windows=4,
         min_rows=500,
     )
     assert await get(caller) == created
@@ -127,7 +127,7 @@ async def test_a_new_monitor_must_make_sense(caller):
         ({"endpoint": "delays"}, "monitor.endpoint"),
         ({"dataset": ENDPOINT}, "monitor.dataset"),
         (
-            {"drift_test": monitor_pb2.DriftTest(persistence_hits=4)},
+            {"drift_test": monitor_pb2.DriftTest(persistence_hits=5)},
             "monitor.drift_test.persistence_hits",
         ),
     ):

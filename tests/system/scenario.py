@@ -280,7 +280,12 @@ async def watch(clients: Clients) -> None:
                 endpoint=ENDPOINT,
                 window=Duration(seconds=WINDOW_DAYS * _DAY_S),
                 outcome_delay=Duration(seconds=_DAY_S),
-                drift_test=monitor_pb2.DriftTest(effect_floor=EFFECT_FLOOR, min_rows=200),
+                drift_test=monitor_pb2.DriftTest(
+                    effect_floor=EFFECT_FLOOR,
+                    min_rows=200,
+                    persistence_hits=2,
+                    persistence_windows=3,
+                ),
                 dataset=DATASET,
                 owner="operator",
             ),

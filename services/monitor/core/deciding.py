@@ -166,11 +166,13 @@ def _near(policy: RetrainPolicy, evidence: Evidence) -> Iterator[_Signal]:
 
 
 def _drift_signal(reason: str, wanted: int, evidence: Evidence) -> _Signal:
-    names = ", ".join(evidence.drifted or evidence.significant)
-    persistent = "have drifted" if evidence.drifted else "differ in this window alone"
+    if evidence.drifted:
+        words = f"Drifted: {', '.join(evidence.drifted)}"
+    else:
+        words = f"Different in this window alone: {', '.join(evidence.significant)}"
     return _Signal(
         reason,
-        f"{len(evidence.drifted)} features have drifted, {wanted} suffice ({names} {persistent}).",
+        f"{words} ({len(evidence.drifted)} drifted, {wanted} suffice).",
         {
             "drifted_features": len(evidence.drifted),
             "significant_features": len(evidence.significant),

@@ -19,8 +19,8 @@ class DriftTest:
 
     false_discovery_rate: float = 0.05
     effect_floor: float = 0.1
-    persistence_hits: int = 2
-    persistence_windows: int = 3
+    persistence_hits: int = 3
+    persistence_windows: int = 4
     min_rows: int = 500
 
 
