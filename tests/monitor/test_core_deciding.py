@@ -1,0 +1,187 @@
+"""Deciding about retraining: what fires, what is declined, and with which numbers."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.common.resources import Meta
+from services.monitor.core.deciding import Evidence, History, MeasuredQuality, decide
+from services.monitor.core.resources import DecisionKind, QualityTrigger, RetrainPolicy
+from tests.support.monitor_values import JOB, POLICY
+
+NOW = datetime(2013, 6, 3, tzinfo=UTC)
+WEEK = timedelta(days=7)
+
+
+def policy(**fields) -> RetrainPolicy:
+    meta = Meta(POLICY, "u", 1, NOW, NOW)
+    return RetrainPolicy(meta=meta, template_job=JOB, **{"min_new_outcomes": 100, **fields})
+
+
+def evidence(**fields) -> Evidence:
+    return Evidence(**{"event_time": NOW, "new_outcomes": 1000, **fields})
+
+
+def measured(value: float, **fields) -> dict[str, MeasuredQuality]:
+    found = {
+        "metric": "auc",
+        "value": value,
+        "half_width": 0.01,
+        "test_value": 0.75,
+        "outcomes": 5000,
+        "report": "performance",
+        **fields,
+    }
+    return {found["metric"]: MeasuredQuality(**found)}
+
+
+AUC = QualityTrigger("auc", 0.02, 500)
+
+
+def reason_of(choice) -> tuple[str, str] | None:
+    return choice and (choice.kind.value, choice.reason)
+
+
+def test_nothing_is_decided_while_nothing_moves() -> None:
+    every = policy(
+        min_drifted_features=1,
+        quality=AUC,
+        volume_min_new_outcomes=10**6,
+        schedule_period=timedelta(days=365),
+    )
+    calm = evidence(quality=measured(0.75), trained_until=NOW - WEEK)
+    assert decide(every, calm, History()) is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "facts", "reason"),
+    [
+        ({"min_drifted_features": 2}, {"drifted": ("a", "b")}, "DATA_DRIFT"),
+        ({"quality": AUC}, {"quality": measured(0.70)}, "QUALITY"),
+        ({"volume_min_new_outcomes": 1000}, {}, "VOLUME"),
+        ({"schedule_period": 4 * WEEK}, {"trained_until": NOW - 4 * WEEK}, "SCHEDULE"),
+    ],
+)
+def test_each_trigger_fires_at_its_own_bar(fields, facts, reason) -> None:
+    choice = decide(policy(**fields), evidence(**facts), History())
+    assert reason_of(choice) == ("TRIGGERED", reason)
+
+
+@pytest.mark.parametrize(
+    ("fields", "facts"),
+    [
+        ({"min_drifted_features": 2}, {"drifted": ("a",)}),
+        ({"min_drifted_features": 1}, {"significant": ("a",)}),
+        ({"quality": AUC}, {"quality": measured(0.725)}),
+    ],
+)
+def test_a_trigger_that_comes_near_is_declined_as_marginal(fields, facts) -> None:
+    choice = decide(policy(**fields), evidence(**facts), History())
+    assert reason_of(choice) == ("DECLINED", "MARGINAL")
+
+
+@pytest.mark.parametrize(
+    ("fields", "facts"),
+    [
+        ({"volume_min_new_outcomes": 1001}, {}),
+        ({"schedule_period": 4 * WEEK}, {"trained_until": NOW - 3 * WEEK}),
+        ({"schedule_period": 4 * WEEK}, {}),
+        ({"quality": AUC}, {"quality": measured(0.735)}),
+        ({"quality": AUC}, {"quality": measured(0.60, outcomes=499)}),
+        ({"quality": AUC}, {"quality": measured(0.60, metric="log_loss")}),
+        ({"min_drifted_features": 2}, {"significant": ("a",)}),
+    ],
+)
+def test_below_its_bar_a_trigger_stays_silent(fields, facts) -> None:
+    assert decide(policy(**fields), evidence(**facts), History()) is None
+
+
+def test_a_drop_of_exactly_the_allowed_size_is_allowed() -> None:
+    exact = measured(0.5, test_value=0.75, half_width=0.0)
+    at_bar = policy(quality=QualityTrigger("auc", 0.25, 500))
+    assert decide(at_bar, evidence(quality=exact), History()) is None
+    just_below = policy(quality=QualityTrigger("auc", 0.2499, 500))
+    assert reason_of(decide(just_below, evidence(quality=exact), History())) == (
+        "TRIGGERED",
+        "QUALITY",
+    )
+
+
+def test_a_log_loss_falls_in_quality_when_it_rises() -> None:
+    trigger = policy(quality=QualityTrigger("log_loss", 0.05, 500))
+    worse = measured(0.62, metric="log_loss", test_value=0.5)
+    better = measured(0.38, metric="log_loss", test_value=0.5)
+    assert reason_of(decide(trigger, evidence(quality=worse), History())) == (
+        "TRIGGERED",
+        "QUALITY",
+    )
+    assert decide(trigger, evidence(quality=better), History()) is None
+
+
+@pytest.mark.parametrize(
+    ("history", "facts", "reason", "numbers"),
+    [
+        (History("episodes/1"), {}, "EPISODE_ACTIVE", {}),
+        (
+            History(last_end=NOW - WEEK),
+            {},
+            "COOL_DOWN",
+            {"rest_days": 7.0, "cool_down_days": 14.0},
+        ),
+        (
+            History(last_end=NOW - 2 * WEEK),
+            {"new_outcomes": 99},
+            "TOO_FEW_OUTCOMES",
+            {"new_outcomes": 99.0, "min_new_outcomes": 100.0},
+        ),
+        (
+            History("episodes/1", last_end=NOW - WEEK),
+            {"new_outcomes": 0},
+            "EPISODE_ACTIVE",
+            {},
+        ),
+    ],
+)
+def test_a_fired_trigger_is_declined_with_the_numbers(history, facts, reason, numbers) -> None:
+    choice = decide(policy(min_drifted_features=1), evidence(drifted=("a",), **facts), history)
+    assert reason_of(choice) == ("DECLINED", reason)
+    assert choice is not None
+    assert numbers.items() <= choice.numbers.items()
+    assert choice.numbers["drifted_features"] == 1
+
+
+def test_the_reason_is_the_first_trigger_and_its_report() -> None:
+    both = policy(min_drifted_features=1, quality=AUC)
+    found = evidence(drifted=("a",), drift_report="drift", quality=measured(0.5))
+    choice = decide(both, found, History())
+    assert choice is not None
+    assert (choice.reason, choice.report) == ("DATA_DRIFT", "drift")
+
+
+windows = st.lists(
+    st.tuples(st.integers(0, 3), st.integers(0, 300), st.integers(0, 4)), min_size=1, max_size=40
+)
+
+
+@given(windows)
+def test_no_second_episode_begins_before_the_first_is_over_and_cooled_down(rows) -> None:
+    """Each window brings drift, outcomes, and perhaps the end of the episode under way."""
+    rules = policy(min_drifted_features=1, cool_down=2 * WEEK, min_new_outcomes=100)
+    active, last_end, started = "", None, []
+    for index, (drifted, outcomes, luck) in enumerate(rows):
+        now = NOW + index * WEEK
+        if active and luck == 0:
+            active, last_end = "", now
+        found = evidence(event_time=now, drifted=("a",) * drifted, new_outcomes=outcomes)
+        choice = decide(rules, found, History(active, last_end))
+        if choice is not None and choice.kind is DecisionKind.TRIGGERED:
+            assert not active
+            assert last_end is None or now - last_end >= rules.cool_down
+            assert outcomes >= rules.min_new_outcomes
+            active = f"episodes/{index}"
+            started.append(now)
+    assert len(started) <= 1 + sum(luck == 0 for _, _, luck in rows)
