@@ -51,6 +51,34 @@ class CommonSettings(BaseSettings):
     )
     """`sqlite:///PATH` or `postgresql+psycopg://...`. A SQLite file in data_dir by default."""
 
+    otlp_endpoint: str | None = None
+    """URL of an OTLP collector for traces, such as `http://127.0.0.1:4317`. Unset: none."""
+
+    trace_file: Path | None = None
+    """File that gets each span as a line of JSON; several processes may share it. Unset: none."""
+
+    trace_sample_ratio: float = Field(default=1.0, ge=0.0, le=1.0)
+    """Share of traces started here that are recorded; a caller's decision is kept."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least severe level that is logged."""
+
+    drain_timeout_s: float = Field(default=10.0, ge=0.0, le=600.0)
+    """Seconds that calls in flight may go on after SIGTERM; container engines kill after 10-30."""
+
+    @model_validator(mode="after")
+    def _check_tracing(self) -> Self:
+        recorded = self.otlp_endpoint is not None or self.trace_file is not None
+        if "trace_sample_ratio" in self.model_fields_set and not recorded:
+            raise ValueError(
+                "trace_sample_ratio set, but neither otlp_endpoint nor trace_file takes the traces"
+            )
+        return self
+
+
+class BlobSettings(CommonSettings):
+    """Settings of the services that keep bytes."""
+
     blob_url: str = Field(
         default_factory=lambda fields: f"file://{Path(fields.get('data_dir', '')).absolute()}/blobs"
     )
@@ -71,24 +99,6 @@ class CommonSettings(BaseSettings):
     s3_secure: bool = True
     """Whether to speak TLS to the S3 server."""
 
-    otlp_endpoint: str | None = None
-    """URL of an OTLP collector for traces, such as `http://127.0.0.1:4317`. Unset: none."""
-
-    trace_file: Path | None = None
-    """File that gets each span as a line of JSON; several processes may share it. Unset: none."""
-
-    trace_sample_ratio: float = Field(default=1.0, ge=0.0, le=1.0)
-    """Share of traces started here that are recorded; a caller's decision is kept."""
-
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
-    """Least severe level that is logged."""
-
-    drain_timeout_s: float = Field(default=10.0, ge=0.0, le=600.0)
-    """Seconds that calls in flight may go on after SIGTERM; container engines kill after 10-30."""
-
-    project: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,62}$")] = "default"
-    """Project that the service works in by itself, in `projects/{project}`."""
-
     @model_validator(mode="after")
     def _check_blob_store(self) -> Self:
         scheme = urlsplit(self.blob_url).scheme
@@ -103,15 +113,6 @@ class CommonSettings(BaseSettings):
         elif self.model_fields_set & s3_fields:
             unused = ", ".join(sorted(self.model_fields_set & s3_fields))
             raise ValueError(f"{unused} set, but blob_url is not an s3:// one")
-        return self
-
-    @model_validator(mode="after")
-    def _check_tracing(self) -> Self:
-        recorded = self.otlp_endpoint is not None or self.trace_file is not None
-        if "trace_sample_ratio" in self.model_fields_set and not recorded:
-            raise ValueError(
-                "trace_sample_ratio set, but neither otlp_endpoint nor trace_file takes the traces"
-            )
         return self
 
 

@@ -11,6 +11,7 @@ from typing import Final
 
 import grpc
 
+from services.common.blobs.opening import open_configured_blob_store, s3_connection_of
 from services.common.clock import Clock
 from services.common.store.database import Database
 from services.monitor.adapters.baselines import RegistryBaselines
@@ -57,6 +58,8 @@ async def following(
         registry: Channel to it.
         now: The clock.
     """
+    async with open_configured_blob_store(settings):
+        pass  # The probe has shown that two commits of one number can't both succeed.
     predictions = await DeltaPredictionLog.open(
         f"{settings.blob_url}/predictions", _storage_options(settings)
     )
@@ -90,15 +93,16 @@ def _monitors(tx: MonitorTx) -> list[tuple[Monitor, datetime | None]]:
 
 
 def _storage_options(settings: MonitorSettings) -> dict[str, str]:
-    if not (settings.s3_endpoint and settings.s3_access_key and settings.s3_secret_key):
+    connection = s3_connection_of(settings)
+    if connection is None:
         return {}
-    scheme = "https" if settings.s3_secure else "http"
+    scheme = "https" if connection.secure else "http"
     return {
-        "AWS_ENDPOINT_URL": f"{scheme}://{settings.s3_endpoint}",
-        "AWS_ACCESS_KEY_ID": settings.s3_access_key,
-        "AWS_SECRET_ACCESS_KEY": settings.s3_secret_key.get_secret_value(),
-        "AWS_REGION": settings.s3_region or "us-east-1",
-        "AWS_ALLOW_HTTP": str(not settings.s3_secure).lower(),
+        "AWS_ENDPOINT_URL": f"{scheme}://{connection.endpoint}",
+        "AWS_ACCESS_KEY_ID": connection.access_key,
+        "AWS_SECRET_ACCESS_KEY": connection.secret_key,
+        "AWS_REGION": connection.region,
+        "AWS_ALLOW_HTTP": str(not connection.secure).lower(),
         # Two writers of one commit must not both succeed.
         "aws_conditional_put": "etag",
     }

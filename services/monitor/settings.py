@@ -7,10 +7,10 @@ from pathlib import Path
 
 from pydantic import Field
 
-from services.common.settings import Address, CommonSettings
+from services.common.settings import Address, BlobSettings
 
 
-class MonitorSettings(CommonSettings, env_prefix="ROUNDHOUSE_MONITOR_"):
+class MonitorSettings(BlobSettings, env_prefix="ROUNDHOUSE_MONITOR_"):
     """Each comes from the environment as `ROUNDHOUSE_MONITOR_` and its name."""
 
     listen: Address = "127.0.0.1:7004"

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from pydantic import Field
 
-from services.common.settings import Address, CommonSettings
+from services.common.settings import Address, BlobSettings
 
 
-class RegistrySettings(CommonSettings, env_prefix="ROUNDHOUSE_REGISTRY_"):
+class RegistrySettings(BlobSettings, env_prefix="ROUNDHOUSE_REGISTRY_"):
     """Each comes from the environment as `ROUNDHOUSE_REGISTRY_` and its name."""
 
     listen: Address = "127.0.0.1:7001"

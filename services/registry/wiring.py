@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -18,9 +17,8 @@ from roundhouse.registry.v1 import model_service_pb2 as models
 from roundhouse.registry.v1 import model_service_pb2_grpc as models_grpc
 
 from services.common.blobs.content import ContentStore
-from services.common.blobs.opening import open_blob_store
+from services.common.blobs.opening import open_configured_blob_store
 from services.common.blobs.port import BlobStore
-from services.common.blobs.s3 import S3Connection
 from services.common.clock import Clock, utc_now
 from services.common.rpc.events import event_api
 from services.common.rpc.server import Api, RunningServer, ServerLimits, serving
@@ -59,7 +57,7 @@ async def registry(
     try:
         await migrate(database, MIGRATIONS)
         async with (
-            open_blob_store(settings.blob_url, connection=_s3(settings)) as blobs,
+            open_configured_blob_store(settings) as blobs,
             serving(
                 "registry",
                 settings.listen,
@@ -70,20 +68,6 @@ async def registry(
             yield server
     finally:
         database.close()
-
-
-def _s3(settings: RegistrySettings) -> S3Connection | None:
-    if not (settings.s3_endpoint and settings.s3_access_key and settings.s3_secret_key):
-        return None
-    connection = S3Connection(
-        endpoint=settings.s3_endpoint,
-        access_key=settings.s3_access_key,
-        secret_key=settings.s3_secret_key.get_secret_value(),
-        secure=settings.s3_secure,
-    )
-    if settings.s3_region is None:
-        return connection
-    return replace(connection, region=settings.s3_region)
 
 
 def _apis(

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from pydantic import Field
 
-from services.common.settings import Address, CommonSettings
+from services.common.settings import Address, BlobSettings
 
 
-class TrainerSettings(CommonSettings, env_prefix="ROUNDHOUSE_TRAINER_"):
+class TrainerSettings(BlobSettings, env_prefix="ROUNDHOUSE_TRAINER_"):
     """The trainer's settings."""
 
     listen: Address = "127.0.0.1:7002"

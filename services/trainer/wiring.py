@@ -6,7 +6,6 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
@@ -17,8 +16,7 @@ from roundhouse.trainer.v1 import job_service_pb2_grpc as jobs_grpc
 from roundhouse.trainer.v1 import worker_service_pb2 as workers
 from roundhouse.trainer.v1 import worker_service_pb2_grpc as workers_grpc
 
-from services.common.blobs.opening import open_blob_store
-from services.common.blobs.s3 import S3Connection
+from services.common.blobs.opening import open_configured_blob_store, s3_connection_of
 from services.common.clock import Clock, utc_now
 from services.common.rpc.client import connect
 from services.common.rpc.events import event_api
@@ -64,7 +62,7 @@ async def trainer(settings: TrainerSettings, now: Clock = utc_now) -> AsyncItera
     try:
         await migrate(database, MIGRATIONS)
         async with (
-            open_blob_store(settings.blob_url, connection=_s3(settings)) as blobs,
+            open_configured_blob_store(settings) as blobs,
             connect(settings.registry_address) as channel,
             serving(
                 "trainer",
@@ -87,6 +85,7 @@ async def trainer(settings: TrainerSettings, now: Clock = utc_now) -> AsyncItera
             async with _led(database, now, {"jobs": supervisor.run, "cleanups": cleaner.run}):
                 yield server
     finally:
+        processes.close()
         database.close()
 
 
@@ -120,25 +119,11 @@ def _config_of(settings: TrainerSettings, port: int) -> Callable[[str, str], Wor
             registry_address=settings.registry_address,
             registry_patience_s=settings.registry_patience_s,
             blob_url=settings.blob_url,
-            s3=_s3(settings),
+            s3=s3_connection_of(settings),
             log_level=settings.log_level,
         )
 
     return config_of
-
-
-def _s3(settings: TrainerSettings) -> S3Connection | None:
-    if not (settings.s3_endpoint and settings.s3_access_key and settings.s3_secret_key):
-        return None
-    connection = S3Connection(
-        endpoint=settings.s3_endpoint,
-        access_key=settings.s3_access_key,
-        secret_key=settings.s3_secret_key.get_secret_value(),
-        secure=settings.s3_secure,
-    )
-    if settings.s3_region is None:
-        return connection
-    return replace(connection, region=settings.s3_region)
 
 
 def _apis(

@@ -12,7 +12,7 @@ from services.common.blobs.memory import MemoryBlobStore
 from services.common.blobs.opening import open_blob_store, open_configured_blob_store
 from services.common.blobs.probe import probe
 from services.common.blobs.s3 import S3Connection
-from services.common.settings import Address, CommonSettings
+from services.common.settings import Address, BlobSettings
 from tests.support.seaweedfs import S3Server
 from tests.support.streams import stream
 
@@ -53,7 +53,7 @@ async def test_the_probe_leaves_nothing_behind(tmp_path: Path):
         assert await store.list_blobs() == []
 
 
-class Settings(CommonSettings, env_prefix="ROUNDHOUSE_BLOBTEST_"):
+class Settings(BlobSettings, env_prefix="ROUNDHOUSE_BLOBTEST_"):
     listen: Address = "127.0.0.1:0"
     metrics_listen: Address = "127.0.0.1:0"
     data_dir: Path = Path("unused")

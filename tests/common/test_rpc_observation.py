@@ -29,7 +29,7 @@ def count_of(method, code):
 
 async def counted(method, code, before):
     async with asyncio.timeout(5):
-        while count_of(method, code) != before + 1:  # noqa: ASYNC110 - nothing to await
+        while count_of(method, code) != before + 1:
             await asyncio.sleep(0.005)
 
 

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from services.common.settings import Address, CommonSettings, InvalidSettings, load_settings
+from services.common.settings import Address, BlobSettings, InvalidSettings, load_settings
 
 PREFIX = "ROUNDHOUSE_PROBE_"
 
 
-class ProbeSettings(CommonSettings, env_prefix=PREFIX):
+class ProbeSettings(BlobSettings, env_prefix=PREFIX):
     listen: Address = "127.0.0.1:7001"
     metrics_listen: Address = "127.0.0.1:7101"
     data_dir: Path = Path(".roundhouse/probe")
@@ -105,7 +105,7 @@ def test_settings_do_not_change(monkeypatch):
 
 
 def test_every_setting_explains_itself():
-    for name, field in CommonSettings.model_fields.items():
+    for name, field in BlobSettings.model_fields.items():
         assert field.description, name
 
 

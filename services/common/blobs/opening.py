@@ -14,22 +14,26 @@ from services.common.blobs.memory import MemoryBlobStore
 from services.common.blobs.port import BlobStore
 from services.common.blobs.probe import probe, probe_multipart
 from services.common.blobs.s3 import S3BlobStore, S3Connection
-from services.common.settings import CommonSettings
+from services.common.settings import BlobSettings
+
+
+def s3_connection_of(settings: BlobSettings) -> S3Connection | None:
+    """The S3 that a service's settings name; None where its bytes are in a folder."""
+    if not (settings.s3_endpoint and settings.s3_access_key and settings.s3_secret_key):
+        return None
+    connection = S3Connection(
+        settings.s3_endpoint,
+        settings.s3_access_key,
+        settings.s3_secret_key.get_secret_value(),
+        secure=settings.s3_secure,
+    )
+    return replace(connection, region=settings.s3_region) if settings.s3_region else connection
 
 
 @asynccontextmanager
-async def open_configured_blob_store(settings: CommonSettings) -> AsyncIterator[BlobStore]:
+async def open_configured_blob_store(settings: BlobSettings) -> AsyncIterator[BlobStore]:
     """The store that a service's settings name, opened as by `open_blob_store`."""
-    connection = None
-    if settings.s3_endpoint and settings.s3_access_key and settings.s3_secret_key:
-        known = S3Connection(
-            settings.s3_endpoint,
-            settings.s3_access_key,
-            settings.s3_secret_key.get_secret_value(),
-            secure=settings.s3_secure,
-        )
-        connection = replace(known, region=settings.s3_region) if settings.s3_region else known
-    async with open_blob_store(settings.blob_url, connection=connection) as store:
+    async with open_blob_store(settings.blob_url, connection=s3_connection_of(settings)) as store:
         yield store
 
 
