@@ -13,6 +13,7 @@ from roundhouse.cli.session import Json, session_of
 from roundhouse.client.errors import NotFound
 from roundhouse.registry.v1.model_service_pb2 import (
     GetAliasRequest,
+    GetVersionRequest,
     ListAliasesRequest,
     ListAliasMovesRequest,
     MoveAliasesRequest,
@@ -52,7 +53,7 @@ def list_aliases(context: typer.Context, model: ModelName, as_json: Json = False
 def move(
     context: typer.Context,
     alias: Annotated[str, typer.Argument(help="MODEL@ALIAS or resource name.")],
-    version: Annotated[str, typer.Argument(help="MODEL/NUMBER or resource name.")],
+    version: Annotated[str, typer.Argument(help="MODEL/NUMBER, MODEL@ALIAS or resource name.")],
     reason: Annotated[str, typer.Option(help="Why, for the record.")] = "",
     actor: Annotated[str, typer.Option(help="Who moves it.", show_default="you")] = "",
     validate_only: Annotated[
@@ -64,15 +65,14 @@ def move(
     session = session_of(context)
     name = names.version(session.project, alias)
     with session.client() as client:
+        target = client.models.GetVersion(
+            GetVersionRequest(name=names.version(session.project, version))
+        )
         try:
             current = client.models.GetAlias(GetAliasRequest(name=name)).version
         except NotFound:
             current = ""
-        step = MoveAliasesRequest.Move(
-            alias=name,
-            to_version=names.version(session.project, version),
-            expected_version=current,
-        )
+        step = MoveAliasesRequest.Move(alias=name, to_version=target.name, expected_version=current)
         moved = client.models.MoveAliases(
             MoveAliasesRequest(
                 moves=[step],
@@ -86,7 +86,7 @@ def move(
     else:
         verb = "may move" if validate_only else "moved"
         before = f" from {names.short(current)}" if current else ""
-        OUT.print(f"{alias} {verb}{before} to {version}.")
+        OUT.print(f"{alias} {verb}{before} to {names.short(target.name)}.")
 
 
 @app.command()
