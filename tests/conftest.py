@@ -11,12 +11,17 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from services.common.blobs.opening import open_blob_store
 from services.common.blobs.port import BlobStore
 from tests.support.postgres import PostgresServer
 from tests.support.seaweedfs import BUCKET, S3Server
 from tests.support.triton import TritonServer
+
+# Hypothesis times each example by default; benchmarks measure time, tests don't.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 _REAL_SERVERS = {"s3_server", "postgres_server", "triton_server"}
 

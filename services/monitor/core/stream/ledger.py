@@ -95,7 +95,7 @@ class Ledger:
 
     def observe(self, batch: ObservationBatch, profiles: Mapping[str, Profile | None]) -> None:
         """Count a batch of predictions; those seen before, of no kept window,
-        or from the future are passed over.
+        from before 1970 or from the future are passed over.
 
         Args:
             batch: The next one of the log.
@@ -158,7 +158,8 @@ class Ledger:
         profiles: Mapping[str, Profile | None],
     ) -> None:
         times = rows.column("event_time").cast(pa.int64()).to_numpy()
-        credible = times <= arrival_us + MAX_CLOCK_SKEW // timedelta(microseconds=1)
+        latest = arrival_us + MAX_CLOCK_SKEW // timedelta(microseconds=1)
+        credible = (times >= 0) & (times <= latest)
         if not credible.any():
             return
         newest = from_us(int(times[credible].max()))
