@@ -21,14 +21,15 @@ def predictions(n: int, seed: int, skill: float = 1.0, rate: float = 0.25) -> Pr
     truth = generator.beta(1, 1 / rate - 1, size=n)
     labels = (generator.random(n) < truth).astype(np.int8)
     scores = np.clip(0.5 + skill * (truth - 0.5), 0.001, 0.999).astype(np.float32)
-    return Predictions(scores, labels)
+    return Predictions(scores, labels, np.arange(n))
 
 
 def unknown(n: int) -> Predictions:
-    return Predictions(np.linspace(0.1, 0.9, n, dtype=np.float32), np.full(n, UNKNOWN, np.int8))
+    scores = np.linspace(0.1, 0.9, n, dtype=np.float32)
+    return Predictions(scores, np.full(n, UNKNOWN, np.int8), np.arange(n))
 
 
-NOTHING = Predictions(np.empty(0, np.float32), np.empty(0, np.int8))
+NOTHING = Predictions(np.empty(0, np.float32), np.empty(0, np.int8), np.empty(0, np.int64))
 
 
 def test_an_equal_version_passes_once_there_is_enough() -> None:
@@ -81,7 +82,7 @@ def test_with_all_the_traffic_enough_outcomes_suffice() -> None:
     ],
 )
 def test_unusable_scores_fail_without_any_outcome(scores: np.ndarray) -> None:
-    candidate = Predictions(scores, np.full(scores.size, UNKNOWN, np.int8))
+    candidate = Predictions(scores, np.full(scores.size, UNKNOWN, np.int8), np.arange(scores.size))
     assert judge_rollout(candidate, NOTHING, min_outcomes=0).verdict is Verdict.FAIL
 
 
@@ -91,8 +92,8 @@ def test_a_harmless_version_is_hardly_ever_failed_though_judged_after_every_batc
         candidate, champion = predictions(1000, 2 * seed), predictions(9000, 2 * seed + 1)
         failed += any(
             judge_rollout(
-                Predictions(candidate.scores[:n], candidate.labels[:n]),
-                Predictions(champion.scores[: 9 * n], champion.labels[: 9 * n]),
+                Predictions(candidate.scores[:n], candidate.labels[:n], np.arange(n)),
+                Predictions(champion.scores[: 9 * n], champion.labels[: 9 * n], np.arange(9 * n)),
                 min_outcomes=n,
             ).verdict
             is Verdict.FAIL
@@ -125,3 +126,22 @@ def test_quality_of_one_class_has_no_auc_and_of_nothing_no_score() -> None:
     assert "log_loss" in one_class.metrics
     nothing = quality(np.array([UNKNOWN], np.int8), np.array([0.4], np.float32))
     assert (nothing.metrics, nothing.outcomes) == ({}, 0)
+
+
+def test_rows_of_one_moment_count_as_one_piece_of_evidence() -> None:
+    alone, together = predictions(600, 3), predictions(600, 3)
+    hours = np.repeat(np.arange(30), 20)
+    bad_hours = np.where(hours % 2 == 0, 1, 0).astype(np.int8)
+    crowded = Predictions(together.scores, bad_hours, hours)
+    spread = Predictions(alone.scores, bad_hours, np.arange(600))
+    champion = predictions(8000, 4)
+    wide = judge_rollout(crowded, champion, min_outcomes=300).numbers["half_width"]
+    narrow = judge_rollout(spread, champion, min_outcomes=300).numbers["half_width"]
+    assert wide > 2 * narrow
+
+
+def test_a_champion_that_hardly_serves_any_more_is_no_measure() -> None:
+    candidate, champion = predictions(500, 1, skill=-1.0), predictions(40, 2)
+    verdict = judge_rollout(candidate, champion, min_outcomes=300)
+    assert verdict.verdict is Verdict.PASS
+    assert verdict.numbers["champion_outcomes"] == 40

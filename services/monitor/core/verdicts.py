@@ -40,10 +40,13 @@ class Predictions:
     Attributes:
         scores: float32 [n].
         labels: int8 [n]: 0, 1 or `UNKNOWN`.
+        event_us: int64 [n], event time. Rows of one moment, such as those of one request,
+            share what happened then and are no independent evidence.
     """
 
     scores: npt.NDArray[Any]
     labels: npt.NDArray[Any]
+    event_us: npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +64,10 @@ def judge_rollout(
     """What the evidence says so far; it may be asked for after every outcome.
 
     FAIL: the scores are not usable, or the confidence sequence of the rise in log loss lies
-    above 0. PASS: enough outcomes, no FAIL, and a rise of at most `MARGIN`; without any
-    outcome of the champion since the phase began, enough outcomes suffice, for there is
-    nothing to compare with. Otherwise INCONCLUSIVE.
+    above 0. PASS: enough outcomes, no FAIL, and a rise of at most `MARGIN`. A champion with
+    fewer outcomes than are asked of the candidate, as in a phase that gives the candidate all
+    the traffic, is no measure of it: enough outcomes of the candidate then suffice.
+    Otherwise INCONCLUSIVE.
 
     Args:
         candidate: Of the new version.
@@ -74,17 +78,21 @@ def judge_rollout(
     fault = _unusable(candidate.scores)
     if fault:
         return RolloutVerdict(Verdict.FAIL, fault, numbers)
-    new, old = _losses(candidate), _losses(champion)
+    new, old = _Losses.of(candidate), _Losses.of(champion)
     enough = new.size >= min_outcomes
-    if not new.size or not old.size:
+    if old.size < max(min_outcomes, 1):
         words = f"{new.size} outcomes of the new version and {old.size} of the old one"
-        if enough and not old.size:
+        if enough and new.size:
             return RolloutVerdict(
-                Verdict.PASS, f"{words}: nothing to compare with, nothing against it.", numbers
+                Verdict.PASS, f"{words}: too few to compare with, nothing against it.", numbers
             )
         return RolloutVerdict(Verdict.INCONCLUSIVE, f"{words} are known.", numbers)
-    rise = float(new.mean() - old.mean())
-    width = _half_width(new) + _half_width(old)
+    if not new.size:
+        return RolloutVerdict(
+            Verdict.INCONCLUSIVE, "No outcome of the new version is known.", numbers
+        )
+    rise = new.mean - old.mean
+    width = new.half_width + old.half_width
     numbers |= {
         "log_loss_difference": rise,
         "half_width": width,
@@ -123,17 +131,33 @@ def confidence_sequence_half_width(n: int, deviation: float, alpha: float) -> fl
     return float(deviation * width)
 
 
-def _half_width(losses: npt.NDArray[np.float64]) -> float:
-    if losses.size < 2:
-        return float("inf") if losses.size == 0 else float(-np.log(scoring.PROBABILITY_FLOOR))
-    return confidence_sequence_half_width(losses.size, float(losses.std(ddof=1)), ALPHA / 2)
+@dataclass(frozen=True, slots=True)
+class _Losses:
+    """Log losses of known outcomes: how many, their mean, and how far to trust it."""
+
+    size: int
+    mean: float
+    half_width: float
+
+    @classmethod
+    def of(cls, predictions: Predictions) -> _Losses:
+        known = predictions.labels != UNKNOWN
+        if not known.any():
+            return cls(0, 0.0, float("inf"))
+        losses = scoring.log_losses(predictions.labels[known], predictions.scores[known])
+        mean = float(losses.mean())
+        return cls(losses.size, mean, _half_width(losses - mean, predictions.event_us[known]))
 
 
-def _losses(predictions: Predictions) -> npt.NDArray[np.float64]:
-    known = predictions.labels != UNKNOWN
-    if not known.any():
-        return np.empty(0)
-    return scoring.log_losses(predictions.labels[known], predictions.scores[known])
+def _half_width(residuals: npt.NDArray[np.float64], event_us: npt.NDArray[np.int64]) -> float:
+    """Of the mean, with rows of one moment as one cluster (Liang and Zeger, 1986)."""
+    _, cluster = np.unique(event_us, return_inverse=True)
+    totals = np.bincount(cluster, weights=residuals)
+    if totals.size < 2:
+        return float(-np.log(scoring.PROBABILITY_FLOOR))
+    per_cluster = totals * (totals.size / residuals.size)
+    deviation = float(per_cluster.std(ddof=1))
+    return confidence_sequence_half_width(totals.size, deviation, ALPHA / 2)
 
 
 def _unusable(scores: npt.NDArray[Any]) -> str:

@@ -142,13 +142,15 @@ class Ledger:
         book = self.books[endpoint]
         since_us = to_us(since)
         scores, labels = [np.empty(0, np.float32)], [np.empty(0, np.int8)]
+        event_us = [np.empty(0, np.int64)]
         for window in sorted(book.windows):
             tally = book.windows[window].get(version)
             if tally is not None:
                 recent = tally.arrival_us >= since_us
                 scores.append(tally.scores[recent])
                 labels.append(tally.labels[recent])
-        return Predictions(np.concatenate(scores), np.concatenate(labels))
+                event_us.append(tally.event_us[recent])
+        return Predictions(np.concatenate(scores), np.concatenate(labels), np.concatenate(event_us))
 
     def _observe_endpoint(
         self,

@@ -41,6 +41,7 @@ class Tally:
         self._scores: npt.NDArray[np.float32] = np.empty(_FIRST_ROWS, np.float32)
         self._labels: npt.NDArray[np.int8] = np.empty(_FIRST_ROWS, np.int8)
         self._arrival_us: npt.NDArray[np.int64] = np.empty(_FIRST_ROWS, np.int64)
+        self._event_us: npt.NDArray[np.int64] = np.empty(_FIRST_ROWS, np.int64)
         self._outcome_us: npt.NDArray[np.int64] = np.empty(_FIRST_ROWS, np.int64)
 
     @property
@@ -57,6 +58,11 @@ class Tally:
     def arrival_us(self) -> npt.NDArray[np.int64]:
         """int64 [rows]: server clock, microseconds since the epoch."""
         return self._arrival_us[: self.rows]
+
+    @property
+    def event_us(self) -> npt.NDArray[np.int64]:
+        """int64 [rows]: event time, microseconds since the epoch."""
+        return self._event_us[: self.rows]
 
     @property
     def span(self) -> timedelta:
@@ -85,6 +91,7 @@ class Tally:
         self._scores[first:end] = scores
         self._labels[first:end] = UNKNOWN
         self._arrival_us[first:end] = arrival_us
+        self._event_us[first:end] = rows.column("event_time").cast(pa.int64()).to_numpy()
         self._outcome_us[first:end] = np.iinfo(np.int64).min
         self.rows = end
         return first
@@ -108,6 +115,7 @@ class Tally:
         self._scores = _grown(self._scores, size)
         self._labels = _grown(self._labels, size)
         self._arrival_us = _grown(self._arrival_us, size)
+        self._event_us = _grown(self._event_us, size)
         self._outcome_us = _grown(self._outcome_us, size)
 
 
