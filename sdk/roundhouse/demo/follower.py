@@ -124,11 +124,16 @@ class Follower:
         self._tell(f"{resources.ON_CALL} approves {_short(approval.name)}.")
 
     def _tell_changes(self) -> None:
+        refused: set[str] = set()
         for decision in self.decisions:
             kind = RetrainDecision.Kind.Name(decision.kind).removeprefix("KIND_")
+            if decision.kind == RetrainDecision.KIND_TRIGGERED:
+                refused.clear()
+            elif decision.reason in refused:
+                continue  # The report has each; a person wants to hear a reason once.
+            refused.add(decision.reason)
             day = f"{decision.event_time.ToDatetime():%d %b}"
-            if decision.kind == RetrainDecision.KIND_TRIGGERED or decision.reason != "MARGINAL":
-                self._tell(f"{day}: {kind} ({decision.reason}). {decision.explanation}")
+            self._tell(f"{day}: {kind} ({decision.reason}). {decision.explanation}")
         for episode in self.episodes:
             state = Episode.State.Name(episode.state).removeprefix("STATE_")
             self._tell(f"Episode {_short(episode.name)[:17]} is {state}. {episode.message}")

@@ -118,5 +118,5 @@ def retrain_policy() -> RetrainPolicy:
         min_new_outcomes=10_000,
         template_job=FIRST_JOB,
         include_template_snapshot=True,
-        min_phase_outcomes=300,
+        min_phase_outcomes=200,
     )
