@@ -14,8 +14,17 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from rich.console import Console
 from rich.table import Table
 
-OUT: Final = Console()
-ERR: Final = Console(stderr=True)
+PIPED_WIDTH: Final = 160
+"""Columns where no terminal says how wide it is; Rich's 80 would cut tables short in files."""
+
+
+def _console(*, stderr: bool) -> Console:
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(stderr=stderr, width=None if stream.isatty() else PIPED_WIDTH)
+
+
+OUT: Final = _console(stderr=False)
+ERR: Final = _console(stderr=True)
 
 JsonValue: TypeAlias = Any  # a JSON document has no narrower type
 

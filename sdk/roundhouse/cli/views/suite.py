@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rich.console import Console
-from roundhouse.cli.output import print_table
+from roundhouse.cli.output import OUT, print_table
 from roundhouse.cli.supervisor.process import ProcessExit
 from roundhouse.cli.supervisor.suite import Ports, Suite
 from roundhouse.client import SERVICES
@@ -12,18 +12,18 @@ from roundhouse.client import SERVICES
 def print_addresses(suite: Suite, ports: Ports) -> None:
     """Where each service is, and who can reach it."""
     print_table(
-        ("service", "gRPC", "metrics", "log"),
+        ("service", "gRPC", "metrics"),
         [
             (
                 service,
                 suite.addresses.of(service),
                 f"http://127.0.0.1:{ports[service].metrics}/metrics",
-                str(suite.processes[service].spec.log_file),
             )
             for service in SERVICES
         ],
         title="Loopback only, without authentication: anyone on this machine may call them.",
     )
+    OUT.print(f"Data and logs: {suite.data_dir}", highlight=False)
 
 
 def report_exit(console: Console, exited: ProcessExit) -> None:
