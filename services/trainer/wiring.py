@@ -72,15 +72,15 @@ async def trainer(settings: TrainerSettings, now: Clock = utc_now) -> AsyncItera
             ) as server,
         ):
             registry = RegistryClient(channel, patience_s=CALL_PATIENCE_S)
-            cleaner = Cleaner(
-                database, blobs, registry, now, rest=timedelta(seconds=settings.lease_ttl_s)
-            )
+            lease_ttl = timedelta(seconds=settings.lease_ttl_s)
+            cleaner = Cleaner(database, blobs, registry, now, rest=lease_ttl)
             supervisor = Supervisor(
                 database,
                 processes,
                 now,
                 config_of=_config_of(settings, server.port),
                 max_workers=settings.max_workers,
+                lease_ttl=lease_ttl,
             )
             async with _led(database, now, {"jobs": supervisor.run, "cleanups": cleaner.run}):
                 yield server

@@ -19,7 +19,7 @@ from tests.support.trainer_values import arrow_rows
 
 pytestmark = pytest.mark.real
 ALL = ("logistic_regression", "decision_tree", "random_forest", "lightgbm", "mlp")
-LONG = (Candidate("mlp", {"epochs": 120, "hidden_units": 8}),)
+LONG = (Candidate("mlp", {"epochs": 60, "hidden_units": 8}),)
 
 
 async def artifact(caller: TrainerCaller, version: str, path: str) -> bytes:
@@ -196,7 +196,7 @@ async def test_a_paused_job_goes_on_from_its_checkpoint_and_ends_the_same(
     paused = await caller.until(name, lambda job: state_name(job) == "PAUSED")
     assert [each.state for each in paused.attempts] == [job_pb2.Attempt.STATE_STOPPED]
     done = len(await caller.points(name, "train_loss"))
-    assert 5 <= done < 120
+    assert 5 <= done < 60
     await caller.jobs.ResumeTrainingJob(
         job_service_pb2.ResumeTrainingJobRequest(name=name, request_id=request_id()),
         timeout=TIMEOUT_S,

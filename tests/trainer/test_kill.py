@@ -25,7 +25,7 @@ from tests.support.trainer_api import (
 )
 
 pytestmark = pytest.mark.real
-LONG = (Candidate("decision_tree", {}), Candidate("mlp", {"epochs": 120, "hidden_units": 8}))
+LONG = (Candidate("decision_tree", {}), Candidate("mlp", {"epochs": 60, "hidden_units": 8}))
 
 
 def workers_of(pid: int) -> list[psutil.Process]:
@@ -47,7 +47,7 @@ async def test_a_job_whose_worker_is_killed_again_and_again_ends_as_if_nothing_h
     async with running_trainer(tmp_path) as caller:
         whole = await caller.until_over(await caller.submit("whole", candidates=LONG))
         name = await caller.submit("killed", candidates=LONG)
-        for points in (10, 50):
+        for points in (8, 30):
             await caller.until_points(name, points)
             for worker in workers_of(os.getpid()):
                 worker.kill()
@@ -156,7 +156,7 @@ async def test_a_worker_ends_by_itself_when_its_trainer_stays_away(tmp_path: Pat
 
 async def test_a_job_survives_its_trainer_killed_at_every_stage(tmp_path: Path) -> None:
     async with killable(tmp_path) as (trainer, caller):
-        name = await caller.submit("survivor", "decision_tree", "random_forest")
+        name = await caller.submit("survivor", "decision_tree", "random_forest", max_attempts=9)
         for stage in ("PREPARING", "RUNNING", "EVALUATING", "REGISTERING"):
             reached = (stage, "SUCCEEDED")
             await caller.until(name, lambda job, reached=reached: state_name(job) in reached)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import os
+from concurrent.futures import Executor, ThreadPoolExecutor
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerProcess
 from typing import Final
@@ -26,10 +27,16 @@ PRELOADED: Final = (
 
 
 class WorkerProcess:
-    """One running worker."""
+    """One running worker.
 
-    def __init__(self, process: ForkServerProcess) -> None:
+    Args:
+        process: Already started.
+        thread: Where all calls that may block run, one after the other.
+    """
+
+    def __init__(self, process: ForkServerProcess, thread: Executor) -> None:
         self._process = process
+        self._thread = thread
 
     @property
     def pid(self) -> int:
@@ -45,7 +52,7 @@ class WorkerProcess:
             await ended.wait()
         finally:
             loop.remove_reader(self._process.sentinel)
-        self._process.join()
+        await loop.run_in_executor(self._thread, self._process.join)
         return self._process.exitcode or 0
 
     def kill(self) -> None:
@@ -59,6 +66,8 @@ class WorkerProcesses:
     def __init__(self) -> None:
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(list(PRELOADED))
+        # multiprocessing reaps every child whenever it starts one, so two threads would race.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="workers")
 
     def warm_up(self) -> None:
         """Start loading the learning libraries, in the background."""
@@ -68,8 +77,18 @@ class WorkerProcesses:
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
         forkserver.ensure_running()
 
-    def start(self, config: WorkerConfig) -> WorkerProcess:
-        """A worker that runs one attempt."""
+    async def start(self, config: WorkerConfig) -> WorkerProcess:
+        """A worker that runs one attempt; waits until the learning libraries have loaded."""
         process = self._context.Process(target=run_worker, args=(config,), name=config.worker)
-        process.start()
-        return WorkerProcess(process)
+        starting = asyncio.get_running_loop().run_in_executor(self._thread, process.start)
+        try:
+            await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            await starting
+            process.kill()
+            raise
+        return WorkerProcess(process, self._thread)
+
+    def close(self) -> None:
+        """Wait for what is under way."""
+        self._thread.shutdown()

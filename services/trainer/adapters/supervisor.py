@@ -74,6 +74,7 @@ class Supervisor:
         now: The clock.
         config_of: How a worker is started.
         max_workers: Workers at once.
+        lease_ttl: How long a worker may be silent.
     """
 
     def __init__(
@@ -84,12 +85,14 @@ class Supervisor:
         *,
         config_of: ConfigOf,
         max_workers: int,
+        lease_ttl: timedelta,
     ) -> None:
         self._database = database
         self._processes = processes
         self._now = now
         self._config_of = config_of
         self._max_workers = max_workers
+        self._lease_ttl = lease_ttl
         self._written = asyncio.Event()
         database.on_write(self._written.set)
 
@@ -99,21 +102,34 @@ class Supervisor:
         Raises:
             LeaseLost: Another trainer supervises now.
         """
+        # While no trainer was there, no worker could be heard: each gets a chance to speak.
+        patient_until = self._now() + self._lease_ttl
         async with asyncio.TaskGroup() as workers:
             watched: dict[str, Watched] = {}
             while True:
                 self._written.clear()
-                await self._look(lease, workers, watched)
+                desk = await self._database.read(self._desk)
+                if desk.now >= patient_until:
+                    await self._give_up(lease, desk.expired)
+                await self._look(lease, desk, workers, watched)
+                # Not wait_for: before Python 3.12 it forgets a cancellation that comes together
+                # with the event, and the service never ends.
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._written.wait(), PASS_INTERVAL_S)
+                    async with asyncio.timeout(PASS_INTERVAL_S):
+                        await self._written.wait()
+
+    async def _give_up(self, lease: Lease, expired: Sequence[tuple[str, str]]) -> None:
+        for job, worker in expired:
+            log.warning("worker.silent", job=job, worker=worker)
+            await self._lose(lease, job, worker, "its lease ran out")
 
     async def _look(
-        self, lease: Lease, workers: asyncio.TaskGroup, watched: dict[str, Watched]
+        self,
+        lease: Lease,
+        desk: Desk,
+        workers: asyncio.TaskGroup,
+        watched: dict[str, Watched],
     ) -> None:
-        desk = await self._database.read(self._desk)
-        for name, worker in desk.expired:
-            log.warning("worker.silent", job=name, worker=worker)
-            await self._lose(lease, name, worker, "its lease ran out")
         wanted = {job.name: job for job in desk.jobs}
         for worker, mine in watched.items():
             if not _belongs(wanted.get(mine.job), worker):
@@ -124,9 +140,9 @@ class Supervisor:
         for job in desk.jobs:
             due = job.state is JobState.QUEUED and job.ready_time <= desk.now
             if due and job.name not in busy and len(watched) < self._max_workers:
-                self._start(lease, job.name, workers, watched)
+                await self._start(lease, job.name, workers, watched)
 
-    def _start(
+    async def _start(
         self,
         lease: Lease,
         job: str,
@@ -134,7 +150,7 @@ class Supervisor:
         watched: dict[str, Watched],
     ) -> None:
         worker = f"worker-{uuid.uuid4().hex[:12]}"
-        process = self._processes.start(self._config_of(job, worker))
+        process = await self._processes.start(self._config_of(job, worker))
         log.info("worker.started", job=job, worker=worker, pid=process.pid)
         watched[worker] = Watched(job, process)
         workers.create_task(self._watch(lease, worker, watched))

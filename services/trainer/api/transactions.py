@@ -87,7 +87,8 @@ class Transactions:
     async def passed(moment: asyncio.Event, longest_s: float) -> None:
         """Wait until `moment` is over, or for `longest_s`."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(moment.wait(), longest_s)
+            async with asyncio.timeout(longest_s):
+                await moment.wait()
 
     def _wake(self) -> None:
         self._written.set()
