@@ -36,6 +36,8 @@ PASSING = {
     grpc.StatusCode.CANCELLED,
     grpc.StatusCode.ABORTED,
 }
+# What grpc.aio makes of a stream whose connection breaks under a write.
+BROKEN_STREAM = grpc.StatusCode.INTERNAL
 _PATIENCE_S = 90.0
 _POLL_S = 0.1
 
@@ -100,7 +102,7 @@ async def answered(method: _Method, request: Any, *, timeout_s: float = 20.0) ->
         argument = request() if callable(request) else request
         return await method(argument, timeout=timeout_s)
 
-    return await _patiently(once)
+    return await _patiently(once, PASSING | {BROKEN_STREAM} if callable(request) else PASSING)
 
 
 async def all_answered(method: _Method, request: Callable[[], Iterator[Any]]) -> list[Any]:
@@ -109,7 +111,7 @@ async def all_answered(method: _Method, request: Callable[[], Iterator[Any]]) ->
     async def once() -> list[Any]:
         return [answer async for answer in method(request(), timeout=20.0)]
 
-    return await _patiently(once)
+    return await _patiently(once, PASSING | {BROKEN_STREAM})
 
 
 async def until(
@@ -133,12 +135,12 @@ def request_id(step: str) -> str:
     return str(uuid.uuid5(uuid.NAMESPACE_OID, step))
 
 
-async def _patiently(once: Callable[[], Awaitable[Any]]) -> Any:
+async def _patiently(once: Callable[[], Awaitable[Any]], passing: set[grpc.StatusCode]) -> Any:
     deadline = time.monotonic() + _PATIENCE_S
     while True:
         try:
             return await once()
         except grpc.aio.AioRpcError as error:
-            if error.code() not in PASSING or time.monotonic() > deadline:
+            if error.code() not in passing or time.monotonic() > deadline:
                 raise
         await asyncio.sleep(_POLL_S)

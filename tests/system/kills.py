@@ -17,7 +17,7 @@ from tests.system.loop import run_loop
 from tests.system.suite import SERVICES, Suite, running_suite
 from tests.system.world import shrunken_world
 
-_LOOP_S = 280.0
+_LOOP_S = 150.0
 _RECONNECT_S = 0.05
 
 
@@ -53,31 +53,46 @@ class KilledLoop:
     violations: list[str] = field(default_factory=list)
 
 
-async def run_killed_loop(folder: Path, victim: str) -> KilledLoop:
+async def run_killed_loop(
+    folder: Path, victim: str, spared: frozenset[Transition] = frozenset()
+) -> KilledLoop:
     """Run a loop and kill `victim` at every transition.
 
     Args:
         folder: Empty; gets what the services keep.
         victim: One of the four services.
+        spared: Transitions at which it lives, so that it is up at the ones after them.
     """
     killed = KilledLoop(victim)
     async with running_suite(folder) as suite, clients_of(suite) as clients:
         try:
-            async with _killing(suite, clients, killed):
+            async with _killing(suite, clients, killed, spared):
                 result = await run_loop(suite, clients, shrunken_world(), timeout_s=_LOOP_S)
             await suite.wait_until_serving()
             killed.violations += await violations(suite, clients, result)
-        except (TimeoutError, AssertionError, grpc.aio.AioRpcError) as error:
-            killed.violations.append(f"{type(error).__name__}: {error}")
+        except* (TimeoutError, AssertionError, grpc.aio.AioRpcError) as errors:
+            killed.violations += _sentences(errors)
     return killed
 
 
+def _sentences(errors: BaseExceptionGroup[Exception]) -> list[str]:
+    found = []
+    for error in errors.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            found += _sentences(error)
+        else:
+            found.append(f"{type(error).__name__}: {error}")
+    return found
+
+
 @asynccontextmanager
-async def _killing(suite: Suite, clients: Clients, killed: KilledLoop) -> AsyncIterator[None]:
+async def _killing(
+    suite: Suite, clients: Clients, killed: KilledLoop, spared: frozenset[Transition]
+) -> AsyncIterator[None]:
     seen: asyncio.Queue[Transition] = asyncio.Queue()
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(_transitions(clients, service, seen)) for service in SERVICES]
-        tasks.append(group.create_task(_kill_at_each(suite, seen, killed)))
+        tasks.append(group.create_task(_kill_at_each(suite, seen, killed, spared)))
         try:
             yield
         finally:
@@ -85,9 +100,16 @@ async def _killing(suite: Suite, clients: Clients, killed: KilledLoop) -> AsyncI
                 task.cancel()
 
 
-async def _kill_at_each(suite: Suite, seen: asyncio.Queue[Transition], killed: KilledLoop) -> None:
+async def _kill_at_each(
+    suite: Suite,
+    seen: asyncio.Queue[Transition],
+    killed: KilledLoop,
+    spared: frozenset[Transition],
+) -> None:
     while True:
         transition = await seen.get()
+        if transition in spared:
+            continue
         killed.kills[transition] = await suite.serves(killed.victim)
         suite.kill(killed.victim)
         suite.start(killed.victim)

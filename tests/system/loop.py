@@ -20,7 +20,7 @@ from tests.system.scenario import (
 )
 from tests.system.suite import Suite
 from tests.system.traffic import Log, Traffic
-from tests.system.world import World
+from tests.system.world import CHANGES_AT, WINDOW_DAYS, World
 
 _State = monitor_pb2.Episode
 TERMINAL = {
@@ -30,9 +30,10 @@ TERMINAL = {
     _State.STATE_FAILED,
 }
 _POLL_S = 0.2
-# Traffic goes on while a candidate is trained, but leaves it most of two cores.
-_RATE_WHILE_TRAINING_PER_S = 20.0
+# Flights are few: they trickle while they change nothing.
 _FULL_RATE_PER_S = 1000.0
+_TRICKLE_PER_S = 5.0
+_CHANGED_LONG_ENOUGH_US = (int(CHANGES_AT.timestamp()) + 4 * WINDOW_DAYS * 24 * 60 * 60) * 1_000_000
 
 
 @dataclass(frozen=True)
@@ -100,8 +101,11 @@ async def _finished_episode(
 ) -> monitor_pb2.Episode:
     async def over() -> monitor_pb2.Episode | None:
         newest = next(iter(await episodes(clients)), None)
-        is_training = newest and newest.state < _State.STATE_ROLLING_OUT
-        traffic.rate_per_s = _RATE_WHILE_TRAINING_PER_S if is_training else _FULL_RATE_PER_S
+        if newest is None:
+            is_needed = traffic.log.event_us < _CHANGED_LONG_ENOUGH_US
+        else:
+            is_needed = newest.state == _State.STATE_ROLLING_OUT
+        traffic.rate_per_s = _FULL_RATE_PER_S if is_needed else _TRICKLE_PER_S
         return newest if newest and newest.state in TERMINAL else None
 
     return await until(over, what="end of the episode", timeout_s=timeout_s)

@@ -58,11 +58,19 @@ def _cell(counts: Counter[str]) -> str:
 
 
 async def _kill(rounds: int, services: list[str]) -> list[KilledLoop]:
-    loops = []
+    """Each round kills a service where it was not yet killed while it served."""
+    loops: list[KilledLoop] = []
     for number in range(1, rounds + 1):
         for service in services:
+            spared = frozenset(
+                transition
+                for loop in loops
+                if loop.victim == service
+                for transition, was_serving in loop.kills.items()
+                if was_serving
+            )
             with tempfile.TemporaryDirectory(prefix="roundhouse-soak-") as folder:
-                loop = await run_killed_loop(Path(folder), service)
+                loop = await run_killed_loop(Path(folder), service, spared)
             outcome = f"{len(loop.violations)} violations" if loop.violations else "well"
             _CONSOLE.print(f"round {number}, {service}: {len(loop.kills)} kills, {outcome}")
             loops.append(loop)

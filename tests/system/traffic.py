@@ -40,12 +40,14 @@ class Log:
     Attributes:
         predictions: Every acknowledged one.
         failures: Messages of calls that failed; each flight is then asked again under a new id.
+        event_us: Event time of the newest flight.
         changed_s: `time.monotonic()` at the first flight of the changed world.
         first_answer_s: The same at the first answer of each version.
     """
 
     predictions: list[Prediction] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
+    event_us: int = 0
     changed_s: float | None = None
     first_answer_s: dict[str, float] = field(default_factory=dict)
 
@@ -126,6 +128,7 @@ class Traffic:
                 self._stopping.wait(wait_s)
             self._due_s = max(self._due_s, time.monotonic()) + 1.0 / self.rate_per_s
             flight = next(self._flights, None)
+            self.log.event_us = flight.event_us if flight else self.log.event_us
             if flight and flight.has_changed and self.log.changed_s is None:
                 self.log.changed_s = time.monotonic()
             return flight
