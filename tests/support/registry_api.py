@@ -109,6 +109,9 @@ class RegistryCaller:
         channel: To the registry; the caller closes it.
     """
 
+    address = ""
+    """`host:port`, where the registry is this process's own."""
+
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self.datasets = dataset_service_pb2_grpc.DatasetServiceStub(channel)
         self.models = model_service_pb2_grpc.ModelServiceStub(channel)
@@ -332,4 +335,6 @@ async def running_registry(
     async with registry(chosen, now) as server:
         server.set_serving()
         async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
-            yield RegistryCaller(channel)
+            caller = RegistryCaller(channel)
+            caller.address = f"127.0.0.1:{server.port}"
+            yield caller
