@@ -147,12 +147,14 @@ class MonitorCaller:
 
 
 @asynccontextmanager
-async def running_monitor(data_dir: Path, peers: str = NOBODY) -> AsyncIterator[MonitorCaller]:
+async def running_monitor(
+    data_dir: Path, peers: str = NOBODY, registry: str = NOBODY
+) -> AsyncIterator[MonitorCaller]:
     """A caller of a monitor with the embedded defaults."""
     settings = MonitorSettings(
         listen="127.0.0.1:0",
         data_dir=data_dir,
-        registry_address=NOBODY,
+        registry_address=registry,
         trainer_address=peers,
         inference_address=peers,
         drain_timeout_s=2.0,
