@@ -142,4 +142,5 @@ def performance_report_to_proto(report: PerformanceReport) -> pb.PerformanceRepo
         outcomes=report.outcomes,
         metrics=report.metrics,
         auc_half_width=report.auc_half_width,
+        log_loss_half_width=report.log_loss_half_width,
     )
