@@ -9,10 +9,17 @@ from services.trainer.adapters.recipes import load_recipes
 DOCUMENT = Path(__file__).parents[2] / "docs" / "training.md"
 
 
-def test_the_table_of_parameters_is_that_of_the_recipes() -> None:
-    said = {line for line in DOCUMENT.read_text().splitlines() if line.startswith("| `")}
+def test_the_tables_of_parameters_are_those_of_the_recipes() -> None:
+    said = {}
+    for section in DOCUMENT.read_text().split("\n### ")[1:]:
+        algorithm = section.split("`")[1]
+        rows = section.partition("\n## ")[0].splitlines()
+        said[algorithm] = [row for row in rows if row.startswith("| `")]
     assert said == {
-        f"| `{algorithm}` | `{name}` | {rule.default:g} | {rule.minimum:g} | {rule.maximum:g} |"
+        algorithm: [
+            f"| `{name}` | {rule.default:g} | {rule.minimum:g} | {rule.maximum:g} "
+            f"| {'yes' if rule.whole else 'no'} |"
+            for name, rule in recipe.rules.items()
+        ]
         for algorithm, recipe in load_recipes().items()
-        for name, rule in recipe.rules.items()
     }

@@ -132,7 +132,7 @@ async def test_a_model_that_cannot_be_loaded_makes_no_endpoint(inference, regist
     broken = await registry.approved(files={**tiny_files(), "model.onnx": b"no model"})
     with refused() as refusal:
         await inference.create_endpoint(broken)
-    assert refusal.reason == "VERSION_NOT_SERVABLE"
+    assert refusal.reason == "BUNDLE_NOT_SERVABLE"
     with refused() as refusal:
         await inference.endpoint()
     assert refusal.reason == "ENDPOINT_NOT_FOUND"

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from services.inference.adapters.bundles import BundleFolder
-from services.inference.adapters.directory_source import (
+from services.inference.core.errors import BundleCorrupt, UnservableBundle
+from tests.support.bundles import manifest_of, tiny_files, write_bundle
+from tests.support.directory_source import (
     BundleFileNotFound,
     DirectoryBundleSource,
 )
-from services.inference.core.errors import BundleCorrupt, UnservableBundle
-from tests.support.bundles import manifest_of, tiny_files, write_bundle
 
 VERSION = "projects/default/models/m/versions/1"
 

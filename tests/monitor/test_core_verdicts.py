@@ -21,12 +21,17 @@ def predictions(n: int, seed: int, skill: float = 1.0, rate: float = 0.25) -> Pr
     truth = generator.beta(1, 1 / rate - 1, size=n)
     labels = (generator.random(n) < truth).astype(np.int8)
     scores = np.clip(0.5 + skill * (truth - 0.5), 0.001, 0.999).astype(np.float32)
-    return Predictions(scores, labels, np.arange(n))
+    return Predictions(scores, labels, moments(n))
+
+
+def moments(n: int) -> np.ndarray:
+    """Times of `n` predictions over one hour, the same hour for every version."""
+    return np.linspace(0, 3_600_000_000, n).astype(np.int64)
 
 
 def unknown(n: int) -> Predictions:
     scores = np.linspace(0.1, 0.9, n, dtype=np.float32)
-    return Predictions(scores, np.full(n, UNKNOWN, np.int8), np.arange(n))
+    return Predictions(scores, np.full(n, UNKNOWN, np.int8), moments(n))
 
 
 NOTHING = Predictions(np.empty(0, np.float32), np.empty(0, np.int8), np.empty(0, np.int64))
@@ -82,7 +87,7 @@ def test_with_all_the_traffic_enough_outcomes_suffice() -> None:
     ],
 )
 def test_unusable_scores_fail_without_any_outcome(scores: np.ndarray) -> None:
-    candidate = Predictions(scores, np.full(scores.size, UNKNOWN, np.int8), np.arange(scores.size))
+    candidate = Predictions(scores, np.full(scores.size, UNKNOWN, np.int8), moments(scores.size))
     assert judge_rollout(candidate, NOTHING, min_outcomes=0).verdict is Verdict.FAIL
 
 
@@ -92,8 +97,8 @@ def test_a_harmless_version_is_hardly_ever_failed_though_judged_after_every_batc
         candidate, champion = predictions(1000, 2 * seed), predictions(9000, 2 * seed + 1)
         failed += any(
             judge_rollout(
-                Predictions(candidate.scores[:n], candidate.labels[:n], np.arange(n)),
-                Predictions(champion.scores[: 9 * n], champion.labels[: 9 * n], np.arange(9 * n)),
+                Predictions(candidate.scores[:n], candidate.labels[:n], moments(n)),
+                Predictions(champion.scores[: 9 * n], champion.labels[: 9 * n], moments(9 * n)),
                 min_outcomes=n,
             ).verdict
             is Verdict.FAIL
@@ -129,19 +134,30 @@ def test_quality_of_one_class_has_no_auc_and_of_nothing_no_score() -> None:
 
 
 def test_rows_of_one_moment_count_as_one_piece_of_evidence() -> None:
-    alone, together = predictions(600, 3), predictions(600, 3)
-    hours = np.repeat(np.arange(30), 20)
-    bad_hours = np.where(hours % 2 == 0, 1, 0).astype(np.int8)
-    crowded = Predictions(together.scores, bad_hours, hours)
-    spread = Predictions(alone.scores, bad_hours, np.arange(600))
+    rows = predictions(600, 3)
+    moment = np.repeat(moments(30), 20)
+    labels = np.tile(np.repeat([0, 1], 20), 15).astype(np.int8)
     champion = predictions(8000, 4)
+    crowded = Predictions(rows.scores, labels, moment)
+    spread = Predictions(rows.scores, labels, moments(600))
     wide = judge_rollout(crowded, champion, min_outcomes=300).numbers["half_width"]
     narrow = judge_rollout(spread, champion, min_outcomes=300).numbers["half_width"]
     assert wide > 2 * narrow
 
 
-def test_a_champion_that_hardly_serves_any_more_is_no_measure() -> None:
-    candidate, champion = predictions(500, 1, skill=-1.0), predictions(40, 2)
-    verdict = judge_rollout(candidate, champion, min_outcomes=300)
-    assert verdict.verdict is Verdict.PASS
-    assert verdict.numbers["champion_outcomes"] == 40
+def test_hours_in_which_the_old_version_did_not_serve_are_not_compared() -> None:
+    champion, alike = predictions(8000, 4), predictions(400, 1)
+    harmful = predictions(200, 2, skill=-1.0)
+    later = Predictions(
+        np.concatenate([alike.scores, harmful.scores]),
+        np.concatenate([alike.labels, harmful.labels]),
+        np.concatenate([alike.event_us, harmful.event_us + 2 * 3_600_000_000]),
+    )
+    alone = judge_rollout(alike, champion, min_outcomes=300)
+    compared = judge_rollout(later, champion, min_outcomes=300)
+    assert compared.numbers["log_loss_difference"] == alone.numbers["log_loss_difference"]
+
+
+def test_half_the_traffic_each_is_compared_before_it_passes() -> None:
+    verdict = judge_rollout(predictions(310, 1), predictions(290, 2), min_outcomes=300)
+    assert verdict.verdict is Verdict.INCONCLUSIVE

@@ -17,7 +17,6 @@ from services.common.resources import Meta
 from services.common.rpc.server import ServerLimits, serving
 from services.inference.adapters.batching import BatchLimits
 from services.inference.adapters.bundles import BundleFolder
-from services.inference.adapters.directory_source import DirectoryBundleSource
 from services.inference.adapters.onnx_runtime import OnnxRuntime
 from services.inference.adapters.tasks import background_tasks
 from services.inference.api.oip.servicer import SERVICE, OipServicer
@@ -27,6 +26,7 @@ from services.inference.core.hosting import ModelHost
 from services.inference.core.ports import LoadedModel, ModelRuntime, Observation, Outcome
 from services.inference.core.routing import Variant
 from services.inference.core.serving import Predictor
+from tests.support.directory_source import DirectoryBundleSource
 
 T0 = datetime(2013, 3, 1, tzinfo=UTC)
 ENDPOINT = "projects/default/endpoints/delays"

@@ -55,6 +55,7 @@ CATEGORICAL = ("carrier", "origin", "dest", "manufacturer")
 FEATURES = (*NUMERIC, *CATEGORICAL)
 
 TARGET = "late"
+ORIGIN = "origin"
 KEY = "flight_key"
 EVENT_TIME = "event_time"
 OUTCOME_TIME = "outcome_time"

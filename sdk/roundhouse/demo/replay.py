@@ -28,10 +28,11 @@ _OUTCOMES_EVERY_US: Final = 12 * _HOUR_US
 
 @dataclass(frozen=True, slots=True)
 class Departures:
-    """The flights that leave within one hour: one request.
+    """The flights that leave one airport within one hour: one request.
 
     Attributes:
         month: Of the departures.
+        origin: The airport.
         event_us: The hour, microseconds since the epoch.
         inputs: Columns by feature, [rows] each.
         late: int64 [rows], what came true.
@@ -39,6 +40,7 @@ class Departures:
     """
 
     month: flights.Month
+    origin: str
     event_us: int
     inputs: Mapping[str, npt.NDArray[Any]]
     late: npt.NDArray[np.int64]
@@ -71,13 +73,13 @@ class Replay:
     _due: list[tuple[int, str, int]] = field(default_factory=list)
     _batches: int = 0
 
-    async def play(self, hours: Iterator[Departures]) -> None:
+    async def play(self, departing: Iterator[Departures]) -> None:
         """Ask for every flight in its order and report each outcome once the clock is past it."""
         running: list[asyncio.Task[Served]] = []
         report: asyncio.Task[None] | None = None
         next_report_us = 0
         async with asyncio.TaskGroup() as group:
-            for departures in hours:
+            for departures in departing:
                 await self.clock.wait_until(departures.event_us)
                 if departures.event_us >= next_report_us:
                     await self._collect(running)
@@ -97,11 +99,8 @@ class Replay:
 
     async def _ask(self, departures: Departures) -> Served:
         hour = datetime.fromtimestamp(departures.event_us / 1e6, tz=UTC)
-        options = PredictOptions(
-            prediction_id=f"departures-{hour:%Y%m%dT%H}",
-            sticky_key=f"{hour:%Y%m%dT%H}",
-            event_time=hour,
-        )
+        key = f"{hour:%Y%m%dT%H}-{departures.origin}"
+        options = PredictOptions(prediction_id=f"departures-{key}", sticky_key=key, event_time=hour)
         prediction = await self.client.predict(resources.ENDPOINT_ID, departures.inputs, options)
         return Served(departures, prediction)
 
@@ -128,22 +127,27 @@ class Replay:
             self.outcomes += await self.client.ingest_outcomes([request])
 
 
-def hours_of(
+def departures_of(
     files: Mapping[flights.Month, Path], months: Sequence[flights.Month]
 ) -> Iterator[Departures]:
-    """The departures of `months`, hour by hour, in the order of time."""
+    """The departures of `months`, hour by hour and airport by airport, in the order of time."""
     for month in months:
         table = pa.parquet.read_table(files[month])
-        event_us = _microseconds(table[flights.EVENT_TIME])
+        hour = _microseconds(table[flights.EVENT_TIME]) // _HOUR_US
+        table = table.append_column("hour", pa.array(hour)).sort_by(
+            [("hour", "ascending"), (flights.ORIGIN, "ascending")]
+        )
+        hour, origin = table["hour"].to_numpy(), _values(table[flights.ORIGIN])
         inputs = {name: _values(table[name]) for name in flights.FEATURES}
         late = table[flights.TARGET].to_numpy()
         outcome_us = _microseconds(table[flights.OUTCOME_TIME])
-        hour = event_us // _HOUR_US
-        starts = np.flatnonzero(np.diff(hour, prepend=hour[:1] - 1))
+        changes = (hour[1:] != hour[:-1]) | (origin[1:] != origin[:-1])
+        starts = [0, *(np.flatnonzero(changes) + 1).tolist()]
         for start, stop in zip(starts, [*starts[1:], len(hour)], strict=True):
             rows = slice(start, stop)
             yield Departures(
                 month=month,
+                origin=str(origin[start]),
                 event_us=int(hour[start]) * _HOUR_US,
                 inputs={name: values[rows] for name, values in inputs.items()},
                 late=late[rows],

@@ -19,7 +19,7 @@ from roundhouse.demo import first_version, flights, report, resources, scores
 from roundhouse.demo.clock import FastClock
 from roundhouse.demo.first_version import StepFailed
 from roundhouse.demo.follower import Follower
-from roundhouse.demo.replay import Departures, Replay, hours_of
+from roundhouse.demo.replay import Departures, Replay, departures_of
 from roundhouse.demo.report import Stage
 from roundhouse.trainer.v1.job_pb2 import TrainingJob
 from roundhouse.trainer.v1.job_service_pb2 import WatchTrainingJobResponse
@@ -29,6 +29,8 @@ LAST_MONTH: Final = 12
 DAYS_PER_S: Final = 4.0
 """Fast enough for ten months in a minute and a half, if the services keep up."""
 DAYS_PER_S_WHILE_TRAINING: Final = 0.4
+_DAY_US: Final = 86_400_000_000
+_DAYS_A_MONTH: Final = 30.6
 SETTLE_S: Final = 90.0
 """Longest wait, after the last flight, for an episode under way to end."""
 
@@ -144,17 +146,18 @@ class Demo:
             TimeElapsedColumn(),
             console=self.console,
         ) as progress:
-            bar = progress.add_task("live traffic", total=len(months) * 30.6, note="")
+            bar = progress.add_task("live traffic", total=len(months) * _DAYS_A_MONTH, note="")
 
-            def shown(hours: Iterator[Departures]) -> Iterator[Departures]:
-                rows = 0
-                for count, hour in enumerate(hours):
-                    rows += len(hour.late)
-                    day = count / 19  # hours of a day in which flights leave
-                    progress.update(bar, completed=day, note=f"{hour.month}  {rows:,} flights")
-                    yield hour
+            def shown(departing: Iterator[Departures]) -> Iterator[Departures]:
+                rows, first_us = 0, None
+                for each in departing:
+                    rows += len(each.late)
+                    first_us = each.event_us if first_us is None else first_us
+                    days = (each.event_us - first_us) / _DAY_US
+                    progress.update(bar, completed=days, note=f"{each.month}  {rows:,} flights")
+                    yield each
 
-            await replay.play(shown(hours_of(files, months)))
+            await replay.play(shown(departures_of(files, months)))
             await replay.report_rest()
 
     async def _settle(self, follower: Follower) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 from roundhouse.demo import flights
-from roundhouse.demo.replay import Served, hours_of
+from roundhouse.demo.replay import Served, departures_of
 from sklearn.metrics import log_loss, roc_auc_score
 
 _CALIBRATION_BINS: Final = 10
@@ -116,10 +116,10 @@ def _frozen_scores(
 def _inputs(
     files: Mapping[flights.Month, Path], month: flights.Month
 ) -> Iterator[dict[str, npt.NDArray[Any]]]:
-    for hour in hours_of(files, [month]):
+    for departures in departures_of(files, [month]):
         yield {
             name: _words(values) if name in flights.CATEGORICAL else _numbers(values)
-            for name, values in hour.inputs.items()
+            for name, values in departures.inputs.items()
         }
 
 

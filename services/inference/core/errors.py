@@ -146,7 +146,7 @@ class InvalidPhases(InvalidArgument):
 class UnservableBundle(FailedPrecondition):
     """The version's bundle is intact but this server can't serve it."""
 
-    reason = "VERSION_NOT_SERVABLE"
+    reason = "BUNDLE_NOT_SERVABLE"
 
     def __init__(self, subject: str, description: str) -> None:
         super().__init__(

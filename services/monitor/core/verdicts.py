@@ -64,33 +64,31 @@ def judge_rollout(
     """What the evidence says so far; it may be asked for after every outcome.
 
     FAIL: the scores are not usable, or the confidence sequence of the rise in log loss lies
-    above 0. PASS: enough outcomes, no FAIL, and a rise of at most `MARGIN`. A champion with
-    fewer outcomes than are asked of the candidate, as in a phase that gives the candidate all
-    the traffic, is no measure of it: enough outcomes of the candidate then suffice.
-    Otherwise INCONCLUSIVE.
+    above 0. PASS: enough outcomes of both, no FAIL, and a rise of at most `MARGIN`. Only the
+    event time in which both served is compared: another hour is another world. Once the old
+    version serves no more, as in a phase that gives the new one all the traffic, enough
+    outcomes of the new one since then suffice. Otherwise INCONCLUSIVE.
 
     Args:
         candidate: Of the new version.
         champion: Of the old one, from the same time.
-        min_outcomes: Outcomes of the new version that a PASS needs.
+        min_outcomes: Outcomes of each version that a PASS needs.
     """
     numbers = {**_numbers("candidate", candidate), **_numbers("champion", champion)}
     fault = _unusable(candidate.scores)
     if fault:
         return RolloutVerdict(Verdict.FAIL, fault, numbers)
-    new, old = _Losses.of(candidate), _Losses.of(champion)
-    enough = new.size >= min_outcomes
-    if old.size < max(min_outcomes, 1):
-        words = f"{new.size} outcomes of the new version and {old.size} of the old one"
-        if enough and new.size:
-            return RolloutVerdict(
-                Verdict.PASS, f"{words}: too few to compare with, nothing against it.", numbers
-            )
-        return RolloutVerdict(Verdict.INCONCLUSIVE, f"{words} are known.", numbers)
-    if not new.size:
+    alone = _outcomes_after(candidate, champion)
+    if alone and alone >= min_outcomes:
+        words = f"{alone} outcomes of the new version since the old one last served"
         return RolloutVerdict(
-            Verdict.INCONCLUSIVE, "No outcome of the new version is known.", numbers
+            Verdict.PASS, f"{words}: nothing to compare with, nothing against it.", numbers
         )
+    new, old = _Losses.of(_while_both_served(candidate, champion)), _Losses.of(champion)
+    if not new.size or not old.size:
+        words = f"{new.size} outcomes of the new version and {old.size} of the old one"
+        return RolloutVerdict(Verdict.INCONCLUSIVE, f"{words} are known.", numbers)
+    enough = min(new.size, old.size) >= min_outcomes
     rise = new.mean - old.mean
     width = new.half_width + old.half_width
     numbers |= {
@@ -129,6 +127,19 @@ def confidence_sequence_half_width(n: int, deviation: float, alpha: float) -> fl
     inner = n * rho_squared + 1
     width = np.sqrt(2 * inner / (n**2 * rho_squared) * np.log(np.sqrt(inner) / alpha))
     return float(deviation * width)
+
+
+def _outcomes_after(candidate: Predictions, champion: Predictions) -> int:
+    last_us = champion.event_us.max(initial=np.iinfo(np.int64).min)
+    return int(((candidate.labels != UNKNOWN) & (candidate.event_us > last_us)).sum())
+
+
+def _while_both_served(candidate: Predictions, champion: Predictions) -> Predictions:
+    if not champion.event_us.size:
+        return candidate
+    first_us, last_us = champion.event_us.min(), champion.event_us.max()
+    both = (candidate.event_us >= first_us) & (candidate.event_us <= last_us)
+    return Predictions(candidate.scores[both], candidate.labels[both], candidate.event_us[both])
 
 
 @dataclass(frozen=True, slots=True)
