@@ -22,6 +22,7 @@ from roundhouse.monitor.v1.ingest_service_pb2 import IngestOutcomesRequest
 IN_FLIGHT: Final = 4
 """Requests at once: enough to keep the services busy, few enough to keep the order of time."""
 
+_HOUR_COLUMN: Final = "hours_since_epoch"
 _HOUR_US: Final = 3_600_000_000
 _OUTCOMES_EVERY_US: Final = 12 * _HOUR_US
 
@@ -134,10 +135,10 @@ def departures_of(
     for month in months:
         table = pa.parquet.read_table(files[month])
         hour = _microseconds(table[flights.EVENT_TIME]) // _HOUR_US
-        table = table.append_column("hour", pa.array(hour)).sort_by(
-            [("hour", "ascending"), (flights.ORIGIN, "ascending")]
+        table = table.append_column(_HOUR_COLUMN, pa.array(hour)).sort_by(
+            [(_HOUR_COLUMN, "ascending"), (flights.ORIGIN, "ascending")]
         )
-        hour, origin = table["hour"].to_numpy(), _values(table[flights.ORIGIN])
+        hour, origin = table[_HOUR_COLUMN].to_numpy(), _values(table[flights.ORIGIN])
         inputs = {name: _values(table[name]) for name in flights.FEATURES}
         late = table[flights.TARGET].to_numpy()
         outcome_us = _microseconds(table[flights.OUTCOME_TIME])

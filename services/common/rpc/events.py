@@ -73,8 +73,10 @@ class EventServicer(pb_grpc.EventServiceServicer):
                 bookmark_due = now() + self._bookmark_interval_s
             if not request.follow:
                 return
+            # On Python 3.11 asyncio.wait_for can swallow a cancellation that comes with the event.
             with suppress(TimeoutError):
-                await asyncio.wait_for(written.wait(), self._poll_interval_s)
+                async with asyncio.timeout(self._poll_interval_s):
+                    await written.wait()
 
     def _wake(self) -> None:
         self._written.set()

@@ -97,7 +97,8 @@ async def _end(process: asyncio.subprocess.Process) -> None:
     if process.returncode is None:
         _signal_process(process, signal.SIGTERM)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(process.wait(), DRAIN_S)
+            async with asyncio.timeout(DRAIN_S):
+                await process.wait()
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     await process.wait()
