@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -17,7 +18,11 @@ from tests.system.loop import run_loop
 from tests.system.suite import SERVICES, Suite, running_suite
 from tests.system.world import shrunken_world
 
-_LOOP_S = 150.0
+_LOOP_S = 200.0
+# Slow enough for the flights to outlast the pauses that kills make.
+_ROLLOUT_RATE_PER_S = 100.0
+# A worker that was killed with its trainer is given up sooner than after the default of 10 s.
+_SETTINGS = {"trainer": {"lease_ttl_s": "2"}}
 _RECONNECT_S = 0.05
 
 
@@ -27,7 +32,8 @@ class Transition:
 
     Attributes:
         type: Of the event, without `roundhouse.`.
-        occurrence: Which event of this type it is in the loop, from 1 up.
+        occurrence: How many resources, and phases of them, this type has happened to, from 1 up;
+            an attempt that repeats what the one before it did is no new transition.
     """
 
     type: str
@@ -64,10 +70,16 @@ async def run_killed_loop(
         spared: Transitions at which it lives, so that it is up at the ones after them.
     """
     killed = KilledLoop(victim)
-    async with running_suite(folder) as suite, clients_of(suite) as clients:
+    async with running_suite(folder, settings=_SETTINGS) as suite, clients_of(suite) as clients:
         try:
             async with _killing(suite, clients, killed, spared):
-                result = await run_loop(suite, clients, shrunken_world(), timeout_s=_LOOP_S)
+                result = await run_loop(
+                    suite,
+                    clients,
+                    shrunken_world(),
+                    rollout_rate_per_s=_ROLLOUT_RATE_PER_S,
+                    timeout_s=_LOOP_S,
+                )
             await suite.wait_until_serving()
             killed.violations += await violations(suite, clients, result)
         except* (TimeoutError, AssertionError, grpc.aio.AioRpcError) as errors:
@@ -117,17 +129,20 @@ async def _kill_at_each(
 
 async def _transitions(clients: Clients, service: str, seen: asyncio.Queue[Transition]) -> None:
     """Put each new event of a service into the queue, across its restarts."""
-    occurrences: dict[str, int] = {}
+    seen_of: dict[str, set[tuple[str, float]]] = defaultdict(set)
     cursor = ""
     while True:
         request = events_pb2.WatchEventsRequest(cursor=cursor, follow=True)
         try:
             async for item in clients.events[service].WatchEvents(request):
                 cursor = item.event.cursor or item.bookmark
-                if item.HasField("event") and _is_transition(item.event):
-                    kind = item.event.type.removeprefix("roundhouse.")
-                    occurrences[kind] = occurrences.get(kind, 0) + 1
-                    seen.put_nowait(Transition(kind, occurrences[kind]))
+                if not item.HasField("event") or not _is_transition(item.event):
+                    continue
+                kind = item.event.type.removeprefix("roundhouse.")
+                subject = (item.event.subject, item.event.data.fields["phase"].number_value)
+                if subject not in seen_of[kind]:
+                    seen_of[kind].add(subject)
+                    seen.put_nowait(Transition(kind, len(seen_of[kind])))
         except grpc.aio.AioRpcError as error:
             if error.code() not in PASSING:
                 raise

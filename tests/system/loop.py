@@ -31,7 +31,7 @@ TERMINAL = {
 }
 _POLL_S = 0.2
 # Flights are few: they trickle while they change nothing.
-_FULL_RATE_PER_S = 1000.0
+FULL_RATE_PER_S = 1000.0
 _TRICKLE_PER_S = 5.0
 _CHANGED_LONG_ENOUGH_US = (int(CHANGES_AT.timestamp()) + 4 * WINDOW_DAYS * 24 * 60 * 60) * 1_000_000
 
@@ -65,7 +65,12 @@ class LoopResult:
 
 
 async def run_loop(
-    suite: Suite, clients: Clients, world: World, *, timeout_s: float = 200.0
+    suite: Suite,
+    clients: Clients,
+    world: World,
+    *,
+    rollout_rate_per_s: float = FULL_RATE_PER_S,
+    timeout_s: float = 200.0,
 ) -> LoopResult:
     """Bring a first version into service and carry one episode to its end.
 
@@ -73,6 +78,7 @@ async def run_loop(
         suite: Serving.
         clients: Of the suite.
         world: What happens.
+        rollout_rate_per_s: Flights per second while the new version is rolled out.
         timeout_s: For the episode.
     """
     first = await bring_into_service(clients, world)
@@ -80,11 +86,12 @@ async def run_loop(
     traffic.start()
     try:
         async with _in_background(approve_what_is_asked(clients), traffic.report_outcomes(clients)):
-            episode = await _finished_episode(clients, traffic, timeout_s)
+            episode = await _finished_episode(clients, traffic, rollout_rate_per_s, timeout_s)
             promoted_s = time.monotonic()
     finally:
         await traffic.stop()
-    await traffic.report_known_outcomes(clients)
+    while traffic.has_unreported_outcomes:
+        await traffic.report_known_outcomes(clients)
     return LoopResult(first, episode, traffic.log, promoted_s)
 
 
@@ -97,15 +104,15 @@ async def approve_what_is_asked(clients: Clients) -> None:
 
 
 async def _finished_episode(
-    clients: Clients, traffic: Traffic, timeout_s: float
+    clients: Clients, traffic: Traffic, rollout_rate_per_s: float, timeout_s: float
 ) -> monitor_pb2.Episode:
     async def over() -> monitor_pb2.Episode | None:
         newest = next(iter(await episodes(clients)), None)
-        if newest is None:
-            is_needed = traffic.log.event_us < _CHANGED_LONG_ENOUGH_US
-        else:
-            is_needed = newest.state == _State.STATE_ROLLING_OUT
-        traffic.rate_per_s = _FULL_RATE_PER_S if is_needed else _TRICKLE_PER_S
+        traffic.rate_per_s = _TRICKLE_PER_S
+        if newest is None and traffic.log.event_us < _CHANGED_LONG_ENOUGH_US:
+            traffic.rate_per_s = FULL_RATE_PER_S
+        elif newest and newest.state == _State.STATE_ROLLING_OUT:
+            traffic.rate_per_s = rollout_rate_per_s
         return newest if newest and newest.state in TERMINAL else None
 
     return await until(over, what="end of the episode", timeout_s=timeout_s)

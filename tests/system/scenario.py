@@ -189,6 +189,7 @@ def job_spec() -> job_pb2.JobSpec:
         seed=7,
         slice_columns=["origin"],
         model=MODEL,
+        max_attempts=20,
         threads=1,
     )
 

@@ -75,7 +75,8 @@ class Traffic:
         self._turn = threading.Lock()
         self._due_s = 0.0
         self._stopping = threading.Event()
-        self._known = 0
+        self._reported = 0
+        self._batch: ingest_pb.IngestOutcomesRequest | None = None
         self._callers = [threading.Thread(target=self._call, daemon=True) for _ in range(_CALLERS)]
 
     def start(self) -> None:
@@ -87,6 +88,11 @@ class Traffic:
     def is_over(self) -> bool:
         """Whether all flights have been answered."""
         return not any(caller.is_alive() for caller in self._callers)
+
+    @property
+    def has_unreported_outcomes(self) -> bool:
+        """Whether the monitor has not acknowledged every outcome yet."""
+        return self._reported < len(self.log.predictions)
 
     async def stop(self) -> None:
         """Finish the calls under way."""
@@ -101,16 +107,21 @@ class Traffic:
             await asyncio.sleep(_OUTCOMES_EVERY_S)
 
     async def report_known_outcomes(self, clients: Clients) -> None:
-        """Tell the monitor what came true of everything predicted so far."""
-        known = self.log.predictions[self._known :]
-        if not known:
+        """Tell the monitor what came true of everything predicted so far.
+
+        A batch that was cut off is sent again under its id before any other.
+        """
+        known = self.log.predictions[self._reported :]
+        if self._batch is None and known:
+            self._batch = ingest_pb.IngestOutcomesRequest(
+                batch_id=str(uuid.uuid4()), arrow_stream=_outcomes(known)
+            )
+        batch = self._batch
+        if batch is None:
             return
-        request = ingest_pb.IngestOutcomesRequest(
-            batch_id=str(uuid.uuid4()), arrow_stream=_outcomes(known)
-        )
-        (acknowledged,) = await all_answered(clients.ingest.IngestOutcomes, lambda: iter([request]))
-        assert acknowledged.rows == len(known)
-        self._known += len(known)
+        (acknowledged,) = await all_answered(clients.ingest.IngestOutcomes, lambda: iter([batch]))
+        self._batch = None
+        self._reported += acknowledged.rows
 
     def _call(self) -> None:
         with InferenceServerClient(self._address) as client:

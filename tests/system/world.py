@@ -1,8 +1,8 @@
 """A shrunken slice of the flights in which the world visibly changes.
 
 Every eighth flight. The model learns the first two weeks of January; the next two follow as calm
-traffic; then July and August come, dated on to them without a gap, so that the weather changes
-from one day to the next.
+traffic; then the second half of the year comes, dated on to them without a gap, so that the
+weather changes from one day to the next.
 """
 
 from __future__ import annotations
@@ -17,7 +17,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from roundhouse.demo.flights import EVENT_TIME, KEY, OUTCOME_TIME, TARGET, Month, month_files
+from roundhouse.demo.flights import (
+    EVENT_TIME,
+    KEY,
+    MONTHS,
+    OUTCOME_TIME,
+    TARGET,
+    Month,
+    month_files,
+)
 
 NUMERIC = ("temp", "dewp", "hour", "distance", "scheduled_minutes", "recent_delay")
 CATEGORICAL = ("carrier", "origin")
@@ -70,7 +78,7 @@ def shrunken_world() -> World:
     """The slice; the flights are parsed once per machine."""
     files = month_files(_CACHE)
     winter = _sampled(files[Month("2013-01")])
-    summer = pa.concat_tables([_sampled(files[Month(f"2013-0{month}")]) for month in (7, 8)])
+    summer = pa.concat_tables([_sampled(files[month]) for month in MONTHS[6:]])
     trained = pc.less(winter[EVENT_TIME], pa.scalar(TRAINED_UNTIL))
     calm = winter.filter(pc.invert(trained)).filter(
         pc.less(winter.filter(pc.invert(trained))[EVENT_TIME], pa.scalar(CHANGES_AT))
