@@ -100,6 +100,7 @@ def test_triton_serves_an_onnx_model_pushed_to_it_and_swaps_it(triton_server: Tr
         client.unload_model("multiplier")
 
 
+@pytest.mark.real
 def test_a_crashed_triton_comes_back_empty_at_the_same_address(
     tmp_path_factory: pytest.TempPathFactory,
 ):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import Column, String
+from sqlalchemy import Column, MetaData, String
 
 from services.common.store.documents import Kind, resource_table
-from services.common.store.tables import METADATA
 from services.inference.core.endpoints import ENDPOINT_NAME, Endpoint
 from services.inference.core.rollouts import Rollout
+
+METADATA: Final = MetaData()
 
 ENDPOINTS: Final = Kind(
     resource_table(
