@@ -18,7 +18,7 @@ from tests.system.loop import run_loop
 from tests.system.suite import SERVICES, Suite, running_suite
 from tests.system.world import shrunken_world
 
-_LOOP_S = 200.0
+_LOOP_S = 360.0
 # Slow enough for the flights to outlast the pauses that kills make.
 _ROLLOUT_RATE_PER_S = 100.0
 # A worker that was killed with its trainer is given up sooner than after the default of 10 s.

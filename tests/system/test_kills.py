@@ -7,7 +7,7 @@ import pytest
 from tests.system.kills import run_killed_loop
 from tests.system.suite import SERVICES
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(480)]
 
 
 @pytest.mark.parametrize("victim", SERVICES)
