@@ -17,7 +17,7 @@ import grpc
 import uvloop
 
 _METHOD = "/inference.GRPCInferenceService/ModelInfer"
-_WARM_UP_S = 0.3
+_WARM_UP_S = 0.2
 _CALL_S = 10.0
 
 

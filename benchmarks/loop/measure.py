@@ -21,7 +21,7 @@ from tests.system.scenario import create_endpoint
 from tests.system.suite import Suite, running_suite
 from tests.system.world import World, shrunken_world
 
-_RECOVERY_GOAL_S = 60.0
+_RECOVERY_GOAL_S = 20.0
 
 _LIMITS = (
     "Callers, services and Triton share the machine's cores over loopback, so only ratios within "
@@ -44,7 +44,7 @@ class Effort:
 
 
 _FULL = Effort(serving_rounds=5, serving_s=3.0, ingest_rounds=5, ingest_batches=50)
-_QUICK = Effort(serving_rounds=1, serving_s=0.6, ingest_rounds=1, ingest_batches=20)
+_QUICK = Effort(serving_rounds=2, serving_s=0.5, ingest_rounds=2, ingest_batches=20)
 
 
 def measure(*, quick: bool) -> Report:
@@ -145,7 +145,7 @@ def _recovery(result: LoopResult) -> list[Row]:
 
 @contextmanager
 def _triton(folder: Path) -> Iterator[TritonServer]:
-    home = folder / "triton"
+    home = folder / "triton-server"
     home.mkdir()
     server = TritonServer(home)
     try:

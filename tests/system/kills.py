@@ -139,7 +139,7 @@ async def _transitions(clients: Clients, service: str, seen: asyncio.Queue[Trans
                 if not item.HasField("event") or not _is_transition(item.event):
                     continue
                 kind = item.event.type.removeprefix("roundhouse.")
-                subject = (item.event.subject, item.event.data.fields["phase"].number_value)
+                subject = _subject(item.event)
                 if subject not in seen_of[kind]:
                     seen_of[kind].add(subject)
                     seen.put_nowait(Transition(kind, len(seen_of[kind])))
@@ -150,5 +150,13 @@ async def _transitions(clients: Clients, service: str, seen: asyncio.Queue[Trans
 
 
 def _is_transition(event: events_pb2.Event) -> bool:
-    """Reports come with every window; a report that follows no decision moves nothing."""
+    """Reports come with every window, and move nothing by themselves."""
     return "report" not in event.type
+
+
+def _subject(event: events_pb2.Event) -> tuple[str, float]:
+    """What a type of event happened to: a resource, a phase of it, or a kind of decision."""
+    fields = event.data.fields
+    if "kind" in fields:
+        return fields["kind"].string_value, 0.0
+    return event.subject, fields["phase"].number_value
