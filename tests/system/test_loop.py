@@ -5,13 +5,16 @@ from __future__ import annotations
 import secrets
 
 import pytest
+from roundhouse.monitor.v1 import ingest_service_pb2
 from roundhouse.monitor.v1 import judgement_service_pb2 as judgement
+from roundhouse.registry.v1 import model_pb2, model_service_pb2
 
-from tests.system.clients import answered, clients_of, until
+from tests.system.clients import Clients, all_answered, answered, clients_of, request_id, until
 from tests.system.invariants import violations
-from tests.system.loop import run_loop
-from tests.system.scenario import ENDPOINT
+from tests.system.loop import LoopResult, run_loop
+from tests.system.scenario import ENDPOINT, MODEL
 from tests.system.suite import SERVICES, running_suite
+from tests.system.traffic import outcomes_of
 from tests.system.world import shrunken_world
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(280)]
@@ -54,3 +57,24 @@ async def test_a_changed_world_brings_one_new_version_into_service(tmp_path):
             judgement.ExplainServingRequest(endpoint=ENDPOINT),
         )
         assert watched == explained, "what is past does not change"
+
+        await plant_faults(clients, result)
+        found = await violations(suite, clients, result)
+        assert {sentence.partition(":")[0] for sentence in found} == {
+            "versions",
+            "outcomes that differ",
+        }
+
+
+async def plant_faults(clients: Clients, result: LoopResult) -> None:
+    """A version that is stuck in its upload, and an outcome that was told twice."""
+    await answered(
+        clients.models.BeginVersionUpload,
+        model_service_pb2.BeginVersionUploadRequest(
+            parent=MODEL, version=model_pb2.ModelVersion(), request_id=request_id("planted")
+        ),
+    )
+    twice = ingest_service_pb2.IngestOutcomesRequest(
+        batch_id="planted", arrow_stream=outcomes_of(result.log.predictions[:1])
+    )
+    await all_answered(clients.ingest.IngestOutcomes, lambda: iter([twice]))

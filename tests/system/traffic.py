@@ -114,7 +114,7 @@ class Traffic:
         known = self.log.predictions[self._reported :]
         if self._batch is None and known:
             self._batch = ingest_pb.IngestOutcomesRequest(
-                batch_id=str(uuid.uuid4()), arrow_stream=_outcomes(known)
+                batch_id=str(uuid.uuid4()), arrow_stream=outcomes_of(known)
             )
         batch = self._batch
         if batch is None:
@@ -173,7 +173,8 @@ def _tensor(name: str, value: np.ndarray) -> InferInput:
     return tensor
 
 
-def _outcomes(predictions: Sequence[Prediction]) -> bytes:
+def outcomes_of(predictions: Sequence[Prediction]) -> bytes:
+    """What came true of these predictions, as an Arrow stream."""
     batch = pa.record_batch(
         {
             "prediction_id": pa.array([prediction.id for prediction in predictions], pa.string()),
