@@ -276,3 +276,34 @@ async def test_a_passed_deadline_cancels_the_handler():
         seen = await failure(stub.ask(Ask(text="a"), timeout=0.1))
         assert seen.code() is grpc.StatusCode.DEADLINE_EXCEEDED
         await asyncio.wait_for(cancelled.wait(), 5)
+
+
+async def test_a_client_that_is_still_sending_gets_the_reason_of_its_refusal():
+    async def refuse(requests, context):
+        await anext(aiter(requests))
+        raise ModelNotFound("No model 'm'.", name="m")
+
+    async def many():
+        for _ in range(200):
+            yield Ask(text="a")
+            await asyncio.sleep(0)
+
+    async with probing(Probe(upload=refuse)) as (stub, _):
+        for _ in range(20):
+            seen = await failure(stub.upload(many(), timeout=5))
+            assert seen.code() is grpc.StatusCode.NOT_FOUND
+
+
+async def test_a_client_that_never_stops_sending_is_refused_all_the_same():
+    async def refuse(requests, context):
+        raise ModelNotFound("No model 'm'.", name="m")
+
+    async def endless():
+        while True:
+            yield Ask(text="a")
+            await asyncio.sleep(0.01)
+
+    async with probing(Probe(upload=refuse)) as (stub, _):
+        started = asyncio.get_running_loop().time()
+        await failure(stub.upload(endless(), timeout=10))
+        assert asyncio.get_running_loop().time() - started < 5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
@@ -33,6 +34,9 @@ from services.common.rpc.remote import RemoteError, as_own_failure
 from services.common.rpc.status import DeadlineRequired, status_of, status_of_bug
 
 log = structlog.get_logger()
+
+READ_ON_LIMIT_S = 1.0
+READ_ON_LIMIT_BYTES = 16 * 2**20
 
 
 class BoundaryInterceptor(grpc.aio.ServerInterceptor):
@@ -82,6 +86,8 @@ class BoundaryInterceptor(grpc.aio.ServerInterceptor):
                     self._enter(path, context, needs_deadline)
                     return await behavior(admit(request), context)
                 except Exception as error:  # noqa: BLE001 - the one place that maps them all
+                    if handler.request_streaming:
+                        await _read_on(request)
                     await self._fail(error, path, context)
 
             return call
@@ -142,3 +148,20 @@ class BoundaryInterceptor(grpc.aio.ServerInterceptor):
         error_id = uuid.uuid4().hex
         log.error("rpc.failed", method=path, error_id=error_id, exc_info=error)
         return status_of_bug(error_id, self._service)
+
+
+async def _read_on(requests: AsyncIterator[Message]) -> None:
+    """Let a client that is still sending finish, within limits, before it is refused.
+
+    A client of `grpc.aio` whose send meets a call that has ended reports that failed send
+    (INTERNAL) instead of the status with the reason.
+    """
+    read = 0
+    try:
+        async with asyncio.timeout(READ_ON_LIMIT_S):
+            async for request in requests:
+                read += request.ByteSize()
+                if read > READ_ON_LIMIT_BYTES:
+                    return
+    except TimeoutError:
+        return
