@@ -59,8 +59,7 @@ bench: $(READY) $(TRITON_READY) ## Measure: NAME=loop, QUICK=1 for at most a min
 	@test -n "$(NAME)" || { echo "Which benchmark? NAME=loop" >&2; exit 2; }
 	@$(BIN)/python -m benchmarks $(NAME) $(if $(QUICK),--quick)
 
-soak: $(READY) $(TRITON_READY) ## Run a long proof: NAME=kills
-	@test -n "$(NAME)" || { echo "Which proof? NAME=kills" >&2; exit 2; }
+soak: $(READY) $(TRITON_READY) ## Run a long proof: NAME=kills; without one it names them all
 	@$(BIN)/python -m tests.system.soak $(NAME) $(ARGS)
 
 clean: ## Remove environments, generated code and run-time data

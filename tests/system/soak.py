@@ -1,80 +1,49 @@
-"""Long proofs: `python -m tests.system.soak kills --rounds 3`."""
+"""Long proofs by name: `python -m tests.system.soak kills --rounds 3`.
+
+A proof is a module with `add_arguments(parser)` and `prove(arguments)`, which prints
+its table and gives the violations that it found. A new one is a line in `PROOFS`.
+"""
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import sys
-import tempfile
-from collections import Counter, defaultdict
-from pathlib import Path
+from importlib import import_module
+from typing import Final, Protocol, cast
 
 from rich.console import Console
-from rich.table import Table
 
-from tests.system.kills import KilledLoop, Transition, run_killed_loop
-from tests.system.suite import SERVICES
+PROOFS: Final = {
+    "kills": "tests.system.proofs.kills",
+}
+"""Module of each proof; loaded only when it runs."""
 
-_CONSOLE = Console()
+
+class Proof(Protocol):
+    """What a proof's module has."""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare what can be chosen; each with a default."""
+        ...
+
+    def prove(self, arguments: argparse.Namespace) -> list[str]:
+        """Run it, print its table, and give what was violated."""
+        ...
 
 
-def main() -> int:
+def main(given: list[str] | None = None) -> int:
     """Run the proof that the arguments name; 0 when nothing was violated."""
-    parser = argparse.ArgumentParser(prog="soak", description=__doc__)
-    parser.add_argument("name", choices=["kills"])
-    parser.add_argument("--rounds", type=int, default=3, help="loops per service (default 3)")
-    parser.add_argument("--services", nargs="+", choices=SERVICES, default=list(SERVICES))
-    arguments = parser.parse_args()
-    loops = asyncio.run(_kill(arguments.rounds, arguments.services))
-    _CONSOLE.print(kill_table(loops))
-    for loop in loops:
-        for violation in loop.violations:
-            _CONSOLE.print(f"[red]{loop.victim}[/]: {violation}")
-    return any(loop.violations for loop in loops)
-
-
-def kill_table(loops: list[KilledLoop]) -> Table:
-    """Transition x service: loops that ended well of those in which it was killed there."""
-    table = Table("transition", *SERVICES, title="Killed at each transition, restarted at once")
-    cells: dict[Transition, dict[str, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))
-    for loop in loops:
-        for transition, was_serving in loop.kills.items():
-            cell = cells[transition][loop.victim]
-            cell["loops"] += 1
-            cell["well"] += not loop.violations
-            cell["starting"] += not was_serving
-    for transition in sorted(cells):
-        row = [_cell(cells[transition][service]) for service in SERVICES]
-        table.add_row(str(transition), *row)
-    return table
-
-
-def _cell(counts: Counter[str]) -> str:
-    if not counts["loops"]:
-        return ""
-    starting = f" ({counts['starting']} starting)" if counts["starting"] else ""
-    colour = "green" if counts["well"] == counts["loops"] else "red"
-    return f"[{colour}]{counts['well']}/{counts['loops']}[/]{starting}"
-
-
-async def _kill(rounds: int, services: list[str]) -> list[KilledLoop]:
-    """Each round kills a service where it was not yet killed while it served."""
-    loops: list[KilledLoop] = []
-    for number in range(1, rounds + 1):
-        for service in services:
-            spared = frozenset(
-                transition
-                for loop in loops
-                if loop.victim == service
-                for transition, was_serving in loop.kills.items()
-                if was_serving
-            )
-            with tempfile.TemporaryDirectory(prefix="roundhouse-soak-") as folder:
-                loop = await run_killed_loop(Path(folder), service, spared)
-            outcome = f"{len(loop.violations)} violations" if loop.violations else "well"
-            _CONSOLE.print(f"round {number}, {service}: {len(loop.kills)} kills, {outcome}")
-            loops.append(loop)
-    return loops
+    parser = argparse.ArgumentParser(prog="soak", description=__doc__, add_help=False)
+    parser.add_argument("name", choices=sorted(PROOFS))
+    chosen, rest = parser.parse_known_args(given)
+    proof = cast("Proof", import_module(PROOFS[chosen.name]))
+    parser = argparse.ArgumentParser(prog=f"soak {chosen.name}", description=proof.__doc__)
+    proof.add_arguments(parser)
+    violations = proof.prove(parser.parse_args(rest))
+    console = Console()
+    for violation in violations:
+        console.print(f"[red]violated[/]: {violation}", highlight=False)
+    return bool(violations)
 
 
 if __name__ == "__main__":
