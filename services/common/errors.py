@@ -84,6 +84,35 @@ class InvalidArgument(ServiceError):
         self.violations = tuple(violations)
 
 
+class InvalidRequest(InvalidArgument):
+    """Fields of the request break the contract's rules.
+
+    Args:
+        violations: Every one of them; the message lists them too.
+    """
+
+    reason = "INVALID_REQUEST"
+
+    def __init__(self, violations: Sequence[FieldViolation]) -> None:
+        listed = "; ".join(f"{each.field or 'request'}: {each.description}" for each in violations)
+        super().__init__(f"The request is invalid: {listed}.", violations=violations)
+
+
+class FieldImmutable(InvalidArgument):
+    """The request changes a field that can't be changed.
+
+    Args:
+        field: That one.
+        named_by: Path in the request that names it, such as its update mask.
+    """
+
+    reason = "FIELD_IMMUTABLE"
+
+    def __init__(self, field: str, named_by: str) -> None:
+        text = f"{field!r} can't be changed."
+        super().__init__(text, violations=[FieldViolation(named_by, text)], field=field)
+
+
 class NotFound(ServiceError):
     """The named resource doesn't exist."""
 

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.common.errors import InvalidRequest
 from services.registry.core.aliases import MoveOrder
 from services.registry.core.approvals import Approval, ApprovalState, Decision
 from services.registry.core.canonical import digest_of_bytes
@@ -18,7 +19,6 @@ from services.registry.core.errors import (
     EvaluationsNotComparable,
     GateNotPassed,
     IllegalTransition,
-    InvalidRequest,
     SelfApproval,
     SnapshotNotSealed,
     VersionNotReady,

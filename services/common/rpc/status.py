@@ -26,6 +26,7 @@ from services.common.errors import (
     FailedPrecondition,
     FieldViolation,
     InvalidArgument,
+    InvalidRequest,
     NotFound,
     PermissionDenied,
     ResourceExhausted,
@@ -47,12 +48,6 @@ _CODES: Final[dict[type[ServiceError], int]] = {
     PermissionDenied: code_pb2.PERMISSION_DENIED,
     DeadlineExceeded: code_pb2.DEADLINE_EXCEEDED,
 }
-
-
-class InvalidRequest(InvalidArgument):
-    """The request breaks rules of its proto."""
-
-    reason = "INVALID_REQUEST"
 
 
 class DeadlineRequired(InvalidArgument):
@@ -86,8 +81,7 @@ def status_of_bug(error_id: str, service: str) -> Status:
 def invalid_request(violations: Sequence[protovalidate.Violation]) -> InvalidRequest:
     """One error that names every broken proto rule with its field's full path."""
     fields = [FieldViolation(_path(violation), violation.proto.message) for violation in violations]
-    listed = "; ".join(f"{field.field or 'request'}: {field.description}" for field in fields)
-    return InvalidRequest(f"The request is invalid: {listed}.", violations=fields)
+    return InvalidRequest(fields)
 
 
 def _path(violation: protovalidate.Violation) -> str:

@@ -1,19 +1,17 @@
-"""What the contract's rules can't say about requests, and how their transactions run."""
+"""Pages as requests give them, and how their transactions run."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable
 from typing import Protocol, TypeVar
 
 from google.protobuf.message import Message
 from sqlalchemy import Connection
 
 from services.common.clock import Clock
-from services.common.errors import FieldViolation
 from services.common.resources import PageQuery
 from services.common.rpc.mutations import Mutation, Mutations
 from services.common.store.database import Database
-from services.inference.core.errors import InvalidRequest
 from services.inference.core.ports import InferenceTx
 
 T = TypeVar("T")
@@ -79,34 +77,3 @@ def page_query(request: ListRequest) -> PageQuery:
     return PageQuery(
         request.parent, request.page_size, request.page_token, request.filter, request.order_by
     )
-
-
-def check_settable(message: Message, field: str, settable: Collection[str]) -> None:
-    """Pass only a resource of which nothing but `settable` is set.
-
-    Raises:
-        InvalidRequest: Naming every other field that is set.
-    """
-    violations = [
-        FieldViolation(f"{field}.{descriptor.name}", "is set by the service; leave it empty")
-        for descriptor, _ in message.ListFields()
-        if descriptor.name not in settable
-    ]
-    if violations:
-        raise InvalidRequest(violations)
-
-
-def masked(paths: Sequence[str], changeable: Sequence[str]) -> frozenset[str]:
-    """The fields that an update mask picks; an empty one picks all.
-
-    Raises:
-        InvalidRequest: Naming every path that can't be changed.
-    """
-    violations = [
-        FieldViolation("update_mask", f"{path!r} is none of {', '.join(changeable)}")
-        for path in paths
-        if path not in changeable
-    ]
-    if violations:
-        raise InvalidRequest(violations)
-    return frozenset(paths or changeable)

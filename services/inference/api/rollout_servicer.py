@@ -14,8 +14,9 @@ from roundhouse.inference.v1 import rollout_service_pb2_grpc as pb_grpc
 
 from services.common.causality import causality
 from services.common.resources import Meta
+from services.common.rpc.inputs import check_settable
 from services.inference.api.convert import phases_of, rollout_message
-from services.inference.api.requests import Transactions, check_settable, page_query
+from services.inference.api.requests import Transactions, page_query
 from services.inference.core.ports import VersionCatalog
 from services.inference.core.reconciler import Reconciler
 from services.inference.core.use_cases import rollouts as use_cases

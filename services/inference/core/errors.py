@@ -69,18 +69,6 @@ class RolloutExists(AlreadyExists):
         super().__init__(f"Rollout {name!r} already exists.", name=name)
 
 
-class InvalidRequest(InvalidArgument):
-    """The request's fields are wrong beyond what the contract's rules can say."""
-
-    reason = "INVALID_REQUEST"
-
-    def __init__(self, violations: Sequence[FieldViolation]) -> None:
-        super().__init__(
-            "; ".join(f"{each.field}: {each.description}" for each in violations),
-            violations=violations,
-        )
-
-
 class InvalidTensors(InvalidArgument):
     """The request's tensors do not fit the version's signature."""
 

@@ -11,6 +11,7 @@ from roundhouse.monitor.v1 import monitor_service_pb2 as service_pb
 from roundhouse.monitor.v1 import monitor_service_pb2_grpc as pb_grpc
 
 from services.common.resources import Page, PageQuery
+from services.common.rpc.inputs import check_settable, masked
 from services.monitor.api.convert.monitors import (
     drift_report_to_listed_proto,
     drift_report_to_proto,
@@ -20,7 +21,6 @@ from services.monitor.api.convert.monitors import (
     monitor_to_proto,
     performance_report_to_proto,
 )
-from services.monitor.api.inputs import check_settable, masked
 from services.monitor.api.transactions import Transactions
 from services.monitor.core.judging import judged_until
 from services.monitor.core.names import PROJECT, checked
@@ -35,7 +35,7 @@ _SETTABLE: Final = (
     *("labels", "endpoint", "window", "outcome_delay"),
     *("drift_test", "dataset", "owner"),
 )
-_CHANGEABLE: Final = {"labels": "labels", "drift_test": "drift_test", "owner": "owner"}
+_CHANGEABLE: Final = ("labels", "drift_test", "owner")
 
 
 class MonitorServicer(pb_grpc.MonitorServiceServicer):

@@ -10,9 +10,10 @@ from roundhouse.monitor.v1 import monitor_pb2 as pb
 from roundhouse.monitor.v1 import retrain_service_pb2 as service_pb
 from roundhouse.monitor.v1 import retrain_service_pb2_grpc as pb_grpc
 
-from services.common.errors import FieldViolation
+from services.common.errors import FieldViolation, InvalidRequest
 from services.common.resources import Page, PageQuery
 from services.common.rpc.convert import from_timestamp
+from services.common.rpc.inputs import check_settable, masked
 from services.monitor.api.convert.retraining import (
     POLICY_FIELDS,
     decision_to_proto,
@@ -20,9 +21,7 @@ from services.monitor.api.convert.retraining import (
     policy_maker,
     policy_to_proto,
 )
-from services.monitor.api.inputs import check_settable, masked
 from services.monitor.api.transactions import Transactions
-from services.monitor.core.errors import InvalidRequest
 from services.monitor.core.loop.episodes import Episode
 from services.monitor.core.loop.ports import StepRefused
 from services.monitor.core.names import TRAINING_JOB, checked
@@ -92,7 +91,8 @@ class RetrainServicer(pb_grpc.RetrainServiceServicer):
         self, request: service_pb.UpdateRetrainPolicyRequest, _: _Context
     ) -> pb.RetrainPolicy:
         """The policy, changed."""
-        picked = masked(request.update_mask.paths, POLICY_FIELDS)
+        paths = masked(request.update_mask.paths, POLICY_FIELDS)
+        picked = frozenset(POLICY_FIELDS[path] for path in paths)
         wanted = request.retrain_policy
         return await self._transactions.mutate(
             request,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from services.common.errors import (
     AlreadyExists,
     FailedPrecondition,
@@ -12,26 +10,6 @@ from services.common.errors import (
     NotFound,
     PreconditionViolation,
 )
-
-
-class InvalidRequest(InvalidArgument):
-    """Fields of the request break the contract's rules."""
-
-    reason = "INVALID_REQUEST"
-
-    def __init__(self, violations: Sequence[FieldViolation]) -> None:
-        text = "; ".join(f"{fault.field}: {fault.description}" for fault in violations)
-        super().__init__(text, violations=violations)
-
-
-class FieldImmutable(InvalidArgument):
-    """The request changes a field that can't be changed."""
-
-    reason = "FIELD_IMMUTABLE"
-
-    def __init__(self, field: str) -> None:
-        text = f"{field!r} can't be changed."
-        super().__init__(text, violations=[FieldViolation(field, text)], field=field)
 
 
 class MonitorNotFound(NotFound):

@@ -13,6 +13,7 @@ from roundhouse.registry.v1 import dataset_service_pb2 as service_pb
 from roundhouse.registry.v1 import dataset_service_pb2_grpc as pb_grpc
 
 from services.common.resources import Page, PageQuery
+from services.common.rpc.inputs import check_settable, masked
 from services.registry.api.convert.datasets import (
     dataset_to_proto,
     origin_from_proto,
@@ -20,7 +21,7 @@ from services.registry.api.convert.datasets import (
     snapshot_to_listed_proto,
     snapshot_to_proto,
 )
-from services.registry.api.inputs import check_settable, child_name, masked, project_page
+from services.registry.api.inputs import child_name, project_page
 from services.registry.api.snapshot_files import SnapshotFiles
 from services.registry.api.transactions import Transactions
 from services.registry.core.ports import RegistryLists, RegistryTx

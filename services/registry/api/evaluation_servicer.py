@@ -11,6 +11,7 @@ from roundhouse.registry.v1 import evaluation_service_pb2_grpc as pb_grpc
 
 from services.common.resources import PageQuery
 from services.common.rpc.convert import from_timestamp
+from services.common.rpc.inputs import check_settable
 from services.registry.api.convert.evidence import (
     approval_to_proto,
     decision_from_proto,
@@ -18,7 +19,6 @@ from services.registry.api.convert.evidence import (
     gate_result_to_proto,
     scores_from_proto,
 )
-from services.registry.api.inputs import check_settable
 from services.registry.api.transactions import Transactions
 from services.registry.core.ports import RegistryLists, RegistryTx
 from services.registry.core.use_cases import promotion

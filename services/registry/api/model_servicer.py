@@ -13,6 +13,7 @@ from roundhouse.registry.v1 import model_service_pb2 as service_pb
 from roundhouse.registry.v1 import model_service_pb2_grpc as pb_grpc
 
 from services.common.resources import PageQuery
+from services.common.rpc.inputs import check_settable, masked
 from services.registry.api.artifacts import Artifacts
 from services.registry.api.convert.models import (
     alias_to_proto,
@@ -23,7 +24,7 @@ from services.registry.api.convert.models import (
     policy_from_proto,
     version_to_proto,
 )
-from services.registry.api.inputs import check_settable, child_name, masked, project_page
+from services.registry.api.inputs import child_name, project_page
 from services.registry.api.transactions import Transactions
 from services.registry.core.aliases import Alias
 from services.registry.core.names import id_of, parent_of

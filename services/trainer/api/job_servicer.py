@@ -13,6 +13,7 @@ from roundhouse.trainer.v1 import job_service_pb2_grpc as pb_grpc
 
 from services.common.errors import FieldViolation
 from services.common.names import PROJECT
+from services.common.rpc.inputs import check_settable
 from services.common.rpc.tracing import current_span_context, format_traceparent
 from services.trainer.api.convert import (
     job_to_proto,
@@ -22,7 +23,7 @@ from services.trainer.api.convert import (
     trial_to_proto,
 )
 from services.trainer.api.transactions import Transactions
-from services.trainer.core.errors import InvalidSpec, OutputOnly, UnusableSnapshot
+from services.trainer.core.errors import InvalidSpec, UnusableSnapshot
 from services.trainer.core.jobs import TRAINING_JOB, TrainingJob
 from services.trainer.core.parameters import Rules
 from services.trainer.core.ports import (
@@ -77,7 +78,7 @@ class JobServicer(pb_grpc.JobServiceServicer):
             before = await self._transactions.answered(request, job_pb2.TrainingJob)
             if before is not None:
                 return before
-        _check_settable(request.training_job)
+        check_settable(request.training_job, "training_job", SETTABLE)
         spec = spec_from_proto(request.training_job.spec)
         await self._check(spec)
         span = current_span_context()
@@ -287,13 +288,3 @@ class JobServicer(pb_grpc.JobServiceServicer):
 
 def _shown(job: TrainingJob, reads: TrainerReads) -> job_pb2.TrainingJob:
     return job_to_proto(job, reads.progress_of([job])[job.name])
-
-
-def _check_settable(job: job_pb2.TrainingJob) -> None:
-    violations = [
-        FieldViolation(f"training_job.{field.name}", "is set by the trainer: leave it empty")
-        for field, _ in job.ListFields()
-        if field.name not in SETTABLE
-    ]
-    if violations:
-        raise OutputOnly(violations)

@@ -47,16 +47,6 @@ class InvalidSpec(InvalidArgument):
         )
 
 
-class OutputOnly(InvalidArgument):
-    """A request sets what only the trainer sets."""
-
-    reason = "INVALID_REQUEST"
-
-    def __init__(self, violations: Sequence[FieldViolation]) -> None:
-        listed = "; ".join(f"{fault.field} {fault.description}" for fault in violations)
-        super().__init__(f"The request is invalid: {listed}.", violations=violations)
-
-
 class IllegalTransition(FailedPrecondition):
     """The life cycle has no such move."""
 

@@ -5,14 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from services.common.errors import FieldViolation
+from services.common.errors import FieldImmutable, FieldViolation, InvalidRequest
 from services.common.resources import Meta
-from services.monitor.core.errors import (
-    EpisodeActive,
-    FieldImmutable,
-    InvalidRequest,
-    MonitorExists,
-)
+from services.monitor.core.errors import EpisodeActive, MonitorExists
 from services.monitor.core.names import DATASET, ENDPOINT, MONITOR, checked
 from services.monitor.core.ports import MonitorTx
 from services.monitor.core.resources import DriftTest, Monitor
@@ -77,7 +72,7 @@ def update_monitor(
     monitor.meta.check_etag(etag)
     for field, value in fixed.items():
         if getattr(monitor, field) != value:
-            raise FieldImmutable(f"monitor.{field}")
+            raise FieldImmutable(f"monitor.{field}", f"monitor.{field}")
     meta = monitor.meta.touched(tx.now)
     changed = replace(
         monitor,

@@ -7,10 +7,10 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from services.common.errors import FieldViolation
+from services.common.errors import FieldViolation, InvalidRequest
 from services.common.names import parent_of
 from services.common.resources import Meta
-from services.monitor.core.errors import InvalidRequest, PolicyExists
+from services.monitor.core.errors import PolicyExists
 from services.monitor.core.names import RETRAIN_POLICY, TRAINING_JOB, checked
 from services.monitor.core.ports import MonitorTx
 from services.monitor.core.resources import RetrainPolicy

@@ -45,17 +45,13 @@ from services.registry.core.errors.promotion import (
 from services.registry.core.errors.requests import (
     ArtifactNotFound,
     BytesMissing,
-    FieldImmutable,
-    InvalidRequest,
     MalformedUpload,
     TruncatedUpload,
     UploadTooLarge,
 )
 
 __all__ = [
-    "InvalidRequest",
     "MalformedUpload",
-    "FieldImmutable",
     "UploadTooLarge",
     "TruncatedUpload",
     "BytesMissing",

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from services.common.errors import FieldViolation
+from services.common.errors import FieldViolation, InvalidRequest
 from services.registry.core.aliases import Alias, AliasMove, MoveOrder
-from services.registry.core.errors import InvalidRequest
 from services.registry.core.lineage import Edge, Relation
 from services.registry.core.names import ALIAS, checked, id_of, parent_of
 from services.registry.core.ports import RegistryTx

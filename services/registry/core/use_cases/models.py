@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from services.common.errors import FieldViolation
-from services.registry.core.errors import InvalidRequest, ModelExists, ModelNotEmpty
+from services.common.errors import FieldViolation, InvalidRequest
+from services.registry.core.errors import ModelExists, ModelNotEmpty
 from services.registry.core.models import Model, PromotionPolicy
 from services.registry.core.names import MODEL, checked
 from services.registry.core.ports import RegistryTx

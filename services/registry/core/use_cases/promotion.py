@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from services.common.errors import FieldViolation
+from services.common.errors import FieldViolation, InvalidRequest
 from services.registry.core.approvals import DEFAULT_VALIDITY, Approval, ApprovalState, Decision
 from services.registry.core.errors import (
     ApprovalRequired,
@@ -12,7 +12,6 @@ from services.registry.core.errors import (
     BaselineRequired,
     EvaluationsNotComparable,
     GateNotPassed,
-    InvalidRequest,
 )
 from services.registry.core.evaluations import Evaluation, Scores
 from services.registry.core.gates import BUNDLE_SIZE_METRIC, GateResult, evidence_digest, judge
