@@ -27,6 +27,7 @@ from services.common.store.database import Database
 from services.common.store.leadership import lead
 from services.common.store.leases import Lease
 from services.common.store.migrations import migrate
+from services.common.tasks import background_tasks
 from services.inference.adapters.batching import BatchLimits
 from services.inference.adapters.bundles import BundleFolder
 from services.inference.adapters.database.store import SqlInferenceTx, SqlStore
@@ -36,7 +37,6 @@ from services.inference.adapters.observation_log import SegmentLog
 from services.inference.adapters.observation_sender import ObservationSender
 from services.inference.adapters.onnx_runtime import OnnxRuntime
 from services.inference.adapters.registry_client import RegistryClient
-from services.inference.adapters.tasks import background_tasks
 from services.inference.adapters.triton.runtime import TritonRuntime
 from services.inference.api.endpoint_servicer import EndpointServicer
 from services.inference.api.oip.servicer import SERVICE as OIP_SERVICE

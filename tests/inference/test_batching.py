@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.common.tasks import background_tasks
 from services.inference.adapters.batching import BatchLimits, MicroBatcher
-from services.inference.adapters.tasks import background_tasks
 from services.inference.core.errors import (
     ModelFailed,
     ModelUnavailable,

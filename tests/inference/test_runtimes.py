@@ -8,9 +8,9 @@ import math
 import numpy as np
 import pytest
 
+from services.common.tasks import background_tasks
 from services.inference.adapters.batching import BatchLimits
 from services.inference.adapters.onnx_runtime import OnnxRuntime
-from services.inference.adapters.tasks import background_tasks
 from services.inference.adapters.triton.runtime import TritonRuntime
 from services.inference.core.errors import ModelUnavailable, UnservableBundle
 from services.inference.core.rows import Rows

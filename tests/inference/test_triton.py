@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from services.common.tasks import background_tasks
 from services.inference.adapters.batching import BatchLimits
-from services.inference.adapters.tasks import background_tasks
 from services.inference.adapters.triton.repository import Backend
 from services.inference.adapters.triton.runtime import TritonRuntime
 from services.inference.core.errors import ModelUnavailable

@@ -15,10 +15,10 @@ from tritonclient.grpc import service_pb2_grpc
 
 from services.common.resources import Meta
 from services.common.rpc.server import ServerLimits, serving
+from services.common.tasks import background_tasks
 from services.inference.adapters.batching import BatchLimits
 from services.inference.adapters.bundles import BundleFolder
 from services.inference.adapters.onnx_runtime import OnnxRuntime
-from services.inference.adapters.tasks import background_tasks
 from services.inference.api.oip.servicer import SERVICE, OipServicer
 from services.inference.core.decisions import DecisionPolicy
 from services.inference.core.endpoints import Endpoint, Runtime
