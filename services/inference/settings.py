@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -18,6 +18,11 @@ class InferenceSettings(CommonSettings, env_prefix="ROUNDHOUSE_INFERENCE_"):
 
     metrics_listen: Address = "127.0.0.1:7103"
     """Address of the Prometheus endpoint. Port 0 picks a free one."""
+
+    server: Literal["native", "grpcio"] = "native"
+    """What answers `ModelInfer` on `listen`: `native`, a server in Rust at a fraction of the CPU,
+    or `grpcio`, gRPC's own, which refuses too large a message before it takes it in: choose it
+    where callers aren't trusted. Everything else is always answered by grpcio."""
 
     data_dir: Path = Path(".roundhouse/inference")
     """Folder of everything the service keeps on this machine; made if missing."""

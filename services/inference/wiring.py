@@ -39,8 +39,8 @@ from services.inference.adapters.onnx_runtime import OnnxRuntime
 from services.inference.adapters.registry_client import RegistryClient
 from services.inference.adapters.triton.runtime import TritonRuntime
 from services.inference.api.endpoint_servicer import EndpointServicer
+from services.inference.api.oip.servicer import INFER_PATH, OipServicer
 from services.inference.api.oip.servicer import SERVICE as OIP_SERVICE
-from services.inference.api.oip.servicer import OipServicer
 from services.inference.api.requests import Transactions
 from services.inference.api.rollout_servicer import RolloutServicer
 from services.inference.core.controller import RolloutController
@@ -131,7 +131,10 @@ async def inference(
         tasks.create_task(reconciler.run())
         tasks.create_task(sender.run())
         tasks.create_task(lead(database, _LEASE, _holder(settings), now, control))
-        yield await stack.enter_async_context(serving("inference", settings.listen, apis, limits))
+        native = (INFER_PATH,) if settings.server == "native" else ()
+        yield await stack.enter_async_context(
+            serving("inference", settings.listen, apis, limits, native)
+        )
 
 
 async def _runtimes(

@@ -27,6 +27,8 @@ from services.common.rpc.remote import RemoteError
 from services.common.rpc.server import ServerLimits
 from tests.support.probe import SERVICE, Answer, Ask, Note, Probe, details_of, info_of, probing
 
+pytestmark = pytest.mark.usefixtures("both_servers")
+
 
 class ModelNotFound(NotFound):
     reason = "MODEL_NOT_FOUND"

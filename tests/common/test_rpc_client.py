@@ -16,6 +16,8 @@ from services.common.rpc.server import serving
 from tests.support.probe import Answer, Ask, Probe, ProbeStub
 from tests.support.tracing import collected_spans, spans_when
 
+pytestmark = pytest.mark.usefixtures("both_servers")
+
 
 @asynccontextmanager
 async def connected(probe, **options):

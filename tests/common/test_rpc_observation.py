@@ -13,6 +13,8 @@ from services.common.rpc.tracing import current_span_context, format_traceparent
 from tests.support.probe import SERVICE, Answer, Ask, Probe, probing
 from tests.support.tracing import collected_spans, spans_when
 
+pytestmark = pytest.mark.usefixtures("both_servers")
+
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 SAMPLED = f"00-{TRACE}-b7ad6b7169203331-01"
 UNSAMPLED = f"00-{TRACE}-b7ad6b7169203331-00"

@@ -9,7 +9,18 @@ from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from services.common.rpc.server import ServerLimits, serving
-from tests.support.probe import SERVICE, Answer, Ask, Probe, ProbeStub, info_of, probing
+from tests.support.probe import (
+    SERVICE,
+    Answer,
+    Ask,
+    Probe,
+    ProbeStub,
+    info_of,
+    probe_server,
+    probing,
+)
+
+pytestmark = pytest.mark.usefixtures("both_servers")
 
 Status = health.HealthCheckResponse
 
@@ -52,7 +63,7 @@ async def test_health_watchers_see_each_change_and_end_with_the_server():
             seen.put_nowait(response.status)
 
     async with asyncio.TaskGroup() as watchers:
-        serving_probe = serving("probe", "127.0.0.1:0", [Probe().api()])
+        serving_probe = probe_server(Probe())
         server = await serving_probe.__aenter__()
         async with channel_to(server) as channel:
             stub = health_pb2_grpc.HealthStub(channel)
@@ -87,7 +98,7 @@ async def test_a_drain_lets_a_call_in_flight_finish_and_refuses_new_ones():
         await release.wait()
         return Answer(text="finished")
 
-    stopped = serving("probe", "127.0.0.1:0", [Probe(ask=ask).api()])
+    stopped = probe_server(Probe(ask=ask))
     server = await stopped.__aenter__()
     async with channel_to(server) as channel:
         stub = ProbeStub(channel)
@@ -112,7 +123,7 @@ async def test_a_drain_cancels_what_is_left_after_its_limit():
         await asyncio.Event().wait()
 
     limits = ServerLimits(drain_timeout_s=0.1)
-    stopped = serving("probe", "127.0.0.1:0", [Probe(ask=ask).api()], limits)
+    stopped = probe_server(Probe(ask=ask), limits=limits)
     server = await stopped.__aenter__()
     async with channel_to(server) as channel:
         in_flight = ProbeStub(channel).ask(Ask(text="a"), timeout=20)
@@ -127,7 +138,7 @@ async def test_a_drain_ends_following_streams_with_a_reason_after_what_they_had_
         yield Answer(text="first")
         await asyncio.Event().wait()
 
-    stopped = serving("probe", "127.0.0.1:0", [Probe(watch=watch).api()])
+    stopped = probe_server(Probe(watch=watch))
     server = await stopped.__aenter__()
     async with channel_to(server) as channel:
         stream = aiter(ProbeStub(channel).watch(Ask(text="a")))

@@ -21,10 +21,10 @@ async def plane(tmp_path: Path) -> AsyncIterator[DataPlane]:
         yield running
 
 
-@pytest.fixture
-async def oip_address(plane: DataPlane) -> AsyncIterator[str]:
-    """`host:port` of `plane`."""
-    async with oip_server(plane) as address:
+@pytest.fixture(params=["grpcio", "native"])
+async def oip_address(plane: DataPlane, request: pytest.FixtureRequest) -> AsyncIterator[str]:
+    """`host:port` of `plane`, behind each of the servers."""
+    async with oip_server(plane, native=request.param == "native") as address:
         yield address
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -129,13 +129,24 @@ class ProbeStub:
         self.chat = channel.stream_stream(f"/{SERVICE}/Chat", **codec)
 
 
+NATIVE_METHODS: tuple[str, ...] = ()
+"""What the Rust server answers of a probe; the suites over it run with and without."""
+
+
+def probe_server(
+    probe: Probe, service: str = "probe", limits: ServerLimits = _LIMITS
+) -> AbstractAsyncContextManager[RunningServer]:
+    """A served probe."""
+    return serving(service, "127.0.0.1:0", [probe.api()], limits, NATIVE_METHODS)
+
+
 @asynccontextmanager
 async def probing(
     probe: Probe, *, service: str = "probe", limits: ServerLimits = _LIMITS
 ) -> AsyncIterator[tuple[ProbeStub, RunningServer]]:
     """A served probe and a plain client of it."""
     async with (
-        serving(service, "127.0.0.1:0", [probe.api()], limits) as server,
+        probe_server(probe, service, limits) as server,
         grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
     ):
         yield ProbeStub(channel), server

@@ -19,7 +19,7 @@ from services.common.tasks import background_tasks
 from services.inference.adapters.batching import BatchLimits
 from services.inference.adapters.bundles import BundleFolder
 from services.inference.adapters.onnx_runtime import OnnxRuntime
-from services.inference.api.oip.servicer import SERVICE, OipServicer
+from services.inference.api.oip.servicer import INFER_PATH, SERVICE, OipServicer
 from services.inference.core.decisions import DecisionPolicy
 from services.inference.core.endpoints import Endpoint, Runtime
 from services.inference.core.hosting import ModelHost
@@ -125,7 +125,7 @@ async def data_plane(
 
 
 @asynccontextmanager
-async def oip_server(plane: DataPlane) -> AsyncIterator[str]:
+async def oip_server(plane: DataPlane, native: bool = True) -> AsyncIterator[str]:
     """The data plane behind a real port; gives `host:port`."""
     servicer = OipServicer(plane.predictor, lambda: plane.host.is_settled)
     async with serving(
@@ -140,6 +140,7 @@ async def oip_server(plane: DataPlane) -> AsyncIterator[str]:
             )
         ],
         ServerLimits(deadline_exempt=(f"/{SERVICE}/",), drain_timeout_s=1.0),
+        (INFER_PATH,) if native else (),
     ) as running:
         running.set_serving()
         yield f"127.0.0.1:{running.port}"

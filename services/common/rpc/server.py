@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+import tempfile
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import grpc
 import structlog
@@ -15,10 +16,17 @@ from grpc_reflection.v1alpha import reflection
 
 from services.common.rpc.drain import Drain
 from services.common.rpc.health import ServerHealth
+from services.common.rpc.interceptors.arity import Handler
 from services.common.rpc.interceptors.boundary import BoundaryInterceptor
 from services.common.rpc.interceptors.observation import ObservationInterceptor
 
+if TYPE_CHECKING:
+    from services.common.rpc.native import NativeListener
+
 log = structlog.get_logger()
+
+_KEEPALIVE_S: Final = 60.0
+_KEEPALIVE_TIMEOUT_S: Final = 20.0
 
 Api: TypeAlias = tuple[str, Callable[[grpc.aio.Server], None]]
 """Full proto name of a service, and what adds its servicer to a server."""
@@ -68,7 +76,11 @@ class RunningServer:
 
 @asynccontextmanager
 async def serving(
-    service: str, listen: str, apis: Sequence[Api], limits: ServerLimits = ServerLimits()
+    service: str,
+    listen: str,
+    apis: Sequence[Api],
+    limits: ServerLimits = ServerLimits(),
+    native: Sequence[str] = (),
 ) -> AsyncIterator[RunningServer]:
     """Serve `apis`, health and reflection until the block ends, then drain.
 
@@ -81,6 +93,8 @@ async def serving(
         listen: `host:port`; port 0 picks a free one.
         apis: What to serve. Servicers' methods are coroutines or asynchronous generators.
         limits: What clients are allowed.
+        native: Paths of unary methods that `services.common.rpc.native` answers, at a fraction
+            of the cost; the others, and all if there are none, are grpc.aio's.
 
     Raises:
         RuntimeError: The address is taken or is none of this machine's.
@@ -88,11 +102,12 @@ async def serving(
     names = [name for name, _ in apis]
     drain = Drain()
     health_servicer = ServerHealth(names)
+    interceptors = (
+        ObservationInterceptor(),
+        BoundaryInterceptor(service, drain, limits.deadline_exempt),
+    )
     server = grpc.aio.server(
-        interceptors=[
-            ObservationInterceptor(),
-            BoundaryInterceptor(service, drain, limits.deadline_exempt),
-        ],
+        interceptors=interceptors,
         options=_options(limits),
         maximum_concurrent_rpcs=limits.max_concurrent_rpcs,
     )
@@ -102,17 +117,115 @@ async def serving(
     reflection.enable_server_reflection(
         [*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server
     )
-    port = server.add_insecure_port(listen)
-    await server.start()
-    log.info("server.started", service=service, listen=listen, port=port, transport="plaintext")
-    try:
-        yield RunningServer(port, health_servicer)
-    finally:
-        log.info("server.draining", service=service, limit_s=limits.drain_timeout_s)
-        health_servicer.end()
-        drain.begin()
-        await server.stop(limits.drain_timeout_s)
-        log.info("server.stopped", service=service)
+    async with AsyncExitStack() as stack:
+        if native:
+            handlers = await _intercepted(_handlers(apis, native), interceptors)
+            listener = await stack.enter_async_context(_native(listen, handlers, server, limits))
+            port = listener.port
+        else:
+            listener = None
+            port = server.add_insecure_port(listen)
+            await server.start()
+        log.info("server.started", service=service, listen=listen, port=port, transport="plaintext")
+        try:
+            yield RunningServer(port, health_servicer)
+        finally:
+            log.info("server.draining", service=service, limit_s=limits.drain_timeout_s)
+            health_servicer.end()
+            drain.begin()
+            async with asyncio.TaskGroup() as drains:
+                drains.create_task(server.stop(limits.drain_timeout_s))
+                if listener is not None:
+                    drains.create_task(listener.drain(limits.drain_timeout_s))
+    log.info("server.stopped", service=service)
+
+
+@asynccontextmanager
+async def _native(
+    listen: str, handlers: Mapping[str, Handler], server: grpc.aio.Server, limits: ServerLimits
+) -> AsyncIterator[NativeListener]:
+    """A listener in front of `server`, which it starts on a socket of its own."""
+    # Only the inference service installs what this stands on.
+    from services.common.rpc.native import NativeLimits, NativeListener
+
+    with tempfile.TemporaryDirectory(prefix="roundhouse-rpc-") as folder:
+        socket = f"{folder}/rpc.sock"
+        server.add_insecure_port(f"unix:{socket}")
+        listener = NativeListener(
+            listen,
+            handlers,
+            socket,
+            NativeLimits(
+                limits.max_message_bytes,
+                limits.max_concurrent_rpcs,
+                _KEEPALIVE_S,
+                _KEEPALIVE_TIMEOUT_S,
+            ),
+        )
+        await server.start()
+        listener.start()
+        try:
+            yield listener
+        finally:
+            await listener.close()
+
+
+class _Registrations:
+    """Takes what generated code registers on a server, to look handlers up in it."""
+
+    def __init__(self) -> None:
+        self._generic: list[Any] = []
+
+    def add_generic_rpc_handlers(self, handlers: Sequence[Any]) -> None:
+        """As a server's."""
+        self._generic += handlers
+
+    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Handler]) -> None:
+        """As a server's; generated code registers the same generically."""
+
+    def handler(self, path: str) -> Handler:
+        """The handler of a method that was registered."""
+        details = _CallDetails(path)
+        return next(found for each in self._generic if (found := each.service(details)))
+
+
+@dataclass(frozen=True, slots=True)
+class _CallDetails(grpc.HandlerCallDetails):
+    """What interceptors are asked about: a method, before any call of it."""
+
+    method: str
+    invocation_metadata: tuple[tuple[str, str], ...] = ()
+
+
+def _handlers(apis: Sequence[Api], paths: Sequence[str]) -> dict[str, Handler]:
+    registrations = _Registrations()
+    for _, register in apis:
+        register(registrations)  # type: ignore[arg-type]  # a part of a server is enough
+    return {path: registrations.handler(path) for path in paths}
+
+
+async def _intercepted(
+    handlers: Mapping[str, Handler], interceptors: Sequence[grpc.aio.ServerInterceptor]
+) -> dict[str, Handler]:
+    """Each handler inside the interceptors, the first of which is the outermost."""
+    wrapped = {}
+    for path, handler in handlers.items():
+        details = _CallDetails(path)
+        for interceptor in reversed(interceptors):
+            handler = await _inside(interceptor, handler, details)
+        wrapped[path] = handler
+    return wrapped
+
+
+async def _inside(
+    interceptor: grpc.aio.ServerInterceptor, handler: Handler, details: _CallDetails
+) -> Handler:
+    async def continuation(_: grpc.HandlerCallDetails) -> Handler:
+        return handler
+
+    outer = await interceptor.intercept_service(continuation, details)
+    assert outer is not None
+    return outer
 
 
 def _options(limits: ServerLimits) -> list[tuple[str, int]]:
@@ -121,8 +234,8 @@ def _options(limits: ServerLimits) -> list[tuple[str, int]]:
         ("grpc.so_reuseport", 0),
         ("grpc.max_receive_message_length", limits.max_message_bytes),
         ("grpc.max_send_message_length", limits.max_message_bytes),
-        ("grpc.keepalive_time_ms", 60_000),
-        ("grpc.keepalive_timeout_ms", 20_000),
+        ("grpc.keepalive_time_ms", int(_KEEPALIVE_S * 1000)),
+        ("grpc.keepalive_timeout_ms", int(_KEEPALIVE_TIMEOUT_S * 1000)),
         ("grpc.keepalive_permit_without_calls", 1),
         (
             "grpc.http2.min_recv_ping_interval_without_data_ms",

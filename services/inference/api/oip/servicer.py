@@ -24,6 +24,7 @@ from services.inference.core.hosting import probe
 from services.inference.core.serving import Predictor, ServedEndpoint, ServedVariant
 
 SERVICE: Final = "inference.GRPCInferenceService"
+INFER_PATH: Final = f"/{SERVICE}/ModelInfer"
 EXTENSIONS: Final = ("model_repository", "model_configuration", "statistics")
 
 # tritonclient ships no stubs for its generated messages.
