@@ -43,6 +43,26 @@ class Telemetry:
     metrics_port: int
 
 
+@dataclass(frozen=True, slots=True)
+class TraceSinks:
+    """Where a process's spans go, and how many of them.
+
+    Attributes:
+        otlp_endpoint: URL of an OTLP collector; None: none.
+        trace_file: Gets each span as a line of JSON; None: none.
+        sample_ratio: Share of traces started in the process that are recorded.
+    """
+
+    otlp_endpoint: str | None
+    trace_file: Path | None
+    sample_ratio: float
+
+
+def trace_sinks(settings: CommonSettings) -> TraceSinks:
+    """The sinks that a service's settings name; its child processes share them."""
+    return TraceSinks(settings.otlp_endpoint, settings.trace_file, settings.trace_sample_ratio)
+
+
 @contextmanager
 def telemetry(service: str, settings: CommonSettings) -> Iterator[Telemetry]:
     """Logs, traces and metrics of this process until the block ends, then flushed.
@@ -60,16 +80,33 @@ def telemetry(service: str, settings: CommonSettings) -> Iterator[Telemetry]:
     host, _, port = settings.metrics_listen.rpartition(":")
     server, thread = start_http_server(int(port), host.strip("[]"))
     try:
-        provider = _tracer_provider(service, settings)
-        trace.set_tracer_provider(provider)
-        try:
+        with traced(service, trace_sinks(settings)):
             yield Telemetry(metrics_port=server.server_port)
-        finally:
-            provider.shutdown()
     finally:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+@contextmanager
+def traced(service: str, sinks: TraceSinks) -> Iterator[None]:
+    """Records this process's spans until the block ends, then flushes them.
+
+    Once per process: OpenTelemetry's provider can't be replaced.
+
+    Args:
+        service: `service.name` of every span.
+        sinks: Where they go.
+
+    Raises:
+        OSError: The trace file can't be opened.
+    """
+    provider = _tracer_provider(service, sinks)
+    trace.set_tracer_provider(provider)
+    try:
+        yield
+    finally:
+        provider.shutdown()
 
 
 def configure_logs(service: str, level: str) -> None:
@@ -130,23 +167,23 @@ class _Origin:
         return line
 
 
-def _tracer_provider(service: str, settings: CommonSettings) -> TracerProvider:
+def _tracer_provider(service: str, sinks: TraceSinks) -> TracerProvider:
     processors: list[BatchSpanProcessor] = []
-    if settings.otlp_endpoint is not None:
+    if sinks.otlp_endpoint is not None:
         exporter = OTLPSpanExporter(
-            endpoint=settings.otlp_endpoint,
-            insecure=not settings.otlp_endpoint.startswith("https://"),
+            endpoint=sinks.otlp_endpoint,
+            insecure=not sinks.otlp_endpoint.startswith("https://"),
             timeout=_OTLP_TIMEOUT_S,
         )
         processors.append(BatchSpanProcessor(exporter, schedule_delay_millis=_OTLP_EXPORT_DELAY_MS))
-    if settings.trace_file is not None:
+    if sinks.trace_file is not None:
         processors.append(
             BatchSpanProcessor(
-                FileSpanExporter(settings.trace_file), schedule_delay_millis=_FILE_EXPORT_DELAY_MS
+                FileSpanExporter(sinks.trace_file), schedule_delay_millis=_FILE_EXPORT_DELAY_MS
             )
         )
     # Without a taker the ids still stand in the logs, but no span is recorded.
-    root: Sampler = TraceIdRatioBased(settings.trace_sample_ratio) if processors else ALWAYS_OFF
+    root: Sampler = TraceIdRatioBased(sinks.sample_ratio) if processors else ALWAYS_OFF
     provider = TracerProvider(
         sampler=ParentBased(root),
         resource=Resource.create({"service.name": service}),

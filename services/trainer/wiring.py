@@ -25,6 +25,7 @@ from services.common.store.database import Database
 from services.common.store.leadership import lead
 from services.common.store.leases import Lease
 from services.common.store.migrations import migrate
+from services.common.telemetry import trace_sinks
 from services.trainer.adapters.cleaner import Cleaner
 from services.trainer.adapters.evaluation import RegistrySnapshots, RegistryVersionEvaluator
 from services.trainer.adapters.processes import WorkerProcesses
@@ -121,6 +122,7 @@ def _config_of(settings: TrainerSettings, port: int) -> Callable[[str, str], Wor
             blob_url=settings.blob_url,
             s3=s3_connection_of(settings),
             log_level=settings.log_level,
+            traces=trace_sinks(settings),
         )
 
     return config_of

@@ -11,7 +11,7 @@ import pytest
 
 from services.common.causality import caused_by
 from services.common.store.database import Database
-from services.common.store.outbox import EventFilter, InvalidCursor, Outbox, read_after
+from services.common.store.outbox import EVENTS, EventFilter, InvalidCursor, Outbox, read_after
 from tests.support.store import common_database
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -46,6 +46,23 @@ async def test_an_event_carries_the_causality_of_the_task(database: Database) ->
     assert (event.type, event.source) == ("roundhouse.registry.version.ready", "registry")
     assert event.time == NOW
     assert event.data == {"n": 1}
+
+
+async def test_events_are_counted_once_they_are_committed(database: Database) -> None:
+    def counted() -> float:
+        return EVENTS.labels("roundhouse.registry.thing.counted")._value.get()
+
+    def change(tx):
+        OUTBOX.append(tx, "thing.counted", "projects/p", NOW)
+        assert counted() == before
+        raise RuntimeError("stop")
+
+    before = counted()
+    with pytest.raises(RuntimeError, match="stop"):
+        await database.write(change)
+    assert counted() == before
+    await append(database, "thing.counted")
+    assert counted() == before + 1
 
 
 async def test_a_rolled_back_change_has_no_event(database: Database) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import sys
 import time
@@ -17,7 +16,7 @@ from roundhouse.common.v1 import events_pb2
 from roundhouse.registry.v1 import dataset_service_pb2, model_pb2, model_service_pb2
 
 from tests.support.linearizability import CompareAndSet, Operation, Read, is_linearizable
-from tests.support.processes import ServerProcess, free_ports
+from tests.support.processes import ServerProcess, free_ports, interpreter_environment
 from tests.support.registry_api import (
     BUNDLE,
     PROJECT,
@@ -30,7 +29,6 @@ from tests.support.registry_api import (
 )
 
 WRITERS = 16
-ROOT = Path(__file__).parents[2]
 MODEL = f"{PROJECT}/models/delays"
 ALIAS = f"{MODEL}/aliases/shadow"
 
@@ -149,8 +147,7 @@ class RegistryProcess:
             [sys.executable, "-m", "services.registry"],
             log=self._folder / "registry.log",
             environment={
-                "PATH": os.environ["PATH"],
-                "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'protos/gen'}",
+                **interpreter_environment(),
                 "ROUNDHOUSE_REGISTRY_LISTEN": f"127.0.0.1:{self._port}",
                 "ROUNDHOUSE_REGISTRY_METRICS_LISTEN": f"127.0.0.1:{self._metrics_port}",
                 "ROUNDHOUSE_REGISTRY_DATA_DIR": str(self._folder / "data"),

@@ -48,6 +48,11 @@ def wait_until(
         time.sleep(poll_s)
 
 
+def interpreter_environment() -> dict[str, str]:
+    """What a child needs of this process's environment to find the same code."""
+    return {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
+
+
 class ServerProcess:
     """One server in a session of its own, killed by the kernel when this process dies.
 

@@ -9,15 +9,17 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from prometheus_client.parser import text_string_to_metric_families
 from roundhouse.cli.supervisor import child
 
-from tests.support.processes import free_ports
+from tests.support.processes import free_ports, interpreter_environment
 
 SERVICES = ("registry", "trainer", "inference", "monitor")
 
@@ -66,11 +68,28 @@ class Suite:
         """What it keeps."""
         return self.folder / service
 
+    def spans(self, service: str) -> list[tuple[str, str]]:
+        """Name and trace id of each span that it and its children have recorded."""
+        path = self._trace_file(service)
+        spans = map(json.loads, path.read_text().splitlines() if path.exists() else [])
+        return [(span["name"], span["context"]["trace_id"].removeprefix("0x")) for span in spans]
+
     def trace_ids(self, service: str) -> set[str]:
         """The traces that it has recorded a span of."""
-        path = self._trace_file(service)
-        lines = path.read_text().splitlines() if path.exists() else []
-        return {json.loads(line)["context"]["trace_id"].removeprefix("0x") for line in lines}
+        return {trace_id for _, trace_id in self.spans(service)}
+
+    def metrics(self, service: str) -> dict[str, float]:
+        """What it tells Prometheus: value by sample with its labels, such as `rows{kind="a"}`."""
+        url = f"http://127.0.0.1:{self._metrics_ports[service]}/metrics"
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            families = text_string_to_metric_families(answer.read().decode())
+        return {
+            sample.name
+            + ("{" + ",".join(f'{k}="{v}"' for k, v in sample.labels.items()) + "}")
+            * bool(sample.labels): sample.value
+            for family in families
+            for sample in family.samples
+        }
 
     def start(self, service: str) -> None:
         """Start it; it need not have stopped cleanly before."""
@@ -159,7 +178,7 @@ class Suite:
         prefix = f"ROUNDHOUSE_{service}_".upper()
         return {
             "HOME": str(self.folder),
-            "PATH": os.environ["PATH"],
+            **interpreter_environment(),
             **{prefix + name.upper(): value for name, value in settings.items()},
         }
 

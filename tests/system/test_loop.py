@@ -52,6 +52,15 @@ async def test_a_changed_world_brings_one_new_version_into_service(tmp_path):
 
         await until(recorded, what="trace across all four services", timeout_s=15)
 
+        whole = result.episode.name.rpartition("/")[2]
+        seen_by = [service for service in SERVICES if whole in suite.trace_ids(service)]
+        assert seen_by == list(SERVICES), "an episode is one trace across all four services"
+        assert ("trainer.attempt", whole) in suite.spans("trainer")
+        registry, monitor = suite.metrics("registry"), suite.metrics("monitor")
+        assert registry[event_of("registry.version.ready")] == 2
+        assert monitor['roundhouse_monitor_rows_total{kind="outcomes"}'] > 0
+        assert suite.metrics("trainer")['roundhouse_trainer_jobs{state="QUEUED"}'] == 0
+
         watched = await answered(
             clients.judgements.ExplainServing,
             judgement.ExplainServingRequest(endpoint=ENDPOINT),
@@ -64,6 +73,11 @@ async def test_a_changed_world_brings_one_new_version_into_service(tmp_path):
             "versions",
             "outcomes that differ",
         }
+
+
+def event_of(kind: str) -> str:
+    """The sample that counts the events of one kind."""
+    return f'roundhouse_events_total{{type="roundhouse.{kind}"}}'
 
 
 async def plant_faults(clients: Clients, result: LoopResult) -> None:

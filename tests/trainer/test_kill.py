@@ -16,7 +16,7 @@ import pytest
 from roundhouse.registry.v1 import model_pb2
 
 from services.trainer.core.spec import Candidate
-from tests.support.processes import ServerProcess, free_ports
+from tests.support.processes import ServerProcess, free_ports, interpreter_environment
 from tests.support.trainer_api import (
     TrainerCaller,
     running_trainer,
@@ -92,7 +92,7 @@ class KillableTrainer:
         self._folder = folder
         (self.port,) = free_ports(1)
         self._environment = {
-            "PATH": os.environ["PATH"],
+            **interpreter_environment(),
             "ROUNDHOUSE_TRAINER_LISTEN": f"127.0.0.1:{self.port}",
             "ROUNDHOUSE_TRAINER_METRICS_LISTEN": "127.0.0.1:0",
             "ROUNDHOUSE_TRAINER_DATA_DIR": str(folder / "trainer"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from opentelemetry import context as otel_context
@@ -48,6 +50,26 @@ def format_traceparent(span: SpanContext) -> str:
 def current_span_context() -> SpanContext:
     """The running span's; invalid outside of one."""
     return get_current_span().get_span_context()
+
+
+@contextmanager
+def step_of(trace_id: str, name: str, *, recorded: bool) -> Iterator[None]:
+    """A controller's step in the one trace of what it carries through, across restarts.
+
+    Args:
+        trace_id: 32 hex digits, such as the uid of the resource that is carried.
+        name: Of the step's span.
+        recorded: Whether the step and the calls it makes get spans; a poll that is
+            repeated for hours should not.
+    """
+    parent = SpanContext(
+        trace_id=int(trace_id, 16),
+        span_id=int(trace_id[-16:], 16) or 1,
+        is_remote=True,
+        trace_flags=TraceFlags(TraceFlags.SAMPLED if recorded else TraceFlags.DEFAULT),
+    )
+    with tracer().start_as_current_span(name, set_span_in_context(NonRecordingSpan(parent))):
+        yield
 
 
 def adopt(span: Span) -> None:

@@ -27,8 +27,14 @@ from services.common.errors import Unavailable
 T = TypeVar("T")
 
 _WRITER_LOCK: Final = 0x526F756E64  # "Round": the advisory lock that makes writers serial
+_AFTER_COMMIT: Final = "roundhouse_after_commit"
 _MAX_TRIES: Final = 8
 _RETRYABLE_SQLSTATES: Final = frozenset({"40001", "40P01", "55P03"})
+
+
+def after_commit(connection: Connection, act: Callable[[], None]) -> None:
+    """Call `act` in this thread once the running write has committed; never if it doesn't."""
+    connection.info[_AFTER_COMMIT].append(act)
 
 
 class DatabaseUnavailable(Unavailable):
@@ -112,22 +118,28 @@ class Database:
 
     def _transact(self, work: Callable[[Connection], T], options: dict[str, Any]) -> T:
         for tried in range(1, _MAX_TRIES + 1):
+            acts: list[Callable[[], None]] = []
             try:
                 with (
                     self._engine.connect().execution_options(**options) as connection,
                     connection.begin(),
                 ):
+                    connection.info[_AFTER_COMMIT] = acts
                     if self.dialect == "postgresql" and "roundhouse_write" in options:
                         connection.execute(
                             text("SELECT pg_advisory_xact_lock(:key)"), {"key": _WRITER_LOCK}
                         )
-                    return work(connection)
+                    result = work(connection)
             except DBAPIError as error:
                 if not _is_passing(error):
                     raise
                 if tried == _MAX_TRIES:
                     raise DatabaseUnavailable(error) from error
                 time.sleep(random.uniform(0, 0.01 * 2**tried))  # noqa: S311 - jitter
+            else:
+                for act in acts:
+                    act()
+                return result
         raise AssertionError("unreachable")
 
     @staticmethod

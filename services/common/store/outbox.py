@@ -11,13 +11,21 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
+from prometheus_client import Counter
 from sqlalchemy import Connection, and_, func, or_, select
 
 from services.common.causality import causality
 from services.common.errors import InvalidArgument
+from services.common.store.database import after_commit
 from services.common.store.tables import EVENT
+
+EVENTS: Final = Counter(
+    "roundhouse_events",
+    "Changes that were committed, by the event that tells of each.",
+    ("type",),
+)
 
 JSON: TypeAlias = str | int | float | bool | Sequence["JSON"] | Mapping[str, "JSON"] | None
 
@@ -102,11 +110,12 @@ class Outbox:
             The event's id, the causation of what follows from it.
         """
         event_id = str(uuid.uuid4())
+        event_type = f"roundhouse.{self._source}.{kind}"
         origin = causality()
         connection.execute(
             EVENT.insert().values(
                 id=event_id,
-                type=f"roundhouse.{self._source}.{kind}",
+                type=event_type,
                 source=self._source,
                 subject=subject,
                 time=now,
@@ -115,6 +124,7 @@ class Outbox:
                 data=dict(data or {}),
             )
         )
+        after_commit(connection, EVENTS.labels(event_type).inc)
         return event_id
 
 

@@ -10,10 +10,12 @@ import structlog
 
 from services.common.errors import DeadlineExceeded, Unavailable
 from services.common.rpc.remote import RemoteError
+from services.common.rpc.tracing import step_of
 from services.common.store.leases import Lease
 from services.monitor.core.loop.episodes import Episode
 from services.monitor.core.loop.ports import EpisodeStore
 from services.monitor.core.loop.steps import Loop
+from services.monitor.core.names import EPISODE
 
 log = structlog.get_logger()
 
@@ -73,9 +75,13 @@ class EpisodeController:
 
     async def _drive(self, store: EpisodeStore, episode: Episode) -> None:
         failures = 0
+        looked_at = None
         while not episode.is_over:
             try:
-                advanced = await self._loop.advanced(episode)
+                first_look, looked_at = looked_at is not episode.state, episode.state
+                step = f"monitor.episode {episode.state.value}"
+                with step_of(EPISODE.id_of(episode.meta.name), step, recorded=first_look):
+                    advanced = await self._loop.advanced(episode)
                 if advanced is not episode:
                     episode = await store.save(advanced, _new_facts(episode, advanced))
                     log.info("episode.moved", episode=episode.meta.name, state=episode.state)

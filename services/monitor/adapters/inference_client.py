@@ -10,9 +10,11 @@ from roundhouse.inference.v1 import rollout_service_pb2 as service_pb
 from roundhouse.inference.v1 import rollout_service_pb2_grpc as service_grpc
 
 from services.common.rpc.remote import remote_errors
+from services.common.rpc.tracing import step_of
 from services.monitor.adapters.refusals import refusals
 from services.monitor.core.loop.episodes import Episode
 from services.monitor.core.loop.ports import Outcome, Progress
+from services.monitor.core.names import EPISODE
 
 _SHARES_BASIS_POINTS: Final = (500, 5_000, 10_000)
 """Of the new version in turn: a canary small enough to bear, half, all."""
@@ -53,7 +55,13 @@ class InferenceClient:
             ),
             request_id=request_id,
         )
-        with refusals("inference"), remote_errors("inference"):
+        # The look that found the approval was one poll of many, and so has no span.
+        trace_id = EPISODE.id_of(episode.meta.name)
+        with (
+            step_of(trace_id, "monitor.episode roll out", recorded=True),
+            refusals("inference"),
+            remote_errors("inference"),
+        ):
             rollout = await self._rollouts.CreateRollout(request)
         return rollout.name
 

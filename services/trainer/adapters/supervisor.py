@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 from services.common.clock import Clock
 from services.common.store.database import Database
 from services.common.store.leases import Lease, guard
+from services.trainer.adapters.metrics import LOST_WORKERS, supervised
 from services.trainer.adapters.processes import WorkerProcess, WorkerProcesses
 from services.trainer.adapters.store.transaction import SqlTrainerTx
 from services.trainer.adapters.worker.config import WorkerConfig
@@ -112,6 +113,7 @@ class Supervisor:
                 if desk.now >= patient_until:
                     await self._give_up(lease, desk.expired)
                 await self._look(lease, desk, workers, watched)
+                supervised(desk.jobs, len(watched))
                 # Not wait_for: before Python 3.12 it forgets a cancellation that comes together
                 # with the event, and the service never ends.
                 with suppress(TimeoutError):
@@ -121,6 +123,7 @@ class Supervisor:
     async def _give_up(self, lease: Lease, expired: Sequence[tuple[str, str]]) -> None:
         for job, worker in expired:
             log.warning("worker.silent", job=job, worker=worker)
+            LOST_WORKERS.inc()
             await self._lose(lease, job, worker, "its lease ran out")
 
     async def _look(

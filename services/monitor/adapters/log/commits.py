@@ -16,8 +16,11 @@ import pyarrow as pa
 from services.common.clock import Clock
 from services.common.errors import Unavailable
 from services.monitor.adapters.log.delta_log import BATCH_MEMORY, DeltaPredictionLog
+from services.monitor.adapters.log.metrics import COMMIT_SECONDS, ROWS, WAITING_ROWS
 from services.monitor.core.stream.batches import Batch, ObservationBatch, OutcomeBatch
 from services.monitor.core.windows import from_us, to_us
+
+_KINDS: Final = {ObservationBatch: "observations", OutcomeBatch: "outcomes"}
 
 MAX_WAITING_ROWS: Final = 200_000
 """Rows that may wait for a commit; more wait outside, which slows the senders down."""
@@ -103,12 +106,14 @@ class GroupCommitter:
         async with self._room:
             await self._room.wait_for(lambda: self._waiting_rows() < MAX_WAITING_ROWS)
             self._waiting.append(waiting)
+            WAITING_ROWS.inc(waiting.batch.rows.num_rows)
             self._arrived.set()
 
     def _waiting_rows(self) -> int:
         return sum(waiting.batch.rows.num_rows for waiting in self._waiting)
 
     async def _commit(self) -> None:
+        WAITING_ROWS.dec(self._waiting_rows())
         group, self._waiting = self._waiting, []
         self._arrived.clear()
         async with self._room:
@@ -120,7 +125,8 @@ class GroupCommitter:
             self._position += 1
             batches.append((waiting.batch_id, replace(waiting.batch, position=self._position)))
         try:
-            await self._log.append(batches)
+            with COMMIT_SECONDS.time():
+                await self._log.append(batches)
         except Unavailable as error:
             for waiting in group:
                 self._settle(waiting, error)
@@ -129,6 +135,7 @@ class GroupCommitter:
         for waiting in group:
             self._stored[waiting.batch_id] = (waiting.batch.rows.num_rows, waiting.batch.arrival_us)
             self._settle(waiting, None)
+            ROWS.labels(_KINDS[type(waiting.batch)]).inc(waiting.batch.rows.num_rows)
         self._deliver([batch for _, batch in batches])
 
     def _settle(self, waiting: _Waiting, error: Exception | None) -> None:

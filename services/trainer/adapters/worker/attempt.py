@@ -10,6 +10,7 @@ from typing import Final
 import pyarrow as pa
 
 from services.common.blobs.port import BlobStore
+from services.common.rpc.tracing import tracer
 from services.trainer.adapters.export import bundle
 from services.trainer.adapters.export.documents import (
     Evidence,
@@ -98,7 +99,8 @@ class AttemptRun:
             TrainingFailure: The attempt can't go on.
         """
         spec = self._work.spec
-        prepared = await self._prepare()
+        with tracer().start_as_current_span("trainer.prepare"):
+            prepared = await self._prepare()
         await self._link.entered(JobState.RUNNING)
         bench = await asyncio.to_thread(
             Workbench,
@@ -113,11 +115,14 @@ class AttemptRun:
         self._stop_if_told()
         await self._link.entered(JobState.EVALUATING)
         self._link.logged(f"winner {winner.algorithm}: {_numbers(winner.metrics)}")
-        model = await self._retrain(bench, winner)
-        version = await asyncio.to_thread(self._make_version, prepared, trials, winner, model)
+        with tracer().start_as_current_span("trainer.retrain"):
+            model = await self._retrain(bench, winner)
+        with tracer().start_as_current_span("trainer.export"):
+            version = await asyncio.to_thread(self._make_version, prepared, trials, winner, model)
         self._stop_if_told()
         await self._link.entered(JobState.REGISTERING)
-        await self._register(version, trials[winner.index])
+        with tracer().start_as_current_span("trainer.register"):
+            await self._register(version, trials[winner.index])
 
     async def _prepare(self) -> Prepared:
         spec = self._work.spec
@@ -150,8 +155,12 @@ class AttemptRun:
         checkpoint = await self._checkpoints.newest(trial.id)
         if checkpoint is not None:
             self._link.logged(f"{trial.id} goes on after step {checkpoint.step}")
+        algorithm = {"roundhouse.trial": trial.id, "roundhouse.algorithm": trial.algorithm}
         try:
-            outcome = await asyncio.to_thread(bench.run_trial, trial.index, observer, checkpoint)
+            with tracer().start_as_current_span("trainer.trial", attributes=algorithm):
+                outcome = await asyncio.to_thread(
+                    bench.run_trial, trial.index, observer, checkpoint
+                )
         except NanLoss as failure:
             over = replace(running, state=TrialState.FAILED, message=str(failure))
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from services.common.blobs.s3 import S3Connection
+from services.common.telemetry import TraceSinks
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,7 @@ class WorkerConfig:
         blob_url: Of the trainer's blob store.
         s3: Goes with an s3:// blob_url.
         log_level: Least severe level that is logged.
+        traces: Where the worker's spans go.
     """
 
     job: str
@@ -30,6 +32,7 @@ class WorkerConfig:
     blob_url: str
     s3: S3Connection | None
     log_level: str
+    traces: TraceSinks
 
 
 def run_worker(config: WorkerConfig) -> None:

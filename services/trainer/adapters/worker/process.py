@@ -6,17 +6,19 @@ import asyncio
 import os
 import signal
 import traceback
+from typing import Final
 
 import structlog
 from opentelemetry.trace import NonRecordingSpan
+from opentelemetry.util.types import AttributeValue
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # ships no types
 
 from services.common.blobs.opening import open_blob_store
 from services.common.causality import caused_by
 from services.common.rpc.client import connect
 from services.common.rpc.remote import RemoteError
-from services.common.rpc.tracing import adopt, parse_traceparent
-from services.common.telemetry import configure_logs
+from services.common.rpc.tracing import adopt, parse_traceparent, tracer
+from services.common.telemetry import configure_logs, traced
 from services.trainer.adapters.recipes import load_recipes
 from services.trainer.adapters.registry_client import RegistryClient
 from services.trainer.adapters.worker.attempt import AttemptRun
@@ -28,7 +30,8 @@ from services.trainer.core.failures import InternalFailure, OutOfMemory, Trainin
 
 log = structlog.get_logger()
 
-NICENESS = 10
+NAME: Final = "trainer-worker"
+NICENESS: Final = 10
 """Below the services on the same cores: a request in flight matters more than training time."""
 
 
@@ -37,8 +40,9 @@ def run_attempt(config: WorkerConfig) -> None:
     # Ctrl-C goes to the whole group; the trainer decides what becomes of its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.nice(NICENESS)
-    configure_logs("trainer-worker", config.log_level)
-    asyncio.run(_work(config))
+    configure_logs(NAME, config.log_level)
+    with traced(NAME, config.traces):
+        asyncio.run(_work(config))
 
 
 async def _work(config: WorkerConfig) -> None:
@@ -51,7 +55,14 @@ async def _work(config: WorkerConfig) -> None:
         parent = parse_traceparent(work.traceparent)
         if parent is not None:
             adopt(NonRecordingSpan(parent))
-        with caused_by(work.correlation_id, work.causation_id):
+        names: dict[str, AttributeValue] = {
+            "roundhouse.job": work.job,
+            "roundhouse.attempt": work.attempt,
+        }
+        with (
+            caused_by(work.correlation_id, work.causation_id),
+            tracer().start_as_current_span("trainer.attempt", attributes=names),
+        ):
             await _attempt(config, work, TrainerLink(trainer, work))
 
 
