@@ -23,3 +23,9 @@ class RegistrySettings(BlobSettings, env_prefix="ROUNDHOUSE_REGISTRY_"):
 
     max_upload_bytes: int = Field(default=2**31 - 1, ge=2**20, le=2**31 - 1)
     """Largest file that one upload may hold; Arrow parses a CSV of at most 2 GiB at once."""
+
+    scrub_period_s: float = Field(default=7 * 24 * 3600.0, ge=0.1, le=10 * 365 * 24 * 3600.0)
+    """Longest that a committed version goes without its bytes being read and verified."""
+
+    scrub_bytes_per_s: int = Field(default=8 << 20, ge=1 << 10)
+    """Fastest that this reads; a tenth of a plain disk, so that callers don't notice."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
@@ -18,20 +20,24 @@ from roundhouse.registry.v1 import model_service_pb2_grpc as models_grpc
 
 from services.common.blobs.content import ContentStore
 from services.common.blobs.opening import open_configured_blob_store
-from services.common.blobs.port import BlobStore
 from services.common.clock import Clock, utc_now
 from services.common.rpc.events import event_api
 from services.common.rpc.server import Api, RunningServer, ServerLimits, serving
 from services.common.store.database import Database
+from services.common.store.leadership import lead
 from services.common.store.migrations import migrate
+from services.common.tasks import background_tasks
 from services.registry.adapters.database.lists import SqlRegistryLists
 from services.registry.adapters.database.transaction import SqlRegistryTx
+from services.registry.adapters.metrics import PrometheusIntegrityMeter
 from services.registry.adapters.parquet.cleaner import ArrowTableCleaner
 from services.registry.api.artifacts import Artifacts
 from services.registry.api.dataset_servicer import DatasetServicer
 from services.registry.api.evaluation_servicer import EvaluationServicer
+from services.registry.api.integrity import Integrity
 from services.registry.api.lineage_servicer import LineageServicer
 from services.registry.api.model_servicer import ModelServicer
+from services.registry.api.scrub import LEASE, Scrub
 from services.registry.api.snapshot_files import SnapshotFiles
 from services.registry.api.transactions import Transactions
 from services.registry.settings import RegistrySettings
@@ -56,25 +62,41 @@ async def registry(
     database = Database(settings.database_url)
     try:
         await migrate(database, MIGRATIONS)
-        async with (
-            open_configured_blob_store(settings) as blobs,
-            serving(
+        async with open_configured_blob_store(settings) as blobs, background_tasks() as tasks:
+            transactions = Transactions(
+                database, now, open_tx=SqlRegistryTx, open_lists=SqlRegistryLists
+            )
+            contents = ContentStore(blobs)
+            integrity = Integrity(transactions, contents, PrometheusIntegrityMeter())
+            scrub = Scrub(
+                transactions,
+                integrity,
+                period=timedelta(seconds=settings.scrub_period_s),
+                bytes_per_s=settings.scrub_bytes_per_s,
+            )
+            tasks.create_task(lead(database, LEASE, _holder(settings), now, scrub.run))
+            async with serving(
                 "registry",
                 settings.listen,
-                _apis(settings, database, blobs, now),
+                [*_apis(settings, transactions, contents, integrity), event_api(database)],
                 ServerLimits(drain_timeout_s=settings.drain_timeout_s),
-            ) as server,
-        ):
-            yield server
+            ) as server:
+                yield server
     finally:
         database.close()
 
 
+def _holder(settings: RegistrySettings) -> str:
+    """The same for a restarted process, so that it takes its own lease back at once."""
+    return f"{socket.gethostname()}:{settings.data_dir.absolute()}"
+
+
 def _apis(
-    settings: RegistrySettings, database: Database, blobs: BlobStore, now: Clock
+    settings: RegistrySettings,
+    transactions: Transactions,
+    contents: ContentStore,
+    integrity: Integrity,
 ) -> list[Api]:
-    transactions = Transactions(database, now, open_tx=SqlRegistryTx, open_lists=SqlRegistryLists)
-    contents = ContentStore(blobs)
     files = SnapshotFiles(
         transactions,
         contents,
@@ -83,7 +105,7 @@ def _apis(
     )
     artifacts = Artifacts(transactions, contents, max_upload_bytes=settings.max_upload_bytes)
     dataset_servicer = DatasetServicer(transactions, files)
-    model_servicer = ModelServicer(transactions, artifacts)
+    model_servicer = ModelServicer(transactions, artifacts, integrity)
     evaluation_servicer = EvaluationServicer(transactions)
     lineage_servicer = LineageServicer(transactions)
     return [
@@ -109,5 +131,4 @@ def _apis(
                 lineage_servicer, server
             ),
         ),
-        event_api(database),
     ]

@@ -22,6 +22,8 @@ from services.registry.adapters.database.tables import METADATA
 from services.registry.adapters.database.transaction import SqlRegistryTx
 from services.registry.core.approvals import ApprovalState, Decision
 from services.registry.core.bundles import BundleFile
+from services.registry.core.canonical import digest_of_bytes
+from services.registry.core.integrity import Examination, FaultKind, FileFault
 from services.registry.core.lineage import Direction, Edge, Relation
 from services.registry.core.models import (
     BaselineBar,
@@ -34,6 +36,7 @@ from services.registry.core.names import parent_of
 from services.registry.core.ports import RegistryTx
 from services.registry.core.use_cases import promotion, versions
 from services.registry.core.use_cases.aliases import MoveOrder, move_aliases
+from services.registry.core.use_cases.integrity import record_examination
 from services.registry.core.versions import Ancestry
 from services.registry.wiring import MIGRATIONS
 from tests.support.registry_memory import EPOCH, MemoryRegistryTx
@@ -49,6 +52,8 @@ from tests.support.registry_values import (
     sealed_snapshot,
 )
 
+CONTENTS = (b"one", b"two", b"three")
+LOST = FileFault("model.onnx", FaultKind.MISSING, digest_of_bytes(b"three"), 5)
 COMMON_TABLES = {"event", "request", "lease", "alembic_version"}
 
 Commit: TypeAlias = Callable[[Callable[[RegistryTx], None]], None]
@@ -245,3 +250,24 @@ async def test_the_migration_makes_the_tables_that_the_code_declares(database: D
         assert changes == []
 
     await database.read(check)
+
+
+def test_the_version_verified_longest_ago_is_the_stalest(commit: Commit) -> None:
+    def check(tx: RegistryTx) -> None:
+        first, second, third = (ready_version(tx, content).meta.name for content in CONTENTS)
+        tx.note_verified(first, EPOCH + timedelta(hours=2))
+        tx.note_verified(second, EPOCH + timedelta(hours=1))
+        tx.note_verified(third, EPOCH)
+        versions.deprecate_version(tx, second, etag="")
+        record_examination(tx, third, Examination(3, 1, (LOST,)))
+        assert tx.stalest_version(EPOCH + timedelta(hours=3)) == second
+        assert tx.stalest_version(EPOCH + timedelta(hours=1)) is None
+        tx.note_verified(second, EPOCH + timedelta(hours=4))
+        assert tx.stalest_version(EPOCH + timedelta(hours=3)) == first
+        assert tx.verified_at([second, "nobody"]) == {second: EPOCH + timedelta(hours=4)}
+        stored = tx.versions.get(third)
+        assert stored is not None
+        assert stored.quarantine is not None
+        assert stored.quarantine.faults == (LOST,)
+
+    commit(check)

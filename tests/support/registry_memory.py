@@ -18,7 +18,7 @@ from services.registry.core.lineage import Direction, Edge
 from services.registry.core.models import Model
 from services.registry.core.names import parent_of
 from services.registry.core.snapshots import Dataset, DatasetSnapshot
-from services.registry.core.versions import ModelVersion
+from services.registry.core.versions import ModelVersion, VersionState
 
 ResourceT = TypeVar("ResourceT", bound=Resource)
 
@@ -47,6 +47,9 @@ class MemoryCollection(Generic[ResourceT]):
     def remove(self, name: str) -> None:
         self._resources.pop(name, None)
 
+    def all(self) -> Sequence[ResourceT]:
+        return list(self._resources.values())
+
     def count(self, parent: str) -> int:
         return len(self.under(parent))
 
@@ -67,7 +70,7 @@ class MemoryRegistryTx:
         self.datasets: Collection[Dataset] = MemoryCollection()
         self.snapshots: Collection[DatasetSnapshot] = MemoryCollection()
         self.models: Collection[Model] = MemoryCollection()
-        self.versions: Collection[ModelVersion] = MemoryCollection()
+        self.versions: MemoryCollection[ModelVersion] = MemoryCollection()
         self.aliases: Collection[Alias] = MemoryCollection()
         self.evaluations: Collection[Evaluation] = MemoryCollection()
         self.gate_results: Collection[GateResult] = MemoryCollection()
@@ -75,6 +78,7 @@ class MemoryRegistryTx:
         self._edges: dict[tuple[str, str, str], Edge] = {}
         self._numbers: dict[str, int] = {}
         self._uploads: dict[str, dict[str, BundleFile]] = {}
+        self._verified: dict[str, datetime] = {}
         self._ids = itertools.count(1)
 
     def pass_time(self, **duration: float) -> None:
@@ -100,6 +104,22 @@ class MemoryRegistryTx:
 
     def forget_uploads(self, version: str) -> None:
         self._uploads.pop(version, None)
+
+    def note_verified(self, version: str, time: datetime) -> None:
+        self._verified[version] = time
+
+    def verified_at(self, versions: Sequence[str]) -> Mapping[str, datetime]:
+        return {name: self._verified[name] for name in versions if name in self._verified}
+
+    def stalest_version(self, before: datetime) -> str | None:
+        usable = (VersionState.READY, VersionState.DEPRECATED)
+        times = [
+            (self._verified.get(version.meta.name, version.meta.create_time), place, version)
+            for place, version in enumerate(self.versions.all())
+            if version.state in usable
+        ]
+        stale = [(time, place, version) for time, place, version in times if time < before]
+        return min(stale)[2].meta.name if stale else None
 
     def record_move(self, move: AliasMove) -> None:
         self.moves.append(move)

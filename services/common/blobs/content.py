@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable
 from contextlib import aclosing
 
 from services.common.blobs.digests import (
     Digest,
+    StreamCheck,
     Written,
     digest_of,
     once,
     parse_digest,
     verified,
 )
-from services.common.blobs.errors import BlobExists
+from services.common.blobs.errors import BlobExists, BlobNotFound
 from services.common.blobs.port import BlobStore
 
 _PREFIX = "blobs/sha256/"
@@ -48,6 +50,38 @@ class ContentStore:
             return await self._store.create(key, chunks, digest=digest, size_bytes=size_bytes)
         except BlobExists:
             return Written(digest, (await self._store.head(key)).size_bytes)
+
+    async def replace(
+        self, digest: Digest, chunks: AsyncIterable[bytes], *, size_bytes: int | None = None
+    ) -> Written:
+        """Store the stream in place of what is stored, which may have been damaged. Idempotent.
+
+        Raises:
+            DigestMismatch, SizeMismatch: The stream is not what was promised; nothing changes.
+        """
+        return await self._store.put(
+            content_key(digest), chunks, digest=digest, size_bytes=size_bytes
+        )
+
+    async def examine(
+        self, digest: Digest, after_chunk: Callable[[int], Awaitable[None]] | None = None
+    ) -> Written | None:
+        """What stands in the content's place, read whole; None where nothing does.
+
+        Args:
+            digest: Of the content.
+            after_chunk: Awaited with the size of each chunk, such as to read slowly.
+        """
+        check = StreamCheck(None, None)
+        try:
+            async with aclosing(self._store.read(content_key(digest))) as chunks:
+                async for chunk in chunks:
+                    await asyncio.to_thread(check.update, chunk)
+                    if after_chunk is not None:
+                        await after_chunk(len(chunk))
+        except BlobNotFound:
+            return None
+        return check.finish()
 
     async def add_bytes(self, data: bytes) -> Digest:
         """Store bytes already in memory and give their digest. Idempotent."""

@@ -93,7 +93,9 @@ class Artifacts:
             pb.ModelVersion,
             # A new version has no alias yet.
             lambda tx: version_to_proto(
-                commit_version(tx, request.name, listed, digest=request.manifest_digest), ()
+                commit_version(tx, request.name, listed, digest=request.manifest_digest),
+                (),
+                verified_at=tx.now,
             ),
         )
 

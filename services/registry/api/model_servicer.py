@@ -25,6 +25,7 @@ from services.registry.api.convert.models import (
     version_to_proto,
 )
 from services.registry.api.inputs import child_name, project_page
+from services.registry.api.integrity import Integrity
 from services.registry.api.transactions import Transactions
 from services.registry.core.aliases import Alias
 from services.registry.core.names import id_of, parent_of
@@ -46,11 +47,15 @@ class ModelServicer(pb_grpc.ModelServiceServicer):
     Args:
         transactions: The registry's.
         artifacts: Moves bytes in and out of versions.
+        integrity: Reads committed versions again.
     """
 
-    def __init__(self, transactions: Transactions, artifacts: Artifacts) -> None:
+    def __init__(
+        self, transactions: Transactions, artifacts: Artifacts, integrity: Integrity
+    ) -> None:
         self._transactions = transactions
         self._artifacts = artifacts
+        self._integrity = integrity
 
     async def CreateModel(self, request: service_pb.CreateModelRequest, _: _Context) -> pb.Model:
         """A new model without versions."""
@@ -195,8 +200,12 @@ class ModelServicer(pb_grpc.ModelServiceServicer):
             the_model(tx, request.parent, "parent")
             aliases = tx.aliases.under(request.parent)
             page = lists.versions(query)
+            verified = tx.verified_at([version.meta.name for version in page.items])
             return service_pb.ListVersionsResponse(
-                versions=[version_to_proto(version, aliases) for version in page.items],
+                versions=[
+                    version_to_proto(version, aliases, verified_at=verified.get(version.meta.name))
+                    for version in page.items
+                ],
                 next_page_token=page.next_page_token,
             )
 
@@ -209,6 +218,24 @@ class ModelServicer(pb_grpc.ModelServiceServicer):
         async with aclosing(self._artifacts.download(request)) as chunks:
             async for chunk in chunks:
                 yield service_pb.DownloadArtifactResponse(chunk=chunk)
+
+    async def VerifyVersion(
+        self, request: service_pb.VerifyVersionRequest, _: _Context
+    ) -> service_pb.VerifyVersionResponse:
+        """What reading the version's bytes gave."""
+        return await self._integrity.verify(request)
+
+    async def RepairArtifact(
+        self, parts: AsyncIterator[service_pb.RepairArtifactRequest], _: _Context
+    ) -> pb.ArtifactFile:
+        """The file, once its bytes are stored again."""
+        return await self._integrity.repair(parts)
+
+    async def RestoreVersion(
+        self, request: service_pb.RestoreVersionRequest, _: _Context
+    ) -> pb.ModelVersion:
+        """The version, out of quarantine."""
+        return await self._integrity.restore(request)
 
     async def MoveAliases(
         self, request: service_pb.MoveAliasesRequest, _: _Context
@@ -264,7 +291,12 @@ class ModelServicer(pb_grpc.ModelServiceServicer):
 
 
 def _with_aliases(tx: RegistryTx, version: ModelVersion) -> pb.ModelVersion:
-    return version_to_proto(version, tx.aliases.under(parent_of(version.meta.name)))
+    name = version.meta.name
+    return version_to_proto(
+        version,
+        tx.aliases.under(parent_of(name)),
+        verified_at=tx.verified_at([name]).get(name),
+    )
 
 
 def _with_protection(tx: RegistryTx, alias: Alias) -> pb.Alias:

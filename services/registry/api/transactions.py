@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 from services.common.clock import Clock
 from services.common.rpc.mutations import Mutation, Mutations
 from services.common.store.database import Database
+from services.common.store.leases import Lease, guard
 from services.registry.core.ports import RegistryLists, RegistryTx
 
 T = TypeVar("T")
@@ -66,3 +67,20 @@ class Transactions:
             response_type,
             lambda connection: work(self._open_tx(connection, self._now())),
         )
+
+    async def answered(self, request: Mutation, response_type: type[R]) -> R | None:
+        """The answer that the request got before, if it did; for work too dear to repeat."""
+        return await self._mutations.answered(request, response_type)
+
+    async def write_under(self, lease: Lease, work: Callable[[RegistryTx], T]) -> T:
+        """What `work` gives, once durable, for a controller that holds `lease`.
+
+        Raises:
+            LeaseLost: Another process holds it; nothing happened.
+        """
+
+        def guarded(connection: Connection) -> T:
+            guard(connection, lease)
+            return work(self._open_tx(connection, self._now()))
+
+        return await self._database.write(guarded)

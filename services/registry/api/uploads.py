@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import BinaryIO, Final, TypeVar
 
 from roundhouse.registry.v1.dataset_service_pb2 import UploadSnapshotFileRequest
-from roundhouse.registry.v1.model_service_pb2 import UploadArtifactRequest
+from roundhouse.registry.v1.model_service_pb2 import RepairArtifactRequest, UploadArtifactRequest
 
 from services.registry.core.errors import MalformedUpload, TruncatedUpload, UploadTooLarge
 
@@ -16,7 +16,7 @@ READ_BYTES: Final = 1 << 20
 _HEAD_BYTES: Final = 8
 
 
-PartT = TypeVar("PartT", UploadSnapshotFileRequest, UploadArtifactRequest)
+PartT = TypeVar("PartT", UploadSnapshotFileRequest, UploadArtifactRequest, RepairArtifactRequest)
 
 
 async def first_part(parts: AsyncIterator[PartT]) -> PartT:

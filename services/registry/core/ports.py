@@ -62,6 +62,18 @@ class RegistryTx(Protocol):
         """Drop the notes on a version's uploads."""
         ...
 
+    def note_verified(self, version: str, time: datetime) -> None:
+        """Note when a version's bytes were last read and held against their digests."""
+        ...
+
+    def verified_at(self, versions: Sequence[str]) -> Mapping[str, datetime]:
+        """When each of the versions was last verified; those that never were are left out."""
+        ...
+
+    def stalest_version(self, before: datetime) -> str | None:
+        """The READY or DEPRECATED version verified longest ago and before a moment."""
+        ...
+
     def record_move(self, move: AliasMove) -> None:
         """Append to the history of an alias."""
         ...
@@ -123,6 +135,18 @@ class RegistryLists(Protocol):
 
     def approvals(self, query: PageQuery) -> Page[Approval]:
         """Of a version, or of all versions of a model, newest first."""
+        ...
+
+
+class IntegrityMeter(Protocol):
+    """Counts what reading versions again gives."""
+
+    def read(self, size_bytes: int) -> None:
+        """Bytes were read from the store to verify them."""
+        ...
+
+    def examined(self, is_whole: bool) -> None:
+        """A version was verified."""
         ...
 
 

@@ -9,7 +9,13 @@ from typing import Final
 
 from services.common.resources import Meta
 from services.registry.core.bundles import MANIFEST, BundleFile, manifest_of
-from services.registry.core.errors import ArtifactNotFound, IllegalTransition, VersionNotReady
+from services.registry.core.errors import (
+    ArtifactNotFound,
+    IllegalTransition,
+    VersionNotReady,
+    VersionQuarantined,
+)
+from services.registry.core.integrity import FileFault, summary
 
 
 class VersionState(StrEnum):
@@ -19,14 +25,36 @@ class VersionState(StrEnum):
     READY = "READY"
     REJECTED = "REJECTED"
     DEPRECATED = "DEPRECATED"
+    QUARANTINED = "QUARANTINED"
 
+
+COMMITTED: Final = frozenset(
+    {VersionState.READY, VersionState.DEPRECATED, VersionState.QUARANTINED}
+)
+"""States of a version whose bundle is fixed."""
 
 _NEXT: Final = {
     VersionState.UPLOADING: frozenset({VersionState.READY, VersionState.REJECTED}),
-    VersionState.READY: frozenset({VersionState.DEPRECATED}),
+    VersionState.READY: frozenset({VersionState.DEPRECATED, VersionState.QUARANTINED}),
     VersionState.REJECTED: frozenset[VersionState](),
-    VersionState.DEPRECATED: frozenset[VersionState](),
+    VersionState.DEPRECATED: frozenset({VersionState.QUARANTINED}),
+    VersionState.QUARANTINED: frozenset({VersionState.READY, VersionState.DEPRECATED}),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantine:
+    """Why a version may not be used.
+
+    Attributes:
+        time: When it began.
+        faults: What was found last.
+        former: Where the version stood before.
+    """
+
+    time: datetime
+    faults: tuple[FileFault, ...]
+    former: VersionState
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +81,7 @@ class ModelVersion:
         number: 1, 2, … in the order of BeginVersionUpload; never used again.
         files: The bundle without its manifest, sorted by path; empty before READY.
         digest: Of the canonical manifest; None before READY.
+        quarantine: Why it is QUARANTINED; None in other states.
     """
 
     meta: Meta
@@ -61,6 +90,7 @@ class ModelVersion:
     ancestry: Ancestry
     files: tuple[BundleFile, ...] = ()
     digest: str | None = None
+    quarantine: Quarantine | None = None
 
     @property
     def size_bytes(self) -> int:
@@ -72,23 +102,53 @@ class ModelVersion:
 
         Raises:
             VersionNotReady: Its bytes aren't committed.
+            VersionQuarantined: They aren't whole any more.
             ArtifactNotFound: There is no such file.
         """
-        if self.digest is None:
-            raise VersionNotReady(self.meta.name, self.state)
-        if path == MANIFEST:
-            return BundleFile(MANIFEST, len(manifest_of(self.files)), self.digest)
-        for file in self.files:
+        self.need_whole()
+        return self.committed_file(path)
+
+    def committed_file(self, path: str) -> BundleFile:
+        """The file at `path` as it was committed, whatever became of its bytes.
+
+        Raises:
+            VersionNotReady: Nothing is committed.
+            ArtifactNotFound: There is no such file.
+        """
+        for file in self.committed_files():
             if file.path == path:
                 return file
         raise ArtifactNotFound(self.meta.name, path)
+
+    def committed_files(self) -> tuple[BundleFile, ...]:
+        """Every file that the store must hold for it: the bundle's and its manifest.
+
+        Raises:
+            VersionNotReady: Nothing is committed.
+        """
+        if self.digest is None:
+            raise VersionNotReady(self.meta.name, self.state)
+        manifest = BundleFile(MANIFEST, len(manifest_of(self.files)), self.digest)
+        return (manifest, *self.files)
+
+    def need_whole(self) -> None:
+        """Pass unless its bytes were found missing or changed.
+
+        Raises:
+            VersionQuarantined: They were.
+        """
+        if self.quarantine is not None:
+            faults = self.quarantine.faults
+            raise VersionQuarantined(self.meta.name, faults[0].path, summary(faults))
 
     def need_ready(self) -> None:
         """Pass only for a version that may be used.
 
         Raises:
+            VersionQuarantined: Its bytes were found missing or changed.
             VersionNotReady: It is in another state.
         """
+        self.need_whole()
         if self.state is not VersionState.READY:
             raise VersionNotReady(self.meta.name, self.state)
 
@@ -121,3 +181,32 @@ class ModelVersion:
             files=files,
             digest=digest,
         )
+
+    def quarantined(self, faults: tuple[FileFault, ...], now: datetime) -> ModelVersion:
+        """This version QUARANTINED for `faults`, at least one.
+
+        Raises:
+            IllegalTransition: It isn't committed.
+        """
+        if self.quarantine is not None:
+            return replace(
+                self,
+                meta=self.meta.touched(now),
+                quarantine=replace(self.quarantine, faults=faults),
+            )
+        return replace(
+            self.moved_to(VersionState.QUARANTINED, now),
+            quarantine=Quarantine(now, faults, self.state),
+        )
+
+    def restored(self, now: datetime) -> ModelVersion:
+        """This version where it stood before its quarantine.
+
+        Raises:
+            IllegalTransition: It isn't QUARANTINED.
+        """
+        if self.quarantine is None:
+            raise IllegalTransition(
+                self.meta.name, self.state, VersionState.READY, "it isn't QUARANTINED"
+            )
+        return replace(self.moved_to(self.quarantine.former, now), quarantine=None)

@@ -71,6 +71,14 @@ UPLOAD: Final = Table(
     Column("digest", String(71), nullable=False),
 )
 
+VERIFICATION: Final = Table(
+    "verification",
+    METADATA,
+    Column("version", String(NAME_LENGTH), primary_key=True),
+    Column("time", UtcDateTime, nullable=False, index=True),
+)
+"""Apart from the version: reading its bytes changes nothing about it."""
+
 ALIAS_MOVE: Final = Table(
     "alias_move",
     METADATA,

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import Connection, exists, select
+from sqlalchemy import Connection, exists, func, select
 
 from services.common.resources import Collection
 from services.common.store.documents import SqlCollection
@@ -23,7 +23,14 @@ from services.registry.adapters.database.documents import (
     SNAPSHOTS,
     VERSIONS,
 )
-from services.registry.adapters.database.tables import ALIAS_MOVE, EDGE, MODEL, UPLOAD
+from services.registry.adapters.database.tables import (
+    ALIAS_MOVE,
+    EDGE,
+    MODEL,
+    UPLOAD,
+    VERIFICATION,
+    VERSION,
+)
 from services.registry.core.aliases import Alias, AliasMove
 from services.registry.core.approvals import Approval
 from services.registry.core.bundles import BundleFile
@@ -34,7 +41,7 @@ from services.registry.core.lineage import Direction, Edge, Relation
 from services.registry.core.models import Model
 from services.registry.core.names import parent_of
 from services.registry.core.snapshots import Dataset, DatasetSnapshot
-from services.registry.core.versions import ModelVersion
+from services.registry.core.versions import ModelVersion, VersionState
 
 _OUTBOX: Final = Outbox("registry")
 _NAMES_PER_QUERY: Final = 500  # below SQLite's and PostgreSQL's limits on parameters
@@ -94,6 +101,35 @@ class SqlRegistryTx:
     def forget_uploads(self, version: str) -> None:
         """See `RegistryTx`."""
         self._connection.execute(UPLOAD.delete().where(UPLOAD.c.version == version))
+
+    def note_verified(self, version: str, time: datetime) -> None:
+        """See `RegistryTx`."""
+        self._connection.execute(VERIFICATION.delete().where(VERIFICATION.c.version == version))
+        self._connection.execute(VERIFICATION.insert().values(version=version, time=time))
+
+    def verified_at(self, versions: Sequence[str]) -> Mapping[str, datetime]:
+        """See `RegistryTx`."""
+        found: dict[str, datetime] = {}
+        for start in range(0, len(versions), _NAMES_PER_QUERY):
+            part = versions[start : start + _NAMES_PER_QUERY]
+            rows = self._connection.execute(
+                select(VERIFICATION).where(VERIFICATION.c.version.in_(part))
+            )
+            found.update({row.version: row.time for row in rows})
+        return found
+
+    def stalest_version(self, before: datetime) -> str | None:
+        """See `RegistryTx`."""
+        verified = func.coalesce(VERIFICATION.c.time, VERSION.c.create_time)
+        states = [VersionState.READY.value, VersionState.DEPRECATED.value]
+        name: str | None = self._connection.execute(
+            select(VERSION.c.name)
+            .outerjoin(VERIFICATION, VERIFICATION.c.version == VERSION.c.name)
+            .where(VERSION.c.state.in_(states), verified < before)
+            .order_by(verified, VERSION.c.seq)
+            .limit(1)
+        ).scalar_one_or_none()
+        return name
 
     def record_move(self, move: AliasMove) -> None:
         """See `RegistryTx`."""

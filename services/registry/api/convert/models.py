@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Final
 
 from roundhouse.registry.v1 import model_pb2 as pb
@@ -11,6 +12,7 @@ from roundhouse.registry.v1 import model_service_pb2 as service_pb
 from services.common.rpc.convert import to_timestamp
 from services.registry.core.aliases import Alias, AliasMove, MoveOrder
 from services.registry.core.bundles import BundleFile
+from services.registry.core.integrity import FaultKind, FileFault
 from services.registry.core.models import (
     BaselineBar,
     Comparison,
@@ -19,13 +21,20 @@ from services.registry.core.models import (
     Model,
     PromotionPolicy,
 )
-from services.registry.core.versions import Ancestry, ModelVersion, VersionState
+from services.registry.core.versions import Ancestry, ModelVersion, Quarantine, VersionState
 
 _STATES: Final = {
     VersionState.UPLOADING: pb.ModelVersion.STATE_UPLOADING,
     VersionState.READY: pb.ModelVersion.STATE_READY,
     VersionState.REJECTED: pb.ModelVersion.STATE_REJECTED,
     VersionState.DEPRECATED: pb.ModelVersion.STATE_DEPRECATED,
+    VersionState.QUARANTINED: pb.ModelVersion.STATE_QUARANTINED,
+}
+_FAULT_KINDS: Final = {
+    FaultKind.MISSING: pb.FileFault.KIND_MISSING,
+    FaultKind.TRUNCATED: pb.FileFault.KIND_TRUNCATED,
+    FaultKind.DAMAGED: pb.FileFault.KIND_DAMAGED,
+    FaultKind.SWAPPED: pb.FileFault.KIND_SWAPPED,
 }
 _COMPARISONS: Final = {
     Comparison.AT_LEAST: pb.GateRule.COMPARISON_AT_LEAST,
@@ -79,8 +88,16 @@ def _rule_from_proto(rule: pb.GateRule) -> GateRule:
     )
 
 
-def version_to_proto(version: ModelVersion, aliases: Sequence[Alias]) -> pb.ModelVersion:
-    """`version` with those of its model's `aliases` that point at it."""
+def version_to_proto(
+    version: ModelVersion, aliases: Sequence[Alias], *, verified_at: datetime | None = None
+) -> pb.ModelVersion:
+    """`version` with those of its model's `aliases` that point at it.
+
+    Args:
+        version: What is converted.
+        aliases: Of its model.
+        verified_at: When its bytes were last read; None leaves the field unset.
+    """
     meta = version.meta
     return pb.ModelVersion(
         name=meta.name,
@@ -96,6 +113,28 @@ def version_to_proto(version: ModelVersion, aliases: Sequence[Alias]) -> pb.Mode
         snapshots=version.ancestry.snapshots,
         parent_version=version.ancestry.parent_version,
         aliases=[alias.meta.name for alias in aliases if alias.version == meta.name],
+        verify_time=None if verified_at is None else to_timestamp(verified_at),
+        quarantine=None if version.quarantine is None else _quarantine(version.quarantine),
+    )
+
+
+def _quarantine(quarantine: Quarantine) -> pb.Quarantine:
+    return pb.Quarantine(
+        time=to_timestamp(quarantine.time),
+        faults=[fault_to_proto(fault) for fault in quarantine.faults],
+        former_state=_STATES[quarantine.former],
+    )
+
+
+def fault_to_proto(fault: FileFault) -> pb.FileFault:
+    """`fault` as it goes over the wire."""
+    return pb.FileFault(
+        path=fault.path,
+        kind=_FAULT_KINDS[fault.kind],
+        expected_digest=fault.expected_digest,
+        actual_digest=fault.actual_digest,
+        expected_size_bytes=fault.expected_size_bytes,
+        actual_size_bytes=fault.actual_size_bytes,
     )
 
 

@@ -17,6 +17,11 @@ from services.registry.core.errors.datasets import (
     SnapshotSealed,
     UnreadableFile,
 )
+from services.registry.core.errors.integrity import (
+    NotTheCommittedFile,
+    VersionDamaged,
+    VersionQuarantined,
+)
 from services.registry.core.errors.models import (
     AliasMoved,
     AliasNotFound,
@@ -90,4 +95,7 @@ __all__ = [
     "ApprovalClosed",
     "ApprovalStale",
     "SelfApproval",
+    "VersionQuarantined",
+    "VersionDamaged",
+    "NotTheCommittedFile",
 ]

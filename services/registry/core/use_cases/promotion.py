@@ -75,9 +75,11 @@ def evaluate_gate(tx: RegistryTx, evaluation_name: str, baseline_name: str) -> G
         EvaluationsNotComparable: They are of other models or rows, or of one version.
         BaselineRequired: The policy asks for a baseline, and a protected alias
             points at a version that isn't the one held against.
+        VersionQuarantined: The candidate's bytes aren't whole.
     """
     candidate = the_evaluation(tx, evaluation_name, "evaluation")
     version = the_version(tx, _version_of(evaluation_name))
+    version.need_whole()
     model = the_model(tx, parent_of(version.meta.name))
     baseline = _comparable_baseline(tx, candidate, baseline_name) if baseline_name else None
     if any(isinstance(rule.bar, BaselineBar) for rule in model.policy.rules):
@@ -217,12 +219,14 @@ def decide_approval(
         ApprovalClosed: It is decided or has expired.
         SelfApproval: The approver is the one who asked.
         ApprovalStale: Artifact or evidence changed; a rejection passes all the same.
+        VersionQuarantined: The version's bytes aren't whole; a rejection passes.
     """
     approval = the_approval(tx, name)
     approval.meta.check_etag(etag)
     decided = approval.decided_by(approver, decision, comment, tx.now)
     version = the_version(tx, parent_of(name))
     if decision is Decision.APPROVE:
+        version.need_whole()
         _need_fresh(tx, version, approval)
     tx.approvals.replace(decided)
     tx.tell(

@@ -96,6 +96,7 @@ def commit_version(
     compare(name, listed, tx.uploads(name))
     ready = version.committed(digest, listed, tx.now)
     tx.versions.replace(ready)
+    tx.note_verified(name, tx.now)
     tx.forget_uploads(name)
     tx.tell("version.ready", name, {"digest": digest, "size_bytes": ready.size_bytes})
     return ready
@@ -121,10 +122,12 @@ def deprecate_version(tx: RegistryTx, name: str, *, etag: str) -> ModelVersion:
     Raises:
         VersionNotFound: There is no such version.
         EtagMismatch: It has changed since the caller read it.
+        VersionQuarantined: Its bytes aren't whole.
         IllegalTransition: It isn't READY, or an alias points at it.
     """
     version = the_version(tx, name)
     version.meta.check_etag(etag)
+    version.need_whole()
     deprecated = version.moved_to(VersionState.DEPRECATED, tx.now)
     for alias in tx.aliases.under(parent_of(name)):
         if alias.version == name:
