@@ -104,7 +104,7 @@ def expected_calibration_error(
     return float(np.abs(gaps).sum() / truth.size)
 
 
-def calibration_error(labels: Labels, scores: Scores) -> float:
+def calibration_bias(labels: Labels, scores: Scores) -> float:
     """Mean score minus frequency of 1, -1 to 1: above 0 the model promises too much.
 
     Raises:

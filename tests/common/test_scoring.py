@@ -32,13 +32,13 @@ def test_every_measure_agrees_with_scikit_learn(rows: tuple[np.ndarray, np.ndarr
 
 
 @given(scored_rows())
-def test_signed_calibration_error_is_at_most_the_expected_one(
+def test_the_calibration_bias_is_at_most_the_calibration_error(
     rows: tuple[np.ndarray, np.ndarray],
 ) -> None:
     labels, scores = rows
-    signed = scoring.calibration_error(labels, scores)
-    assert signed == pytest.approx(scores.mean() - labels.mean())
-    assert abs(signed) <= scoring.expected_calibration_error(labels, scores) + 1e-12
+    bias = scoring.calibration_bias(labels, scores)
+    assert bias == pytest.approx(scores.mean() - labels.mean())
+    assert abs(bias) <= scoring.expected_calibration_error(labels, scores) + 1e-12
 
 
 def test_scores_equal_to_the_frequency_in_each_bin_have_no_calibration_error() -> None:

@@ -140,7 +140,8 @@ async def test_traffic_that_changes_is_reported_and_decided_once_across_restarts
         )
         assert [report.outcomes for report in performance.performance_reports] == [1050] * 4
         assert all(
-            {"auc", "log_loss", "calibration_error", "positive_rate"} == set(report.metrics)
+            set(report.metrics)
+            == {"auc", "log_loss", "calibration_error", "calibration_bias", "positive_rate"}
             and 0 < report.auc_half_width < 0.1
             and 0 < report.log_loss_half_width < 0.1
             for report in performance.performance_reports

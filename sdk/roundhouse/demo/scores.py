@@ -15,7 +15,7 @@ from roundhouse.demo import flights
 from roundhouse.demo.replay import Served, departures_of
 from sklearn.metrics import log_loss, roc_auc_score
 
-_CALIBRATION_BINS: Final = 10
+_CALIBRATION_BINS: Final = 15  # as evaluations and performance reports have it
 
 Scores = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
@@ -29,7 +29,7 @@ class MonthScores:
         month: Of the departures.
         n: Flights.
         auc, log_loss, calibration_error: Of what was served; the calibration error is the mean
-            distance between predicted chance and observed share over ten bins of equal width,
+            distance between predicted chance and observed share over 15 bins of equal width,
             weighted by rows (Naeini et al., 2015).
         serving: Versions that answered, by how many flights, most first.
         frozen_auc, frozen_log_loss: Of the first version on the same flights.

@@ -25,8 +25,8 @@ class Quality:
     Attributes:
         predictions: How many.
         outcomes: How many of them have an outcome.
-        metrics: `auc` (with both classes present), `log_loss`, `calibration_error`,
-            `positive_rate`; empty without outcomes.
+        metrics: `auc` (with both classes present), `log_loss`, `calibration_error` as
+            the trainer measures it, `calibration_bias`, `positive_rate`; empty without outcomes.
         half_widths: Half widths of the 95 % intervals of `auc` and `log_loss`, where defined.
     """
 
@@ -50,7 +50,8 @@ def quality(labels: npt.NDArray[Any], scores: npt.NDArray[Any]) -> Quality:
     losses = scoring.log_losses(truth, score)
     metrics = {
         "log_loss": float(losses.mean()),
-        "calibration_error": scoring.calibration_error(truth, score),
+        "calibration_error": scoring.expected_calibration_error(truth, score),
+        "calibration_bias": scoring.calibration_bias(truth, score),
         "positive_rate": float(truth.mean()),
     }
     half_widths = {}
