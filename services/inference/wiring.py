@@ -31,6 +31,7 @@ from services.common.tasks import background_tasks
 from services.inference.adapters.batching import BatchLimits
 from services.inference.adapters.bundles import BundleFolder
 from services.inference.adapters.database.store import SqlInferenceTx, SqlStore
+from services.inference.adapters.happenings import OutboxHappenings
 from services.inference.adapters.metrics import ObservationMetrics, PrometheusMeters
 from services.inference.adapters.monitor_client import MonitorClient
 from services.inference.adapters.observation_log import SegmentLog
@@ -49,11 +50,13 @@ from services.inference.core.hosting import ModelHost
 from services.inference.core.ports import ModelRuntime
 from services.inference.core.reconciler import Reconciler
 from services.inference.core.serving import Predictor
+from services.inference.core.telling import DeploymentTeller
 from services.inference.settings import InferenceSettings
 
 MIGRATIONS: Final = Path(__file__).parent / "adapters" / "migrations"
 
-_LEASE: Final = "rollouts"
+_ROLLOUTS_LEASE: Final = "rollouts"
+_TELLING_LEASE: Final = "telling"
 _FLUSH_SHARE: Final = 0.5
 """Of the drain's time, for sending the last observations; the rest stays on the disk."""
 
@@ -116,6 +119,9 @@ async def inference(
             store = SqlStore(database, lease)
             await RolloutController(store, host, catalog, monitor, now).run()
 
+        async def tell(lease: Lease) -> None:
+            await DeploymentTeller(OutboxHappenings(database, lease, now), catalog).run()
+
         transactions = Transactions(database, now, SqlInferenceTx)
         apis = [
             *_apis(
@@ -130,7 +136,9 @@ async def inference(
         )
         tasks.create_task(reconciler.run())
         tasks.create_task(sender.run())
-        tasks.create_task(lead(database, _LEASE, _holder(settings), now, control))
+        holder = _holder(settings)
+        tasks.create_task(lead(database, _ROLLOUTS_LEASE, holder, now, control))
+        tasks.create_task(lead(database, _TELLING_LEASE, holder, now, tell))
         native = (INFER_PATH,) if settings.server == "native" else ()
         yield await stack.enter_async_context(
             serving("inference", settings.listen, apis, limits, native)

@@ -13,6 +13,7 @@ from services.common.resources import ConcurrentChange, PageQuery
 from services.common.store import leases
 from services.common.store.leases import LeaseLost
 from services.common.store.outbox import EventFilter, read_after
+from services.common.store.tables import METADATA as COMMON
 from services.monitor.adapters.database.episodes import SqlEpisodeStore
 from services.monitor.adapters.database.lists import SqlMonitorLists
 from services.monitor.adapters.database.tables import METADATA
@@ -39,7 +40,7 @@ from tests.support.monitor_values import (
 
 WEEK = window_at(MARCH, timedelta(days=7))
 TTL = timedelta(seconds=6)
-COMMON_TABLES = {"event", "request", "lease", "alembic_version"}
+COMMON_TABLES = {*COMMON.tables, "alembic_version"}
 
 
 @pytest.fixture

@@ -17,14 +17,24 @@ from services.common.resources import ConcurrentChange, PageQuery
 from services.common.store.database import Database
 from services.common.store.migrations import migrate
 from services.common.store.outbox import read_after
+from services.common.store.tables import METADATA as COMMON
 from services.registry.adapters.database.lists import SqlRegistryLists
 from services.registry.adapters.database.tables import METADATA
 from services.registry.adapters.database.transaction import SqlRegistryTx
 from services.registry.core.approvals import ApprovalState, Decision
 from services.registry.core.bundles import BundleFile
 from services.registry.core.canonical import digest_of_bytes
+from services.registry.core.deployments import Deployment, DeploymentState
 from services.registry.core.integrity import Examination, FaultKind, FileFault
-from services.registry.core.lineage import Direction, Edge, Relation
+from services.registry.core.lineage import (
+    BOTH,
+    Bounds,
+    Direction,
+    Edge,
+    Relation,
+    feature_name,
+    walk,
+)
 from services.registry.core.models import (
     BaselineBar,
     Comparison,
@@ -36,6 +46,7 @@ from services.registry.core.names import parent_of
 from services.registry.core.ports import RegistryTx
 from services.registry.core.use_cases import promotion, versions
 from services.registry.core.use_cases.aliases import MoveOrder, move_aliases
+from services.registry.core.use_cases.deployments import record_deployment
 from services.registry.core.use_cases.integrity import record_examination
 from services.registry.core.versions import Ancestry
 from services.registry.wiring import MIGRATIONS
@@ -54,7 +65,7 @@ from tests.support.registry_values import (
 
 CONTENTS = (b"one", b"two", b"three")
 LOST = FileFault("model.onnx", FaultKind.MISSING, digest_of_bytes(b"three"), 5)
-COMMON_TABLES = {"event", "request", "lease", "alembic_version"}
+COMMON_TABLES = {*COMMON.tables, "alembic_version"}
 
 Commit: TypeAlias = Callable[[Callable[[RegistryTx], None]], None]
 """Runs a function in a transaction and commits it."""
@@ -178,7 +189,52 @@ def test_edges_are_found_from_both_ends_and_stored_once(commit: Commit) -> None:
         tx.link(Edge("c", "d", Relation.DERIVED, EPOCH))
         tx.unlink("d")
         assert tx.edges_at(["c"], Direction.DOWNSTREAM) == []
+        more = [Edge("a", f"b{i}", Relation.SELECTED, EPOCH) for i in range(600)]
+        tx.link_all([*more[:5], edge])
+        tx.link_all(more)
+        assert tx.edges_at(["a"], Direction.DOWNSTREAM) == [edge, *more]
+        assert tx.edges_at(["x", "a"], Direction.DOWNSTREAM, 3) == [edge, *more[:2]]
         assert list(tx.edges_at([f"n{i}" for i in range(2000)] + ["a"], Direction.DOWNSTREAM))
+
+    commit(check)
+
+
+def test_every_kind_of_node_is_told_alike_by_every_store(commit: Commit) -> None:
+    def check(tx: RegistryTx) -> None:
+        promoted(tx)
+        version = f"{MODEL}/versions/1"
+        (approval,) = tx.approvals.under(version)
+        rollout = "projects/default/endpoints/late/rollouts/r"
+        report = Deployment(
+            "projects/default/endpoints/late",
+            rollout,
+            version,
+            approval.meta.name,
+            DeploymentState.SUCCEEDED,
+            EPOCH,
+        )
+        record_deployment(tx, report)
+        record_deployment(
+            tx, replace(report, state=DeploymentState.ROLLING_OUT, time=EPOCH - timedelta(1))
+        )
+        graph = walk(version, BOTH, Bounds(), tx.edges_at)
+        nodes = tx.nodes([*graph.names, feature_name(SNAPSHOT, "a b"), "no/such/shape"])
+        told = {node.kind.value: (node.state, node.label) for node in nodes}
+        assert told == {
+            "VERSION": ("READY", nodes[0].label),
+            "SNAPSHOT": ("SEALED", nodes[1].label),
+            "TRAINING_JOB": ("", ""),
+            "EVALUATION": ("", "test: auc 0.7"),
+            "GATE_RESULT": ("PASSED", "2 of 2 rules"),
+            "APPROVAL": ("APPROVED", "asked by ann, decided by bob"),
+            "ALIAS": ("", version),
+            "ROLLOUT": ("SUCCEEDED", version),
+            "ENDPOINT": ("SERVING", version),
+            "FEATURE": ("", "a b"),
+            "UNKNOWN": ("", ""),
+        }
+        assert re.fullmatch(r"sha256:[0-9a-f]{12}", nodes[0].label)
+        assert {node.time for node in nodes} == {EPOCH, None}
 
     commit(check)
 

@@ -8,13 +8,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Generic, TypeVar
 
 from services.common.resources import Collection, ConcurrentChange, Resource
+from services.registry.core import node_facts
 from services.registry.core.aliases import Alias, AliasMove
 from services.registry.core.approvals import Approval
 from services.registry.core.bundles import BundleFile
 from services.registry.core.canonical import Json
+from services.registry.core.deployments import Whereabouts
 from services.registry.core.evaluations import Evaluation
 from services.registry.core.gates import GateResult
-from services.registry.core.lineage import Direction, Edge
+from services.registry.core.lineage import Direction, Edge, Node, bare_node
 from services.registry.core.models import Model
 from services.registry.core.names import parent_of
 from services.registry.core.snapshots import Dataset, DatasetSnapshot
@@ -75,6 +77,7 @@ class MemoryRegistryTx:
         self.evaluations: Collection[Evaluation] = MemoryCollection()
         self.gate_results: Collection[GateResult] = MemoryCollection()
         self.approvals: Collection[Approval] = MemoryCollection()
+        self._whereabouts: dict[str, Whereabouts] = {}
         self._edges: dict[tuple[str, str, str], Edge] = {}
         self._numbers: dict[str, int] = {}
         self._uploads: dict[str, dict[str, BundleFile]] = {}
@@ -130,12 +133,70 @@ class MemoryRegistryTx:
     def unlink(self, target: str) -> None:
         self._edges = {key: edge for key, edge in self._edges.items() if edge.target != target}
 
-    def edges_at(self, names: Sequence[str], direction: Direction) -> Sequence[Edge]:
+    def link_all(self, edges: Sequence[Edge]) -> None:
+        for edge in edges:
+            self.link(edge)
+
+    def edges_at(
+        self, names: Sequence[str], direction: Direction, limit: int | None = None
+    ) -> Sequence[Edge]:
         return [
             edge
             for edge in self._edges.values()
             if (edge.target if direction is Direction.UPSTREAM else edge.source) in names
-        ]
+        ][:limit]
+
+    def nodes(self, names: Sequence[str]) -> Sequence[Node]:
+        return [self._node(name) for name in names]
+
+    def _node(self, name: str) -> Node:
+        told = self._whereabouts.get(name)
+        if told is not None:
+            return node_facts.whereabouts_node(told)
+        found = (
+            self.snapshots.get(name)
+            or self.versions.get(name)
+            or self.evaluations.get(name)
+            or self.gate_results.get(name)
+            or self.approvals.get(name)
+            or self.aliases.get(name)
+        )
+        began = self.now if found is None else found.meta.create_time
+        match found:
+            case DatasetSnapshot(state=state, digest=digest, window=window):
+                days = None if window is None else (window.start, window.end)
+                return node_facts.snapshot_node(
+                    name, state.value, began, digest=digest or "", window=days
+                )
+            case ModelVersion(state=state, digest=digest):
+                return node_facts.version_node(name, state.value, began, digest=digest or "")
+            case Evaluation(scores=scores):
+                return node_facts.evaluation_node(
+                    name, began, split=scores.split, metrics=scores.metrics
+                )
+            case GateResult(verdicts=verdicts, passed=passed):
+                failures = [each.explanation for each in verdicts if not each.passed]
+                return node_facts.gate_result_node(
+                    name, began, passed=passed, failures=failures, rules=len(verdicts)
+                )
+            case Approval(requester=requester, approver=approver):
+                return node_facts.approval_node(
+                    name,
+                    found.state_at(self.now),
+                    began,
+                    requester=requester,
+                    approver=approver,
+                )
+            case Alias(version=version):
+                return node_facts.alias_node(name, began, version=version)
+            case _:
+                return bare_node(name)
+
+    def whereabouts(self, name: str) -> Whereabouts | None:
+        return self._whereabouts.get(name)
+
+    def set_whereabouts(self, told: Whereabouts) -> None:
+        self._whereabouts[told.name] = told
 
     def tell(self, kind: str, subject: str, data: Mapping[str, Json]) -> None:
         self.events.append((kind, subject, data))

@@ -8,15 +8,18 @@ from datetime import datetime
 from typing import Final
 
 import grpc
+import structlog
 from roundhouse.registry.v1 import evaluation_pb2 as evaluation_pb
 from roundhouse.registry.v1 import evaluation_service_pb2 as evaluations
 from roundhouse.registry.v1 import evaluation_service_pb2_grpc as evaluations_grpc
+from roundhouse.registry.v1 import lineage_service_pb2 as lineage
+from roundhouse.registry.v1 import lineage_service_pb2_grpc as lineage_grpc
 from roundhouse.registry.v1 import model_pb2 as model_pb
 from roundhouse.registry.v1 import model_service_pb2 as models
 from roundhouse.registry.v1 import model_service_pb2_grpc as models_grpc
 
 from services.common.errors import ServiceError
-from services.common.rpc.convert import from_timestamp
+from services.common.rpc.convert import from_timestamp, to_timestamp
 from services.common.rpc.remote import (
     DependencyUnavailable,
     RemoteError,
@@ -28,13 +31,24 @@ from services.inference.core.errors import (
     VersionNotApproved,
     VersionNotServable,
 )
+from services.inference.core.telling import Report, Turn
+
+log = structlog.get_logger()
 
 _REGISTRY: Final = "registry"
 _ACTOR: Final = "inference"
+_TURNS: Final = {
+    Turn.ROLLING_OUT: lineage.Deployment.STATE_ROLLING_OUT,
+    Turn.SUCCEEDED: lineage.Deployment.STATE_SUCCEEDED,
+    Turn.ROLLED_BACK: lineage.Deployment.STATE_ROLLED_BACK,
+    Turn.CANCELLED: lineage.Deployment.STATE_CANCELLED,
+    Turn.FAILED: lineage.Deployment.STATE_FAILED,
+    Turn.DELETED: lineage.Deployment.STATE_DELETED,
+}
 
 
 class RegistryClient:
-    """Implements `BundleSource` and `VersionCatalog`.
+    """Implements `BundleSource`, `VersionCatalog` and `Registrar`.
 
     Args:
         channel: To the registry.
@@ -44,6 +58,7 @@ class RegistryClient:
     def __init__(self, channel: grpc.aio.Channel, now: Callable[[], datetime]) -> None:
         self._models = models_grpc.ModelServiceStub(channel)
         self._evaluations = evaluations_grpc.EvaluationServiceStub(channel)
+        self._lineage = lineage_grpc.LineageServiceStub(channel)
         self._now = now
 
     async def read(self, version: str, path: str) -> AsyncIterator[bytes]:
@@ -111,6 +126,34 @@ class RegistryClient:
             if error.code is grpc.StatusCode.FAILED_PRECONDITION:
                 raise VersionNotApproved(to_version, "", error.message) from error
             raise _passing_failure(error) from error
+
+    async def record_deployment(self, report: Report) -> None:
+        """See `Registrar`."""
+        deployment = lineage.Deployment(
+            endpoint=report.endpoint,
+            rollout=report.rollout,
+            version=report.version,
+            approval=report.approval,
+            state=_TURNS[report.turn],
+            time=to_timestamp(report.time),
+            message=report.message,
+        )
+        try:
+            with remote_errors(_REGISTRY):
+                await self._lineage.RecordDeployment(
+                    lineage.RecordDeploymentRequest(
+                        deployment=deployment, request_id=report.request_id
+                    )
+                )
+        except RemoteError as error:
+            if error.code not in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT):
+                raise _passing_failure(error) from error
+            log.error(  # noqa: TRY400 - a person is needed, a trace is not
+                "deployment.refused",
+                endpoint=report.endpoint,
+                version=report.version,
+                reason=error.reason,
+            )
 
     async def _alias(self, alias: str) -> str:
         """The version that the alias points at; '' if it does not exist."""

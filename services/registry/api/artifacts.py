@@ -87,33 +87,37 @@ class Artifacts:
 
     async def commit(self, request: service_pb.CommitVersionRequest) -> pb.ModelVersion:
         """The version READY, after all stored bytes have been read and checked."""
-        listed = await self._checked_bundle(request.name, request.manifest_digest)
+        listed, inputs = await self._checked_bundle(request.name, request.manifest_digest)
         return await self._transactions.mutate(
             request,
             pb.ModelVersion,
             # A new version has no alias yet.
             lambda tx: version_to_proto(
-                commit_version(tx, request.name, listed, digest=request.manifest_digest),
+                commit_version(
+                    tx, request.name, listed, digest=request.manifest_digest, inputs=inputs
+                ),
                 (),
                 verified_at=tx.now,
             ),
         )
 
-    async def _checked_bundle(self, name: str, manifest_digest: str) -> tuple[BundleFile, ...]:
+    async def _checked_bundle(
+        self, name: str, manifest_digest: str
+    ) -> tuple[tuple[BundleFile, ...], tuple[str, ...]]:
+        """The files that the manifest lists, and the model's inputs."""
         version, uploaded = await self._transactions.read(
             lambda tx: (the_version(tx, name), tx.uploads(name))
         )
         if version.state is not VersionState.UPLOADING:
-            return ()  # a repeat, or a mistake that the use case names
+            return (), ()  # a repeat, or a mistake that the use case names
         if MANIFEST not in uploaded:
             raise ManifestMismatch(name, [FieldViolation(MANIFEST, "missing: not uploaded")])
         manifest = await self._document(name, uploaded[MANIFEST])
         listed = parse_manifest(name, manifest, manifest_digest)
         compare(name, listed, uploaded)
-        await self._check_contents(name, listed)
-        return listed
+        return listed, await self._check_contents(name, listed)
 
-    async def _check_contents(self, name: str, listed: Sequence[BundleFile]) -> None:
+    async def _check_contents(self, name: str, listed: Sequence[BundleFile]) -> tuple[str, ...]:
         documents: dict[str, bytes] = {}
         faults = []
         for file in listed:
@@ -129,7 +133,7 @@ class Artifacts:
         if faults:
             raise ManifestMismatch(name, faults)
         check_json(name, documents)
-        check_signature(name, documents[SIGNATURE])
+        return check_signature(name, documents[SIGNATURE])
 
     async def _document(self, name: str, file: BundleFile) -> bytes:
         if file.size_bytes > _MAX_DOCUMENT_BYTES:

@@ -155,19 +155,22 @@ def compare(version: str, listed: Sequence[BundleFile], uploaded: Mapping[str, B
         raise ManifestMismatch(version, faults)
 
 
-def check_signature(version: str, content: bytes) -> None:
-    """Pass only a `signature.json` that names inputs and outputs a server can build.
+def check_signature(version: str, content: bytes) -> tuple[str, ...]:
+    """The inputs' names, of a `signature.json` that a server can build tensors from.
 
     Raises:
         InvalidManifest: It isn't JSON, or not a signature.
     """
     try:
         document = json.loads(content)
-        for side in ("inputs", "outputs"):
-            _check_tensors(side, [_tensor_name(entry) for entry in document[side]])
+        names = {
+            side: _checked_tensors(side, [_tensor_name(entry) for entry in document[side]])
+            for side in ("inputs", "outputs")
+        }
     except (ValueError, KeyError, TypeError) as error:
         fault = f"no {error}" if isinstance(error, KeyError) else str(error)
         raise InvalidManifest(version, [FieldViolation(SIGNATURE, fault)]) from error
+    return names["inputs"]
 
 
 def check_json(version: str, documents: Mapping[str, bytes]) -> None:
@@ -186,11 +189,12 @@ def check_json(version: str, documents: Mapping[str, bytes]) -> None:
         raise InvalidManifest(version, faults)
 
 
-def _check_tensors(side: str, names: Sequence[str]) -> None:
+def _checked_tensors(side: str, names: Sequence[str]) -> tuple[str, ...]:
     if not names:
         raise ValueError(f"{side} is empty")
     if len(set(names)) < len(names):
         raise ValueError(f"{side} names a tensor twice")
+    return tuple(names)
 
 
 def _tensor_name(entry: Any) -> str:

@@ -27,15 +27,21 @@ APPROVAL: Final = ResourceName(
 TRAINING_JOB: Final = ResourceName(
     "projects/{project}/trainingJobs/{training_job}", server_ids=("training_job",)
 )
+ENDPOINT: Final = ResourceName("projects/{project}/endpoints/{endpoint}")
+ROLLOUT: Final = ResourceName(
+    "projects/{project}/endpoints/{endpoint}/rollouts/{rollout}", server_ids=("rollout",)
+)
 
 __all__ = [
     "ALIAS",
     "APPROVAL",
     "DATASET",
+    "ENDPOINT",
     "EVALUATION",
     "GATE_RESULT",
     "MODEL",
     "PROJECT",
+    "ROLLOUT",
     "SNAPSHOT",
     "TRAINING_JOB",
     "VERSION",

@@ -12,9 +12,10 @@ from services.registry.core.approvals import Approval
 from services.registry.core.bundles import BundleFile
 from services.registry.core.canonical import Json
 from services.registry.core.columns import CleanedTable, ColumnReport
+from services.registry.core.deployments import Whereabouts
 from services.registry.core.evaluations import Evaluation
 from services.registry.core.gates import GateResult
-from services.registry.core.lineage import Direction, Edge
+from services.registry.core.lineage import Direction, Edge, Node
 from services.registry.core.models import Model
 from services.registry.core.snapshots import (
     CleaningRules,
@@ -86,8 +87,26 @@ class RegistryTx(Protocol):
         """Drop the edges that lead to `target`."""
         ...
 
-    def edges_at(self, names: Sequence[str], direction: Direction) -> Sequence[Edge]:
-        """The edges that leave `names` in `direction`, oldest first."""
+    def link_all(self, edges: Sequence[Edge]) -> None:
+        """Add edges to the lineage in their order, but for those that are there."""
+        ...
+
+    def edges_at(
+        self, names: Sequence[str], direction: Direction, limit: int | None = None
+    ) -> Sequence[Edge]:
+        """The edges that leave `names` in `direction`, oldest first, at most `limit`."""
+        ...
+
+    def nodes(self, names: Sequence[str]) -> Sequence[Node]:
+        """What is known of each of `names`, in their order."""
+        ...
+
+    def whereabouts(self, name: str) -> Whereabouts | None:
+        """Where a rollout or an endpoint stands, if it was told."""
+        ...
+
+    def set_whereabouts(self, told: Whereabouts) -> None:
+        """Note where a rollout or an endpoint stands, in place of what was noted."""
         ...
 
     def tell(self, kind: str, subject: str, data: Mapping[str, Json]) -> None:

@@ -35,7 +35,11 @@ def create_endpoint(tx: InferenceTx, endpoint: Endpoint) -> Endpoint:
         "endpoint.created",
         endpoint.name,
         endpoint.meta.create_time,
-        {"version": endpoint.stable.version, "digest": endpoint.stable.digest},
+        {
+            "version": endpoint.stable.version,
+            "digest": endpoint.stable.digest,
+            "approval": endpoint.initial_approval,
+        },
     )
     return endpoint
 

@@ -104,6 +104,18 @@ EDGE: Final = Table(
     Column("relation", String(16), nullable=False),
     Column("time", UtcDateTime, nullable=False),
     Index("ix_lineage_edge_source", "source", "target", "relation"),
-    Index("ix_lineage_edge_target", "target"),
+    Index("ix_lineage_edge_from", "source", "seq"),
+    Index("ix_lineage_edge_to", "target", "seq"),
     sqlite_autoincrement=True,
+)
+
+WHEREABOUTS: Final = Table(
+    "whereabouts",
+    METADATA,
+    Column("name", String(NAME_LENGTH), primary_key=True),
+    Column("state", String(16), nullable=False),
+    Column("version", String(NAME_LENGTH), nullable=False),
+    Column("message", String(1024), nullable=False),
+    Column("create_time", UtcDateTime, nullable=False),
+    Column("time", UtcDateTime, nullable=False),
 )

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import Connection, exists, func, select
+from sqlalchemy import Connection, func, select
 
 from services.common.resources import Collection
 from services.common.store.documents import SqlCollection
@@ -23,9 +23,10 @@ from services.registry.adapters.database.documents import (
     SNAPSHOTS,
     VERSIONS,
 )
+from services.registry.adapters.database.lineage import SqlLineage, in_parts
+from services.registry.adapters.database.nodes import nodes
 from services.registry.adapters.database.tables import (
     ALIAS_MOVE,
-    EDGE,
     MODEL,
     UPLOAD,
     VERIFICATION,
@@ -35,16 +36,16 @@ from services.registry.core.aliases import Alias, AliasMove
 from services.registry.core.approvals import Approval
 from services.registry.core.bundles import BundleFile
 from services.registry.core.canonical import Json
+from services.registry.core.deployments import Whereabouts
 from services.registry.core.evaluations import Evaluation
 from services.registry.core.gates import GateResult
-from services.registry.core.lineage import Direction, Edge, Relation
+from services.registry.core.lineage import Direction, Edge, Node
 from services.registry.core.models import Model
 from services.registry.core.names import parent_of
 from services.registry.core.snapshots import Dataset, DatasetSnapshot
 from services.registry.core.versions import ModelVersion, VersionState
 
 _OUTBOX: Final = Outbox("registry")
-_NAMES_PER_QUERY: Final = 500  # below SQLite's and PostgreSQL's limits on parameters
 
 
 class SqlRegistryTx:
@@ -58,6 +59,7 @@ class SqlRegistryTx:
     def __init__(self, connection: Connection, now: datetime) -> None:
         self._connection = connection
         self._now = now
+        self._lineage = SqlLineage(connection)
         self.datasets: Collection[Dataset] = SqlCollection(connection, DATASETS)
         self.snapshots: Collection[DatasetSnapshot] = SqlCollection(connection, SNAPSHOTS)
         self.models: Collection[Model] = SqlCollection(connection, MODELS)
@@ -110,8 +112,7 @@ class SqlRegistryTx:
     def verified_at(self, versions: Sequence[str]) -> Mapping[str, datetime]:
         """See `RegistryTx`."""
         found: dict[str, datetime] = {}
-        for start in range(0, len(versions), _NAMES_PER_QUERY):
-            part = versions[start : start + _NAMES_PER_QUERY]
+        for part in in_parts(versions):
             rows = self._connection.execute(
                 select(VERIFICATION).where(VERIFICATION.c.version.in_(part))
             )
@@ -139,36 +140,33 @@ class SqlRegistryTx:
 
     def link(self, edge: Edge) -> None:
         """See `RegistryTx`."""
-        same = exists().where(
-            EDGE.c.source == edge.source,
-            EDGE.c.target == edge.target,
-            EDGE.c.relation == edge.relation.value,
-        )
-        if not self._connection.execute(select(same)).scalar_one():
-            self._connection.execute(
-                EDGE.insert().values(
-                    source=edge.source,
-                    target=edge.target,
-                    relation=edge.relation.value,
-                    time=edge.time,
-                )
-            )
+        self._lineage.link_all([edge])
+
+    def link_all(self, edges: Sequence[Edge]) -> None:
+        """See `RegistryTx`."""
+        self._lineage.link_all(edges)
 
     def unlink(self, target: str) -> None:
         """See `RegistryTx`."""
-        self._connection.execute(EDGE.delete().where(EDGE.c.target == target))
+        self._lineage.unlink(target)
 
-    def edges_at(self, names: Sequence[str], direction: Direction) -> Sequence[Edge]:
+    def edges_at(
+        self, names: Sequence[str], direction: Direction, limit: int | None = None
+    ) -> Sequence[Edge]:
         """See `RegistryTx`."""
-        near = EDGE.c.target if direction is Direction.UPSTREAM else EDGE.c.source
-        edges: list[Edge] = []
-        for start in range(0, len(names), _NAMES_PER_QUERY):
-            part = names[start : start + _NAMES_PER_QUERY]
-            rows = self._connection.execute(select(EDGE).where(near.in_(part)).order_by(EDGE.c.seq))
-            edges.extend(
-                Edge(row.source, row.target, Relation(row.relation), row.time) for row in rows
-            )
-        return edges
+        return self._lineage.edges_at(names, direction, limit)
+
+    def nodes(self, names: Sequence[str]) -> Sequence[Node]:
+        """See `RegistryTx`."""
+        return nodes(self._connection, names, self._now)
+
+    def whereabouts(self, name: str) -> Whereabouts | None:
+        """See `RegistryTx`."""
+        return self._lineage.whereabouts(name)
+
+    def set_whereabouts(self, told: Whereabouts) -> None:
+        """See `RegistryTx`."""
+        self._lineage.set_whereabouts(told)
 
     def tell(self, kind: str, subject: str, data: Mapping[str, Json]) -> None:
         """See `RegistryTx`."""

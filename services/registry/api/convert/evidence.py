@@ -1,4 +1,4 @@
-"""Evaluations, gate results, approvals and lineage to and from proto messages."""
+"""Evaluations, gate results and approvals to and from proto messages."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ from typing import Final
 
 from roundhouse.registry.v1 import evaluation_pb2 as pb
 from roundhouse.registry.v1 import evaluation_service_pb2 as service_pb
-from roundhouse.registry.v1 import lineage_service_pb2 as lineage_pb
 
 from services.common.rpc.convert import to_timestamp
 from services.registry.api.convert.models import rule_to_proto
 from services.registry.core.approvals import Approval, ApprovalState, Decision
 from services.registry.core.evaluations import Evaluation, Scores, SliceScores
 from services.registry.core.gates import GateResult, RuleVerdict
-from services.registry.core.lineage import Direction, Edge
 
 _STATES: Final = {
     ApprovalState.PENDING: pb.Approval.STATE_PENDING,
@@ -25,10 +23,6 @@ _STATES: Final = {
 _DECISIONS: Final = {
     service_pb.DecideApprovalRequest.DECISION_APPROVE: Decision.APPROVE,
     service_pb.DecideApprovalRequest.DECISION_REJECT: Decision.REJECT,
-}
-_DIRECTIONS: Final = {
-    lineage_pb.QueryLineageRequest.DIRECTION_UPSTREAM: Direction.UPSTREAM,
-    lineage_pb.QueryLineageRequest.DIRECTION_DOWNSTREAM: Direction.DOWNSTREAM,
 }
 
 
@@ -120,19 +114,3 @@ def decision_from_proto(
 ) -> Decision:
     """What the approver decides."""
     return _DECISIONS[decision]
-
-
-def direction_from_proto(
-    direction: lineage_pb.QueryLineageRequest.Direction.ValueType,
-) -> Direction:
-    """Which way to walk."""
-    return _DIRECTIONS[direction]
-
-
-def edge_to_proto(edge: Edge) -> lineage_pb.LineageEdge:
-    """`edge` as it goes over the wire."""
-    message = lineage_pb.LineageEdge(
-        to=edge.target, relation=edge.relation.value, time=to_timestamp(edge.time)
-    )
-    setattr(message, "from", edge.source)  # a keyword of Python
-    return message

@@ -45,6 +45,7 @@ from services.registry.core.errors.promotion import (
     EvaluationsNotComparable,
     GateNotPassed,
     GateResultNotFound,
+    InvalidDeployment,
     SelfApproval,
 )
 from services.registry.core.errors.requests import (
@@ -98,4 +99,5 @@ __all__ = [
     "VersionQuarantined",
     "VersionDamaged",
     "NotTheCommittedFile",
+    "InvalidDeployment",
 ]

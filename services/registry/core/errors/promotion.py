@@ -131,6 +131,20 @@ class ApprovalStale(FailedPrecondition):
         )
 
 
+class InvalidDeployment(InvalidArgument):
+    """The parts of a deployment do not belong together."""
+
+    reason = "INVALID_DEPLOYMENT"
+
+    def __init__(self, endpoint: str, faults: Sequence[FieldViolation]) -> None:
+        text = "; ".join(f"{fault.field} {fault.description}" for fault in faults)
+        super().__init__(
+            f"The deployment at {endpoint!r} is contradictory: {text}.",
+            violations=faults,
+            endpoint=endpoint,
+        )
+
+
 class SelfApproval(PermissionDenied):
     """Nobody decides on their own request."""
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from services.registry.core.bundles import BundleFile, compare
 from services.registry.core.errors import IllegalTransition
-from services.registry.core.lineage import Edge, Relation
+from services.registry.core.lineage import LONGEST_FEATURE, Edge, Relation, feature_name
 from services.registry.core.names import ALIAS, TRAINING_JOB, checked, parent_of
 from services.registry.core.ports import RegistryTx
 from services.registry.core.use_cases.identities import new_meta
@@ -76,7 +76,12 @@ def record_artifact(tx: RegistryTx, name: str, file: BundleFile) -> BundleFile:
 
 
 def commit_version(
-    tx: RegistryTx, name: str, listed: tuple[BundleFile, ...], *, digest: str
+    tx: RegistryTx,
+    name: str,
+    listed: tuple[BundleFile, ...],
+    *,
+    digest: str,
+    inputs: Sequence[str] = (),
 ) -> ModelVersion:
     """The version READY, when the uploaded files are exactly the listed ones.
 
@@ -85,6 +90,7 @@ def commit_version(
         name: Of the version.
         listed: What its manifest lists, sorted by path.
         digest: Of the manifest.
+        inputs: The model's; those that are columns of its snapshots join the lineage.
 
     Raises:
         VersionNotFound: There is no such version.
@@ -98,8 +104,21 @@ def commit_version(
     tx.versions.replace(ready)
     tx.note_verified(name, tx.now)
     tx.forget_uploads(name)
+    _link_features(tx, ready, inputs)
     tx.tell("version.ready", name, {"digest": digest, "size_bytes": ready.size_bytes})
     return ready
+
+
+def _link_features(tx: RegistryTx, version: ModelVersion, inputs: Sequence[str]) -> None:
+    edges = []
+    for snapshot in version.ancestry.snapshots:
+        columns = {column.name for column in the_snapshot(tx, snapshot).schema}
+        for column in inputs:
+            feature = feature_name(snapshot, column)
+            if column in columns and len(feature) <= LONGEST_FEATURE:
+                edges.append(Edge(snapshot, feature, Relation.SELECTED, tx.now))
+                edges.append(Edge(feature, version.meta.name, Relation.FEATURED, tx.now))
+    tx.link_all(edges)
 
 
 def abort_upload(tx: RegistryTx, name: str) -> ModelVersion:
