@@ -310,7 +310,8 @@ async def test_lineage_leads_from_the_alias_back_to_the_data(caller: RegistryCal
     causes = {getattr(edge, "from") for edge in up.edges}
     assert {snapshot, JOB, version} <= causes
     assert {edge.relation for edge in up.edges} == {
-        *("trained", "produced", "evaluated", "gated", "approved", "aliased")
+        *("trained", "produced", "evaluated", "gated", "approved", "aliased"),
+        *("selected", "featured"),
     }
     near = await caller.lineage.QueryLineage(
         request(name=snapshot, direction=request.DIRECTION_DOWNSTREAM, max_hops=1),
