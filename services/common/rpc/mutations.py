@@ -90,13 +90,20 @@ class Mutations:
 
     async def _rehearse(self, work: Callable[[Connection], R]) -> R:
         def rehearse(connection: Connection) -> R:
-            savepoint = connection.begin_nested()
-            try:
-                return work(connection)
-            finally:
-                savepoint.rollback()
+            raise _Rehearsed(work(connection))
 
-        return await self._database.write(rehearse)
+        try:
+            return await self._database.write(rehearse)
+        except _Rehearsed as rehearsed:
+            return cast("R", rehearsed.answer)
+
+
+class _Rehearsed(Exception):
+    """Takes an answer out of a transaction, and the transaction back."""
+
+    def __init__(self, answer: Message) -> None:
+        super().__init__()
+        self.answer = answer
 
 
 def _fingerprint(request: Message) -> str:

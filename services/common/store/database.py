@@ -4,31 +4,39 @@ A transaction is a synchronous function that runs in a thread. Writes of one
 database are serial: on SQLite by `BEGIN IMMEDIATE`, on PostgreSQL by an advisory
 lock taken first. So use cases need no thought about isolation, and events get
 numbers in the order of their commits (docs/decisions/0002).
+
+Transactions that wait for a thread at the same time share one of the database: writes
+each inside a savepoint, and none is answered before the one commit is durable
+(docs/decisions/0007).
 """
 
 from __future__ import annotations
 
-import asyncio
 import random
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import Connection, create_engine, event, make_url, text
+import structlog
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from services.common.errors import Unavailable
+from services.common.store.grouping import Failed, GroupRunner, Outcome, Work
 
 T = TypeVar("T")
 
+log = structlog.get_logger()
+
 _WRITER_LOCK: Final = 0x526F756E64  # "Round": the advisory lock that makes writers serial
 _AFTER_COMMIT: Final = "roundhouse_after_commit"
+_LOCK: Final = text("SELECT pg_advisory_xact_lock(:key)")
 _MAX_TRIES: Final = 8
+_WRITES_PER_COMMIT: Final = 32  # of half a millisecond each: nobody waits long for the last
+_READS_PER_VIEW: Final = 8
 _RETRYABLE_SQLSTATES: Final = frozenset({"40001", "40P01", "55P03"})
 
 
@@ -70,15 +78,28 @@ class Database:
                 f"database_url starts with {parsed.drivername!r}; "
                 "it must be sqlite:///PATH or postgresql+psycopg://..."
             )
-        self._engine = create_engine(
-            url, pool_size=readers + 1, max_overflow=0, pool_pre_ping=self.dialect != "sqlite"
+        # A writer with a connection of its own keeps its page cache, and its lock out of reads.
+        self._to_write = self._open(parsed, connections=1, begin="BEGIN IMMEDIATE")
+        self._to_read = self._open(parsed, connections=readers, begin="BEGIN")
+        if self.dialect == "postgresql":
+            self._to_read = self._to_read.execution_options(
+                isolation_level="REPEATABLE READ", postgresql_readonly=True
+            )
+        self._writes = GroupRunner(
+            self._write_together, threads=1, name="db-write", limit=_WRITES_PER_COMMIT
         )
-        if self.dialect == "sqlite":
-            event.listen(self._engine, "connect", _configure_sqlite)
-            event.listen(self._engine, "begin", _begin_sqlite)
-        self._readers = ThreadPoolExecutor(readers, thread_name_prefix="db-read")
-        self._writer = ThreadPoolExecutor(1, thread_name_prefix="db-write")
+        self._reads = GroupRunner(
+            self._read_together, threads=readers, name="db-read", limit=_READS_PER_VIEW
+        )
         self._write_listeners: list[Callable[[], None]] = []
+
+    def _open(self, url: URL, *, connections: int, begin: str) -> Engine:
+        # The connection used last has the freshest cache.
+        engine = create_engine(url, pool_size=connections, max_overflow=0, pool_use_lifo=True)
+        if self.dialect == "sqlite":
+            event.listen(engine, "connect", _configure_sqlite)
+            event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
+        return engine
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """What `work` gives, from one consistent view of the data.
@@ -86,7 +107,7 @@ class Database:
         Raises:
             DatabaseUnavailable: The database does not answer.
         """
-        return await self._in_thread(self._readers, self.read_now, work)
+        return await self._reads.run(work)
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         """What `work` gives, once everything it wrote is durable; nothing if it raises.
@@ -96,7 +117,7 @@ class Database:
         Raises:
             DatabaseUnavailable: The database does not answer.
         """
-        result = await self._in_thread(self._writer, self.write_now, work)
+        result = await self._writes.run(work)
         for listener in self._write_listeners:
             listener()
         return result
@@ -107,28 +128,31 @@ class Database:
 
     def read_now(self, work: Callable[[Connection], T]) -> T:
         """`read` for callers that already run in a thread; blocks."""
-        options: dict[str, Any] = {}  # the option's values differ in type
-        if self.dialect == "postgresql":
-            options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
-        return self._transact(work, options)
+        return self._transact(self._to_read, work)
 
     def write_now(self, work: Callable[[Connection], T]) -> T:
         """`write` for callers that already run in a thread; blocks."""
-        return self._transact(work, {"roundhouse_write": True})
+        if self.dialect == "sqlite":
+            return self._transact(self._to_write, work)
 
-    def _transact(self, work: Callable[[Connection], T], options: dict[str, Any]) -> T:
+        def serially(connection: Connection) -> T:
+            connection.execute(_LOCK, {"key": _WRITER_LOCK})
+            return work(connection)
+
+        return self._transact(self._to_write, serially)
+
+    def _read_together(self, works: Sequence[Work[Connection]]) -> Sequence[Outcome]:
+        return _together(self.read_now, works, lambda connection, work: work(connection))
+
+    def _write_together(self, works: Sequence[Work[Connection]]) -> Sequence[Outcome]:
+        return _together(self.write_now, works, _in_savepoint)
+
+    def _transact(self, engine: Engine, work: Callable[[Connection], T]) -> T:
         for tried in range(1, _MAX_TRIES + 1):
             acts: list[Callable[[], None]] = []
             try:
-                with (
-                    self._engine.connect().execution_options(**options) as connection,
-                    connection.begin(),
-                ):
+                with engine.begin() as connection:
                     connection.info[_AFTER_COMMIT] = acts
-                    if self.dialect == "postgresql" and "roundhouse_write" in options:
-                        connection.execute(
-                            text("SELECT pg_advisory_xact_lock(:key)"), {"key": _WRITER_LOCK}
-                        )
                     result = work(connection)
             except DBAPIError as error:
                 if not _is_passing(error):
@@ -142,26 +166,16 @@ class Database:
                 return result
         raise AssertionError("unreachable")
 
-    @staticmethod
-    async def _in_thread(
-        executor: ThreadPoolExecutor,
-        transact: Callable[[Callable[[Connection], T]], T],
-        work: Callable[[Connection], T],
-    ) -> T:
-        context = copy_context()
-        return await asyncio.get_running_loop().run_in_executor(
-            executor, lambda: context.run(transact, work)
-        )
-
     def close(self) -> None:
         """Wait for running transactions and close every connection."""
-        self._writer.shutdown()
-        self._readers.shutdown()
-        self._engine.dispose()
+        self._writes.close()
+        self._reads.close()
+        self._to_write.dispose()
+        self._to_read.dispose()
 
 
 def _configure_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
-    # The driver must not open transactions by itself: _begin_sqlite does.
+    # The driver must not open transactions by itself: the listener of `begin` does.
     connection.isolation_level = None
     cursor = connection.cursor()
     for pragma in (
@@ -174,9 +188,58 @@ def _configure_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> No
     cursor.close()
 
 
-def _begin_sqlite(connection: Connection) -> None:
-    writes = connection.get_execution_options().get("roundhouse_write", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+def _together(
+    transact: Callable[[Callable[[Connection], Any]], Any],
+    works: Sequence[Work[Connection]],
+    call: Callable[[Connection, Work[Connection]], Any],
+) -> Sequence[Outcome]:
+    """The outcomes of the works in one transaction, or of each alone where that fails."""
+    if len(works) > 1:
+        try:
+            outcomes: list[Outcome] = transact(
+                lambda connection: [_called(call, connection, work) for work in works]
+            )
+        except DBAPIError as error:
+            log.warning("database.group_split", works=len(works), error=type(error.orig).__name__)
+        else:
+            return outcomes
+    return [_alone(transact, work) for work in works]
+
+
+def _called(
+    call: Callable[[Connection, Work[Connection]], Any],
+    connection: Connection,
+    work: Work[Connection],
+) -> Outcome:
+    try:
+        return call(connection, work)
+    except DBAPIError:
+        raise  # the transaction may be broken for all
+    except Exception as error:  # noqa: BLE001 - raised again in the caller whose work it is
+        return Failed(error)
+
+
+def _alone(transact: Callable[[Work[Connection]], Any], work: Work[Connection]) -> Outcome:
+    try:
+        return transact(work)
+    except Exception as error:  # noqa: BLE001 - raised again in the caller
+        return Failed(error)
+
+
+def _in_savepoint(connection: Connection, work: Callable[[Connection], T]) -> T:
+    """What `work` gives; nothing of it stays in the transaction if it raises."""
+    acts: list[Callable[[], None]] = connection.info[_AFTER_COMMIT]
+    acts_before = len(acts)
+    connection.exec_driver_sql("SAVEPOINT work")
+    try:
+        result = work(connection)
+    except BaseException:
+        del acts[acts_before:]
+        connection.exec_driver_sql("ROLLBACK TO SAVEPOINT work")
+        connection.exec_driver_sql("RELEASE SAVEPOINT work")
+        raise
+    connection.exec_driver_sql("RELEASE SAVEPOINT work")
+    return result
 
 
 def _is_passing(error: DBAPIError) -> bool:

@@ -26,6 +26,7 @@ EVENTS: Final = Counter(
     "Changes that were committed, by the event that tells of each.",
     ("type",),
 )
+_APPEND: Final = EVENT.insert().inline()
 
 JSON: TypeAlias = str | int | float | bool | Sequence["JSON"] | Mapping[str, "JSON"] | None
 
@@ -113,16 +114,17 @@ class Outbox:
         event_type = f"roundhouse.{self._source}.{kind}"
         origin = causality()
         connection.execute(
-            EVENT.insert().values(
-                id=event_id,
-                type=event_type,
-                source=self._source,
-                subject=subject,
-                time=now,
-                correlation_id=origin.correlation_id,
-                causation_id=origin.causation_id,
-                data=dict(data or {}),
-            )
+            _APPEND,
+            {
+                "id": event_id,
+                "type": event_type,
+                "source": self._source,
+                "subject": subject,
+                "time": now,
+                "correlation_id": origin.correlation_id,
+                "causation_id": origin.causation_id,
+                "data": dict(data or {}),
+            },
         )
         after_commit(connection, EVENTS.labels(event_type).inc)
         return event_id

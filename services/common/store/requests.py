@@ -5,13 +5,20 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 
 from services.common.errors import AlreadyExists
 from services.common.store.tables import REQUEST
 
 RETENTION: Final = timedelta(days=7)
 """How long an answer is kept; the contract promises 24 h, a weekend's outage needs more."""
+
+
+_STORED: Final = select(REQUEST.c.fingerprint, REQUEST.c.response).where(
+    REQUEST.c.request_id == bindparam("request_id")
+)
+_DROP_OLD: Final = REQUEST.delete().where(REQUEST.c.create_time < bindparam("oldest"))
+_REMEMBER: Final = REQUEST.insert()
 
 
 class RequestIdReused(AlreadyExists):
@@ -38,9 +45,7 @@ def replay(connection: Connection, request_id: str, fingerprint: str) -> bytes |
     Raises:
         RequestIdReused: The id was used with other content.
     """
-    row = connection.execute(
-        select(REQUEST.c.fingerprint, REQUEST.c.response).where(REQUEST.c.request_id == request_id)
-    ).one_or_none()
+    row = connection.execute(_STORED, {"request_id": request_id}).one_or_none()
     if row is None:
         return None
     if row.fingerprint != fingerprint:
@@ -52,9 +57,13 @@ def remember(
     connection: Connection, request_id: str, fingerprint: str, response: bytes, now: datetime
 ) -> None:
     """Keep the answer in the transaction of the change, and drop those past retention."""
-    connection.execute(REQUEST.delete().where(REQUEST.c.create_time < now - RETENTION))
+    connection.execute(_DROP_OLD, {"oldest": now - RETENTION})
     connection.execute(
-        REQUEST.insert().values(
-            request_id=request_id, fingerprint=fingerprint, response=response, create_time=now
-        )
+        _REMEMBER,
+        {
+            "request_id": request_id,
+            "fingerprint": fingerprint,
+            "response": response,
+            "create_time": now,
+        },
     )

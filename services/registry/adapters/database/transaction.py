@@ -8,7 +8,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, bindparam, func, select
 
 from services.common.resources import Collection
 from services.common.store.documents import SqlCollection
@@ -47,6 +47,21 @@ from services.registry.core.versions import ModelVersion, VersionState
 
 _OUTBOX: Final = Outbox("registry")
 
+# Made once: making a statement costs three times as much as running it.
+_TAKE_NUMBER: Final = (
+    MODEL.update()
+    .where(MODEL.c.name == bindparam("model"))
+    .values(version_count=MODEL.c.version_count + 1)
+    .returning(MODEL.c.version_count)
+)
+_UPLOADS: Final = select(UPLOAD).where(UPLOAD.c.version == bindparam("of_version"))
+_FORGET_UPLOAD: Final = UPLOAD.delete().where(
+    UPLOAD.c.version == bindparam("of_version"), UPLOAD.c.path == bindparam("of_path")
+)
+_FORGET_UPLOADS: Final = UPLOAD.delete().where(UPLOAD.c.version == bindparam("of_version"))
+_RECORD_UPLOAD: Final = UPLOAD.insert()
+_RECORD_MOVE: Final = ALIAS_MOVE.insert().inline()
+
 
 class SqlRegistryTx:
     """`RegistryTx` on SQLite and PostgreSQL.
@@ -80,29 +95,22 @@ class SqlRegistryTx:
 
     def take_number(self, model: str) -> int:
         """See `RegistryTx`."""
-        number: int = self._connection.execute(
-            MODEL.update()
-            .where(MODEL.c.name == model)
-            .values(version_count=MODEL.c.version_count + 1)
-            .returning(MODEL.c.version_count)
-        ).scalar_one()
+        number: int = self._connection.execute(_TAKE_NUMBER, {"model": model}).scalar_one()
         return number
 
     def uploads(self, version: str) -> Mapping[str, BundleFile]:
         """See `RegistryTx`."""
-        rows = self._connection.execute(select(UPLOAD).where(UPLOAD.c.version == version))
+        rows = self._connection.execute(_UPLOADS, {"of_version": version})
         return {row.path: BundleFile(row.path, row.size_bytes, row.digest) for row in rows}
 
     def record_upload(self, version: str, file: BundleFile) -> None:
         """See `RegistryTx`."""
-        self._connection.execute(
-            UPLOAD.delete().where(UPLOAD.c.version == version, UPLOAD.c.path == file.path)
-        )
-        self._connection.execute(UPLOAD.insert().values(version=version, **asdict(file)))
+        self._connection.execute(_FORGET_UPLOAD, {"of_version": version, "of_path": file.path})
+        self._connection.execute(_RECORD_UPLOAD, {"version": version, **asdict(file)})
 
     def forget_uploads(self, version: str) -> None:
         """See `RegistryTx`."""
-        self._connection.execute(UPLOAD.delete().where(UPLOAD.c.version == version))
+        self._connection.execute(_FORGET_UPLOADS, {"of_version": version})
 
     def note_verified(self, version: str, time: datetime) -> None:
         """See `RegistryTx`."""
@@ -134,9 +142,7 @@ class SqlRegistryTx:
 
     def record_move(self, move: AliasMove) -> None:
         """See `RegistryTx`."""
-        self._connection.execute(
-            ALIAS_MOVE.insert().values(model=parent_of(move.alias), **asdict(move))
-        )
+        self._connection.execute(_RECORD_MOVE, {"model": parent_of(move.alias), **asdict(move)})
 
     def link(self, edge: Edge) -> None:
         """See `RegistryTx`."""
