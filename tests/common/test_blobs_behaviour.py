@@ -159,6 +159,18 @@ async def test_a_reader_sees_one_write_although_another_replaces_it(blob_store: 
     assert first + await collected(reader) == b"1" * (3 * MIB)
 
 
+async def test_a_reader_of_a_blob_that_is_replaced_never_gets_a_mixture(blob_store: BlobStore):
+    await blob_store.put("k", stream(LONG))
+    reader = blob_store.read("k")
+    first = await anext(reader)
+
+    await blob_store.put("k", stream(LONG[::-1]))
+    try:
+        assert first + await collected(reader) == LONG
+    except BlobChanged as change:
+        assert change.metadata["key"] == "k"
+
+
 async def test_an_absent_key_is_not_found(blob_store: BlobStore):
     for attempt in (
         blob_store.head("absent"),

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import multiprocessing
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from services.common.blobs.directory import DirectoryBlobStore
 from services.common.blobs.errors import BlobChanged
 from tests.support.processes import wait_until
-from tests.support.streams import content, stream
+from tests.support.streams import collected, content, stream
 
 WRITE_AND_HANG = """
 import asyncio, sys
@@ -82,3 +84,29 @@ async def test_swaps_by_several_processes_lose_none(tmp_path: Path):
         process.join()
 
     assert await content(store, "counter") == b"%d" % (3 * INCREMENTS)
+
+
+def open_files() -> set[str]:
+    return {str(each.readlink()) for each in Path("/proc/self/fd").iterdir() if each.exists()}
+
+
+async def test_no_cancelled_read_or_write_leaves_a_file_open_or_behind(tmp_path: Path):
+    store = DirectoryBlobStore(tmp_path)
+    await store.put("k", stream(b"1" * (3 << 20)))
+
+    async def read() -> None:
+        await collected(store.read("k"))
+
+    async def write() -> None:
+        await store.put("l", stream(*[b"2" * (1 << 20)] * 3))
+
+    for steps in range(60):
+        task = asyncio.ensure_future(read() if steps % 2 else write())
+        for _ in range(steps // 2):
+            await asyncio.sleep(0.0001)
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+    assert [path for path in open_files() if path.startswith(str(tmp_path))] == []
+    assert partial_streams(tmp_path) == []

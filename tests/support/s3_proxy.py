@@ -12,11 +12,33 @@ HeaderFilter = Callable[[str, str], bool]
 """Of a method and the name of a header: whether the header is passed on."""
 
 
+Drops = Callable[[str, str], bool]
+"""Of a method and a path with its query: whether the connection breaks in this request."""
+
+
+def passes_all(_method: str, _header: str) -> bool:
+    """Denies no header."""
+    return True
+
+
+def drops_none(_method: str, _path: str) -> bool:
+    """Breaks no connection."""
+    return False
+
+
 @contextmanager
-def s3_proxy(target: str, passes: HeaderFilter) -> Iterator[str]:
-    """The address of a proxy to `target` that ignores the headers that `passes` denies.
+def s3_proxy(
+    target: str, passes: HeaderFilter = passes_all, drops: Drops = drops_none
+) -> Iterator[str]:
+    """The address of a proxy to `target` that misbehaves.
 
     Addresses are `host:port`.
+
+    Args:
+        target: Address of a good S3.
+        passes: Headers that it denies are left out.
+        drops: In the requests that it picks, half of a GET's body comes, and another request
+            is carried out without an answer.
     """
 
     class Handler(BaseHTTPRequestHandler):
@@ -40,6 +62,12 @@ def s3_proxy(target: str, passes: HeaderFilter) -> Iterator[str]:
                     self.send_header(name, value)
             length = response.getheader("Content-Length") if self.command == "HEAD" else len(data)
             self.send_header("Content-Length", str(length))
+            if drops(self.command, self.path):
+                self.close_connection = True
+                if self.command == "GET":
+                    self.end_headers()
+                    self.wfile.write(data[: len(data) // 2])
+                return
             self.end_headers()
             self.wfile.write(data)
 

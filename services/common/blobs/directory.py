@@ -1,7 +1,8 @@
 """Blobs as files of one directory, shared by the processes of one machine.
 
 `objects/` holds the blobs, each under its key; `partial/` the streams being written, each
-locked by its writer; `lock` orders the changes of all processes.
+locked by its writer; `pieces/` what broken streams with a journal left, a folder for each
+upload; `lock` orders the changes of all processes.
 """
 
 from __future__ import annotations
@@ -11,15 +12,32 @@ import fcntl
 import os
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import BinaryIO
 
 from typing_extensions import override
 
+from services.common.blobs.checkpoints import PARTIAL_PREFIX, Checkpoint, Journal
 from services.common.blobs.digests import Digest, StreamCheck, Written, digest_of, once
-from services.common.blobs.errors import BlobChanged, BlobExists, BlobNotFound, OffsetOutOfRange
-from services.common.blobs.port import CHUNK_BYTES, BlobInfo, BlobStore, TaggedBlob, check_key
+from services.common.blobs.directory_pieces import Pieces, remove_pieces
+from services.common.blobs.errors import (
+    BlobChanged,
+    BlobExists,
+    BlobNotFound,
+    OffsetOutOfRange,
+    PresigningUnsupported,
+)
+from services.common.blobs.port import (
+    CHUNK_BYTES,
+    BlobInfo,
+    BlobStore,
+    SignedRequest,
+    TaggedBlob,
+    check_key,
+)
+from services.common.blobs.threads import in_thread, opened, settled
 
 
 class DirectoryBlobStore(BlobStore):
@@ -32,8 +50,9 @@ class DirectoryBlobStore(BlobStore):
     def __init__(self, root: Path) -> None:
         self._objects = root / "objects"
         self._partial = root / "partial"
+        self._pieces = root / "pieces"
         self._lock = root / "lock"
-        for folder in (self._objects, self._partial):
+        for folder in (self._objects, self._partial, self._pieces):
             folder.mkdir(parents=True, exist_ok=True)
         self._remove_abandoned()
 
@@ -57,23 +76,35 @@ class DirectoryBlobStore(BlobStore):
         *,
         digest: Digest | None = None,
         size_bytes: int | None = None,
+        journal: Journal | None = None,
     ) -> Written:
         check_key(key)
-        return await self._write(chunks, StreamCheck(digest, size_bytes), self._creating(key))
+        publish = self._creating(key)
+        if journal is None:
+            return await self._write(chunks, StreamCheck(digest, size_bytes), publish)
+        folder = self._pieces / journal.upload
+        begun = journal.begun
+        check = StreamCheck(digest, size_bytes, begun.state if begun else None)
+        pieces = Pieces(journal, check, lambda: self._open_locked(folder))
+        written = await pieces.write(chunks, lambda whole: self._publish(publish, whole))
+        await in_thread(remove_pieces, folder)
+        return written
+
+    @override
+    async def drop_pieces(self, upload: str, key: str, checkpoint: Checkpoint | None) -> None:
+        await asyncio.to_thread(remove_pieces, self._pieces / upload)
 
     @override
     async def read(self, key: str, *, offset: int = 0) -> AsyncGenerator[bytes]:
         check_key(key)
-        file = await asyncio.to_thread(self._open, key)
-        try:
+        file = await opened(lambda: self._open(key), lambda file: file.close())
+        with file:
             size = os.fstat(file.fileno()).st_size
             if not 0 <= offset <= size:
                 raise OffsetOutOfRange(key, offset, size)
             file.seek(offset)
-            while chunk := await asyncio.to_thread(file.read, CHUNK_BYTES):
+            while chunk := await settled(in_thread(file.read, CHUNK_BYTES)):
                 yield chunk
-        finally:
-            file.close()
 
     @override
     async def head(self, key: str) -> BlobInfo:
@@ -102,10 +133,24 @@ class DirectoryBlobStore(BlobStore):
         await self._write(once(data), check, self._swapping(key, etag))
         return digest_of(data)
 
+    @override
+    def presign_put(
+        self, key: str, *, digest: Digest, size_bytes: int, lifetime: timedelta
+    ) -> SignedRequest:
+        raise PresigningUnsupported("a directory")
+
+    @override
+    def presign_get(self, key: str, *, lifetime: timedelta) -> SignedRequest:
+        raise PresigningUnsupported("a directory")
+
     async def _write(
         self, chunks: AsyncIterable[bytes], check: StreamCheck, publish: Callable[[Path], None]
     ) -> Written:
-        partial, file = await asyncio.to_thread(self._open_partial)
+        def remove(partial: tuple[Path, BinaryIO]) -> None:
+            with partial[1]:
+                partial[0].unlink(missing_ok=True)
+
+        path, file = partial = await opened(lambda: self._open_locked(self._partial), remove)
 
         def append(chunk: bytes) -> None:
             check.update(chunk)
@@ -115,17 +160,19 @@ class DirectoryBlobStore(BlobStore):
             written = check.finish()
             file.flush()
             os.fsync(file.fileno())
-            with self._exclusive():
-                publish(partial)
+            self._publish(publish, path)
             return written
 
         try:
             async for chunk in chunks:
-                await asyncio.to_thread(append, chunk)
-            return await asyncio.to_thread(finish)
+                await settled(in_thread(append, chunk))
+            return await settled(in_thread(finish))
         finally:
-            with file:
-                partial.unlink(missing_ok=True)
+            remove(partial)
+
+    def _publish(self, publish: Callable[[Path], None], whole: Path) -> None:
+        with self._exclusive():
+            publish(whole)
 
     def _replacing(self, key: str) -> Callable[[Path], None]:
         return lambda partial: self._rename(partial, key)
@@ -191,20 +238,25 @@ class DirectoryBlobStore(BlobStore):
     def _path(self, key: str) -> Path:
         return self._objects / key
 
-    def _open_partial(self) -> tuple[Path, BinaryIO]:
-        path = self._partial / uuid.uuid4().hex
+    def _open_locked(self, folder: Path) -> tuple[Path, BinaryIO]:
+        path = folder / uuid.uuid4().hex
         with self._exclusive():
+            _make_folder(folder)
             file = path.open("xb")
             fcntl.flock(file, fcntl.LOCK_EX)
         return path, file
 
     def _remove_abandoned(self) -> None:
-        """Remove partial streams whose writer was killed: nobody holds their lock."""
+        """Remove streams whose writer was killed, unless a record says how to go on with them."""
         with self._exclusive():
             for path in self._partial.iterdir():
                 with suppress(BlockingIOError), path.open("rb") as file:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     path.unlink()
+            for folder in self._pieces.iterdir():
+                if not self._path(f"{PARTIAL_PREFIX}{folder.name}").exists():
+                    with suppress(BlockingIOError):
+                        _remove_unless_written(folder)
 
     @contextmanager
     def _exclusive(self) -> Iterator[None]:
@@ -228,3 +280,16 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _remove_unless_written(folder: Path) -> None:
+    """Remove pieces that nobody writes.
+
+    Raises:
+        BlockingIOError: Somebody does.
+    """
+    with ExitStack() as pieces:
+        for path in folder.iterdir():
+            file = pieces.enter_context(path.open("rb"))
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        remove_pieces(folder)

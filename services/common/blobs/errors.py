@@ -2,8 +2,11 @@
 
 NotFound      ── BlobNotFound
 AlreadyExists ── BlobExists
-Conflict      ── BlobChanged
+Conflict      ┬─ BlobChanged
+              ├─ UploadChanged
+              └─ UploadOffsetMismatch
 InvalidArgument ── OffsetOutOfRange
+FailedPrecondition ── PresigningUnsupported
 DataLoss      ┬─ DigestMismatch
               └─ SizeMismatch
 Unavailable   ── BlobStoreUnavailable
@@ -16,9 +19,11 @@ from services.common.errors import (
     AlreadyExists,
     Conflict,
     DataLoss,
+    FailedPrecondition,
     FieldViolation,
     InvalidArgument,
     NotFound,
+    PreconditionViolation,
     Unavailable,
 )
 
@@ -52,6 +57,49 @@ class BlobChanged(Conflict):
             f"{key} was expected to {expected} and did not: load it again and retry.",
             key=key,
             etag=etag or "",
+        )
+
+
+class UploadChanged(Conflict):
+    """Another stream took the upload up, or what had arrived of it was dropped."""
+
+    reason = "UPLOAD_CHANGED"
+
+    def __init__(self, upload: str) -> None:
+        super().__init__(
+            f"The upload {upload} goes on elsewhere or was dropped: ask how much of it has "
+            "arrived, and go on from there.",
+            upload=upload,
+        )
+
+
+class UploadOffsetMismatch(Conflict):
+    """A stream that neither starts an upload nor goes on where it broke off."""
+
+    reason = "UPLOAD_OFFSET_MISMATCH"
+
+    def __init__(self, upload: str, offset: int, received_bytes: int) -> None:
+        super().__init__(
+            f"{received_bytes} bytes of the upload {upload} have arrived; it can't go on from "
+            f"byte {offset}. Go on from {received_bytes}, or start over from 0.",
+            upload=upload,
+            offset=str(offset),
+            received_bytes=str(received_bytes),
+        )
+
+
+class PresigningUnsupported(FailedPrecondition):
+    """The bytes are where no URL leads."""
+
+    reason = "PRESIGNING_UNSUPPORTED"
+
+    def __init__(self, store: str) -> None:
+        text = (
+            f"The bytes are kept in {store}, which no URL leads to: stream them through the "
+            "service instead, or configure an S3."
+        )
+        super().__init__(
+            text, violations=[PreconditionViolation("STORE", store, text)], store=store
         )
 
 

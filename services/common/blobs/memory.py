@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import AsyncGenerator, AsyncIterable
+from datetime import timedelta
 
 from typing_extensions import override
 
+from services.common.blobs.checkpoints import Checkpoint, Journal
 from services.common.blobs.digests import Digest, StreamCheck, Written, digest_of
-from services.common.blobs.errors import BlobChanged, BlobExists, BlobNotFound, OffsetOutOfRange
-from services.common.blobs.port import CHUNK_BYTES, BlobInfo, BlobStore, TaggedBlob, check_key
+from services.common.blobs.errors import (
+    BlobChanged,
+    BlobExists,
+    BlobNotFound,
+    OffsetOutOfRange,
+    PresigningUnsupported,
+    UploadChanged,
+)
+from services.common.blobs.port import (
+    CHUNK_BYTES,
+    BlobInfo,
+    BlobStore,
+    SignedRequest,
+    TaggedBlob,
+    check_key,
+)
 
 
 class MemoryBlobStore(BlobStore):
@@ -17,6 +34,7 @@ class MemoryBlobStore(BlobStore):
 
     def __init__(self) -> None:
         self._blobs: dict[str, bytes] = {}
+        self._pieces: dict[str, bytes] = {}
 
     @override
     async def put(
@@ -40,13 +58,22 @@ class MemoryBlobStore(BlobStore):
         *,
         digest: Digest | None = None,
         size_bytes: int | None = None,
+        journal: Journal | None = None,
     ) -> Written:
         check_key(key)
-        data, written = await _collect(chunks, StreamCheck(digest, size_bytes))
+        if journal is None:
+            data, written = await _collect(chunks, StreamCheck(digest, size_bytes))
+        else:
+            data, written = await self._collect_on(chunks, digest, size_bytes, journal)
         if key in self._blobs:
             raise BlobExists(key)
         self._blobs[key] = data
         return written
+
+    @override
+    async def drop_pieces(self, upload: str, key: str, checkpoint: Checkpoint | None) -> None:
+        for piece in checkpoint.pieces if checkpoint else ():
+            self._pieces.pop(piece, None)
 
     @override
     async def read(self, key: str, *, offset: int = 0) -> AsyncGenerator[bytes]:
@@ -86,6 +113,44 @@ class MemoryBlobStore(BlobStore):
             raise BlobChanged(key, etag)
         self._blobs[key] = data
         return digest_of(data)
+
+    @override
+    def presign_put(
+        self, key: str, *, digest: Digest, size_bytes: int, lifetime: timedelta
+    ) -> SignedRequest:
+        raise PresigningUnsupported("memory")
+
+    @override
+    def presign_get(self, key: str, *, lifetime: timedelta) -> SignedRequest:
+        raise PresigningUnsupported("memory")
+
+    async def _collect_on(
+        self,
+        chunks: AsyncIterable[bytes],
+        digest: Digest | None,
+        size_bytes: int | None,
+        journal: Journal,
+    ) -> tuple[bytes, Written]:
+        begun = journal.begun
+        check = StreamCheck(digest, size_bytes, begun.state if begun else None)
+        data = bytearray()
+        if begun is not None:
+            if begun.pieces[0] not in self._pieces:
+                raise UploadChanged(journal.upload)
+            data += self._pieces[begun.pieces[0]]
+        piece = uuid.uuid4().hex
+        try:
+            async for chunk in chunks:
+                await asyncio.to_thread(check.update, chunk)
+                data += chunk
+            written = check.finish()
+        except BaseException:
+            self._pieces[piece] = bytes(data)
+            await journal.save(Checkpoint(check.state(), (piece,)))
+            raise
+        if begun is not None:
+            self._pieces.pop(begun.pieces[0], None)
+        return bytes(data), written
 
     def _get(self, key: str) -> bytes:
         check_key(key)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, AsyncIterable
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, AsyncIterable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Protocol
 
+from services.common.blobs.checkpoints import Checkpoint, Journal
 from services.common.blobs.digests import Digest, Written
 from services.common.blobs.errors import BlobNotFound
 
@@ -55,6 +57,21 @@ class TaggedBlob:
     etag: str
 
 
+@dataclass(frozen=True, slots=True)
+class SignedRequest:
+    """An HTTP request that needs no credentials until it expires. Never log it.
+
+    Attributes:
+        method: `GET` or `PUT`.
+        url: With the signature; not shown by `repr`.
+        headers: To be sent as they are; the signature covers them.
+    """
+
+    method: str
+    url: str = field(repr=False)
+    headers: Mapping[str, str]
+
+
 class BlobStore(Protocol):
     """Bytes under keys, shared by any number of processes.
 
@@ -90,21 +107,38 @@ class BlobStore(Protocol):
         *,
         digest: Digest | None = None,
         size_bytes: int | None = None,
+        journal: Journal | None = None,
     ) -> Written:
         """Store the stream if the key holds nothing; of concurrent calls exactly one wins.
+
+        With a journal, the stream goes on where `journal.begun` ended, and checkpoints are
+        saved on the way and when it fails; the pieces that they name stay until `drop_pieces`
+        or until the blob is stored. Digest and size are those of the whole blob.
 
         Raises:
             BlobExists: The key is taken. The stream has been read and checked all the same.
             DigestMismatch, SizeMismatch: As for `put`.
+            UploadChanged: The pieces are gone, or belong to another stream by now.
+        """
+        ...
+
+    async def drop_pieces(self, upload: str, key: str, checkpoint: Checkpoint | None) -> None:
+        """Free what a broken `create` of `key` with a journal left. Idempotent.
+
+        Args:
+            upload: The journal's.
+            key: That was to be created.
+            checkpoint: The last that was saved, if one was.
         """
         ...
 
     def read(self, key: str, *, offset: int = 0) -> AsyncGenerator[bytes]:
         """The bytes from `offset` on, in chunks of at most `CHUNK_BYTES`, all of one write.
 
-        Raises, at the first chunk:
+        Raises:
             BlobNotFound: The key holds nothing.
             OffsetOutOfRange: `offset` is negative or behind the end; at the end it yields nothing.
+            BlobChanged: It was replaced meanwhile, and the rest of the old bytes is gone.
         """
         ...
 
@@ -148,5 +182,25 @@ class BlobStore(Protocol):
 
         Raises:
             BlobChanged: It is not, or no longer, that one.
+        """
+        ...
+
+    def presign_put(
+        self, key: str, *, digest: Digest, size_bytes: int, lifetime: timedelta
+    ) -> SignedRequest:
+        """A request that stores exactly these bytes, for someone without credentials.
+
+        A store may fail to check them, so verify what it holds before it counts.
+
+        Raises:
+            PresigningUnsupported: The store takes no requests but its own process's.
+        """
+        ...
+
+    def presign_get(self, key: str, *, lifetime: timedelta) -> SignedRequest:
+        """A request for the blob, for someone without credentials.
+
+        Raises:
+            PresigningUnsupported: The store takes no requests but its own process's.
         """
         ...

@@ -3,48 +3,41 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import AsyncGenerator, AsyncIterable, Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import aclosing
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import partial
-from http import HTTPStatus
 from typing import TypeVar
 
 from minio import Minio
-from minio.error import MinioException, S3Error, ServerError
+from minio.error import S3Error
 from typing_extensions import override
-from urllib3 import BaseHTTPResponse, PoolManager, Retry, Timeout
-from urllib3.exceptions import HTTPError
+from urllib3 import PoolManager, Retry, Timeout
 
-from services.common.blobs.digests import Digest, StreamCheck, Written, once
-from services.common.blobs.errors import (
-    BlobChanged,
-    BlobExists,
-    BlobNotFound,
-    BlobStoreUnavailable,
-    OffsetOutOfRange,
-)
-from services.common.blobs.port import CHUNK_BYTES, BlobInfo, BlobStore, TaggedBlob, check_key
+from services.common.blobs.checkpoints import Checkpoint, Journal
+from services.common.blobs.digests import Digest, StreamCheck, Written, once, parse_digest
+from services.common.blobs.errors import BlobChanged, BlobExists, BlobNotFound, OffsetOutOfRange
+from services.common.blobs.port import BlobInfo, BlobStore, SignedRequest, TaggedBlob, check_key
+from services.common.blobs.s3_calls import CONNECTIONS, S3Calls
+from services.common.blobs.s3_parts import PART_BYTES, Part, PartsUpload, in_parts, size_of
+from services.common.blobs.s3_ranges import OutsideBlobError, RangedReads
+from services.common.blobs.s3_signing import Signer
 from services.common.blobs.s3_writes import (
     ALWAYS,
     IF_ABSENT,
     Precondition,
     PreconditionError,
-    RefusedError,
     S3Writes,
     if_unchanged,
 )
+from services.common.clock import Clock, utc_now
 
 T = TypeVar("T")
 
-_CONNECTIONS = 16
 _CONNECT_TIMEOUT_S = 5.0
 _READ_TIMEOUT_S = 60.0
-
-_PART_BYTES = 8 << 20
-"""A stream that fits one part is one PUT. S3 wants 5 MiB at least and 10,000 parts at most,
-which makes 78 GiB the largest blob."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +50,7 @@ class S3Connection:
         secret_key: Its secret; not shown by `repr`.
         secure: Whether to speak TLS.
         region: What requests are signed for; any, for a store that has no regions.
+        public_url: Where those reach it who get presigned requests; None if at `endpoint`.
     """
 
     endpoint: str
@@ -64,6 +58,7 @@ class S3Connection:
     secret_key: str = field(repr=False)
     secure: bool = True
     region: str = "us-east-1"
+    public_url: str | None = None
 
 
 class S3BlobStore(BlobStore):
@@ -76,13 +71,16 @@ class S3BlobStore(BlobStore):
         connection: The S3.
         bucket: Must exist.
         prefix: Put before each key, with a `/` between; empty for none.
+        now: The clock, for signatures.
     """
 
-    def __init__(self, connection: S3Connection, bucket: str, prefix: str = "") -> None:
+    def __init__(
+        self, connection: S3Connection, bucket: str, prefix: str = "", now: Clock = utc_now
+    ) -> None:
         if "/" in connection.endpoint:
             raise ValueError(f"{connection.endpoint!r} is no S3 endpoint: give 'host:port'")
         self._pool = PoolManager(
-            maxsize=_CONNECTIONS,
+            maxsize=CONNECTIONS,
             block=True,
             timeout=Timeout(connect=_CONNECT_TIMEOUT_S, read=_READ_TIMEOUT_S),
             retries=Retry(
@@ -101,18 +99,28 @@ class S3BlobStore(BlobStore):
             http_client=self._pool,
         )
         self._writes = S3Writes(self._client, self._pool, bucket)
-        self._threads = ThreadPoolExecutor(_CONNECTIONS, thread_name_prefix="s3")
+        self._calls = S3Calls()
+        self._reads = RangedReads(self._client, self._calls, bucket)
+        scheme = "https" if connection.secure else "http"
+        self._signer = Signer(
+            connection.public_url or f"{scheme}://{connection.endpoint}",
+            bucket,
+            connection.access_key,
+            connection.secret_key,
+            connection.region,
+        )
+        self._now = now
         self._bucket = bucket
         self._prefix = f"{prefix}/" if prefix else ""
 
     async def close(self) -> None:
         """Close every connection, once the calls under way have ended."""
-        await asyncio.to_thread(self._threads.shutdown)
+        await self._calls.close()
         self._pool.clear()
 
     async def bucket_exists(self) -> bool:
         """Whether the bucket is there."""
-        return await self._call(self._client.bucket_exists, self._bucket)
+        return await self._calls.run(self._client.bucket_exists, self._bucket)
 
     @override
     async def put(
@@ -134,12 +142,21 @@ class S3BlobStore(BlobStore):
         *,
         digest: Digest | None = None,
         size_bytes: int | None = None,
+        journal: Journal | None = None,
     ) -> Written:
         check_key(key)
+        begun = journal.begun if journal else None
+        check = StreamCheck(digest, size_bytes, begun.state if begun else None)
         try:
-            return await self._upload(key, chunks, StreamCheck(digest, size_bytes), IF_ABSENT)
+            return await self._upload(key, chunks, check, IF_ABSENT, journal)
         except PreconditionError:
             raise BlobExists(key) from None
+
+    @override
+    async def drop_pieces(self, upload: str, key: str, checkpoint: Checkpoint | None) -> None:
+        check_key(key)
+        if checkpoint is not None:
+            await self._calls.run(self._writes.abort, self._name(key), checkpoint.pieces[0])
 
     @override
     async def read(self, key: str, *, offset: int = 0) -> AsyncGenerator[bytes]:
@@ -147,50 +164,64 @@ class S3BlobStore(BlobStore):
         if offset < 0:
             raise OffsetOutOfRange(key, offset, (await self.head(key)).size_bytes)
         try:
-            response = await self._call(self._get, key, offset)
-        except S3Error as error:
-            if error.code != "InvalidRange":
-                raise
+            async with aclosing(self._reads.read(key, self._name(key), offset)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+        except OutsideBlobError:
             size = (await self.head(key)).size_bytes
-            if offset == size:
-                return
-            raise OffsetOutOfRange(key, offset, size) from None
-        try:
-            while chunk := await self._call(response.read, CHUNK_BYTES):
-                yield chunk
-        finally:
-            response.close()
-            response.release_conn()
+            if offset != size:
+                raise OffsetOutOfRange(key, offset, size) from None
 
     @override
     async def head(self, key: str) -> BlobInfo:
         check_key(key)
         stat = partial(self._client.stat_object, self._bucket, self._name(key))
-        found = await self._call(_absent_as(BlobNotFound(key), stat))
+        found = await self._calls.run(_absent_as(BlobNotFound(key), stat))
         return BlobInfo(key, found.size or 0)
 
     @override
     async def delete(self, key: str) -> None:
         check_key(key)
-        await self._call(self._client.remove_object, self._bucket, self._name(key))
+        await self._calls.run(self._client.remove_object, self._bucket, self._name(key))
 
     @override
     async def list_blobs(self, prefix: str = "") -> list[BlobInfo]:
         # SeaweedFS lists in another order than that of the bytes.
-        return sorted(await self._call(self._list, prefix), key=lambda info: info.key)
+        return sorted(await self._calls.run(self._list, prefix), key=lambda info: info.key)
 
     @override
     async def load(self, key: str) -> TaggedBlob:
         check_key(key)
-        return await self._call(self._load, key)
+        return await self._calls.run(self._load, key)
 
     @override
     async def compare_and_swap(self, key: str, data: bytes, *, etag: str | None) -> str:
         check_key(key)
         try:
-            return await self._call(self._writes.put, self._name(key), data, if_unchanged(etag))
+            return await self._calls.run(
+                self._writes.put, self._name(key), data, if_unchanged(etag)
+            )
         except PreconditionError:
             raise BlobChanged(key, etag) from None
+
+    @override
+    def presign_put(
+        self, key: str, *, digest: Digest, size_bytes: int, lifetime: timedelta
+    ) -> SignedRequest:
+        check_key(key)
+        checksum = bytes.fromhex(parse_digest(digest).removeprefix("sha256:"))
+        headers = {
+            "content-length": str(size_bytes),
+            "x-amz-checksum-sha256": base64.b64encode(checksum).decode(),
+        }
+        return self._signer.signed(
+            "PUT", self._name(key), headers, now=self._now(), lifetime=lifetime
+        )
+
+    @override
+    def presign_get(self, key: str, *, lifetime: timedelta) -> SignedRequest:
+        check_key(key)
+        return self._signer.signed("GET", self._name(key), {}, now=self._now(), lifetime=lifetime)
 
     async def create_in_parts(self, key: str, data: bytes) -> None:
         """Create a blob by a multipart upload, however short it is.
@@ -198,9 +229,11 @@ class S3BlobStore(BlobStore):
         Raises:
             BlobExists: The key is taken.
         """
-        parts = _parts(once(data))
+        upload = PartsUpload(
+            self._writes, self._calls, self._name(key), StreamCheck(None, None), None
+        )
         try:
-            await self._upload_parts(self._name(key), parts, StreamCheck(None, None), IF_ABSENT)
+            await upload.store(in_parts(once(data)), IF_ABSENT)
         except PreconditionError:
             raise BlobExists(key) from None
 
@@ -210,44 +243,29 @@ class S3BlobStore(BlobStore):
         chunks: AsyncIterable[bytes],
         check: StreamCheck,
         precondition: Precondition,
+        journal: Journal | None = None,
     ) -> Written:
         name = self._name(key)
-        parts = _parts(chunks)
-        first = await anext(parts)
-        if len(first) == _PART_BYTES:
-            return await self._upload_parts(name, _chain(first, parts), check, precondition)
-        await self._call(check.update, first)
-        written = check.finish()
-        await self._call(self._writes.put, name, first, precondition)
-        return written
+        begun = journal.begun if journal else None
+        async with aclosing(in_parts(chunks)) as parts:
+            # An empty tuple as the default of anext is a SystemError (python/cpython#128078).
+            first: Part = [] if begun else await anext(parts, [])
+            if begun is None and size_of(first) < PART_BYTES:
+                return await self._put_whole(name, b"".join(first), check, precondition)
+            upload = PartsUpload(self._writes, self._calls, name, check, journal)
+            return await upload.store(_chain(first, parts), precondition)
 
-    async def _upload_parts(
-        self, name: str, parts: AsyncIterable[bytes], check: StreamCheck, precondition: Precondition
+    async def _put_whole(
+        self, name: str, data: bytes, check: StreamCheck, precondition: Precondition
     ) -> Written:
-        upload_id = await self._call(self._writes.begin, name)
-        etags: list[str] = []
-        try:
-            async for part in parts:
-                await self._call(check.update, part)
-                number = len(etags) + 1
-                etags.append(await self._call(self._writes.put_part, name, upload_id, number, part))
-            written = check.finish()
-            await self._call(self._writes.complete, name, upload_id, etags, precondition)
-        except BaseException:
-            await asyncio.shield(self._abandon(name, upload_id))
-            raise
+        await asyncio.to_thread(check.update, data)
+        written = check.finish()
+        await self._calls.run(self._writes.put, name, data, precondition)
         return written
-
-    async def _abandon(self, name: str, upload_id: str) -> None:
-        with suppress(BlobStoreUnavailable, RefusedError):
-            await self._call(self._writes.abort, name, upload_id)
-
-    def _get(self, key: str, offset: int) -> BaseHTTPResponse:
-        get = partial(self._client.get_object, self._bucket, self._name(key), offset)
-        return _absent_as(BlobNotFound(key), get)()
 
     def _load(self, key: str) -> TaggedBlob:
-        response = self._get(key, 0)
+        get = partial(self._client.get_object, self._bucket, self._name(key))
+        response = _absent_as(BlobNotFound(key), get)()
         try:
             return TaggedBlob(response.read(), response.headers["ETag"])
         finally:
@@ -267,33 +285,10 @@ class S3BlobStore(BlobStore):
     def _name(self, key: str) -> str:
         return f"{self._prefix}{key}"
 
-    async def _call(self, work: Callable[..., T], *args: object) -> T:
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, work, *args)
-        except HTTPError as error:
-            raise BlobStoreUnavailable(str(error)) from error
-        except MinioException as error:
-            if _is_temporary(error):
-                raise BlobStoreUnavailable(str(error)) from error
-            raise
 
-
-async def _parts(chunks: AsyncIterable[bytes]) -> AsyncGenerator[bytes]:
-    """The same bytes in parts of `_PART_BYTES`, the last of them shorter; at least one part."""
-    waiting = bytearray()
-    whole_parts = 0
-    async for chunk in chunks:
-        waiting += chunk
-        while len(waiting) >= _PART_BYTES:
-            whole_parts += 1
-            yield bytes(waiting[:_PART_BYTES])
-            del waiting[:_PART_BYTES]
-    if waiting or not whole_parts:
-        yield bytes(waiting)
-
-
-async def _chain(first: bytes, rest: AsyncIterable[bytes]) -> AsyncGenerator[bytes]:
-    yield first
+async def _chain(first: Part, rest: AsyncIterable[Part]) -> AsyncGenerator[Part]:
+    if first:
+        yield first
     async for part in rest:
         yield part
 
@@ -308,13 +303,3 @@ def _absent_as(absent: BlobNotFound, call: Callable[[], T]) -> Callable[[], T]:
             raise
 
     return work
-
-
-def _is_temporary(error: MinioException) -> bool:
-    """Whether waiting may mend what the store complains of."""
-    status = HTTPStatus.OK
-    if isinstance(error, ServerError):
-        status = HTTPStatus(error.status_code)
-    elif isinstance(error, S3Error):
-        status = HTTPStatus(error.response.status)
-    return status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.TOO_MANY_REQUESTS

@@ -9,12 +9,14 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from http import HTTPStatus
 from typing import NewType
 from xml.etree import ElementTree
 
 from minio import Minio
+from minio.error import S3Error
 from urllib3 import BaseHTTPResponse, PoolManager
 
 from services.common.blobs.errors import BlobStoreUnavailable
@@ -40,6 +42,10 @@ class RefusedError(Exception):
     """S3 refused a request for a reason that waiting doesn't mend, such as missing rights."""
 
 
+class NoSuchUploadError(Exception):
+    """The multipart upload was completed or dropped."""
+
+
 class S3Writes:
     """Puts and multipart uploads to one bucket. Every method blocks.
 
@@ -59,7 +65,7 @@ class S3Writes:
 
     def put(self, name: str, data: bytes, precondition: Precondition) -> str:
         """Store the object and give its etag, quotes included."""
-        return _etag(self._send("PUT", name, {}, data, precondition))
+        return _etag(self._send("PUT", name, {}, data, precondition=precondition))
 
     def begin(self, name: str) -> str:
         """Open a multipart upload and give its id."""
@@ -69,16 +75,23 @@ class S3Writes:
             raise RefusedError(f"S3 opened no multipart upload for {name}")
         return upload_id
 
-    def put_part(self, name: str, upload_id: str, number: int, data: bytes) -> str:
-        """Store part `number`, from 1, and give its etag."""
-        return _etag(
-            self._send("PUT", name, {"uploadId": upload_id, "partNumber": str(number)}, data)
-        )
+    def put_part(self, name: str, upload_id: str, number: int, data: Sequence[bytes]) -> str:
+        """Store part `number`, from 1, and give its etag.
+
+        Raises:
+            NoSuchUploadError: The upload was completed or dropped.
+        """
+        query = {"uploadId": upload_id, "partNumber": str(number)}
+        return _etag(self._send("PUT", name, query, *data))
 
     def complete(
         self, name: str, upload_id: str, etags: Sequence[str], precondition: Precondition
     ) -> None:
-        """Make one object of the parts whose etags are given in their order."""
+        """Make one object of the parts whose etags are given in their order.
+
+        Raises:
+            NoSuchUploadError: The upload was completed or dropped.
+        """
         root = ElementTree.Element(
             "CompleteMultipartUpload", xmlns="http://s3.amazonaws.com/doc/2006-03-01/"
         )
@@ -87,7 +100,9 @@ class S3Writes:
             ElementTree.SubElement(part, "PartNumber").text = str(number)
             ElementTree.SubElement(part, "ETag").text = etag
         body = ElementTree.tostring(root)
-        response = self._send("POST", name, {"uploadId": upload_id}, body, precondition)
+        response = self._send(
+            "POST", name, {"uploadId": upload_id}, body, precondition=precondition
+        )
         # S3 answers 200 before it joins the parts, and reports a failure in the body.
         code = _error_code(response)
         if code == "PreconditionFailed":
@@ -95,16 +110,27 @@ class S3Writes:
         if code is not None:
             raise BlobStoreUnavailable(f"it failed to join the parts of {name} ({code})")
 
+    def exists(self, name: str) -> bool:
+        """Whether the object is there."""
+        try:
+            self._client.stat_object(self._bucket, name)
+        except S3Error as error:
+            if error.code == "NoSuchKey":
+                return False
+            raise
+        return True
+
     def abort(self, name: str, upload_id: str) -> None:
-        """Drop the upload and its parts."""
-        self._send("DELETE", name, {"uploadId": upload_id})
+        """Drop the upload and its parts. Idempotent."""
+        with suppress(NoSuchUploadError):
+            self._send("DELETE", name, {"uploadId": upload_id})
 
     def _send(
         self,
         method: str,
         name: str,
         query: Mapping[str, str],
-        body: bytes = b"",
+        *body: bytes,
         precondition: Precondition = ALWAYS,
     ) -> BaseHTTPResponse:
         url = self._client.get_presigned_url(
@@ -114,8 +140,14 @@ class S3Writes:
             expires=_SIGNATURE_LIFETIME,
             extra_query_params=dict(query),
         )
-        md5 = hashlib.md5(body, usedforsecurity=False).digest()
-        headers = {**precondition, "Content-MD5": base64.b64encode(md5).decode()}
+        md5 = hashlib.md5(usedforsecurity=False)
+        for chunk in body:
+            md5.update(chunk)
+        headers = {
+            **precondition,
+            "Content-MD5": base64.b64encode(md5.digest()).decode(),
+            "Content-Length": str(sum(map(len, body))),
+        }
         response = self._pool.request(method, url, body=body, headers=headers, retries=False)
         _raise_for_status(response, name, conditional=bool(precondition))
         return response
@@ -125,12 +157,13 @@ def _raise_for_status(response: BaseHTTPResponse, name: str, *, conditional: boo
     status = response.status
     if status < HTTPStatus.MULTIPLE_CHOICES:
         return
+    code = _error_code(response)
+    if code == "NoSuchUpload":
+        raise NoSuchUploadError
     # AWS answers 404 to If-Match on an absent object.
-    if status == HTTPStatus.PRECONDITION_FAILED or (
-        conditional and _error_code(response) == "NoSuchKey"
-    ):
+    if status == HTTPStatus.PRECONDITION_FAILED or (conditional and code == "NoSuchKey"):
         raise PreconditionError
-    detail = f"it answered {status} ({_error_code(response)}) to a write of {name}"
+    detail = f"it answered {status} ({code}) to a write of {name}"
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in (
         HTTPStatus.CONFLICT,
         HTTPStatus.TOO_MANY_REQUESTS,
