@@ -17,7 +17,6 @@ from roundhouse.inference.v1 import endpoint_service_pb2 as endpoints
 from roundhouse.inference.v1 import endpoint_service_pb2_grpc as endpoints_grpc
 from roundhouse.inference.v1 import rollout_service_pb2 as rollouts
 from roundhouse.inference.v1 import rollout_service_pb2_grpc as rollouts_grpc
-from tritonclient.grpc import service_pb2_grpc as oip_grpc
 
 from services.common.clock import Clock, utc_now
 from services.common.rpc.client import connect
@@ -40,7 +39,7 @@ from services.inference.adapters.onnx_runtime import OnnxRuntime
 from services.inference.adapters.registry_client import RegistryClient
 from services.inference.adapters.triton.runtime import TritonRuntime
 from services.inference.api.endpoint_servicer import EndpointServicer
-from services.inference.api.oip.servicer import INFER_PATH, OipServicer
+from services.inference.api.oip.servicer import INFER_PATH, OipServicer, register
 from services.inference.api.oip.servicer import SERVICE as OIP_SERVICE
 from services.inference.api.requests import Transactions
 from services.inference.api.rollout_servicer import RolloutServicer
@@ -188,8 +187,6 @@ def _apis(
         ),
         (
             OIP_SERVICE,
-            lambda server: oip_grpc.add_GRPCInferenceServiceServicer_to_server(
-                oip_servicer, server
-            ),
+            lambda server: register(oip_servicer, server),
         ),
     ]

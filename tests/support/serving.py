@@ -11,15 +11,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tritonclient.grpc import service_pb2_grpc
-
 from services.common.resources import Meta
 from services.common.rpc.server import ServerLimits, serving
 from services.common.tasks import background_tasks
 from services.inference.adapters.batching import BatchLimits
 from services.inference.adapters.bundles import BundleFolder
 from services.inference.adapters.onnx_runtime import OnnxRuntime
-from services.inference.api.oip.servicer import INFER_PATH, SERVICE, OipServicer
+from services.inference.api.oip.servicer import INFER_PATH, SERVICE, OipServicer, register
 from services.inference.core.decisions import DecisionPolicy
 from services.inference.core.endpoints import Endpoint, Runtime
 from services.inference.core.hosting import ModelHost
@@ -134,9 +132,7 @@ async def oip_server(plane: DataPlane, native: bool = True) -> AsyncIterator[str
         [
             (
                 SERVICE,
-                lambda server: service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(
-                    servicer, server
-                ),
+                lambda server: register(servicer, server),
             )
         ],
         ServerLimits(deadline_exempt=(f"/{SERVICE}/",), drain_timeout_s=1.0),

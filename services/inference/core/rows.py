@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,6 +72,29 @@ class Rows:
         return int(np.count_nonzero(outside)) + unseen
 
 
+class RowSource(Protocol):
+    """A request's rows, not yet checked against a signature."""
+
+    def rows(self, signature: Signature, *, max_rows: int) -> Rows:
+        """The rows, packed.
+
+        Raises:
+            InvalidTensors: As `parse_rows`.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LooseTensors:
+    """Tensors of which nothing is known beforehand."""
+
+    tensors: Sequence[WireTensor]
+
+    def rows(self, signature: Signature, *, max_rows: int) -> Rows:
+        """See `RowSource`."""
+        return parse_rows(signature, self.tensors, max_rows=max_rows)
+
+
 def joined(blocks: Sequence[Rows]) -> Rows:
     """All rows of `blocks` in order; they share one signature."""
     if len(blocks) == 1:
@@ -130,9 +153,18 @@ def parse_rows(signature: Signature, tensors: Sequence[WireTensor], *, max_rows:
         raise InvalidTensors(faults)
     matrix = np.frombuffer(b"".join(numeric), dtype="<f4").reshape(len(numeric), count)
     rows = Rows(count, matrix, tuple(text))
+    check_values(signature, rows)
+    return rows
+
+
+def check_values(signature: Signature, rows: Rows) -> None:
+    """Accept rows that hold no infinity, and nothing missing where it may not.
+
+    Raises:
+        InvalidTensors: Naming every input at fault.
+    """
     if faults := [*_numeric_faults(signature, rows), *_text_faults(signature, rows)]:
         raise InvalidTensors(faults)
-    return rows
 
 
 def _fault(tensor: WireTensor, spec: InputSpec | None, count: int) -> str:

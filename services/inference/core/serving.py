@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -23,7 +23,7 @@ from services.inference.core.errors import (
 )
 from services.inference.core.ports import LoadedModel, Meter, Observation, ObservationLog, Outcome
 from services.inference.core.routing import WHOLE_BP, Split, Variant, bucket
-from services.inference.core.rows import Tensors, WireTensor, parse_rows
+from services.inference.core.rows import RowSource, Tensors
 from services.inference.core.signature import PROBABILITIES, Signature
 
 DECISION_LABEL = "decision_label"
@@ -108,7 +108,7 @@ class Query:
     model: str
     version: str
     id: str
-    tensors: Sequence[WireTensor]
+    tensors: RowSource
     outputs: tuple[str, ...] = ()
     event_time_us: int | None = None
     sticky_key: str = ""
@@ -218,7 +218,7 @@ class Predictor:
         signature, policy = served.signature, endpoint.policy
         if query.outputs:
             signature.check_outputs(query.outputs, DECISION_OUTPUTS)
-        rows = parse_rows(signature, query.tensors, max_rows=self._max_rows)
+        rows = query.tensors.rows(signature, max_rows=self._max_rows)
         outputs = await served.model.infer(rows, query.deadline)
         scores = outputs[PROBABILITIES][:, 1]
         decision = policy.decide(float(scores[0])) if rows.count == 1 else None

@@ -52,6 +52,9 @@ def decoded_texts(data: bytes, count: int) -> list[str]:
     Raises:
         ValueError: The contents are cut short, hold another number of texts, or are not UTF-8.
     """
+    size = len(data) - _LENGTH.size
+    if count == 1 and size >= 0 and _LENGTH.unpack_from(data)[0] == size:
+        return [data[_LENGTH.size :].decode()]
     values = []
     offset = 0
     while offset < len(data):

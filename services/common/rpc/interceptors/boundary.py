@@ -124,8 +124,10 @@ class BoundaryInterceptor(grpc.aio.ServerInterceptor):
             )
         set_time_remaining(remaining)
 
-    def _checked(self, request: Message) -> Message:
-        self._validator.check(request)
+    def _checked(self, request: Message | bytes) -> Message | bytes:
+        # A method registered without codecs checks the bytes itself.
+        if isinstance(request, Message):
+            self._validator.check(request)
         return request
 
     async def _each_checked(self, requests: AsyncIterator[Message]) -> AsyncIterator[Message]:

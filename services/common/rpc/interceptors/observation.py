@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
+from functools import cache
 from types import TracebackType
 from typing import Any, Final
 
@@ -132,7 +133,7 @@ class _Observed:
                 self._span.set_status(StatusCode.ERROR, self._context.details() or code.name)
             self._span.end()
             exemplar = {"trace_id": f"{self._span.get_span_context().trace_id:032x}"}
-        SERVER_DURATION.labels(self._path, code.name).observe(elapsed, exemplar)
+        _duration(self._path, code.name).observe(elapsed, exemplar)
 
 
 def _start_span(path: str, context: Any) -> Span:
@@ -144,15 +145,32 @@ def _start_span(path: str, context: Any) -> Span:
     if parent is not None and not parent.trace_flags.sampled:
         adopt_unsampled(parent)
         return INVALID_SPAN
-    service, method = split_method(path)
+    name, attributes = _described(path)
     span = tracer().start_span(
-        f"{service}/{method}",
+        name,
         context=None if parent is None else set_span_in_context(NonRecordingSpan(parent)),
         kind=SpanKind.SERVER,
-        attributes={RPC_SYSTEM: GRPC_SYSTEM, RPC_SERVICE: service, RPC_METHOD: method},
+        attributes=attributes,
     )
     adopt(span)
     return span
+
+
+@cache
+def _described(path: str) -> tuple[str, Mapping[str, str]]:
+    """A span's name and attributes; only paths that are served come here."""
+    service, method = split_method(path)
+    return f"{service}/{method}", {
+        RPC_SYSTEM: GRPC_SYSTEM,
+        RPC_SERVICE: service,
+        RPC_METHOD: method,
+    }
+
+
+@cache
+def _duration(path: str, code: str) -> Histogram:
+    """The path's child; prometheus_client's own lookup costs as much as the observation."""
+    return SERVER_DURATION.labels(path, code)
 
 
 def _code(error: BaseException | None, context: Any) -> grpc.StatusCode:

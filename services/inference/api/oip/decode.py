@@ -11,7 +11,7 @@ import numpy as np
 from services.common.errors import FieldViolation
 from services.common.rpc.deadlines import time_remaining
 from services.inference.core.errors import InvalidTensors, UnsupportedParameter
-from services.inference.core.rows import WireTensor
+from services.inference.core.rows import LooseTensors, RowSource, WireTensor
 from services.inference.core.serving import Query
 from services.inference.core.wire import encoded_texts
 
@@ -32,22 +32,38 @@ def query_of(request: _Message) -> Query:
         InvalidTensors: Contents are missing, doubled or of the wrong kind.
         UnsupportedParameter: A parameter is unknown, or not of its type.
     """
-    if len(request.id) > _MAX_ID_LENGTH:
-        raise UnsupportedParameter("id", f"has more than {_MAX_ID_LENGTH} characters")
-    event_time_us, sticky_key, timeout_s = None, "", None
-    if request.parameters:
-        event_time_us, sticky_key, timeout_s = _parameters(request.parameters)
     for output in request.outputs:
         if output.parameters:
             name = next(iter(output.parameters))
             raise UnsupportedParameter(name, "outputs take no parameters")
+    outputs = tuple(output.name for output in request.outputs)
+    return routed_query(request, LooseTensors(_tensors(request)), outputs)
+
+
+def routed_query(leading: _Message, tensors: RowSource, outputs: tuple[str, ...]) -> Query:
+    """The query with the leading fields of a `ModelInferRequest`.
+
+    Args:
+        leading: Its model, version, id and parameters count.
+        tensors: The inputs.
+        outputs: Names of those that are wanted.
+
+    Raises:
+        UnsupportedParameter: A parameter is unknown, or not of its type.
+    """
+    prediction_id = leading.id
+    if len(prediction_id) > _MAX_ID_LENGTH:
+        raise UnsupportedParameter("id", f"has more than {_MAX_ID_LENGTH} characters")
+    event_time_us, sticky_key, timeout_s = None, "", None
+    if parameters := leading.parameters:
+        event_time_us, sticky_key, timeout_s = _parameters(parameters)
     remaining_s = time_remaining() if timeout_s is None else timeout_s
     return Query(
-        model=request.model_name,
-        version=request.model_version,
-        id=request.id,
-        tensors=_tensors(request),
-        outputs=tuple(output.name for output in request.outputs),
+        model=leading.model_name,
+        version=leading.model_version,
+        id=prediction_id,
+        tensors=tensors,
+        outputs=outputs,
         event_time_us=event_time_us,
         sticky_key=sticky_key,
         deadline=None if remaining_s is None else time.monotonic() + remaining_s,

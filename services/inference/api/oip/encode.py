@@ -1,4 +1,4 @@
-"""Answers to protocol messages."""
+"""Answers that describe what is served."""
 
 from __future__ import annotations
 
@@ -7,38 +7,10 @@ from typing import Any
 from tritonclient.grpc import service_pb2 as pb
 
 from services.inference.core.ports import RunStatistics
-from services.inference.core.serving import Prediction, ServedEndpoint, ServedVariant
-from services.inference.core.wire import datatype_of, encoded
+from services.inference.core.serving import ServedEndpoint, ServedVariant
 
 # tritonclient ships no stubs for its generated messages.
 _Message = Any
-
-
-def response_of(model_name: str, prediction: Prediction) -> _Message:
-    """The `ModelInferResponse`: the outputs, and in its parameters the decision and its origin."""
-    served = prediction.served
-    response = pb.ModelInferResponse(
-        model_name=model_name, model_version=served.number, id=prediction.id
-    )
-    parameters = response.parameters
-    parameters["model_digest"].string_param = served.variant.digest
-    parameters["model_version"].string_param = served.number
-    parameters["variant"].string_param = served.variant.version
-    parameters["prediction_id"].string_param = prediction.id
-    parameters["policy_version"].int64_param = prediction.policy.version
-    parameters["time"].int64_param = prediction.event_time_us
-    if prediction.out_of_range:
-        parameters["out_of_range"].int64_param = prediction.out_of_range
-    if (decision := prediction.decision) is not None:
-        parameters["label"].int64_param = decision.label
-        parameters["labels"].string_param = str(decision.label)
-        parameters["confidence"].double_param = decision.confidence
-        parameters["action"].string_param = decision.action
-        parameters["actions"].string_param = decision.action
-    for name, array in prediction.outputs.items():
-        response.outputs.add(name=name, datatype=datatype_of(array), shape=array.shape)
-        response.raw_output_contents.append(encoded(array))
-    return response
 
 
 def metadata_of(model_name: str, endpoint: ServedEndpoint, served: ServedVariant) -> _Message:

@@ -4,21 +4,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any, Final, NoReturn
 
+import grpc
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc as pb_grpc
 
 from services.common.errors import ServiceError
-from services.inference.api.oip.decode import query_of
+from services.inference.api.oip.answers import response_bytes
 from services.inference.api.oip.encode import (
     config_of,
     metadata_of,
-    response_of,
     statistics_of,
 )
+from services.inference.api.oip.packed import RequestReader
 from services.inference.core.errors import ManagedByEndpoints, ModelUnavailable
 from services.inference.core.hosting import probe
 from services.inference.core.serving import Predictor, ServedEndpoint, ServedVariant
@@ -43,6 +44,7 @@ class OipServicer(pb_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc] #
     def __init__(self, predictor: Predictor, is_settled: Callable[[], bool]) -> None:
         self._predictor = predictor
         self._is_settled = is_settled
+        self._requests = RequestReader()
 
     async def ServerLive(self, request: _Message, context: _Context) -> _Message:
         return pb.ServerLiveResponse(live=True)
@@ -72,9 +74,10 @@ class OipServicer(pb_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc] #
         endpoint = self._predictor.endpoint(request.name)
         return config_of(request.name, _described(endpoint, request.version))
 
-    async def ModelInfer(self, request: _Message, context: _Context) -> _Message:
-        prediction = await self._predictor.predict(query_of(request))
-        return response_of(request.model_name, prediction)
+    async def ModelInfer(self, request: bytes, context: _Context) -> bytes:
+        """Takes and gives serialized messages; `register` says so to the server."""
+        query = self._requests.query(request)
+        return response_bytes(query.model, await self._predictor.predict(query))
 
     async def ModelStreamInfer(
         self, requests: AsyncIterator[_Message], context: _Context
@@ -82,7 +85,7 @@ class OipServicer(pb_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc] #
         """One answer per request, in order; a refused request does not end the stream."""
         async for request in requests:
             try:
-                answer = await self.ModelInfer(request, context)
+                answer = await self.ModelInfer(request.SerializeToString(), context)
             except ServiceError as error:
                 # The protocol's stream has no status per answer; clients match by id.
                 yield pb.ModelStreamInferResponse(
@@ -92,7 +95,9 @@ class OipServicer(pb_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc] #
                     ),
                 )
             else:
-                yield pb.ModelStreamInferResponse(infer_response=answer)
+                yield pb.ModelStreamInferResponse(
+                    infer_response=pb.ModelInferResponse.FromString(answer)
+                )
 
     async def ModelStatistics(self, request: _Message, context: _Context) -> _Message:
         named = (
@@ -149,6 +154,32 @@ class OipServicer(pb_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc] #
 
     async def LogSettings(self, request: _Message, context: _Context) -> _Message:
         _refuse("LogSettings", "logs are set up by the service's settings.")
+
+
+def register(servicer: OipServicer, server: grpc.aio.Server) -> None:
+    """Add `servicer` to `server`, with `ModelInfer` over serialized messages."""
+    pb_grpc.add_GRPCInferenceServiceServicer_to_server(servicer, _WithoutCodecs(servicer, server))
+
+
+class _WithoutCodecs:
+    """Registers generated handlers on a server, `ModelInfer` without its codecs."""
+
+    def __init__(self, servicer: OipServicer, server: grpc.aio.Server) -> None:
+        self._infer = servicer.ModelInfer
+        self._server = server
+
+    def add_generic_rpc_handlers(self, _: Sequence[grpc.GenericRpcHandler]) -> None:
+        """The same handlers come once more, by name."""
+
+    def add_registered_method_handlers(
+        self, service: str, handlers: Mapping[str, grpc.RpcMethodHandler[Any, Any]]
+    ) -> None:
+        infer: grpc.RpcMethodHandler[Any, Any] = grpc.unary_unary_rpc_method_handler(self._infer)
+        handlers = {**handlers, "ModelInfer": infer}
+        self._server.add_generic_rpc_handlers(
+            (grpc.method_handlers_generic_handler(service, handlers),)
+        )
+        self._server.add_registered_method_handlers(service, handlers)
 
 
 _NO_SHARED_MEMORY: Final = "endpoints take tensors in the request; there is no shared memory."
