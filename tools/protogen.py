@@ -22,6 +22,7 @@ UNTYPED = [
     "google/rpc/code.proto",
     "google/rpc/error_details.proto",
     "google/rpc/status.proto",
+    "google/type/money.proto",
 ]
 
 

@@ -78,6 +78,17 @@ def log_losses(labels: Labels, scores: Scores) -> npt.NDArray[np.float64]:
     return losses
 
 
+def mean_standard_error(values: npt.NDArray[np.float64]) -> float:
+    """Standard error of the mean of float64 [n]: sample deviation over the root of n.
+
+    Raises:
+        UndefinedScore: There are fewer than two.
+    """
+    if values.size < 2:
+        raise UndefinedScore("a standard error needs two rows")
+    return float(values.std(ddof=1) / np.sqrt(values.size))
+
+
 def brier(labels: Labels, scores: Scores) -> float:
     """Mean squared difference between score and outcome, 0 to 1 (Brier, 1950).
 

@@ -10,6 +10,7 @@ from roundhouse.registry.v1 import (
     evaluation_service_pb2,
     lineage_service_pb2,
     model_pb2,
+    model_service_pb2,
 )
 
 from services.common.rpc.convert import to_timestamp
@@ -72,7 +73,9 @@ async def test_a_version_earns_a_protected_alias_and_is_unseated_by_a_better_one
         StatusCode.FAILED_PRECONDITION,
         "BASELINE_REQUIRED",
     )
-    baseline = await caller.evaluate(first, snapshot, auc=0.71)
+    baseline = await caller.evaluate(
+        first, snapshot, auc=0.71, purpose=pb.Evaluation.PURPOSE_BASELINE
+    )
     gate = await caller.gate(evaluation.name, baseline.name)
     assert gate.passed
     assert [(verdict.value, verdict.bar) for verdict in gate.verdicts[:2]] == [
@@ -129,8 +132,8 @@ async def test_evaluations_on_other_rows_or_of_one_version_are_not_comparable(
     first, second = [await caller.ready_version(model) for _ in range(2)]
     candidate = (await caller.evaluate(first, snapshot, auc=0.7)).name
     for baseline in (
-        await caller.evaluate(first, snapshot, auc=0.7),
-        await caller.evaluate(second, other, auc=0.7),
+        await caller.evaluate(first, snapshot, auc=0.7, purpose=pb.Evaluation.PURPOSE_BASELINE),
+        await caller.evaluate(second, other, rows=b"others", auc=0.7),
     ):
         with refused() as refusal:
             await caller.gate(candidate, baseline.name)
@@ -193,7 +196,9 @@ async def test_an_unfinished_version_and_an_open_snapshot_have_no_evaluations(
 async def test_evaluations_are_read_listed_and_filtered(caller: RegistryCaller) -> None:
     version = await caller.ready_version(await caller.create_model())
     snapshots = [await caller.sealed_snapshot(name) for name in ("a", "b")]
-    recorded = [await caller.evaluate(version, name, auc=0.7) for name in snapshots]
+    recorded = [
+        await caller.evaluate(version, name, rows=name.encode(), auc=0.7) for name in snapshots
+    ]
     listed = await caller.evaluations.ListEvaluations(
         service_pb.ListEvaluationsRequest(parent=version, page_size=1), timeout=TIMEOUT_S
     )
@@ -232,6 +237,146 @@ async def test_what_does_not_exist_is_not_found(
     with refused() as refusal:
         await getattr(caller.evaluations, method)(request(name="x"), timeout=TIMEOUT_S)
     assert (refusal.code, refusal.reason) == (StatusCode.INVALID_ARGUMENT, "INVALID_NAME")
+
+
+async def test_the_ledger_refuses_a_second_look_and_lists_every_look(
+    caller: RegistryCaller,
+) -> None:
+    snapshot = await caller.sealed_snapshot()
+    model = await caller.create_model()
+    version = await caller.ready_version(model, training_job=JOB)
+    first = await caller.evaluate(version, snapshot, auc=0.7)
+    assert first.purpose == pb.Evaluation.PURPOSE_TEST
+    successor = await caller.ready_version(model, parent_version=version)
+    with refused() as refusal:
+        await caller.evaluate(successor, snapshot, auc=0.8)
+    assert (refusal.code, refusal.reason) == (
+        StatusCode.FAILED_PRECONDITION,
+        "TEST_SET_TOUCHED",
+    )
+    assert refusal.metadata["earlier_evaluation"] == first.name
+    with refused() as refusal:
+        await caller.evaluate(successor, snapshot, auc=0.8, purpose=pb.Evaluation.PURPOSE_SELECTION)
+    assert refusal.reason == "SELECTION_ON_TEST_SET"
+    await caller.evaluate(successor, snapshot, rows=b"newer", auc=0.8)
+    await caller.evaluate(
+        version, snapshot, rows=b"newer", auc=0.7, purpose=pb.Evaluation.PURPOSE_BASELINE
+    )
+    request = service_pb.ListTestSetTouchesRequest
+    listed = await caller.evaluations.ListTestSetTouches(
+        request(parent=PROJECT, page_size=2), timeout=TIMEOUT_S
+    )
+    assert [(touch.version, touch.purpose) for touch in listed.touches] == [
+        (version, pb.Evaluation.PURPOSE_BASELINE),
+        (successor, pb.Evaluation.PURPOSE_TEST),
+    ]
+    assert list(listed.touches[1].lineage) == [successor, version, JOB]
+    rest = await caller.evaluations.ListTestSetTouches(
+        request(parent=PROJECT, page_size=2, page_token=listed.next_page_token), timeout=TIMEOUT_S
+    )
+    assert [touch.evaluation for touch in rest.touches] == [first.name]
+    found = await caller.evaluations.ListTestSetTouches(
+        request(parent=PROJECT, filter=f'version = "{version}" AND purpose = TEST'),
+        timeout=TIMEOUT_S,
+    )
+    assert list(found.touches) == list(rest.touches)
+
+
+async def test_a_retried_evaluation_is_the_same_look(caller: RegistryCaller) -> None:
+    request = service_pb.RecordEvaluationRequest(
+        parent=await caller.ready_version(await caller.create_model()),
+        evaluation=pb.Evaluation(
+            snapshot=await caller.sealed_snapshot(),
+            split="test",
+            split_digest=digest_of(b"rows"),
+            rows=100,
+            metrics={"auc": 0.7},
+        ),
+        request_id=request_id(),
+    )
+    first = await caller.evaluations.RecordEvaluation(request, timeout=TIMEOUT_S)
+    assert await caller.evaluations.RecordEvaluation(request, timeout=TIMEOUT_S) == first
+
+
+async def test_a_policy_of_every_kind_of_rule_comes_back_and_judges(
+    caller: RegistryCaller,
+) -> None:
+    rule = model_pb2.GateRule
+    at_least, at_most = rule.COMPARISON_AT_LEAST, rule.COMPARISON_AT_MOST
+    scope = rule.SliceScope
+    policy = model_pb2.PromotionPolicy(
+        rules=[
+            rule(
+                metric="auc",
+                comparison=at_least,
+                value=0.6,
+                slices=scope(column="origin", value="JFK", min_rows=10),
+            ),
+            rule(
+                metric="auc",
+                comparison=at_most,
+                value=0.05,
+                slices=scope(column="origin", reduction=scope.REDUCTION_GAP),
+            ),
+            rule(metric="latency.p99_ms", comparison=at_most, value=20.0),
+            rule(metric="auc", comparison=at_least, baseline_margin=0.0, noise_multiplier=-2.0),
+            rule(metric="evidence.evaluation_age_s", comparison=at_most, value=3600.0),
+        ],
+        readiness=[model_pb2.READINESS_ITEM_OWNER, model_pb2.READINESS_ITEM_BUDGET],
+    )
+    model = await caller.create_model(
+        promotion_policy=policy,
+        owner="flights-team",
+        runbook_uri="https://runbooks/flights",
+        monthly_budget={"currency_code": "EUR", "units": 300},
+    )
+    stored = await caller.models.GetModel(
+        model_service_pb2.GetModelRequest(name=model), timeout=TIMEOUT_S
+    )
+    assert stored.promotion_policy == policy
+    assert (stored.owner, stored.monthly_budget.units) == ("flights-team", 300)
+    changed = await caller.models.UpdateModel(
+        model_service_pb2.UpdateModelRequest(
+            model=model_pb2.Model(name=model, owner="someone"),
+            update_mask={"paths": ["owner"]},
+            request_id=request_id(),
+        ),
+        timeout=TIMEOUT_S,
+    )
+    assert (changed.owner, changed.runbook_uri) == ("someone", stored.runbook_uri)
+    part = pb.Evaluation.Slice
+    recorded = await caller.evaluations.RecordEvaluation(
+        service_pb.RecordEvaluationRequest(
+            parent=await caller.ready_version(model),
+            evaluation=pb.Evaluation(
+                snapshot=await caller.sealed_snapshot(),
+                split="test",
+                split_digest=digest_of(b"rows"),
+                rows=100,
+                metrics={"auc": 0.7, "latency.p99_ms": 3.5},
+                standard_errors={"auc": 0.01},
+                slices=[
+                    part(column="origin", value="JFK", rows=50, metrics={"auc": 0.72}),
+                    part(column="origin", value="LGA", rows=50, metrics={"auc": 0.65}),
+                ],
+            ),
+            request_id=request_id(),
+        ),
+        timeout=TIMEOUT_S,
+    )
+    gate = await caller.gate(recorded.name)
+    assert [(each.subject, each.passed) for each in gate.verdicts] == [
+        ("auc[origin=JFK]", True),
+        ("auc[gap of origin]", False),
+        ("latency.p99_ms", True),
+        ("auc", True),
+        ("evidence.evaluation_age_s", True),
+        ("readiness.owner", True),
+        ("readiness.budget", True),
+    ]
+    assert gate.verdicts[5].readiness == model_pb2.READINESS_ITEM_OWNER
+    assert not gate.verdicts[5].HasField("rule")
+    assert "from 0.65 on origin=LGA" in gate.verdicts[1].explanation
 
 
 async def pending(caller: RegistryCaller) -> evaluation_pb2.Approval:
@@ -290,7 +435,7 @@ async def test_an_approval_lapses_with_time_and_with_new_evidence(tmp_path: Path
             await caller.ask(version, approval.gate_result, expire_time=soon)
         assert refusal.fields() == ["approval.expire_time"]
         snapshot = f"{PROJECT}/datasets/flights/snapshots/january"
-        await caller.gate((await caller.evaluate(version, snapshot, auc=0.8)).name)
+        await caller.gate((await caller.evaluate(version, snapshot, rows=b"more", auc=0.8)).name)
         for call in (caller.decide(approval.name), caller.ask(version, approval.gate_result)):
             with refused() as refusal:
                 await call

@@ -23,9 +23,11 @@ from services.registry.core.errors import (
     SnapshotNotSealed,
     VersionNotReady,
 )
+from services.registry.core.evaluations import Purpose
 from services.registry.core.gates import judge
-from services.registry.core.lineage import Direction, walk
-from services.registry.core.models import (
+from services.registry.core.lineage import DOWNSTREAM, UPSTREAM, Bounds, walk
+from services.registry.core.measurements import Measurements
+from services.registry.core.policies import (
     BaselineBar,
     Comparison,
     FixedBar,
@@ -51,13 +53,14 @@ from tests.support.registry_values import (
 )
 
 VALUES = st.floats(-1e6, 1e6)
+OTHER_ROWS = digest_of_bytes(b"others")
 AUC_ABOVE_BASELINE = GateRule("auc", Comparison.AT_LEAST, BaselineBar(0.0))
 
 
 @given(VALUES, VALUES)
 def test_at_least_and_at_most_disagree_except_on_the_bar_itself(value: float, bar: float) -> None:
     rules = [GateRule("m", comparison, FixedBar(bar)) for comparison in Comparison]
-    at_least, at_most = judge(rules, {"m": value}, None)
+    at_least, at_most = judge(rules, Measurements({"m": value}), None)
     assert at_least.passed == (value >= bar)
     assert at_most.passed == (value <= bar)
     assert at_least.value == value
@@ -69,7 +72,7 @@ def test_a_baseline_rule_passes_exactly_from_the_baseline_plus_the_margin_on(
     value: float, reference: float, margin: float
 ) -> None:
     rule = GateRule("m", Comparison.AT_LEAST, BaselineBar(margin))
-    (verdict,) = judge([rule], {"m": value}, {"m": reference})
+    (verdict,) = judge([rule], Measurements({"m": value}), Measurements({"m": reference}))
     assert verdict.bar == reference + margin
     assert verdict.passed == (value >= reference + margin)
 
@@ -77,9 +80,9 @@ def test_a_baseline_rule_passes_exactly_from_the_baseline_plus_the_margin_on(
 def test_what_was_not_measured_fails_and_what_has_no_baseline_yet_passes() -> None:
     fixed = GateRule("m", Comparison.AT_LEAST, FixedBar(0.0))
     against = GateRule("m", Comparison.AT_LEAST, BaselineBar(0.0))
-    assert not judge([fixed], {}, None)[0].passed
-    assert not judge([against], {"m": 1.0}, {})[0].passed
-    assert judge([against], {"m": 1.0}, None)[0].passed
+    assert not judge([fixed], Measurements({}), None)[0].passed
+    assert not judge([against], Measurements({"m": 1.0}), Measurements({}))[0].passed
+    assert judge([against], Measurements({"m": 1.0}), None)[0].passed
 
 
 def approved(
@@ -133,7 +136,7 @@ def test_an_approval_of_other_evidence_does_not_count() -> None:
     tx = MemoryRegistryTx()
     version = ready_version(tx)
     approved(tx, version)
-    promotion.evaluate_gate(tx, evaluated(tx, version, {"auc": 0.6}).meta.name, "")
+    promotion.evaluate_gate(tx, evaluated(tx, version, split_digest=OTHER_ROWS).meta.name, "")
     with pytest.raises(ApprovalRequired):
         move(tx, version)
 
@@ -141,8 +144,10 @@ def test_an_approval_of_other_evidence_does_not_count() -> None:
 def test_the_gate_evaluated_again_on_equal_evidence_leaves_the_approval_valid() -> None:
     tx = MemoryRegistryTx()
     version = ready_version(tx)
-    approved(tx, version)
-    promotion.evaluate_gate(tx, evaluated(tx, version).meta.name, "")
+    approval = approved(tx, version)
+    result = tx.gate_results.get(approval.gate_result)
+    assert result is not None
+    promotion.evaluate_gate(tx, result.evaluation, "")
     move(tx, version)
 
 
@@ -217,7 +222,7 @@ def test_approval_on_changed_evidence_is_stale_but_may_be_rejected() -> None:
     approval = promotion.request_approval(
         tx, version.meta.name, gate_result=result.meta.name, requester="ann", expire_time=None
     )
-    promotion.evaluate_gate(tx, evaluated(tx, version, {"auc": 0.6}).meta.name, "")
+    promotion.evaluate_gate(tx, evaluated(tx, version, split_digest=OTHER_ROWS).meta.name, "")
     with pytest.raises(ApprovalStale):
         promotion.decide_approval(
             tx, approval.meta.name, Decision.APPROVE, approver="bob", comment="", etag=""
@@ -262,10 +267,11 @@ def test_a_candidate_is_held_against_the_serving_version_on_the_same_rows() -> N
     better = evaluated(tx, candidate, {"auc": 0.8}).meta.name
     with pytest.raises(BaselineRequired):
         promotion.evaluate_gate(tx, better, "")
-    elsewhere = evaluated(tx, champion, split_digest=digest_of_bytes(b"others")).meta.name
+    elsewhere = evaluated(tx, champion, split_digest=OTHER_ROWS).meta.name
     with pytest.raises(EvaluationsNotComparable):
         promotion.evaluate_gate(tx, better, elsewhere)
-    result = promotion.evaluate_gate(tx, better, evaluated(tx, champion).meta.name)
+    again = evaluated(tx, champion, purpose=Purpose.BASELINE).meta.name
+    result = promotion.evaluate_gate(tx, better, again)
     assert result.passed
     assert result.verdicts[0].bar == 0.7
 
@@ -306,10 +312,10 @@ def test_lineage_leads_from_the_snapshot_to_the_alias_and_back() -> None:
     version = ready_version(tx, ancestry=Ancestry((SNAPSHOT,), JOB, ""))
     approval = approved(tx, version)
     move(tx, version)
-    down = walk(SNAPSHOT, Direction.DOWNSTREAM, 8, tx.edges_at)
+    down = walk(SNAPSHOT, DOWNSTREAM, Bounds(), tx.edges_at)
     reached = {edge.target for edge in down.edges}
     assert {JOB, version.meta.name, approval.meta.name, CHAMPION} <= reached
     assert not down.truncated
-    up = walk(CHAMPION, Direction.UPSTREAM, 8, tx.edges_at)
+    up = walk(CHAMPION, UPSTREAM, Bounds(), tx.edges_at)
     assert SNAPSHOT in {edge.source for edge in up.edges}
     assert set(up.edges) <= set(down.edges)

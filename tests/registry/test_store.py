@@ -25,7 +25,9 @@ from services.registry.core.approvals import ApprovalState, Decision
 from services.registry.core.bundles import BundleFile
 from services.registry.core.canonical import digest_of_bytes
 from services.registry.core.deployments import Deployment, DeploymentState
+from services.registry.core.evaluations import Purpose, SliceScores
 from services.registry.core.integrity import Examination, FaultKind, FileFault
+from services.registry.core.ledger import Touch
 from services.registry.core.lineage import (
     BOTH,
     Bounds,
@@ -35,16 +37,21 @@ from services.registry.core.lineage import (
     feature_name,
     walk,
 )
-from services.registry.core.models import (
+from services.registry.core.models import Accountability, Money
+from services.registry.core.names import parent_of
+from services.registry.core.policies import (
     BaselineBar,
     Comparison,
     FixedBar,
     GateRule,
+    NamedSlice,
     PromotionPolicy,
+    ReadinessItem,
+    Reduction,
+    SlicesOf,
 )
-from services.registry.core.names import parent_of
 from services.registry.core.ports import RegistryTx
-from services.registry.core.use_cases import promotion, versions
+from services.registry.core.use_cases import models, promotion, versions
 from services.registry.core.use_cases.aliases import MoveOrder, move_aliases
 from services.registry.core.use_cases.deployments import record_deployment
 from services.registry.core.use_cases.integrity import record_examination
@@ -91,12 +98,18 @@ def promoted(tx: RegistryTx) -> None:
     """Every kind of resource, each through its use case."""
     rules = (
         GateRule("auc", Comparison.AT_LEAST, FixedBar(0.5)),
-        GateRule("auc", Comparison.AT_LEAST, BaselineBar(-0.01)),
+        GateRule("auc", Comparison.AT_LEAST, BaselineBar(-0.01, -2.0)),
+        GateRule("auc", Comparison.AT_LEAST, FixedBar(0.5), NamedSlice("origin", "JFK", 50)),
+        GateRule("auc", Comparison.AT_MOST, FixedBar(0.5), SlicesOf("origin", Reduction.GAP, 50)),
     )
-    create_model(tx, PromotionPolicy(rules, ("champion",)))
+    create_model(tx, PromotionPolicy(rules, ("champion",), (ReadinessItem.OWNER,)))
+    who = Accountability("ann", "https://runbooks/delays", Money("EUR", 300, 5), True)
+    models.update_model(tx, MODEL, models.ModelChange(accountability=lambda _: who), etag="")
     sealed_snapshot(tx)
     version = ready_version(tx, ancestry=Ancestry((SNAPSHOT,), JOB, ""))
-    result = promotion.evaluate_gate(tx, evaluated(tx, version).meta.name, "")
+    jfk = SliceScores("origin", "JFK", 60, {"auc": 0.7}, {"auc": 0.05})
+    evaluation = evaluated(tx, version, standard_errors={"auc": 0.02}, slices=(jfk,))
+    result = promotion.evaluate_gate(tx, evaluation.meta.name, "")
     approval = promotion.request_approval(
         tx, version.meta.name, gate_result=result.meta.name, requester="ann", expire_time=None
     )
@@ -225,7 +238,7 @@ def test_every_kind_of_node_is_told_alike_by_every_store(commit: Commit) -> None
             "SNAPSHOT": ("SEALED", nodes[1].label),
             "TRAINING_JOB": ("", ""),
             "EVALUATION": ("", "test: auc 0.7"),
-            "GATE_RESULT": ("PASSED", "2 of 2 rules"),
+            "GATE_RESULT": ("PASSED", "5 of 5 rules"),
             "APPROVAL": ("APPROVED", "asked by ann, decided by bob"),
             "ALIAS": ("", version),
             "ROLLOUT": ("SUCCEEDED", version),
@@ -237,6 +250,47 @@ def test_every_kind_of_node_is_told_alike_by_every_store(commit: Commit) -> None
         assert {node.time for node in nodes} == {EPOCH, None}
 
     commit(check)
+
+
+def test_touches_are_found_by_their_rows_in_order(commit: Commit) -> None:
+    def check(tx: RegistryTx) -> None:
+        version = ready_version(tx, ancestry=Ancestry((), JOB, ""))
+        evaluation = evaluated(tx, version)
+        evaluated(tx, ready_version(tx, b"other"), purpose=Purpose.BASELINE)
+        evaluated(tx, version, split_digest=digest_of_bytes(b"others"))
+        snapshot = tx.snapshots.get(SNAPSHOT)
+        assert snapshot is not None
+        found = tx.touches_of(snapshot.data_digest, evaluation.scores.split_digest)
+        assert [touch.purpose for touch in found] == [Purpose.TEST, Purpose.BASELINE]
+        assert found[0] == Touch(
+            snapshot=SNAPSHOT,
+            data_digest=snapshot.data_digest,
+            split="test",
+            split_digest=evaluation.scores.split_digest,
+            purpose=Purpose.TEST,
+            version=version.meta.name,
+            training_job=JOB,
+            lineage=(version.meta.name, JOB),
+            evaluation=evaluation.meta.name,
+            evaluator="",
+            time=EPOCH,
+        )
+        assert tx.touches_of(digest_of_bytes(b"x"), evaluation.scores.split_digest) == []
+
+    commit(check)
+
+
+async def test_the_ledger_is_listed_by_project_and_filtered(database: Database) -> None:
+    await database.write(lambda connection: promoted(SqlRegistryTx(connection, EPOCH)))
+
+    def found(project: str, asked: str) -> int:
+        query = PageQuery(project, 0, "", asked)
+        return len(database.read_now(lambda tx: SqlRegistryLists(tx, EPOCH).touches(query)).items)
+
+    assert found("projects/default", "") == 1
+    assert found("projects/default", f'purpose = TEST AND version = "{MODEL}/versions/1"') == 1
+    assert found("projects/default", "purpose = SELECTION") == 0
+    assert found("projects/other", "") == 0
 
 
 @pytest.fixture
@@ -268,6 +322,7 @@ async def test_events_tell_of_each_change_in_order(database: Database) -> None:
     kinds = [event.type.removeprefix("roundhouse.registry.") for event in events]
     assert kinds == [
         "model.created",
+        "model.updated",
         "dataset.created",
         "snapshot.created",
         "snapshot.file_added",

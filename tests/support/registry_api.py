@@ -245,18 +245,27 @@ class RegistryCaller:
         return version
 
     async def evaluate(
-        self, version: str, snapshot: str, **metrics: float
+        self,
+        version: str,
+        snapshot: str,
+        *,
+        rows: bytes = b"rows",
+        purpose: evaluation_pb2.Evaluation.Purpose.ValueType = (
+            evaluation_pb2.Evaluation.PURPOSE_UNSPECIFIED
+        ),
+        **metrics: float,
     ) -> evaluation_pb2.Evaluation:
-        """Scores of the version on the test part of the snapshot."""
+        """Scores of the version on the test part of the snapshot, or on other rows of it."""
         return await self.evaluations.RecordEvaluation(
             evaluation_service_pb2.RecordEvaluationRequest(
                 parent=version,
                 evaluation=evaluation_pb2.Evaluation(
                     snapshot=snapshot,
                     split="test",
-                    split_digest=digest_of(b"rows"),
+                    split_digest=digest_of(rows),
                     rows=100,
                     metrics=metrics,
+                    purpose=purpose,
                 ),
                 request_id=request_id(),
             ),

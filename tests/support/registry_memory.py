@@ -16,6 +16,7 @@ from services.registry.core.canonical import Json
 from services.registry.core.deployments import Whereabouts
 from services.registry.core.evaluations import Evaluation
 from services.registry.core.gates import GateResult
+from services.registry.core.ledger import Touch
 from services.registry.core.lineage import Direction, Edge, Node, bare_node
 from services.registry.core.models import Model
 from services.registry.core.names import parent_of
@@ -69,6 +70,7 @@ class MemoryRegistryTx:
         self.now = EPOCH
         self.events: list[tuple[str, str, Mapping[str, Json]]] = []
         self.moves: list[AliasMove] = []
+        self.touches: list[Touch] = []
         self.datasets: Collection[Dataset] = MemoryCollection()
         self.snapshots: Collection[DatasetSnapshot] = MemoryCollection()
         self.models: Collection[Model] = MemoryCollection()
@@ -126,6 +128,16 @@ class MemoryRegistryTx:
 
     def record_move(self, move: AliasMove) -> None:
         self.moves.append(move)
+
+    def record_touch(self, touch: Touch) -> None:
+        self.touches.append(touch)
+
+    def touches_of(self, data_digest: str, split_digest: str) -> Sequence[Touch]:
+        return [
+            touch
+            for touch in self.touches
+            if (touch.data_digest, touch.split_digest) == (data_digest, split_digest)
+        ]
 
     def link(self, edge: Edge) -> None:
         self._edges.setdefault((edge.source, edge.target, edge.relation), edge)

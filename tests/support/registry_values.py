@@ -7,8 +7,13 @@ from collections.abc import Mapping
 from services.registry.core.bundles import MANIFEST, BundleFile, manifest_of
 from services.registry.core.canonical import digest_of_bytes
 from services.registry.core.columns import CleanedTable, CleaningCounts, Column, ColumnType
-from services.registry.core.evaluations import Evaluation, Scores
-from services.registry.core.models import PromotionPolicy
+from services.registry.core.evaluations import (
+    Evaluation,
+    Purpose,
+    Scores,
+    SliceScores,
+)
+from services.registry.core.policies import PromotionPolicy
 from services.registry.core.ports import RegistryTx
 from services.registry.core.snapshots import (
     CleaningRules,
@@ -17,7 +22,7 @@ from services.registry.core.snapshots import (
     SnapshotFile,
     TableFormat,
 )
-from services.registry.core.use_cases import datasets, models, promotion, versions
+from services.registry.core.use_cases import datasets, evaluations, models, versions
 from services.registry.core.versions import Ancestry, ModelVersion
 
 DATASET = "projects/default/datasets/flights"
@@ -47,21 +52,25 @@ def snapshot_file(path: str = "a.parquet", content: bytes = b"a", rows: int = 10
     )
 
 
-def sealed_snapshot(tx: RegistryTx, name: str = SNAPSHOT) -> DatasetSnapshot:
+def sealed_snapshot(tx: RegistryTx, name: str = SNAPSHOT, content: bytes = b"a") -> DatasetSnapshot:
     """A sealed snapshot of one file, its dataset made where absent."""
     if tx.datasets.get(DATASET) is None:
         datasets.create_dataset(tx, DATASET, description="", labels={})
     datasets.create_snapshot(
         tx, name, rules=NO_RULES, origin=Origin(source="test", parents=()), labels={}
     )
-    datasets.add_file(tx, name, snapshot_file(), cleaned_at_revision=1)
+    datasets.add_file(tx, name, snapshot_file(content=content), cleaned_at_revision=1)
     return datasets.seal_snapshot(tx, name, (), etag="", reported_at_revision=2)
 
 
 def ready_version(
-    tx: RegistryTx, content: bytes = b"onnx", ancestry: Ancestry | None = None
+    tx: RegistryTx,
+    content: bytes = b"onnx",
+    ancestry: Ancestry | None = None,
+    *,
+    card: bytes | None = None,
 ) -> ModelVersion:
-    """A committed version of two files, its model made where absent."""
+    """A committed version of two files, or three with a card; its model made where absent."""
     if tx.models.get(MODEL) is None:
         create_model(tx)
     version = versions.begin_upload(
@@ -70,7 +79,9 @@ def ready_version(
         ancestry or Ancestry(snapshots=(), training_job="", parent_version=""),
         labels={},
     )
+    cards = [] if card is None else [BundleFile("card.md", len(card), digest_of_bytes(card))]
     files = (
+        *cards,
         BundleFile("model.onnx", len(content), digest_of_bytes(content)),
         BundleFile("signature.json", 2, digest_of_bytes(b"{}")),
     )
@@ -97,18 +108,24 @@ def evaluated(
     version: ModelVersion,
     metrics: Mapping[str, float] | None = None,
     *,
+    snapshot: str = SNAPSHOT,
     split_digest: str = SPLIT_DIGEST,
+    purpose: Purpose = Purpose.TEST,
+    standard_errors: Mapping[str, float] | None = None,
+    slices: tuple[SliceScores, ...] = (),
 ) -> Evaluation:
     """An evaluation of the version on the test part of the snapshot, made where absent."""
     if tx.snapshots.get(SNAPSHOT) is None:
         sealed_snapshot(tx)
     scores = Scores(
-        snapshot=SNAPSHOT,
+        snapshot=snapshot,
         split="test",
         split_digest=split_digest,
         rows=100,
         metrics=metrics or {"auc": 0.7},
-        slices=(),
+        slices=slices,
         evaluator="",
+        purpose=purpose,
+        standard_errors=standard_errors or {},
     )
-    return promotion.record_evaluation(tx, version.meta.name, scores)
+    return evaluations.record_evaluation(tx, version.meta.name, scores)

@@ -8,7 +8,12 @@ import grpc
 import numpy as np
 import onnxruntime
 import pytest
-from roundhouse.registry.v1 import evaluation_service_pb2, model_pb2, model_service_pb2
+from roundhouse.registry.v1 import (
+    evaluation_pb2,
+    evaluation_service_pb2,
+    model_pb2,
+    model_service_pb2,
+)
 from roundhouse.trainer.v1 import job_pb2, job_service_pb2, worker_service_pb2
 
 from services.common.profiles import Profile
@@ -263,19 +268,78 @@ async def test_data_that_cannot_be_trained_on_fails_the_job_without_a_retry(
 async def test_a_version_is_scored_as_its_job_scored_it_and_once(caller: TrainerCaller) -> None:
     job = await caller.until_over(await caller.submit("first"))
     request = job_service_pb2.EvaluateVersionRequest(
-        version=job.model_version, training_job=job.name, split="test", request_id=request_id()
+        version=job.model_version,
+        training_job=job.name,
+        split="test",
+        purpose=job_service_pb2.EvaluateVersionRequest.PURPOSE_BASELINE,
+        request_id=request_id(),
     )
     first = await caller.jobs.EvaluateVersion(request, timeout=TIMEOUT_S)
     assert await caller.jobs.EvaluateVersion(request, timeout=TIMEOUT_S) == first
-    recorded = await caller.registry.evaluations.ListEvaluations(
-        evaluation_service_pb2.ListEvaluationsRequest(parent=job.model_version),
-        timeout=TIMEOUT_S,
-    )
-    by_name = {each.name: each for each in recorded.evaluations}
-    assert set(by_name) == {job.evaluation, first.evaluation}
+    by_name = await evaluations_of(caller, job.model_version)
+    assert set(by_name) > {job.evaluation, first.evaluation}
     mine, theirs = by_name[first.evaluation], by_name[job.evaluation]
     assert mine.split_digest == theirs.split_digest
     assert mine.metrics["auc"] == pytest.approx(theirs.metrics["auc"])
+    assert mine.standard_errors == pytest.approx(theirs.standard_errors)
+    for scored in (mine, theirs):
+        assert 0 < scored.metrics["latency.p50_ms"] <= scored.metrics["latency.p99_ms"]
+
+
+async def test_a_job_says_what_it_selected_and_what_it_tested_on(caller: TrainerCaller) -> None:
+    job = await caller.until_over(await caller.submit("first"))
+    purposes = {
+        each.split: evaluation_pb2.Evaluation.Purpose.Name(each.purpose)
+        for each in (await evaluations_of(caller, job.model_version)).values()
+    }
+    assert purposes == {"validation": "PURPOSE_SELECTION", "test": "PURPOSE_TEST"}
+    ledger = await caller.registry.evaluations.ListTestSetTouches(
+        evaluation_service_pb2.ListTestSetTouchesRequest(parent=PROJECT), timeout=TIMEOUT_S
+    )
+    assert {touch.split for touch in ledger.touches} == {"validation", "test"}
+    assert all(touch.lineage == [job.model_version, job.name] for touch in ledger.touches)
+
+
+async def test_a_job_cannot_test_its_version_twice(caller: TrainerCaller) -> None:
+    job = await caller.until_over(await caller.submit("first"))
+    with refused() as refusal:
+        await caller.jobs.EvaluateVersion(
+            job_service_pb2.EvaluateVersionRequest(
+                version=job.model_version,
+                training_job=job.name,
+                split="test",
+                request_id=request_id(),
+            ),
+            timeout=TIMEOUT_S,
+        )
+    assert (refusal.code, refusal.reason) == (
+        grpc.StatusCode.FAILED_PRECONDITION,
+        "EVALUATION_FAILED",
+    )
+
+
+async def test_a_successor_is_not_tested_on_the_rows_of_its_parents_test(
+    caller: TrainerCaller,
+) -> None:
+    first = await caller.until_over(await caller.submit("first"))
+    second = await caller.until_over(
+        await caller.submit("second", parent_version=first.model_version)
+    )
+    assert (state_name(second), second.error.error_class) == (
+        "FAILED",
+        job_pb2.JobError.ERROR_CLASS_DATA_FAULT,
+    )
+    assert first.evaluation in second.error.message
+
+
+async def evaluations_of(
+    caller: TrainerCaller, version: str
+) -> dict[str, evaluation_pb2.Evaluation]:
+    """The version's evaluations by name."""
+    recorded = await caller.registry.evaluations.ListEvaluations(
+        evaluation_service_pb2.ListEvaluationsRequest(parent=version), timeout=TIMEOUT_S
+    )
+    return {each.name: each for each in recorded.evaluations}
 
 
 async def test_a_version_that_is_not_there_cannot_be_scored(caller: TrainerCaller) -> None:

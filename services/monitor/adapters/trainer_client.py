@@ -68,7 +68,11 @@ class TrainerClient:
     async def evaluate(self, version: str, job: str, request_id: str) -> str:
         """See `TrainerPort`."""
         request = service_pb.EvaluateVersionRequest(
-            version=version, training_job=job, split="test", request_id=request_id
+            version=version,
+            training_job=job,
+            split="test",
+            purpose=service_pb.EvaluateVersionRequest.PURPOSE_BASELINE,
+            request_id=request_id,
         )
         with refusals("trainer"), remote_errors("trainer"):
             answer = await self._jobs.EvaluateVersion(request, timeout=_EVALUATION_TIMEOUT_S)

@@ -18,10 +18,12 @@ from services.registry.api.convert.evidence import (
     evaluation_to_proto,
     gate_result_to_proto,
     scores_from_proto,
+    touch_to_proto,
 )
+from services.registry.api.inputs import project_page
 from services.registry.api.transactions import Transactions
 from services.registry.core.ports import RegistryLists, RegistryTx
-from services.registry.core.use_cases import promotion
+from services.registry.core.use_cases import evaluations, promotion
 from services.registry.core.use_cases.lookup import (
     the_approval,
     the_evaluation,
@@ -41,6 +43,8 @@ _SETTABLE_OF_EVALUATION: Final = (
     "metrics",
     "slices",
     "evaluator",
+    "purpose",
+    "standard_errors",
 )
 
 
@@ -63,7 +67,7 @@ class EvaluationServicer(pb_grpc.EvaluationServiceServicer):
             request,
             pb.Evaluation,
             lambda tx: evaluation_to_proto(
-                promotion.record_evaluation(
+                evaluations.record_evaluation(
                     tx, request.parent, scores_from_proto(request.evaluation)
                 )
             ),
@@ -92,6 +96,23 @@ class EvaluationServicer(pb_grpc.EvaluationServiceServicer):
             )
 
         return await self._transactions.read_lists(listed)
+
+    async def ListTestSetTouches(
+        self, request: service_pb.ListTestSetTouchesRequest, _: _Context
+    ) -> service_pb.ListTestSetTouchesResponse:
+        """A page of a project's ledger."""
+        query = project_page(
+            request.parent,
+            page_size=request.page_size,
+            page_token=request.page_token,
+            filter_=request.filter,
+            order_by="",
+        )
+        page = await self._transactions.read_lists(lambda _, lists: lists.touches(query))
+        return service_pb.ListTestSetTouchesResponse(
+            touches=[touch_to_proto(touch) for touch in page.items],
+            next_page_token=page.next_page_token,
+        )
 
     async def EvaluateGate(
         self, request: service_pb.EvaluateGateRequest, _: _Context

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import grpc
@@ -16,18 +17,20 @@ from services.common.resources import PageQuery
 from services.common.rpc.inputs import check_settable, masked
 from services.registry.api.artifacts import Artifacts
 from services.registry.api.convert.models import (
+    accountability_from_proto,
     alias_to_proto,
     ancestry_from_proto,
     model_to_proto,
     move_to_proto,
     order_from_proto,
-    policy_from_proto,
     version_to_proto,
 )
+from services.registry.api.convert.policies import policy_from_proto
 from services.registry.api.inputs import child_name, project_page
 from services.registry.api.integrity import Integrity
 from services.registry.api.transactions import Transactions
 from services.registry.core.aliases import Alias
+from services.registry.core.models import Accountability
 from services.registry.core.names import id_of, parent_of
 from services.registry.core.ports import RegistryLists, RegistryTx
 from services.registry.core.use_cases import models, versions
@@ -37,7 +40,8 @@ from services.registry.core.versions import ModelVersion
 
 _Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]  # generic over every method's messages
 
-_CHANGEABLE_OF_MODEL = ("description", "labels", "promotion_policy")
+_ACCOUNTABILITY = ("owner", "runbook_uri", "monthly_budget", "first_version_has_no_rollback")
+_CHANGEABLE_OF_MODEL = ("description", "labels", "promotion_policy", *_ACCOUNTABILITY)
 _SETTABLE_OF_VERSION = ("labels", "training_job", "snapshots", "parent_version")
 
 
@@ -71,6 +75,7 @@ class ModelServicer(pb_grpc.ModelServiceServicer):
                     description=request.model.description,
                     labels=dict(request.model.labels),
                     policy=policy_from_proto(request.model.promotion_policy),
+                    accountability=accountability_from_proto(request.model),
                 )
             ),
         )
@@ -105,6 +110,7 @@ class ModelServicer(pb_grpc.ModelServiceServicer):
             description=wanted.description if "description" in picked else None,
             labels=dict(wanted.labels) if "labels" in picked else None,
             policy=policy if "promotion_policy" in picked else None,
+            accountability=_changed_accountability(wanted, picked),
         )
         return await self._transactions.mutate(
             request,
@@ -288,6 +294,14 @@ class ModelServicer(pb_grpc.ModelServiceServicer):
             )
 
         return await self._transactions.read_lists(listed)
+
+
+def _changed_accountability(
+    wanted: pb.Model, picked: frozenset[str]
+) -> Callable[[Accountability], Accountability]:
+    given = accountability_from_proto(wanted)
+    changes = {field: getattr(given, field) for field in _ACCOUNTABILITY if field in picked}
+    return lambda before: replace(before, **changes)
 
 
 def _with_aliases(tx: RegistryTx, version: ModelVersion) -> pb.ModelVersion:

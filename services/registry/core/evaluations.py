@@ -3,10 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final
 
 from services.common.resources import Meta
 from services.registry.core.canonical import Json
+
+
+class Purpose(StrEnum):
+    """What an evaluation's rows are used for; see `Evaluation.Purpose` in evaluation.proto."""
+
+    TEST = "TEST"
+    SELECTION = "SELECTION"
+    BASELINE = "BASELINE"
+    MONITORING = "MONITORING"
+
+    @staticmethod
+    def of_split(split: str) -> Purpose:
+        """What the rows of a part are for where nobody says."""
+        return _PURPOSES.get(split, Purpose.MONITORING)
+
+
+_PURPOSES: Final = {"test": Purpose.TEST, "validation": Purpose.SELECTION}
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +36,12 @@ class SliceScores:
     value: str
     rows: int
     metrics: Mapping[str, float]
+    standard_errors: Mapping[str, float] = field(default_factory=dict)
+
+    def as_json(self) -> Json:
+        """These scores as evidence."""
+        listed: list[Json] = [self.column, self.value, self.rows, dict(self.metrics)]
+        return [*listed, dict(self.standard_errors)] if self.standard_errors else listed
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +55,8 @@ class Scores:
         rows: How many were scored.
         metrics: Finite scores by metric.
         evaluator: Job or tool that measured; may be empty.
+        purpose: What the rows were used for.
+        standard_errors: Of those metrics that have one.
     """
 
     snapshot: str
@@ -39,19 +66,22 @@ class Scores:
     metrics: Mapping[str, float]
     slices: tuple[SliceScores, ...]
     evaluator: str
+    purpose: Purpose = Purpose.TEST
+    standard_errors: Mapping[str, float] = field(default_factory=dict)
 
     def as_json(self) -> Json:
-        """These scores as evidence."""
-        return {
+        """These scores as evidence; what is unset leaves no trace."""
+        scores: dict[str, Json] = {
             "snapshot": self.snapshot,
             "split": self.split,
             "split_digest": self.split_digest,
             "rows": self.rows,
             "metrics": dict(self.metrics),
-            "slices": [
-                [part.column, part.value, part.rows, dict(part.metrics)] for part in self.slices
-            ],
+            "slices": [part.as_json() for part in self.slices],
         }
+        if self.standard_errors:
+            scores["standard_errors"] = dict(self.standard_errors)
+        return scores
 
     def stands_on_the_rows_of(self, other: Scores) -> bool:
         """Whether both were measured on the very same rows."""

@@ -1,72 +1,50 @@
-"""Models and the policies that guard their protected aliases."""
+"""Models, and what people say of them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime
-from enum import StrEnum
 
 from services.common.resources import Meta
-from services.registry.core.canonical import Json
-
-
-class Comparison(StrEnum):
-    """How a value is held against its bar."""
-
-    AT_LEAST = "AT_LEAST"
-    AT_MOST = "AT_MOST"
-
-    def holds(self, value: float, bar: float) -> bool:
-        """Whether `value` passes `bar`."""
-        return value >= bar if self is Comparison.AT_LEAST else value <= bar
+from services.registry.core.policies import PromotionPolicy
 
 
 @dataclass(frozen=True, slots=True)
-class FixedBar:
-    """The same number for every version."""
-
-    value: float
-
-
-@dataclass(frozen=True, slots=True)
-class BaselineBar:
-    """The baseline's value on the same rows, plus `margin`."""
-
-    margin: float
-
-
-@dataclass(frozen=True, slots=True)
-class GateRule:
-    """One comparison that a version must pass.
+class Money:
+    """An amount.
 
     Attributes:
-        metric: Of the evaluation, or `BUNDLE_SIZE_METRIC`.
+        currency_code: ISO 4217, such as `EUR`.
+        units: Whole units, >= 0.
+        nanos: Billionths of a unit, 0 to 999,999,999.
     """
 
-    metric: str
-    comparison: Comparison
-    bar: FixedBar | BaselineBar
+    currency_code: str
+    units: int
+    nanos: int
 
-    def as_json(self) -> Json:
-        """This rule as evidence."""
-        if isinstance(self.bar, FixedBar):
-            bar: Json = {"value": self.bar.value}
-        else:
-            bar = {"baseline_margin": self.bar.margin}
-        return {"metric": self.metric, "comparison": self.comparison.value, "bar": bar}
+    def __str__(self) -> str:
+        return f"{self.units + self.nanos / 1e9:,.2f} {self.currency_code}"
 
 
 @dataclass(frozen=True, slots=True)
-class PromotionPolicy:
-    """What a version must show before a protected alias may point at it.
+class Accountability:
+    """Who answers for a model, and how.
 
     Attributes:
-        rules: All must pass.
-        protected_aliases: Ids, such as `champion`.
+        owner: Team or person; may be empty.
+        runbook_uri: Where people on call read what to do; may be empty.
+        monthly_budget: None where none is agreed.
+        first_version_has_no_rollback: Declared, so that the first version may go without one.
     """
 
-    rules: tuple[GateRule, ...] = ()
-    protected_aliases: tuple[str, ...] = ()
+    owner: str = ""
+    runbook_uri: str = ""
+    monthly_budget: Money | None = None
+    first_version_has_no_rollback: bool = False
+
+
+NOBODY = Accountability()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +54,21 @@ class Model:
     meta: Meta
     description: str
     policy: PromotionPolicy
+    accountability: Accountability = NOBODY
 
-    def changed(self, now: datetime, description: str, policy: PromotionPolicy) -> Model:
-        """This model with another description and policy."""
-        return replace(self, meta=self.meta.touched(now), description=description, policy=policy)
+    def changed(
+        self,
+        now: datetime,
+        *,
+        description: str,
+        policy: PromotionPolicy,
+        accountability: Accountability,
+    ) -> Model:
+        """This model with other words, policy and accountability."""
+        return replace(
+            self,
+            meta=self.meta.touched(now),
+            description=description,
+            policy=policy,
+            accountability=accountability,
+        )

@@ -15,6 +15,7 @@ from services.registry.core.columns import CleanedTable, ColumnReport
 from services.registry.core.deployments import Whereabouts
 from services.registry.core.evaluations import Evaluation
 from services.registry.core.gates import GateResult
+from services.registry.core.ledger import Touch
 from services.registry.core.lineage import Direction, Edge, Node
 from services.registry.core.models import Model
 from services.registry.core.snapshots import (
@@ -77,6 +78,14 @@ class RegistryTx(Protocol):
 
     def record_move(self, move: AliasMove) -> None:
         """Append to the history of an alias."""
+        ...
+
+    def record_touch(self, touch: Touch) -> None:
+        """Append to the ledger of test sets."""
+        ...
+
+    def touches_of(self, data_digest: str, split_digest: str) -> Sequence[Touch]:
+        """Every look at these rows so far, oldest first."""
         ...
 
     def link(self, edge: Edge) -> None:
@@ -142,6 +151,10 @@ class RegistryLists(Protocol):
 
     def alias_moves(self, query: PageQuery) -> Page[AliasMove]:
         """Of a model, newest first."""
+        ...
+
+    def touches(self, query: PageQuery) -> Page[Touch]:
+        """Of a project, newest first."""
         ...
 
     def evaluations(self, query: PageQuery) -> Page[Evaluation]:

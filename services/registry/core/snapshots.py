@@ -145,6 +145,11 @@ class DatasetSnapshot:
         return first
 
     @property
+    def data_digest(self) -> str:
+        """Of the files alone: equal ones hold equal rows in one order, wherever they are from."""
+        return digest_of([file.digest for file in sorted(self.files, key=lambda file: file.path)])
+
+    @property
     def size_bytes(self) -> int:
         """Of all canonical files together."""
         return sum(file.size_bytes for file in self.files)

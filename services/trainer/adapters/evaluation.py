@@ -23,6 +23,7 @@ from services.trainer.adapters.registry_client import (
 from services.trainer.core.errors import EvaluationFailed, UnusableSnapshot
 from services.trainer.core.failures import DataFault, DependencyAway
 from services.trainer.core.ports import VersionScores
+from services.trainer.core.purposes import Purpose
 from services.trainer.core.scores import Scores, SliceScores, score, score_slices
 from services.trainer.core.spec import Feature, FeatureKind, JobSpec
 from services.trainer.core.splits import Indices, Split, rows_digest, split_by_time
@@ -30,7 +31,7 @@ from services.trainer.core.splits import Indices, Split, rows_digest, split_by_t
 THREADS = 1
 """Of one evaluation: it runs beside everything else that the service does."""
 
-Measured = tuple[Scores, list[SliceScores], str]
+Measured = tuple[Scores, list[SliceScores], str, Mapping[str, float]]
 
 
 class RegistryVersionEvaluator:
@@ -44,7 +45,7 @@ class RegistryVersionEvaluator:
         self._registry = registry
 
     async def evaluate(
-        self, version: str, spec: JobSpec, part: str, request_id: str
+        self, version: str, spec: JobSpec, part: str, *, purpose: Purpose, request_id: str
     ) -> VersionScores:
         """What a version scores on one part of a job's rows, recorded in the registry.
 
@@ -53,7 +54,7 @@ class RegistryVersionEvaluator:
             DependencyUnavailable: The registry does not answer.
         """
         try:
-            scores, slices, digest = await self._measured(version, spec, part)
+            scores, slices, digest, latency = await self._measured(version, spec, part)
             record = EvaluationRecord(
                 version=version,
                 snapshot=spec.snapshot,
@@ -62,6 +63,8 @@ class RegistryVersionEvaluator:
                 scores=scores,
                 slices=slices,
                 evaluator="trainer",
+                purpose=purpose,
+                latency_ms=latency,
             )
             name = await self._registry.record(record, uuid.UUID(request_id))
         except (DataFault, UnusableSnapshot) as error:
@@ -90,11 +93,13 @@ def _measure(graph: bytes, spec: JobSpec, files: Sequence[pa.BufferReader], part
     table = load_table(files, spec)
     rows = _rows(split_by_time(table.event_time_us, spec.shares), part)
     chosen = table.take(rows)
-    probability = GraphModel(graph, THREADS).probability(chosen)
+    model = GraphModel(graph, THREADS)
+    probability = model.probability(chosen)
     if not np.all(np.isfinite(probability)):
         raise DataFault("the version gives rows no probability")
     scores = score(chosen.label, probability)
-    return scores, score_slices(chosen.label, probability, chosen.slices), rows_digest(rows)
+    slices = score_slices(chosen.label, probability, chosen.slices)
+    return scores, slices, rows_digest(rows), model.latency_ms(chosen)
 
 
 def _rows(split: Split, part: str) -> Indices:

@@ -26,6 +26,7 @@ from roundhouse.registry.v1 import (
 from services.common.rpc.remote import RemoteError, remote_errors
 from services.trainer.core.errors import UnusableSnapshot
 from services.trainer.core.failures import DataFault, DependencyAway
+from services.trainer.core.purposes import Purpose
 from services.trainer.core.scores import Scores, SliceScores
 
 log = structlog.get_logger()
@@ -43,6 +44,7 @@ PASSING: Final = frozenset(
     }
 )
 LONGEST_PAUSE_S: Final = 5.0
+_LEDGER_REFUSALS: Final = frozenset({"TEST_SET_TOUCHED", "SELECTION_ON_TEST_SET"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,8 @@ class EvaluationRecord:
         scores: Over all rows.
         slices: Over slices.
         evaluator: Job that measured it.
+        purpose: What the rows were used for.
+        latency_ms: Of one row, by metric; differs from one measurement to the next.
     """
 
     version: str
@@ -104,6 +108,8 @@ class EvaluationRecord:
     scores: Scores
     slices: Sequence[SliceScores]
     evaluator: str
+    purpose: Purpose
+    latency_ms: Mapping[str, float]
 
 
 class RegistryClient:
@@ -236,6 +242,7 @@ class RegistryClient:
         """The recorded evaluation's name; the same `key` always gives the same one.
 
         Raises:
+            DataFault: The ledger of test sets forbids this use of the rows.
             DependencyAway: The registry does not answer.
             RemoteError: It refuses.
         """
@@ -244,13 +251,20 @@ class RegistryClient:
             split=record.split,
             split_digest=record.split_digest,
             rows=record.scores.rows,
-            metrics={**record.scores.values, "positive_rate": record.scores.positive_rate},
+            metrics={
+                **record.scores.values,
+                "positive_rate": record.scores.positive_rate,
+                **record.latency_ms,
+            },
+            standard_errors=record.scores.standard_errors,
+            purpose=evaluation_pb2.Evaluation.Purpose.Value(f"PURPOSE_{record.purpose.value}"),
             slices=[
                 evaluation_pb2.Evaluation.Slice(
                     column=found.column,
                     value=found.value,
                     rows=found.scores.rows,
                     metrics={**found.scores.values, "positive_rate": found.scores.positive_rate},
+                    standard_errors=found.scores.standard_errors,
                 )
                 for found in record.slices
             ],
@@ -261,8 +275,24 @@ class RegistryClient:
             evaluation=evaluation,
             request_id=_derived(key, f"evaluation {record.split_digest}"),
         )
-        recorded = await self._patiently(lambda: self._evaluations.RecordEvaluation(request))
+        try:
+            recorded = await self._patiently(lambda: self._evaluations.RecordEvaluation(request))
+        except RemoteError as error:
+            if error.reason == "REQUEST_ID_REUSED":
+                # An earlier attempt recorded the same scores, with its own latency.
+                return await self._recorded(record)
+            if error.reason in _LEDGER_REFUSALS:
+                raise DataFault(error.message) from error
+            raise
         return recorded.name
+
+    async def _recorded(self, record: EvaluationRecord) -> str:
+        request = evaluation_service_pb2.ListEvaluationsRequest(
+            parent=record.version,
+            filter=f'split_digest = "{record.split_digest}" AND purpose = {record.purpose}',
+        )
+        listed = await self._patiently(lambda: self._evaluations.ListEvaluations(request))
+        return listed.evaluations[0].name
 
     async def _abort(self, request: model_service_pb2.AbortVersionUploadRequest) -> None:
         await self._patiently(lambda: self._models.AbortVersionUpload(request))

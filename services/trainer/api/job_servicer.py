@@ -33,6 +33,7 @@ from services.trainer.core.ports import (
     TrainerTx,
     VersionEvaluator,
 )
+from services.trainer.core.purposes import Purpose, usual_purpose
 from services.trainer.core.spec import JobSpec
 from services.trainer.core.use_cases import submission
 from services.trainer.core.use_cases.submission import NewJob
@@ -260,7 +261,11 @@ class JobServicer(pb_grpc.JobServiceServicer):
             lambda tx, _: submission.existing(tx, request.training_job)
         )
         scored = await self._evaluator.evaluate(
-            request.version, job.spec, request.split, request.request_id
+            request.version,
+            job.spec,
+            request.split,
+            purpose=_purpose(request, job),
+            request_id=request.request_id,
         )
         response = pb.EvaluateVersionResponse(evaluation=scored.evaluation, metrics=scored.metrics)
         return await self._transactions.mutate(
@@ -288,3 +293,10 @@ class JobServicer(pb_grpc.JobServiceServicer):
 
 def _shown(job: TrainingJob, reads: TrainerReads) -> job_pb2.TrainingJob:
     return job_to_proto(job, reads.progress_of([job])[job.name])
+
+
+def _purpose(request: pb.EvaluateVersionRequest, job: TrainingJob) -> Purpose:
+    if request.purpose:
+        name = pb.EvaluateVersionRequest.Purpose.Name(request.purpose)
+        return Purpose(name.removeprefix("PURPOSE_"))
+    return usual_purpose(request.split, is_own=request.version == job.model_version)

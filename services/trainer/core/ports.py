@@ -14,6 +14,7 @@ from services.trainer.core.jobs import (
     TrainingJob,
     Trial,
 )
+from services.trainer.core.purposes import Purpose
 from services.trainer.core.spec import JobSpec
 
 T = TypeVar("T")
@@ -198,7 +199,7 @@ class VersionEvaluator(Protocol):
     """Scores versions."""
 
     async def evaluate(
-        self, version: str, spec: JobSpec, part: str, request_id: str
+        self, version: str, spec: JobSpec, part: str, *, purpose: Purpose, request_id: str
     ) -> VersionScores:
         """What a version scores on one part of a job's rows, recorded in the registry.
 
@@ -206,6 +207,7 @@ class VersionEvaluator(Protocol):
             version: Resource name of a committed version.
             spec: The job's, for its snapshot, target and split.
             part: `train`, `validation`, `test` or `all`.
+            purpose: What the rows are used for.
             request_id: Makes the record one, however often this is called with it.
 
         Raises:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -27,11 +27,13 @@ class Scores:
         positive_rate: Share of label 1.
         values: `auc`, `log_loss`, `calibration_error` (expected, 15 bins of equal width), each
             where it is defined: rows of one class have no AUC.
+        standard_errors: Of `auc` (Hanley and McNeil) and `log_loss` (of a mean), where defined.
     """
 
     rows: int
     positive_rate: float
     values: Mapping[str, float]
+    standard_errors: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +47,18 @@ class SliceScores:
 
 def score(label: Labels, probability: Probabilities) -> Scores:
     """The metrics of `probability` (of label 1) against `label`; at least one row."""
+    losses = scoring.log_losses(label, probability)
     values = {
-        "log_loss": scoring.log_loss(label, probability),
+        "log_loss": float(losses.mean()),
         "calibration_error": scoring.expected_calibration_error(label, probability),
     }
-    positive_rate = float(np.mean(label))
-    if 0 < positive_rate < 1:
+    errors = {"log_loss": scoring.mean_standard_error(losses)} if len(losses) > 1 else {}
+    positives = int(np.sum(label))
+    negatives = len(label) - positives
+    if positives and negatives:
         values["auc"] = scoring.auc(label, probability)
-    return Scores(len(label), positive_rate, values)
+        errors["auc"] = scoring.auc_standard_error(values["auc"], positives, negatives)
+    return Scores(len(label), float(np.mean(label)), values, errors)
 
 
 def score_slices(

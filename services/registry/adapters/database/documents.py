@@ -51,6 +51,7 @@ EVALUATIONS = Kind(
         "snapshot": evaluation.scores.snapshot,
         "split": evaluation.scores.split,
         "split_digest": evaluation.scores.split_digest,
+        "purpose": evaluation.scores.purpose.value,
     },
 )
 GATE_RESULTS = Kind(

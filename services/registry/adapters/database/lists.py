@@ -20,11 +20,13 @@ from services.registry.adapters.database.documents import (
     SNAPSHOTS,
     VERSIONS,
 )
-from services.registry.adapters.database.tables import ALIAS_MOVE, APPROVAL
+from services.registry.adapters.database.ledger import touch_from_row
+from services.registry.adapters.database.tables import ALIAS_MOVE, APPROVAL, TOUCH
 from services.registry.core.aliases import Alias, AliasMove
 from services.registry.core.approvals import Approval, ApprovalState
 from services.registry.core.evaluations import Evaluation
 from services.registry.core.gates import GateResult
+from services.registry.core.ledger import Touch
 from services.registry.core.models import Model
 from services.registry.core.snapshots import Dataset, DatasetSnapshot
 from services.registry.core.versions import ModelVersion
@@ -100,10 +102,20 @@ class SqlRegistryLists:
         rows = select(ALIAS_MOVE).where(ALIAS_MOVE.c.model == query.parent)
         return self._run(rows, listing, query, _move_from_row)
 
+    def touches(self, query: PageQuery) -> Page[Touch]:
+        """See `RegistryLists`."""
+        fields = (
+            *("snapshot", "data_digest", "split", "split_digest"),
+            *("purpose", "version", "training_job"),
+        )
+        listing = _newest_first(TOUCH.c, fields, time="time")
+        rows = select(TOUCH).where(TOUCH.c.project == query.parent)
+        return self._run(rows, listing, query, touch_from_row)
+
     def evaluations(self, query: PageQuery) -> Page[Evaluation]:
         """See `RegistryLists`."""
         table = EVALUATIONS.table
-        listing = _newest_first(table.c, ("snapshot", "split", "split_digest"))
+        listing = _newest_first(table.c, ("snapshot", "split", "split_digest", "purpose"))
         return self._page(table, listing, query, EVALUATIONS.from_row)
 
     def gate_results(self, query: PageQuery) -> Page[GateResult]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import BigInteger, Column, Index, Integer, MetaData, String, Table
+from sqlalchemy import JSON, BigInteger, Column, Index, Integer, MetaData, String, Table
 
 from services.common.store.documents import NAME_LENGTH, resource_table
 from services.common.store.types import SequenceNumber, UtcDateTime
@@ -45,6 +45,7 @@ EVALUATION: Final = resource_table(
     Column("snapshot", String(NAME_LENGTH), nullable=False),
     Column("split", String(64), nullable=False),
     Column("split_digest", String(71), nullable=False),
+    Column("purpose", String(16), nullable=False),
 )
 GATE_RESULT: Final = resource_table(
     "gate_result",
@@ -92,6 +93,27 @@ ALIAS_MOVE: Final = Table(
     Column("time", UtcDateTime, nullable=False),
     Column("approval", String(NAME_LENGTH), nullable=False),
     Index("ix_alias_move_model", "model", "seq"),
+    sqlite_autoincrement=True,
+)
+
+TOUCH: Final = Table(
+    "test_set_touch",
+    METADATA,
+    Column("seq", SequenceNumber, primary_key=True, autoincrement=True),
+    Column("project", String(NAME_LENGTH), nullable=False),
+    Column("snapshot", String(NAME_LENGTH), nullable=False),
+    Column("data_digest", String(71), nullable=False),
+    Column("split", String(64), nullable=False),
+    Column("split_digest", String(71), nullable=False),
+    Column("purpose", String(16), nullable=False),
+    Column("version", String(NAME_LENGTH), nullable=False),
+    Column("training_job", String(NAME_LENGTH), nullable=False),
+    Column("lineage", JSON, nullable=False),
+    Column("evaluation", String(NAME_LENGTH), nullable=False),
+    Column("evaluator", String(NAME_LENGTH), nullable=False),
+    Column("time", UtcDateTime, nullable=False),
+    Index("ix_test_set_touch_rows", "data_digest", "split_digest", "seq"),
+    Index("ix_test_set_touch_project", "project", "seq"),
     sqlite_autoincrement=True,
 )
 

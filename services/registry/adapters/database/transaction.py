@@ -23,6 +23,7 @@ from services.registry.adapters.database.documents import (
     SNAPSHOTS,
     VERSIONS,
 )
+from services.registry.adapters.database.ledger import add_touch, touches_of
 from services.registry.adapters.database.lineage import SqlLineage, in_parts
 from services.registry.adapters.database.nodes import nodes
 from services.registry.adapters.database.tables import (
@@ -39,6 +40,7 @@ from services.registry.core.canonical import Json
 from services.registry.core.deployments import Whereabouts
 from services.registry.core.evaluations import Evaluation
 from services.registry.core.gates import GateResult
+from services.registry.core.ledger import Touch
 from services.registry.core.lineage import Direction, Edge, Node
 from services.registry.core.models import Model
 from services.registry.core.names import parent_of
@@ -143,6 +145,14 @@ class SqlRegistryTx:
     def record_move(self, move: AliasMove) -> None:
         """See `RegistryTx`."""
         self._connection.execute(_RECORD_MOVE, {"model": parent_of(move.alias), **asdict(move)})
+
+    def record_touch(self, touch: Touch) -> None:
+        """See `RegistryTx`."""
+        add_touch(self._connection, touch)
+
+    def touches_of(self, data_digest: str, split_digest: str) -> Sequence[Touch]:
+        """See `RegistryTx`."""
+        return touches_of(self._connection, data_digest, split_digest)
 
     def link(self, edge: Edge) -> None:
         """See `RegistryTx`."""

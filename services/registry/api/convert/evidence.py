@@ -9,10 +9,12 @@ from roundhouse.registry.v1 import evaluation_pb2 as pb
 from roundhouse.registry.v1 import evaluation_service_pb2 as service_pb
 
 from services.common.rpc.convert import to_timestamp
-from services.registry.api.convert.models import rule_to_proto
+from services.registry.api.convert.policies import readiness_to_proto, rule_to_proto
 from services.registry.core.approvals import Approval, ApprovalState, Decision
-from services.registry.core.evaluations import Evaluation, Scores, SliceScores
+from services.registry.core.evaluations import Evaluation, Purpose, Scores, SliceScores
 from services.registry.core.gates import GateResult, RuleVerdict
+from services.registry.core.ledger import Touch
+from services.registry.core.policies import GateRule
 
 _STATES: Final = {
     ApprovalState.PENDING: pb.Approval.STATE_PENDING,
@@ -20,6 +22,13 @@ _STATES: Final = {
     ApprovalState.REJECTED: pb.Approval.STATE_REJECTED,
     ApprovalState.EXPIRED: pb.Approval.STATE_EXPIRED,
 }
+_PURPOSES: Final = {
+    Purpose.TEST: pb.Evaluation.PURPOSE_TEST,
+    Purpose.SELECTION: pb.Evaluation.PURPOSE_SELECTION,
+    Purpose.BASELINE: pb.Evaluation.PURPOSE_BASELINE,
+    Purpose.MONITORING: pb.Evaluation.PURPOSE_MONITORING,
+}
+_PURPOSES_FROM_PROTO: Final = {value: key for key, value in _PURPOSES.items()}
 _DECISIONS: Final = {
     service_pb.DecideApprovalRequest.DECISION_APPROVE: Decision.APPROVE,
     service_pb.DecideApprovalRequest.DECISION_REJECT: Decision.REJECT,
@@ -40,11 +49,17 @@ def evaluation_to_proto(evaluation: Evaluation) -> pb.Evaluation:
         metrics=scores.metrics,
         slices=[
             pb.Evaluation.Slice(
-                column=part.column, value=part.value, rows=part.rows, metrics=part.metrics
+                column=part.column,
+                value=part.value,
+                rows=part.rows,
+                metrics=part.metrics,
+                standard_errors=part.standard_errors,
             )
             for part in scores.slices
         ],
         evaluator=scores.evaluator,
+        purpose=_PURPOSES[scores.purpose],
+        standard_errors=scores.standard_errors,
     )
 
 
@@ -57,10 +72,31 @@ def scores_from_proto(evaluation: pb.Evaluation) -> Scores:
         rows=evaluation.rows,
         metrics=dict(evaluation.metrics),
         slices=tuple(
-            SliceScores(part.column, part.value, part.rows, dict(part.metrics))
+            SliceScores(
+                part.column, part.value, part.rows, dict(part.metrics), dict(part.standard_errors)
+            )
             for part in evaluation.slices
         ),
         evaluator=evaluation.evaluator,
+        purpose=_PURPOSES_FROM_PROTO.get(evaluation.purpose, Purpose.of_split(evaluation.split)),
+        standard_errors=dict(evaluation.standard_errors),
+    )
+
+
+def touch_to_proto(touch: Touch) -> pb.TestSetTouch:
+    """`touch` as it goes over the wire."""
+    return pb.TestSetTouch(
+        snapshot=touch.snapshot,
+        data_digest=touch.data_digest,
+        split=touch.split,
+        split_digest=touch.split_digest,
+        purpose=_PURPOSES[touch.purpose],
+        version=touch.version,
+        training_job=touch.training_job,
+        lineage=touch.lineage,
+        evaluation=touch.evaluation,
+        evaluator=touch.evaluator,
+        time=to_timestamp(touch.time),
     )
 
 
@@ -80,13 +116,18 @@ def gate_result_to_proto(result: GateResult) -> pb.GateResult:
 
 
 def _verdict_to_proto(verdict: RuleVerdict) -> pb.GateResult.RuleVerdict:
-    return pb.GateResult.RuleVerdict(
-        rule=rule_to_proto(verdict.rule),
+    message = pb.GateResult.RuleVerdict(
         passed=verdict.passed,
         value=verdict.value,
         bar=verdict.bar,
         explanation=verdict.explanation,
+        subject=verdict.rule.subject,
     )
+    if isinstance(verdict.rule, GateRule):
+        message.rule.CopyFrom(rule_to_proto(verdict.rule))
+    else:
+        message.readiness = readiness_to_proto(verdict.rule)
+    return message
 
 
 def approval_to_proto(approval: Approval, now: datetime) -> pb.Approval:

@@ -6,21 +6,16 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
+from google.type.money_pb2 import Money as MoneyMessage
 from roundhouse.registry.v1 import model_pb2 as pb
 from roundhouse.registry.v1 import model_service_pb2 as service_pb
 
 from services.common.rpc.convert import to_timestamp
+from services.registry.api.convert.policies import policy_to_proto
 from services.registry.core.aliases import Alias, AliasMove, MoveOrder
 from services.registry.core.bundles import BundleFile
 from services.registry.core.integrity import FaultKind, FileFault
-from services.registry.core.models import (
-    BaselineBar,
-    Comparison,
-    FixedBar,
-    GateRule,
-    Model,
-    PromotionPolicy,
-)
+from services.registry.core.models import Accountability, Model, Money
 from services.registry.core.versions import Ancestry, ModelVersion, Quarantine, VersionState
 
 _STATES: Final = {
@@ -36,16 +31,11 @@ _FAULT_KINDS: Final = {
     FaultKind.DAMAGED: pb.FileFault.KIND_DAMAGED,
     FaultKind.SWAPPED: pb.FileFault.KIND_SWAPPED,
 }
-_COMPARISONS: Final = {
-    Comparison.AT_LEAST: pb.GateRule.COMPARISON_AT_LEAST,
-    Comparison.AT_MOST: pb.GateRule.COMPARISON_AT_MOST,
-}
-_COMPARISONS_FROM_PROTO: Final = {value: key for key, value in _COMPARISONS.items()}
 
 
 def model_to_proto(model: Model) -> pb.Model:
     """`model` as it goes over the wire."""
-    meta = model.meta
+    meta, who = model.meta, model.accountability
     return pb.Model(
         name=meta.name,
         uid=meta.uid,
@@ -54,38 +44,33 @@ def model_to_proto(model: Model) -> pb.Model:
         update_time=to_timestamp(meta.update_time),
         labels=meta.labels,
         description=model.description,
-        promotion_policy=pb.PromotionPolicy(
-            rules=[rule_to_proto(rule) for rule in model.policy.rules],
-            protected_aliases=model.policy.protected_aliases,
+        promotion_policy=policy_to_proto(model.policy),
+        owner=who.owner,
+        runbook_uri=who.runbook_uri,
+        monthly_budget=_money_to_proto(who.monthly_budget),
+        first_version_has_no_rollback=who.first_version_has_no_rollback,
+    )
+
+
+def accountability_from_proto(model: pb.Model) -> Accountability:
+    """Who answers for the model that a caller wants."""
+    money = model.monthly_budget
+    return Accountability(
+        owner=model.owner,
+        runbook_uri=model.runbook_uri,
+        monthly_budget=(
+            Money(money.currency_code, money.units, money.nanos)
+            if model.HasField("monthly_budget")
+            else None
         ),
+        first_version_has_no_rollback=model.first_version_has_no_rollback,
     )
 
 
-def policy_from_proto(policy: pb.PromotionPolicy) -> PromotionPolicy:
-    """The policy that a caller wants."""
-    return PromotionPolicy(
-        rules=tuple(_rule_from_proto(rule) for rule in policy.rules),
-        protected_aliases=tuple(policy.protected_aliases),
-    )
-
-
-def rule_to_proto(rule: GateRule) -> pb.GateRule:
-    """`rule` as it goes over the wire."""
-    message = pb.GateRule(metric=rule.metric, comparison=_COMPARISONS[rule.comparison])
-    if isinstance(rule.bar, FixedBar):
-        message.value = rule.bar.value
-    else:
-        message.baseline_margin = rule.bar.margin
-    return message
-
-
-def _rule_from_proto(rule: pb.GateRule) -> GateRule:
-    fixed = rule.WhichOneof("bar") == "value"
-    return GateRule(
-        metric=rule.metric,
-        comparison=_COMPARISONS_FROM_PROTO[rule.comparison],
-        bar=FixedBar(rule.value) if fixed else BaselineBar(rule.baseline_margin),
-    )
+def _money_to_proto(money: Money | None) -> MoneyMessage | None:
+    if money is None:
+        return None
+    return MoneyMessage(currency_code=money.currency_code, units=money.units, nanos=money.nanos)
 
 
 def version_to_proto(

@@ -53,6 +53,64 @@ class BaselineRequired(FailedPrecondition):
         )
 
 
+class EvaluationNotATest(InvalidArgument):
+    """The gate takes only evaluations made to test, or for the baseline to compare."""
+
+    reason = "EVALUATION_NOT_A_TEST"
+
+    def __init__(self, field: str, evaluation: str, purpose: str) -> None:
+        super().__init__(
+            f"{evaluation!r} was made for {purpose}, which no gate judges.",
+            violations=[FieldViolation(field, f"is of purpose {purpose}")],
+            evaluation=evaluation,
+            purpose=purpose,
+        )
+
+
+class SecondTouch(FailedPrecondition):
+    """The candidate, or one of its lineage, was tested on these rows before."""
+
+    reason = "TEST_SET_TOUCHED"
+
+    def __init__(
+        self, version: str, split_digest: str, earlier_version: str, earlier_evaluation: str
+    ) -> None:
+        text = (
+            f"{earlier_version!r} has seen these rows in {earlier_evaluation!r}: a second look "
+            f"by {version!r} would be no test. Take rows that are newer."
+        )
+        super().__init__(
+            text,
+            violations=[PreconditionViolation("TEST_SET", split_digest, text)],
+            version=version,
+            split_digest=split_digest,
+            earlier_version=earlier_version,
+            earlier_evaluation=earlier_evaluation,
+        )
+
+
+class SelectionOnTestSet(FailedPrecondition):
+    """The rows would serve both to select and to test."""
+
+    reason = "SELECTION_ON_TEST_SET"
+
+    def __init__(
+        self, version: str, split_digest: str, earlier_version: str, earlier_evaluation: str
+    ) -> None:
+        text = (
+            f"{earlier_version!r} used these rows in {earlier_evaluation!r}: {version!r} can't "
+            "both be selected and be tested on them."
+        )
+        super().__init__(
+            text,
+            violations=[PreconditionViolation("TEST_SET", split_digest, text)],
+            version=version,
+            split_digest=split_digest,
+            earlier_version=earlier_version,
+            earlier_evaluation=earlier_evaluation,
+        )
+
+
 class GateResultNotFound(NotFound):
     """No gate result has this name."""
 

@@ -1,4 +1,4 @@
-"""Evaluations, gates and approvals: how a version earns a protected alias."""
+"""Gates and approvals: how a version earns a protected alias."""
 
 from __future__ import annotations
 
@@ -10,56 +10,33 @@ from services.registry.core.errors import (
     ApprovalRequired,
     ApprovalStale,
     BaselineRequired,
+    EvaluationNotATest,
     EvaluationsNotComparable,
     GateNotPassed,
 )
-from services.registry.core.evaluations import Evaluation, Scores
-from services.registry.core.gates import BUNDLE_SIZE_METRIC, GateResult, evidence_digest, judge
-from services.registry.core.lineage import Edge, Relation
-from services.registry.core.models import BaselineBar, Model
-from services.registry.core.names import id_of, parent_of
+from services.registry.core.evaluations import Evaluation, Purpose
+from services.registry.core.gates import GateResult, evidence_digest, judge, judge_readiness
+from services.registry.core.lineage import Direction, Edge, Relation
+from services.registry.core.measurements import (
+    BUNDLE_SIZE_METRIC,
+    EVALUATION_AGE_METRIC,
+    SNAPSHOT_AGE_METRIC,
+    Measurements,
+)
+from services.registry.core.models import Model
+from services.registry.core.names import VERSION, id_of, parent_of
+from services.registry.core.policies import BaselineBar
 from services.registry.core.ports import RegistryTx
+from services.registry.core.readiness import Rollback, readiness
 from services.registry.core.use_cases.identities import new_child_meta
 from services.registry.core.use_cases.lookup import (
     the_approval,
     the_evaluation,
     the_gate_result,
     the_model,
-    the_snapshot,
     the_version,
 )
-from services.registry.core.versions import ModelVersion
-
-
-def record_evaluation(tx: RegistryTx, version_name: str, scores: Scores) -> Evaluation:
-    """The scores, kept for good.
-
-    Raises:
-        VersionNotFound, SnapshotNotFound: The version or snapshot doesn't exist.
-        VersionNotReady, SnapshotNotSealed: What was scored isn't final.
-        InvalidRequest: A metric has the name of one that the registry measures.
-    """
-    version = the_version(tx, version_name, "parent")
-    version.need_ready()
-    the_snapshot(tx, scores.snapshot, "evaluation.snapshot").need_sealed()
-    if BUNDLE_SIZE_METRIC in scores.metrics:
-        field = f"evaluation.metrics[{BUNDLE_SIZE_METRIC}]"
-        raise InvalidRequest([FieldViolation(field, "is measured by the registry")])
-    evaluation = Evaluation(
-        meta=new_child_meta(tx, version_name, "evaluations"),
-        artifact_digest=version.digest or "",
-        scores=scores,
-    )
-    name = evaluation.meta.name
-    tx.evaluations.add(evaluation)
-    tx.link(Edge(version_name, name, Relation.EVALUATED, tx.now))
-    tx.link(Edge(scores.snapshot, name, Relation.EVALUATED, tx.now))
-    tx.tell(
-        "evaluation.recorded",
-        name,
-        {"version": version_name, "snapshot": scores.snapshot, "split": scores.split},
-    )
-    return evaluation
+from services.registry.core.versions import ModelVersion, VersionState
 
 
 def evaluate_gate(tx: RegistryTx, evaluation_name: str, baseline_name: str) -> GateResult:
@@ -72,31 +49,38 @@ def evaluate_gate(tx: RegistryTx, evaluation_name: str, baseline_name: str) -> G
 
     Raises:
         EvaluationNotFound: An evaluation doesn't exist.
+        EvaluationNotATest: One was made for another purpose.
         EvaluationsNotComparable: They are of other models or rows, or of one version.
         BaselineRequired: The policy asks for a baseline, and a protected alias
             points at a version that isn't the one held against.
         VersionQuarantined: The candidate's bytes aren't whole.
     """
     candidate = the_evaluation(tx, evaluation_name, "evaluation")
+    if candidate.scores.purpose is not Purpose.TEST:
+        raise EvaluationNotATest("evaluation", evaluation_name, candidate.scores.purpose)
     version = the_version(tx, _version_of(evaluation_name))
     version.need_whole()
     model = the_model(tx, parent_of(version.meta.name))
     baseline = _comparable_baseline(tx, candidate, baseline_name) if baseline_name else None
     if any(isinstance(rule.bar, BaselineBar) for rule in model.policy.rules):
         _need_serving_baseline(tx, model, candidate, baseline)
+    found = {
+        item: readiness(item, version, model.accountability, _rollback(tx, model, version))
+        for item in model.policy.readiness
+    }
     verdicts = judge(
         model.policy.rules,
-        _measured(version, candidate),
+        _measured(tx, version, candidate),
         None
         if baseline is None
-        else _measured(the_version(tx, _version_of(baseline_name)), baseline),
+        else _measured(tx, the_version(tx, _version_of(baseline_name)), baseline),
     )
     result = GateResult(
         meta=new_child_meta(tx, version.meta.name, "gateResults"),
         evaluation=evaluation_name,
         baseline_evaluation=baseline_name,
-        verdicts=verdicts,
-        evidence_digest=evidence_digest(model.policy.rules, candidate, baseline),
+        verdicts=(*verdicts, *judge_readiness(found)),
+        evidence_digest=evidence_digest(model.policy.rules, candidate, baseline, found),
         artifact_digest=candidate.artifact_digest,
     )
     tx.gate_results.add(result)
@@ -118,12 +102,38 @@ def _version_of(evidence_name: str) -> str:
     return parent_of(evidence_name)
 
 
-def _measured(version: ModelVersion, evaluation: Evaluation) -> dict[str, float]:
-    return {**evaluation.scores.metrics, BUNDLE_SIZE_METRIC: float(version.size_bytes)}
+def _measured(tx: RegistryTx, version: ModelVersion, evaluation: Evaluation) -> Measurements:
+    scores = evaluation.scores
+    own = {
+        BUNDLE_SIZE_METRIC: float(version.size_bytes),
+        EVALUATION_AGE_METRIC: (tx.now - evaluation.meta.create_time).total_seconds(),
+    }
+    snapshot = tx.snapshots.get(scores.snapshot)
+    if snapshot is not None and snapshot.window is not None:
+        own[SNAPSHOT_AGE_METRIC] = (tx.now - snapshot.window.end).total_seconds()
+    return Measurements({**scores.metrics, **own}, scores.standard_errors, scores.slices)
+
+
+def _rollback(tx: RegistryTx, model: Model, candidate: ModelVersion) -> Rollback:
+    """Where the version that has, or had last, a protected alias stands."""
+    aliases = [f"{model.meta.name}/aliases/{id_}" for id_ in model.policy.protected_aliases]
+    holders = [
+        edge.source
+        for edge in tx.edges_at(aliases, Direction.UPSTREAM)
+        if edge.relation is Relation.ALIASED and VERSION.matches(edge.source)
+    ]
+    holders += [alias.version for alias in map(tx.aliases.get, aliases) if alias is not None]
+    others = [name for name in holders if name != candidate.meta.name]
+    if not others:
+        return Rollback("", False)
+    target = tx.versions.get(others[-1])
+    return Rollback(others[-1], target is not None and target.state is VersionState.READY)
 
 
 def _comparable_baseline(tx: RegistryTx, candidate: Evaluation, baseline_name: str) -> Evaluation:
     baseline = the_evaluation(tx, baseline_name, "baseline_evaluation")
+    if baseline.scores.purpose not in (Purpose.TEST, Purpose.BASELINE):
+        raise EvaluationNotATest("baseline_evaluation", baseline_name, baseline.scores.purpose)
     names = candidate.meta.name, baseline_name
     if _version_of(names[0]) == _version_of(names[1]):
         raise EvaluationsNotComparable(*names, "both are of one version")

@@ -47,6 +47,7 @@ class Evidence:
         slices: Of the test part.
         baseline: What the share of positives alone scores on the test part.
         parity: Largest difference between graph and native model.
+        validation_positive_rate: Share of positives of the part that the winner was picked on.
     """
 
     job: str
@@ -60,6 +61,7 @@ class Evidence:
     slices: Sequence[SliceScores]
     baseline: Scores
     parity: float
+    validation_positive_rate: float
 
     @property
     def beats_baseline(self) -> bool:

@@ -35,7 +35,8 @@ from services.trainer.adapters.worker.observing import Checkpoints, StopTraining
 from services.trainer.core.errors import UnusableSnapshot
 from services.trainer.core.failures import DataFault, NanLoss
 from services.trainer.core.jobs import RETRAIN, Trial
-from services.trainer.core.scores import constant_scores, score, score_slices
+from services.trainer.core.purposes import Purpose
+from services.trainer.core.scores import Scores, constant_scores, score, score_slices
 from services.trainer.core.selection import TrialOutcome, best_trial
 from services.trainer.core.splits import Split, rows_digest, split_by_time
 from services.trainer.core.states import JobState, TrialState
@@ -60,6 +61,7 @@ class BuiltVersion:
 
     files: Mapping[str, bytes]
     evidence: Evidence
+    latency_ms: Mapping[str, float]
 
 
 class AttemptRun:
@@ -210,6 +212,7 @@ class AttemptRun:
             slices=score_slices(test.label, probability, test.slices),
             baseline=constant_scores(test.label, float(fitted.label.mean())),
             parity=parity,
+            validation_positive_rate=float(validation.label.mean()),
         )
         files = {
             "model.onnx": graph,
@@ -219,7 +222,7 @@ class AttemptRun:
             "training.json": bundle.json_bytes(training_json(evidence)),
             "card.md": card(evidence).encode(),
         }
-        return BuiltVersion(files, evidence)
+        return BuiltVersion(files, evidence, runtime.latency_ms(test))
 
     async def _register(self, built: BuiltVersion, winner: Trial) -> None:
         spec, evidence = self._work.spec, built.evidence
@@ -233,16 +236,31 @@ class AttemptRun:
             manifest_digest=bundle.sha256(manifest),
         )
         version = await self._registry.register(registration, self._work.uid)
-        record = EvaluationRecord(
+        split, positive_rate = evidence.split, evidence.validation_positive_rate
+        selected = EvaluationRecord(
+            version=version,
+            snapshot=spec.snapshot,
+            split="validation",
+            split_digest=rows_digest(split.validation),
+            scores=Scores(len(split.validation), positive_rate, evidence.winner.metrics),
+            slices=(),
+            evaluator=self._work.job,
+            purpose=Purpose.SELECTION,
+            latency_ms={},
+        )
+        await self._registry.record(selected, self._work.uid)
+        tested = EvaluationRecord(
             version=version,
             snapshot=spec.snapshot,
             split="test",
-            split_digest=rows_digest(evidence.split.test),
+            split_digest=rows_digest(split.test),
             scores=evidence.scores,
             slices=evidence.slices,
             evaluator=self._work.job,
+            purpose=Purpose.TEST,
+            latency_ms=built.latency_ms,
         )
-        evaluation = await self._registry.record(record, self._work.uid)
+        evaluation = await self._registry.record(tested, self._work.uid)
         self._link.logged(f"registered {version}: test {_numbers(evidence.scores.values)}")
         await self._link.succeeded(version, evaluation, winner.id)
 
