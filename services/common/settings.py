@@ -119,11 +119,12 @@ class BlobSettings(CommonSettings):
 SettingsT = TypeVar("SettingsT", bound=CommonSettings)
 
 
-def load_settings(kind: type[SettingsT]) -> SettingsT:
+def load_settings(kind: type[SettingsT], **given: str) -> SettingsT:
     """The settings that the environment gives; called once, in `__main__`.
 
     Args:
         kind: The service's class.
+        **given: Settings from the command line, which go before the environment's.
 
     Raises:
         InvalidSettings: One sentence for each unknown, wrong or contradictory setting.
@@ -131,7 +132,7 @@ def load_settings(kind: type[SettingsT]) -> SettingsT:
     prefix = kind.model_config["env_prefix"]
     faults = _unknown(kind, prefix)
     try:
-        settings = kind()  # type: ignore[call-arg]  # the environment gives what has no default
+        settings = kind(**given)  # type: ignore[arg-type]  # pydantic converts them
     except ValidationError as error:
         faults += [_sentence(prefix, fault["loc"], fault["msg"]) for fault in error.errors()]
     except SettingsError as error:  # a value that should be JSON and is not

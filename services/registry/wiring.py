@@ -31,6 +31,8 @@ from services.registry.adapters.database.lists import SqlRegistryLists
 from services.registry.adapters.database.transaction import SqlRegistryTx
 from services.registry.adapters.metrics import PrometheusIntegrityMeter
 from services.registry.adapters.parquet.cleaner import ArrowTableCleaner
+from services.registry.adapters.records.rebuilding import RebuildReport, rebuild
+from services.registry.adapters.records.shipping import RecordShipper
 from services.registry.api.artifacts import Artifacts
 from services.registry.api.dataset_servicer import DatasetServicer
 from services.registry.api.evaluation_servicer import EvaluationServicer
@@ -58,13 +60,20 @@ async def registry(
     Raises:
         UnsafeStoreError: The blob store would lose writes.
         DatabaseUnavailable, BlobStoreUnavailable: One of them does not answer.
+        DatabaseBehindRecords: The database is not the one that goes with the blob store.
     """
     database = Database(settings.database_url)
     try:
         await migrate(database, MIGRATIONS)
         async with open_configured_blob_store(settings) as blobs, background_tasks() as tasks:
+            records = RecordShipper(database, blobs)
+            await records.start()
             transactions = Transactions(
-                database, now, open_tx=SqlRegistryTx, open_lists=SqlRegistryLists
+                database,
+                now,
+                open_tx=SqlRegistryTx,
+                open_lists=SqlRegistryLists,
+                recorder=records,
             )
             contents = ContentStore(blobs)
             integrity = Integrity(transactions, contents, PrometheusIntegrityMeter())
@@ -82,6 +91,23 @@ async def registry(
                 ServerLimits(drain_timeout_s=settings.drain_timeout_s),
             ) as server:
                 yield server
+    finally:
+        database.close()
+
+
+async def rebuild_metadata(settings: RegistrySettings) -> RebuildReport:
+    """The empty database that the settings name, filled from the blob store they name.
+
+    Raises:
+        UnsafeStoreError: The blob store is absent, or would lose writes.
+        DatabaseUnavailable, BlobStoreUnavailable: One of them does not answer.
+        DatabaseNotEmpty: The database is left as it is.
+    """
+    database = Database(settings.database_url)
+    try:
+        await migrate(database, MIGRATIONS)
+        async with open_configured_blob_store(settings) as blobs:
+            return await rebuild(database, blobs)
     finally:
         database.close()
 

@@ -20,6 +20,7 @@ from services.registry.core.ledger import Touch
 from services.registry.core.lineage import Direction, Edge, Node, bare_node
 from services.registry.core.models import Model
 from services.registry.core.names import parent_of
+from services.registry.core.ports import Answer
 from services.registry.core.snapshots import Dataset, DatasetSnapshot
 from services.registry.core.versions import ModelVersion, VersionState
 
@@ -71,6 +72,7 @@ class MemoryRegistryTx:
         self.events: list[tuple[str, str, Mapping[str, Json]]] = []
         self.moves: list[AliasMove] = []
         self.touches: list[Touch] = []
+        self.answers: list[Answer | None] = []
         self.datasets: Collection[Dataset] = MemoryCollection()
         self.snapshots: Collection[DatasetSnapshot] = MemoryCollection()
         self.models: Collection[Model] = MemoryCollection()
@@ -209,6 +211,9 @@ class MemoryRegistryTx:
 
     def set_whereabouts(self, told: Whereabouts) -> None:
         self._whereabouts[told.name] = told
+
+    def finish(self, answer: Answer | None = None) -> None:
+        self.answers.append(answer)
 
     def tell(self, kind: str, subject: str, data: Mapping[str, Json]) -> None:
         self.events.append((kind, subject, data))

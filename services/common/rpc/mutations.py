@@ -54,7 +54,7 @@ class Mutations:
         """
         if getattr(request, "validate_only", False):
             return await self._rehearse(work)
-        fingerprint = _fingerprint(cast("Message", request))
+        fingerprint = fingerprint_of(cast("Message", request))
 
         def once(connection: Connection) -> R:
             stored = requests.replay(connection, request.request_id, fingerprint)
@@ -82,7 +82,7 @@ class Mutations:
         Raises:
             RequestIdReused: The id came before with another request.
         """
-        fingerprint = _fingerprint(cast("Message", request))
+        fingerprint = fingerprint_of(cast("Message", request))
         stored = await self._database.read(
             lambda connection: requests.replay(connection, request.request_id, fingerprint)
         )
@@ -106,7 +106,8 @@ class _Rehearsed(Exception):
         self.answer = answer
 
 
-def _fingerprint(request: Message) -> str:
+def fingerprint_of(request: Message) -> str:
+    """Digest over the request's type and content: equal for a repeat."""
     digest = hashlib.sha256(request.DESCRIPTOR.full_name.encode())
     digest.update(b"\0")
     digest.update(request.SerializeToString(deterministic=True))

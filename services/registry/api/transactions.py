@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from google.protobuf.message import Message
 from sqlalchemy import Connection
 
 from services.common.clock import Clock
-from services.common.rpc.mutations import Mutation, Mutations
+from services.common.rpc.mutations import Mutation, Mutations, fingerprint_of
 from services.common.store.database import Database
 from services.common.store.leases import Lease, guard
-from services.registry.core.ports import RegistryLists, RegistryTx
+from services.registry.core.ports import Answer, Recorder, RegistryLists, RegistryTx
 
 T = TypeVar("T")
 R = TypeVar("R", bound=Message)
@@ -27,6 +27,7 @@ class Transactions:
         now: The clock.
         open_tx: The port `RegistryTx` over a connection.
         open_lists: The port `RegistryLists` over a connection.
+        recorder: Makes each change durable in the blob store, too.
     """
 
     def __init__(
@@ -36,12 +37,14 @@ class Transactions:
         *,
         open_tx: Callable[[Connection, datetime], RegistryTx],
         open_lists: Callable[[Connection, datetime], RegistryLists],
+        recorder: Recorder,
     ) -> None:
         self._database = database
         self._mutations = Mutations(database, now)
         self._now = now
         self._open_tx = open_tx
         self._open_lists = open_lists
+        self._recorder = recorder
 
     async def read(self, work: Callable[[RegistryTx], T]) -> T:
         """What `work` gives, from one consistent view."""
@@ -62,11 +65,17 @@ class Transactions:
         self, request: Mutation, response_type: type[R], work: Callable[[RegistryTx], R]
     ) -> R:
         """What `work` gives, once durable; a repeat of the request gets the first answer."""
-        return await self._mutations.run(
-            request,
-            response_type,
-            lambda connection: work(self._open_tx(connection, self._now())),
-        )
+
+        def recorded(connection: Connection) -> R:
+            tx = self._open_tx(connection, self._now())
+            response = work(tx)
+            fingerprint = fingerprint_of(cast("Message", request))
+            tx.finish(Answer(request.request_id, fingerprint, response.SerializeToString()))
+            return response
+
+        response = await self._mutations.run(request, response_type, recorded)
+        await self._recorder.ship()
+        return response
 
     async def answered(self, request: Mutation, response_type: type[R]) -> R | None:
         """The answer that the request got before, if it did; for work too dear to repeat."""
@@ -81,6 +90,11 @@ class Transactions:
 
         def guarded(connection: Connection) -> T:
             guard(connection, lease)
-            return work(self._open_tx(connection, self._now()))
+            tx = self._open_tx(connection, self._now())
+            result = work(tx)
+            tx.finish()
+            return result
 
-        return await self._database.write(guarded)
+        result = await self._database.write(guarded)
+        await self._recorder.ship()
+        return result

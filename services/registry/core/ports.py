@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import BinaryIO, Protocol
 
@@ -25,6 +26,33 @@ from services.registry.core.snapshots import (
     TableFormat,
 )
 from services.registry.core.versions import ModelVersion
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a repeat of a request will be answered with.
+
+    Attributes:
+        request_id: UUID of the request.
+        fingerprint: Of the method and the request's content.
+        response: The serialized message.
+    """
+
+    request_id: str
+    fingerprint: str
+    response: bytes
+
+
+class Recorder(Protocol):
+    """Keeps records of all transactions where the metadata can be rebuilt from."""
+
+    async def ship(self) -> None:
+        """Return once the record of every finished transaction is durable.
+
+        Raises:
+            BlobStoreUnavailable: It could not be written; the next call tries again.
+        """
+        ...
 
 
 class RegistryTx(Protocol):
@@ -120,6 +148,14 @@ class RegistryTx(Protocol):
 
     def tell(self, kind: str, subject: str, data: Mapping[str, Json]) -> None:
         """Write an event, such as `version.ready`, into the outbox."""
+        ...
+
+    def finish(self, answer: Answer | None = None) -> None:
+        """Write down, for the record, what the transaction changed; its last call.
+
+        Args:
+            answer: That is kept with the change; None for work that nobody repeats.
+        """
         ...
 
 

@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import Connection, Row, select
 
+from services.registry.adapters.database.journal import Journal
 from services.registry.adapters.database.tables import TOUCH
 from services.registry.core.evaluations import Purpose
 from services.registry.core.ledger import Touch
 from services.registry.core.names import VERSION
 
 
-def add_touch(connection: Connection, touch: Touch) -> None:
+def add_touch(connection: Connection, touch: Touch, journal: Journal) -> None:
     """Append a touch."""
-    connection.execute(
-        TOUCH.insert().values(
-            project=f"projects/{VERSION.parse(touch.version)['project']}",
-            snapshot=touch.snapshot,
-            data_digest=touch.data_digest,
-            split=touch.split,
-            split_digest=touch.split_digest,
-            purpose=touch.purpose.value,
-            version=touch.version,
-            training_job=touch.training_job,
-            lineage=list(touch.lineage),
-            evaluation=touch.evaluation,
-            evaluator=touch.evaluator,
-            time=touch.time,
-        )
-    )
+    row = {
+        **asdict(touch),
+        "project": f"projects/{VERSION.parse(touch.version)['project']}",
+        "purpose": touch.purpose.value,
+        "lineage": list(touch.lineage),
+    }
+    connection.execute(TOUCH.insert().values(row))
+    journal.insert(TOUCH, row)
 
 
 def touches_of(connection: Connection, data_digest: str, split_digest: str) -> list[Touch]:

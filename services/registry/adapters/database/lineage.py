@@ -8,6 +8,7 @@ from typing import Final, TypeVar
 
 from sqlalchemy import Connection, bindparam, select
 
+from services.registry.adapters.database.journal import Journal
 from services.registry.adapters.database.tables import EDGE, WHEREABOUTS
 from services.registry.core.deployments import Whereabouts
 from services.registry.core.lineage import Direction, Edge, Relation
@@ -35,10 +36,12 @@ class SqlLineage:
 
     Args:
         connection: The transaction.
+        journal: Of the transaction.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, journal: Journal) -> None:
         self._connection = connection
+        self._journal = journal
 
     def link_all(self, edges: Sequence[Edge]) -> None:
         """See `RegistryTx`."""
@@ -58,17 +61,18 @@ class SqlLineage:
             if (edge.source, edge.target, edge.relation.value) not in known
         }
         if new:
-            self._connection.execute(
-                _ADD,
-                [
-                    {"source": source, "target": target, "relation": relation, "time": edge.time}
-                    for (source, target, relation), edge in new.items()
-                ],
-            )
+            added = [
+                {"source": source, "target": target, "relation": relation, "time": edge.time}
+                for (source, target, relation), edge in new.items()
+            ]
+            self._connection.execute(_ADD, added)
+            for row in added:
+                self._journal.insert(EDGE, row)
 
     def unlink(self, target: str) -> None:
         """See `RegistryTx`."""
         self._connection.execute(EDGE.delete().where(EDGE.c.target == target))
+        self._journal.delete(EDGE, {"target": target})
 
     def edges_at(
         self, names: Sequence[str], direction: Direction, limit: int | None
@@ -99,3 +103,5 @@ class SqlLineage:
         """See `RegistryTx`."""
         self._connection.execute(WHEREABOUTS.delete().where(WHEREABOUTS.c.name == told.name))
         self._connection.execute(WHEREABOUTS.insert().values(asdict(told)))
+        self._journal.delete(WHEREABOUTS, {"name": told.name})
+        self._journal.insert(WHEREABOUTS, asdict(told))

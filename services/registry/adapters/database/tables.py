@@ -141,3 +141,19 @@ WHEREABOUTS: Final = Table(
     Column("create_time", UtcDateTime, nullable=False),
     Column("time", UtcDateTime, nullable=False),
 )
+
+JOURNAL: Final = Table(
+    "journal",
+    METADATA,
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("changes", JSON, nullable=False),
+)
+"""What each transaction changed, until it stands in the blob store."""
+
+JOURNAL_HEAD: Final = Table(
+    "journal_head",
+    METADATA,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("seq", BigInteger, nullable=False),
+)
+"""One row: the number of the last transaction. No sequence, since that would leave gaps."""

@@ -11,8 +11,8 @@ from typing import Final
 from sqlalchemy import Connection, bindparam, func, select
 
 from services.common.resources import Collection
-from services.common.store.documents import SqlCollection
 from services.common.store.outbox import Outbox
+from services.common.store.tables import EVENT, REQUEST
 from services.registry.adapters.database.documents import (
     ALIASES,
     APPROVALS,
@@ -23,6 +23,7 @@ from services.registry.adapters.database.documents import (
     SNAPSHOTS,
     VERSIONS,
 )
+from services.registry.adapters.database.journal import Journal, JournaledCollection
 from services.registry.adapters.database.ledger import add_touch, touches_of
 from services.registry.adapters.database.lineage import SqlLineage, in_parts
 from services.registry.adapters.database.nodes import nodes
@@ -44,6 +45,7 @@ from services.registry.core.ledger import Touch
 from services.registry.core.lineage import Direction, Edge, Node
 from services.registry.core.models import Model
 from services.registry.core.names import parent_of
+from services.registry.core.ports import Answer
 from services.registry.core.snapshots import Dataset, DatasetSnapshot
 from services.registry.core.versions import ModelVersion, VersionState
 
@@ -63,6 +65,7 @@ _FORGET_UPLOAD: Final = UPLOAD.delete().where(
 _FORGET_UPLOADS: Final = UPLOAD.delete().where(UPLOAD.c.version == bindparam("of_version"))
 _RECORD_UPLOAD: Final = UPLOAD.insert()
 _RECORD_MOVE: Final = ALIAS_MOVE.insert().inline()
+_EVENT: Final = select(EVENT).where(EVENT.c.id == bindparam("of_id"))
 
 
 class SqlRegistryTx:
@@ -76,15 +79,22 @@ class SqlRegistryTx:
     def __init__(self, connection: Connection, now: datetime) -> None:
         self._connection = connection
         self._now = now
-        self._lineage = SqlLineage(connection)
-        self.datasets: Collection[Dataset] = SqlCollection(connection, DATASETS)
-        self.snapshots: Collection[DatasetSnapshot] = SqlCollection(connection, SNAPSHOTS)
-        self.models: Collection[Model] = SqlCollection(connection, MODELS)
-        self.versions: Collection[ModelVersion] = SqlCollection(connection, VERSIONS)
-        self.aliases: Collection[Alias] = SqlCollection(connection, ALIASES)
-        self.evaluations: Collection[Evaluation] = SqlCollection(connection, EVALUATIONS)
-        self.gate_results: Collection[GateResult] = SqlCollection(connection, GATE_RESULTS)
-        self.approvals: Collection[Approval] = SqlCollection(connection, APPROVALS)
+        self._journal = journal = Journal(connection, now)
+        self._lineage = SqlLineage(connection, journal)
+        self.datasets: Collection[Dataset] = JournaledCollection(connection, DATASETS, journal)
+        self.snapshots: Collection[DatasetSnapshot] = JournaledCollection(
+            connection, SNAPSHOTS, journal
+        )
+        self.models: Collection[Model] = JournaledCollection(connection, MODELS, journal)
+        self.versions: Collection[ModelVersion] = JournaledCollection(connection, VERSIONS, journal)
+        self.aliases: Collection[Alias] = JournaledCollection(connection, ALIASES, journal)
+        self.evaluations: Collection[Evaluation] = JournaledCollection(
+            connection, EVALUATIONS, journal
+        )
+        self.gate_results: Collection[GateResult] = JournaledCollection(
+            connection, GATE_RESULTS, journal
+        )
+        self.approvals: Collection[Approval] = JournaledCollection(connection, APPROVALS, journal)
 
     @property
     def now(self) -> datetime:
@@ -98,6 +108,7 @@ class SqlRegistryTx:
     def take_number(self, model: str) -> int:
         """See `RegistryTx`."""
         number: int = self._connection.execute(_TAKE_NUMBER, {"model": model}).scalar_one()
+        self._journal.update(MODEL, {"name": model}, {"version_count": number})
         return number
 
     def uploads(self, version: str) -> Mapping[str, BundleFile]:
@@ -116,8 +127,11 @@ class SqlRegistryTx:
 
     def note_verified(self, version: str, time: datetime) -> None:
         """See `RegistryTx`."""
+        row = {"version": version, "time": time}
         self._connection.execute(VERIFICATION.delete().where(VERIFICATION.c.version == version))
-        self._connection.execute(VERIFICATION.insert().values(version=version, time=time))
+        self._connection.execute(VERIFICATION.insert().values(row))
+        self._journal.delete(VERIFICATION, {"version": version})
+        self._journal.insert(VERIFICATION, row)
 
     def verified_at(self, versions: Sequence[str]) -> Mapping[str, datetime]:
         """See `RegistryTx`."""
@@ -144,11 +158,13 @@ class SqlRegistryTx:
 
     def record_move(self, move: AliasMove) -> None:
         """See `RegistryTx`."""
-        self._connection.execute(_RECORD_MOVE, {"model": parent_of(move.alias), **asdict(move)})
+        row = {"model": parent_of(move.alias), **asdict(move)}
+        self._connection.execute(_RECORD_MOVE, row)
+        self._journal.insert(ALIAS_MOVE, row)
 
     def record_touch(self, touch: Touch) -> None:
         """See `RegistryTx`."""
-        add_touch(self._connection, touch)
+        add_touch(self._connection, touch, self._journal)
 
     def touches_of(self, data_digest: str, split_digest: str) -> Sequence[Touch]:
         """See `RegistryTx`."""
@@ -186,4 +202,12 @@ class SqlRegistryTx:
 
     def tell(self, kind: str, subject: str, data: Mapping[str, Json]) -> None:
         """See `RegistryTx`."""
-        _OUTBOX.append(self._connection, kind, subject, self._now, data)
+        event_id = _OUTBOX.append(self._connection, kind, subject, self._now, data)
+        row = self._connection.execute(_EVENT, {"of_id": event_id}).one()
+        self._journal.insert(EVENT, row._asdict())
+
+    def finish(self, answer: Answer | None = None) -> None:
+        """See `RegistryTx`."""
+        if answer is not None and not self._journal.is_empty:
+            self._journal.insert(REQUEST, {**asdict(answer), "create_time": self._now})
+        self._journal.close()
