@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import random
-import sys
-import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import grpc
@@ -15,8 +11,12 @@ import pytest
 from roundhouse.common.v1 import events_pb2
 from roundhouse.registry.v1 import dataset_service_pb2, model_pb2, model_service_pb2
 
-from tests.support.linearizability import CompareAndSet, Operation, Read, is_linearizable
-from tests.support.processes import ServerProcess, free_ports, interpreter_environment
+from tests.support.alias_history import (
+    LostCompareAndSet,
+    RegistryAliases,
+    StaleReads,
+    histories_of,
+)
 from tests.support.registry_api import (
     BUNDLE,
     PROJECT,
@@ -27,28 +27,29 @@ from tests.support.registry_api import (
     request_id,
     running_registry,
 )
+from tests.support.registry_process import RegistryProcess
 
-WRITERS = 16
+WRITERS = 64
 MODEL = f"{PROJECT}/models/delays"
-ALIAS = f"{MODEL}/aliases/shadow"
+ALIASES = [f"{MODEL}/aliases/shadow", f"{MODEL}/aliases/canary"]
 
 
-async def test_sixteen_writers_get_version_numbers_without_gap_or_duplicate(
+async def test_sixty_four_writers_get_version_numbers_without_gap_or_duplicate(
     tmp_path: Path, database_url: str
 ) -> None:
     async with running_registry(tmp_path, database_url=database_url) as caller:
         model = await caller.create_model()
 
         async def write() -> list[str]:
-            return [await caller.begin(model) for _ in range(4)]
+            return [await caller.begin(model) for _ in range(2)]
 
         taken = await asyncio.gather(*(write() for _ in range(WRITERS)))
     numbers = [int(name.rpartition("/")[2]) for names in taken for name in names]
-    assert sorted(numbers) == list(range(1, 4 * WRITERS + 1))
+    assert sorted(numbers) == list(range(1, 2 * WRITERS + 1))
     assert all(names == sorted(names, key=len) for names in taken)
 
 
-async def test_one_request_sent_sixteen_times_at_once_makes_one_version(
+async def test_one_request_sent_sixty_four_times_at_once_makes_one_version(
     tmp_path: Path, database_url: str
 ) -> None:
     async with running_registry(tmp_path, database_url=database_url) as caller:
@@ -81,7 +82,7 @@ async def test_files_added_to_one_snapshot_at_once_drop_each_others_rows(
     assert (await caller.seal(snapshot)).columns[0].distinct_count == 6
 
 
-async def test_moves_and_reads_of_an_alias_are_linearizable(
+async def test_moves_and_reads_of_aliases_are_linearizable(
     tmp_path: Path, database_url: str
 ) -> None:
     """Two processes' worth of registries over one database, each with half of the clients."""
@@ -90,84 +91,34 @@ async def test_moves_and_reads_of_an_alias_are_linearizable(
         running_registry(tmp_path, **settings) as one,
         running_registry(tmp_path, **settings) as other,
     ):
-        model = await one.create_model()
-        versions = [await one.ready_version(model) for _ in range(3)]
-        histories = await asyncio.gather(
-            *(client(each, versions, seed) for seed, each in enumerate([one, other] * 4))
+        versions = await three_versions(one)
+        histories = await histories_of(
+            [RegistryAliases(each) for each in [one, other] * 4],
+            aliases=ALIASES,
+            versions=versions,
+            moves=200,
         )
-    history = [operation for part in histories for operation in part]
-    assert any(isinstance(o.what, CompareAndSet) and o.what.succeeded for o in history)
-    assert is_linearizable(history)
+    assert histories.moved
+    assert histories.violations() == []
 
 
-async def client(caller: RegistryCaller, versions: list[str], seed: int) -> list[Operation]:
-    source = random.Random(seed)
-    known = ""
-    history = []
-    for _ in range(25):
-        start = time.monotonic()
-        what: Read | CompareAndSet
-        if source.random() < 0.5:
-            known = await pointed_at(caller)
-            what = Read(known)
-        else:
-            new = source.choice(versions)
-            try:
-                await caller.move((ALIAS, new, known))
-                what = CompareAndSet(known, new, succeeded=True)
-                known = new
-            except grpc.aio.AioRpcError as error:
-                assert error.code() is grpc.StatusCode.ABORTED
-                what = CompareAndSet(known, new, succeeded=False)
-        history.append(Operation(start, time.monotonic(), what))
-    return history
+@pytest.mark.parametrize("fault", [StaleReads, LostCompareAndSet])
+async def test_the_check_of_histories_catches_a_planted_fault(
+    caller: RegistryCaller, fault: type[RegistryAliases]
+) -> None:
+    versions = await three_versions(caller)
+    histories = await histories_of(
+        [fault(caller), *[RegistryAliases(caller)] * 7],
+        aliases=ALIASES[:1],
+        versions=versions,
+        moves=200,
+    )
+    assert histories.violations() != []
 
 
-async def pointed_at(caller: RegistryCaller) -> str:
-    try:
-        alias = await caller.models.GetAlias(
-            model_service_pb2.GetAliasRequest(name=ALIAS), timeout=TIMEOUT_S
-        )
-    except grpc.aio.AioRpcError as error:
-        assert error.code() is grpc.StatusCode.NOT_FOUND
-        return ""
-    return alias.version
-
-
-class RegistryProcess:
-    """A registry as a process of its own, on one port through its restarts."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._port, self._metrics_port = free_ports(2)
-        self._process = self._start()
-
-    def _start(self) -> ServerProcess:
-        process = ServerProcess(
-            [sys.executable, "-m", "services.registry"],
-            log=self._folder / "registry.log",
-            environment={
-                **interpreter_environment(),
-                "ROUNDHOUSE_REGISTRY_LISTEN": f"127.0.0.1:{self._port}",
-                "ROUNDHOUSE_REGISTRY_METRICS_LISTEN": f"127.0.0.1:{self._metrics_port}",
-                "ROUNDHOUSE_REGISTRY_DATA_DIR": str(self._folder / "data"),
-            },
-        )
-        process.wait_until_ready(lambda: True, ports=[self._port])
-        return process
-
-    def kill_and_restart(self) -> None:
-        self._process.kill()
-        self._process = self._start()
-
-    def stop(self) -> None:
-        self._process.stop()
-
-    @asynccontextmanager
-    async def caller(self) -> AsyncIterator[RegistryCaller]:
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{self._port}") as channel:
-            await channel.channel_ready()
-            yield RegistryCaller(channel)
+async def three_versions(caller: RegistryCaller) -> list[str]:
+    model = await caller.create_model()
+    return [await caller.ready_version(model) for _ in range(3)]
 
 
 @pytest.mark.real

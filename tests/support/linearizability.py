@@ -63,22 +63,40 @@ class _Entry:
             self.after.before = self
 
 
-def is_linearizable(history: Sequence[Operation], initial: str = "") -> bool:
-    """Whether some order of the operations explains every result.
+class SearchTooLong(RuntimeError):
+    """So many operations overlap that the search was given up; nothing is known."""
 
-    Needs time exponential in the number of operations that overlap, and little for others.
+
+def is_linearizable(history: Sequence[Operation], initial: str = "") -> bool:
+    """Whether some order of the operations explains every result."""
+    return stuck_at(history, initial) is None
+
+
+def stuck_at(
+    history: Sequence[Operation], initial: str = "", *, max_steps: int = 5_000_000
+) -> Operation | None:
+    """The earliest operation that no order explains; None if one explains them all.
+
+    Needs time exponential in the number of operations that overlap, and little for others:
+    tens of thousands of operations of a few clients take seconds.
+
+    Raises:
+        SearchTooLong: After `max_steps` steps.
     """
-    head = _linked(history)
+    operations = sorted(history, key=lambda operation: operation.call)
+    head = _linked(operations)
     done, state = 0, initial
-    seen: set[tuple[int, str]] = set()
+    seen: set[tuple[int, int, str]] = set()
     taken: list[tuple[_Entry, str]] = []
+    stuck: Operation | None = None
     entry = head.after
-    while head.after is not None:
+    for _ in range(max_steps):
+        if head.after is None:
+            return None
         if entry is not None and entry.kind == "call":
-            following = _step(state, history[entry.index].what)
+            following = _step(state, operations[entry.index].what)
             reached = done | (1 << entry.index)
-            if following is not None and (reached, following) not in seen:
-                seen.add((reached, following))
+            if following is not None and _is_new(seen, reached, following):
                 taken.append((entry, state))
                 done, state = reached, following
                 assert entry.match is not None
@@ -87,15 +105,29 @@ def is_linearizable(history: Sequence[Operation], initial: str = "") -> bool:
                 entry = head.after
             else:
                 entry = entry.after
-        elif not taken:
-            return False
-        else:
-            entry, state = taken.pop()
-            done &= ~(1 << entry.index)
-            assert entry.match is not None
-            entry.match.put_back()
-            entry.put_back()
-            entry = entry.after
+            continue
+        if entry is not None:
+            blocked = operations[entry.index]
+            stuck = blocked if stuck is None or blocked.end > stuck.end else stuck
+        if not taken:
+            return stuck
+        entry, state = taken.pop()
+        done &= ~(1 << entry.index)
+        assert entry.match is not None
+        entry.match.put_back()
+        entry.put_back()
+        entry = entry.after
+    raise SearchTooLong(f"{len(operations)} operations, {max_steps} steps")
+
+
+def _is_new(seen: set[tuple[int, int, str]], done: int, state: str) -> bool:
+    """Whether the search comes here for the first time; notes that it did."""
+    # All before the first one that isn't done are: a number for them keeps the rest short.
+    first_open = (~done & (done + 1)).bit_length() - 1
+    here = (first_open, done >> first_open, state)
+    if here in seen:
+        return False
+    seen.add(here)
     return True
 
 

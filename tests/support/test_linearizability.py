@@ -4,7 +4,14 @@ import random
 
 import pytest
 
-from tests.support.linearizability import CompareAndSet, Operation, Read, is_linearizable
+from tests.support.linearizability import (
+    CompareAndSet,
+    Operation,
+    Read,
+    SearchTooLong,
+    is_linearizable,
+    stuck_at,
+)
 
 
 def simulated(seed: int, count: int = 400, clients: int = 6) -> list[Operation]:
@@ -49,3 +56,17 @@ def test_a_stale_read_and_a_double_success_are_found() -> None:
     assert not is_linearizable([write, Operation(2, 3, Read(""))])
     assert is_linearizable([write, Operation(0.5, 3, Read(""))])
     assert not is_linearizable([write, Operation(0, 1, CompareAndSet("", "b", succeeded=True))])
+
+
+def test_ten_thousand_operations_are_checked_and_the_wrong_one_is_named() -> None:
+    history = simulated(seed=1, count=10_000, clients=8)
+    assert stuck_at(history) is None
+    at = next(i for i, o in enumerate(history) if i > 900 and isinstance(o.what, Read))
+    history[at] = Operation(history[at].call, history[at].end, Read("never"))
+    assert stuck_at(history) == history[at]
+
+
+def test_a_search_without_end_is_given_up_and_not_taken_for_an_answer() -> None:
+    unknown = [Operation(0, 100, CompareAndSet(str(n % 5), str(n), None)) for n in range(40)]
+    with pytest.raises(SearchTooLong):
+        stuck_at([*unknown, Operation(101, 102, Read("never"))], max_steps=10_000)

@@ -14,6 +14,7 @@ from typing import Final, Protocol, cast
 from rich.console import Console
 
 PROOFS: Final = {
+    "aliases": "tests.system.proofs.aliases",
     "kills": "tests.system.proofs.kills",
 }
 """Module of each proof; loaded only when it runs."""
