@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Literal, Self
 
@@ -46,8 +47,31 @@ class InferenceSettings(CommonSettings, env_prefix="ROUNDHOUSE_INFERENCE_"):
     max_waiting_rows: int = Field(default=8192, ge=1)
     """Rows that wait for one model before callers are turned away."""
 
-    model_threads: int = Field(default=1, ge=1, le=256)
-    """Runs of one model at once, and threads of ONNX Runtime; the event loop needs a core too."""
+    max_batch_bytes: int = Field(default=4 << 20, ge=1)
+    """Values of one run that joins callers."""
+
+    max_waiting_bytes: int = Field(default=64 << 20, ge=1)
+    """Values that wait for one model before callers are turned away."""
+
+    max_waiting_s: float = Field(default=5.0, gt=0.0, le=600.0)
+    """Callers of a model are turned away while its first one has waited longer."""
+
+    max_request_bytes_under_way: int = Field(default=256 << 20, ge=1 << 20)
+    """Serialized requests under way, of all callers and models together."""
+
+    max_calls_per_caller: int = Field(default=1024, ge=1)
+    """Inference calls of one host under way; half of what the server takes from all."""
+
+    model_threads: int = Field(
+        default_factory=lambda: max(1, len(os.sched_getaffinity(0)) - 1), ge=1, le=256
+    )
+    """Runs of one model at once, and threads of ONNX Runtime; the event loop keeps a core."""
+
+    triton_runs: int = Field(default=2, ge=1, le=256)
+    """Runs of one model on Triton at once, so that one travels while the other computes."""
+
+    triton_linger_s: float = Field(default=0.001, ge=0.0, le=1.0)
+    """While Triton runs a model, what is not a full run waits so long for company."""
 
     observation_limit_bytes: int = Field(default=1 << 30, ge=1 << 20)
     """Disk for observations that the monitor has not taken; later ones are counted as dropped."""

@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -31,7 +32,11 @@ from services.inference.adapters.batching import BatchLimits
 from services.inference.adapters.bundles import BundleFolder
 from services.inference.adapters.database.store import SqlInferenceTx, SqlStore
 from services.inference.adapters.happenings import OutboxHappenings
-from services.inference.adapters.metrics import ObservationMetrics, PrometheusMeters
+from services.inference.adapters.metrics import (
+    ObservationMetrics,
+    PrometheusMeters,
+    export_admission,
+)
 from services.inference.adapters.monitor_client import MonitorClient
 from services.inference.adapters.observation_log import SegmentLog
 from services.inference.adapters.observation_sender import ObservationSender
@@ -43,6 +48,7 @@ from services.inference.api.oip.servicer import INFER_PATH, OipServicer, registe
 from services.inference.api.oip.servicer import SERVICE as OIP_SERVICE
 from services.inference.api.requests import Transactions
 from services.inference.api.rollout_servicer import RolloutServicer
+from services.inference.core.admission import Admission
 from services.inference.core.controller import RolloutController
 from services.inference.core.endpoints import Runtime
 from services.inference.core.hosting import ModelHost
@@ -121,12 +127,17 @@ async def inference(
         async def tell(lease: Lease) -> None:
             await DeploymentTeller(OutboxHappenings(database, lease, now), catalog).run()
 
+        admission = Admission(
+            max_calls_per_caller=settings.max_calls_per_caller,
+            max_bytes=settings.max_request_bytes_under_way,
+        )
+        export_admission(admission, registry)
         transactions = Transactions(database, now, SqlInferenceTx)
         apis = [
             *_apis(
                 EndpointServicer(transactions, catalog, host, reconciler),
                 RolloutServicer(transactions, catalog, reconciler),
-                OipServicer(predictor, lambda: host.is_settled),
+                OipServicer(predictor, lambda: host.is_settled, admission),
             ),
             event_api(database),
         ]
@@ -151,12 +162,19 @@ async def _runtimes(
         max_batch_rows=settings.max_batch_rows,
         max_waiting_rows=settings.max_waiting_rows,
         concurrency=settings.model_threads,
+        max_batch_bytes=settings.max_batch_bytes,
+        max_waiting_bytes=settings.max_waiting_bytes,
+        max_waiting_s=settings.max_waiting_s,
     )
     own = OnnxRuntime(tasks, limits)
     stack.callback(own.close)
     runtimes: dict[Runtime, ModelRuntime] = {Runtime.ONNX_RUNTIME: own}
     if settings.triton_address is not None:
-        triton = TritonRuntime(settings.triton_address, tasks, limits)
+        triton = TritonRuntime(
+            settings.triton_address,
+            tasks,
+            replace(limits, concurrency=settings.triton_runs, linger_s=settings.triton_linger_s),
+        )
         stack.push_async_callback(triton.close)
         runtimes[Runtime.TRITON] = triton
     return runtimes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 
 import numpy as np
@@ -113,13 +114,21 @@ async def test_rows_that_a_model_refuses_fail_their_own_caller_alone():
     assert other["doubled"].tolist() == [4.0]
 
 
-async def test_a_caller_whose_deadline_passed_is_told_so_and_not_run(held):
+async def test_a_caller_whose_deadline_passes_in_the_queue_is_told_so_and_not_run(held):
     model, batcher, tasks = held
-    late = tasks.create_task(_outcome(batcher.infer(rows_of(1.0), time.monotonic() - 1)))
-    await until(lambda: batcher.waiting_rows)
+    deadline = time.monotonic() + 0.02
+    late = tasks.create_task(_outcome(batcher.infer(rows_of(1.0), deadline)))
+    await until(lambda: batcher.waiting_rows and time.monotonic() > deadline)
     model.released.set()
     assert isinstance(await late, QueueDeadlineExceeded)
     assert [1.0] not in model.runs
+
+
+async def test_a_caller_whose_deadline_has_passed_never_enters_the_queue(held):
+    _, batcher, _ = held
+    with pytest.raises(QueueDeadlineExceeded):
+        await batcher.infer(rows_of(1.0), time.monotonic() - 1)
+    assert batcher.waiting_rows == 0
 
 
 async def test_a_caller_that_left_is_not_run(held):
@@ -141,6 +150,96 @@ async def test_more_rows_than_may_wait_are_turned_away(held):
         await batcher.infer(rows_of(3.0), None)
     model.released.set()
     await asyncio.gather(*waiting)
+
+
+@pytest.fixture
+async def crowded():
+    """Starts a batcher with one held run and one row that waits behind it."""
+    async with background_tasks() as tasks, contextlib.AsyncExitStack() as stack:
+
+        async def start(limits: BatchLimits):
+            model = Model(held=True)
+            stack.callback(model.released.set)
+            batcher = MicroBatcher("v", model.run, limits)
+            tasks.create_task(batcher.serve())
+            tasks.create_task(batcher.infer(rows_of(9.0), None))
+            await until(lambda: model.runs)
+            tasks.create_task(batcher.infer(rows_of(1.0), None))
+            await until(lambda: batcher.waiting_rows)
+            return model, batcher, tasks
+
+        yield start
+
+
+@pytest.mark.parametrize(
+    ("limits", "rows", "unit"),
+    [
+        (BatchLimits(max_waiting_rows=4), rows_of(*[1.0] * 4), "rows"),
+        (BatchLimits(max_waiting_bytes=40), rows_of(*[1.0] * 10), "bytes"),
+        (BatchLimits(max_waiting_bytes=40), Rows(1, rows_of(1.0).numeric, (["x" * 40],)), "bytes"),
+    ],
+    ids=["rows", "bytes_of_numbers", "bytes_of_texts"],
+)
+async def test_what_would_overfill_the_queue_is_refused_with_a_time_to_come_back(
+    crowded, limits, rows, unit
+):
+    _, batcher, _ = await crowded(limits)
+    with pytest.raises(QueueFull) as caught:
+        await batcher.infer(rows, None)
+    assert f"limit_{unit}" in caught.value.metadata
+    assert 0.05 <= caught.value.retry_after_s <= 5.0
+
+
+async def test_callers_are_refused_while_the_first_has_waited_too_long(crowded):
+    model, batcher, _tasks = await crowded(BatchLimits(max_waiting_s=0.01))
+    long_after = time.monotonic() + 0.02
+    await until(lambda: time.monotonic() > long_after)
+    with pytest.raises(QueueFull) as caught:
+        await batcher.infer(rows_of(2.0), None)
+    assert "waiting_ms" in caught.value.metadata
+    model.released.set()
+    await until(lambda: not batcher.waiting_rows)
+    assert (await batcher.infer(rows_of(2.0), None))["doubled"].tolist() == [4.0]
+
+
+async def test_a_run_is_bounded_by_the_bytes_of_its_rows(crowded):
+    model, batcher, tasks = await crowded(BatchLimits(max_batch_bytes=8))
+    more = [tasks.create_task(batcher.infer(rows_of(float(i)), None)) for i in (2, 3)]
+    await until(lambda: batcher.waiting_rows == 3)
+    model.released.set()
+    await asyncio.gather(*more)
+    assert model.runs[1:] == [[1.0, 2.0], [3.0]]
+
+
+async def test_a_run_that_is_not_full_waits_for_company_while_another_is_under_way(crowded):
+    model, batcher, tasks = await crowded(BatchLimits(3, 100, 2, linger_s=60.0))
+    more = [tasks.create_task(batcher.infer(rows_of(float(i)), None)) for i in (2, 3)]
+    await until(lambda: len(model.runs) == 2)
+    assert model.runs[1] == [1.0, 2.0, 3.0]
+    model.released.set()
+    await asyncio.gather(*more)
+
+
+async def test_what_lingered_runs_when_the_other_run_ends(crowded):
+    model, _batcher, _ = await crowded(BatchLimits(3, 100, 2, linger_s=60.0))
+    assert len(model.runs) == 1
+    model.released.set()
+    await until(lambda: model.runs[1:] == [[1.0]])
+
+
+async def test_nobody_lingers_beyond_the_time_given(crowded):
+    model, _, _ = await crowded(BatchLimits(3, 100, 2, linger_s=0.01))
+    await until(lambda: model.runs[1:] == [[1.0]])
+
+
+async def test_a_caller_in_a_hurry_ends_the_lingering(crowded):
+    model, batcher, tasks = await crowded(BatchLimits(3, 100, 2, linger_s=60.0))
+    late = time.monotonic() + 0.05
+    hurried = tasks.create_task(_outcome(batcher.infer(rows_of(2.0), late)))
+    await until(lambda: len(model.runs) == 2 or hurried.done())
+    model.released.set()
+    await hurried
+    assert model.runs[1][0] == 1.0
 
 
 async def test_draining_answers_those_who_wait_and_refuses_the_next(held):

@@ -10,6 +10,7 @@ from services.inference.core.ports import Outcome
 
 class Model:
     waiting_rows = 7
+    memory_bytes = 1000
 
 
 def test_a_variants_series_appear_while_it_is_loaded_and_go_with_it():
@@ -25,6 +26,7 @@ def test_a_variants_series_appear_while_it_is_loaded_and_go_with_it():
         )
         == 1
     )
+    assert registry.get_sample_value("roundhouse_inference_model_memory_bytes", labels) == 1000
     assert registry.get_sample_value("roundhouse_inference_request_seconds_count", labels) == 1
     meter.retire()
     assert b'endpoint="e"' not in generate_latest(registry)

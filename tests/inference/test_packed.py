@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,16 +14,18 @@ from hypothesis import strategies as st
 from tritonclient.grpc import service_pb2 as pb
 
 from services.common.errors import InvalidRequest, ServiceError
+from services.inference.adapters.triton.repository import infer_request, model_name
 from services.inference.api.oip.answers import response_bytes
 from services.inference.api.oip.decode import query_of
-from services.inference.api.oip.packed import RequestReader, varint
+from services.inference.api.oip.packed import RequestReader
 from services.inference.core.decisions import DecisionPolicy
 from services.inference.core.layouts import PackedTensors
+from services.inference.core.ports import Bundle
 from services.inference.core.routing import Variant
-from services.inference.core.rows import LooseTensors
+from services.inference.core.rows import LooseTensors, joined
 from services.inference.core.serving import Prediction, ServedVariant
 from services.inference.core.signature import parse_signature
-from services.inference.core.wire import encoded_texts
+from services.inference.core.wire import encoded_texts, varint
 from tests.support.bundles import raw_floats, signature
 from tests.support.serving import MemoryMeters, version_name
 
@@ -131,6 +135,43 @@ def test_one_layout_serves_versions_with_other_orders_of_inputs():
     for _ in range(2):
         assert tensors.rows(SIGNATURE, max_rows=9).numeric[:, 0].tolist() == [1.0, 2.0]
         assert tensors.rows(turned, max_rows=9).numeric[:, 0].tolist() == [2.0, 1.0]
+
+
+@settings(max_examples=40)
+@given(st.lists(rows, min_size=1, max_size=4), orders)
+def test_triton_is_asked_for_the_rows_of_one_caller_or_of_many(callers, order):
+    bundle = Bundle(version_name(1), "sha256:" + "1" * 64, Path(), SIGNATURE)
+    reader = RequestReader()
+    blocks = []
+    for sent in callers:
+        known = [(0.0 if math.isinf(a) else a, 1.0, c) for a, _, c in sent]
+        data = request_of(known, order, id="x").SerializeToString()
+        reader.query(data)
+        blocks.append(reader.query(data).tensors.rows(SIGNATURE, max_rows=MAX_ROWS))
+    whole = joined(blocks)
+    asked = pb.ModelInferRequest.FromString(infer_request(bundle, whole))
+    assert asked.model_name == model_name(bundle)
+    assert (asked.model_version, asked.id) == ("1", "")
+    tensors = {
+        tensor.name: (tensor.datatype, tuple(tensor.shape), raw)
+        for tensor, raw in zip(asked.inputs, asked.raw_input_contents, strict=True)
+    }
+    shape = (whole.count, 1)
+    texts = encoded_texts(whole.text[0])
+    assert tensors == {
+        "distance": ("FP32", shape, whole.numeric[0].tobytes()),
+        "delay": ("FP32", shape, whole.numeric[1].tobytes()),
+        "carrier": ("BYTES", shape, texts),
+    }
+    if len(callers) == 1:
+        assert infer_request(bundle, whole).endswith(data[data.index(b"*") :])
+
+
+def test_a_request_that_chooses_outputs_is_not_passed_on_as_it_is():
+    reader = RequestReader()
+    data = request_of([(1.0, 2.0, "AA")], outputs=[{"name": "label"}]).SerializeToString()
+    reader.query(data)
+    assert reader.query(data).tensors.rows(SIGNATURE, max_rows=9).source is None
 
 
 def test_layouts_are_forgotten_before_they_fill_the_memory():

@@ -10,7 +10,7 @@ import pytest
 
 from services.common.tasks import background_tasks
 from services.inference.adapters.batching import BatchLimits
-from services.inference.adapters.onnx_runtime import OnnxRuntime
+from services.inference.adapters.onnx_runtime import OnnxRuntime, _RunCosts
 from services.inference.adapters.triton.runtime import TritonRuntime
 from services.inference.core.errors import ModelUnavailable, UnservableBundle
 from services.inference.core.rows import Rows
@@ -93,3 +93,34 @@ async def test_a_version_loads_again_after_it_was_unloaded(runtime, bundle):
     outputs = await again.infer(rows_of((1.0, 1.0, "AA")), None)
     await again.unload()
     assert len(outputs["label"]) == 1
+
+
+@pytest.mark.parametrize("rows", [1, 7, 300])
+def test_a_run_of_unknown_size_is_heavy_until_its_like_was_light(rows):
+    costs = _RunCosts()
+    assert not costs.is_light(rows)
+    costs.learn(rows, 10_000)
+    assert costs.is_light(rows)
+    assert not costs.is_light(4 * rows)
+    for _ in range(50):
+        costs.learn(rows, 5_000_000)
+    assert not costs.is_light(rows)
+
+
+async def test_heavy_runs_leave_the_event_loop_alone(runtime, bundle):
+    model = await runtime.load(bundle())
+    answer = asyncio.ensure_future(model.infer(rows_of(*[(1.0, 1.0, "AA")] * 2000), None))
+    turns = 0
+    while not answer.done():
+        turns += 1
+        await asyncio.sleep(0)
+    await model.unload()
+    assert len((await answer)["label"]) == 2000
+    assert turns > 1
+
+
+async def test_a_loaded_model_tells_its_memory(runtime, bundle):
+    loaded = bundle()
+    model = await runtime.load(loaded)
+    await model.unload()
+    assert model.memory_bytes >= (loaded.folder / "model.onnx").stat().st_size

@@ -18,6 +18,7 @@ from services.inference.adapters.batching import BatchLimits
 from services.inference.adapters.bundles import BundleFolder
 from services.inference.adapters.onnx_runtime import OnnxRuntime
 from services.inference.api.oip.servicer import INFER_PATH, SERVICE, OipServicer, register
+from services.inference.core.admission import Admission
 from services.inference.core.decisions import DecisionPolicy
 from services.inference.core.endpoints import Endpoint, Runtime
 from services.inference.core.hosting import ModelHost
@@ -123,9 +124,12 @@ async def data_plane(
 
 
 @asynccontextmanager
-async def oip_server(plane: DataPlane, native: bool = True) -> AsyncIterator[str]:
+async def oip_server(
+    plane: DataPlane, native: bool = True, admission: Admission | None = None
+) -> AsyncIterator[str]:
     """The data plane behind a real port; gives `host:port`."""
-    servicer = OipServicer(plane.predictor, lambda: plane.host.is_settled)
+    admission = admission or Admission(max_calls_per_caller=1000, max_bytes=1 << 30)
+    servicer = OipServicer(plane.predictor, lambda: plane.host.is_settled, admission)
     async with serving(
         "inference",
         "127.0.0.1:0",

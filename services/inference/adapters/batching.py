@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Final
 
 from services.common.errors import ServiceError
 from services.inference.core.errors import (
@@ -20,25 +22,40 @@ from services.inference.core.rows import Rows, Tensors, joined
 
 Run = Callable[[Rows], Awaitable[Tensors]]
 
+_SMOOTHING: Final = 0.1
+_SHORTEST_RETRY_S: Final = 0.05
+_LONGEST_RETRY_S: Final = 5.0
+
 
 @dataclass(frozen=True, slots=True)
 class BatchLimits:
-    """How far callers are joined.
+    """How far callers are joined, and how many may wait.
 
     Attributes:
         max_batch_rows: Rows of one run; a single larger request still runs, alone.
         max_waiting_rows: Rows that may wait before callers are turned away.
         concurrency: Runs under way at once.
+        max_batch_bytes: Of one run's values; a single larger request still runs, alone.
+        max_waiting_bytes: Of the values that may wait before callers are turned away.
+        max_waiting_s: Callers are turned away while the first in the queue waits longer.
+        linger_s: While another run is under way, one that is not full waits for company so
+            long, or until a caller's deadline is near. An idle model never waits.
     """
 
     max_batch_rows: int = 256
     max_waiting_rows: int = 8192
     concurrency: int = 1
+    max_batch_bytes: int = 4 << 20
+    max_waiting_bytes: int = 64 << 20
+    max_waiting_s: float = 5.0
+    linger_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Call:
     rows: Rows
+    size_bytes: int
+    since: float
     deadline: float | None
     answer: asyncio.Future[Tensors]
 
@@ -46,9 +63,8 @@ class _Call:
 class MicroBatcher:
     """Runs an idle model at once, and a busy one with everything that has gathered meanwhile.
 
-    Nothing ever waits for company: callers are joined only because they arrive
-    in one turn of the event loop or while a run is under way. Each caller gets
-    its own rows; rows that a model refuses fail their own caller alone.
+    Each caller gets its own rows; rows that a model refuses fail their own caller alone. What
+    would not be run in time, or not fit into memory, is refused before any work is done on it.
 
     Args:
         name: For errors.
@@ -63,9 +79,13 @@ class MicroBatcher:
         self._limits = limits
         self._waiting: deque[_Call] = deque()
         self._waiting_rows = 0
+        self._waiting_bytes = 0
+        self._soonest_deadline = math.inf
         self._running = 0
+        self._run_s = 0.0
         self._idle: deque[asyncio.Future[None]] = deque()
         self._waking = False
+        self._timer: asyncio.TimerHandle | None = None
         self._drained: asyncio.Future[None] | None = None
 
     @property
@@ -77,11 +97,19 @@ class MicroBatcher:
         """See `LoadedModel.infer`. Takes its place in the queue before it first suspends."""
         if self._drained is not None:
             raise ModelUnavailable(self._name, "is being unloaded")
-        if self._waiting and self._waiting_rows + rows.count > self._limits.max_waiting_rows:
-            raise QueueFull(self._waiting_rows, self._limits.max_waiting_rows)
-        call = _Call(rows, deadline, asyncio.get_running_loop().create_future())
+        now = time.monotonic()
+        if deadline is not None:
+            if deadline <= now:
+                raise QueueDeadlineExceeded
+            self._soonest_deadline = min(self._soonest_deadline, deadline)
+        size_bytes = rows.size_bytes
+        if self._waiting:
+            self._check_room(rows.count, size_bytes, now)
+        loop = asyncio.get_running_loop()
+        call = _Call(rows, size_bytes, now, deadline, loop.create_future())
         self._waiting.append(call)
         self._waiting_rows += rows.count
+        self._waiting_bytes += size_bytes
         self._wake()
         return await call.answer
 
@@ -98,16 +126,65 @@ class MicroBatcher:
             self._notice_drained()
         await asyncio.shield(self._drained)
 
+    def _check_room(self, count: int, size_bytes: int, now: float) -> None:
+        limits = self._limits
+        age_s = now - self._waiting[0].since
+        for unit, waiting, added, limit in (
+            ("rows", self._waiting_rows, count, limits.max_waiting_rows),
+            ("bytes", self._waiting_bytes, size_bytes, limits.max_waiting_bytes),
+            ("ms", int(age_s * 1000), 0, int(limits.max_waiting_s * 1000)),
+        ):
+            if waiting + added > limit:
+                raise QueueFull(unit, waiting, limit, self._retry_after_s())
+
+    def _retry_after_s(self) -> float:
+        """When half of what waits should have run."""
+        statistics = self.statistics
+        row_s = statistics.busy_ns / 1e9 / max(1, statistics.rows)
+        estimate_s = self._waiting_rows * row_s / self._limits.concurrency / 2
+        return min(max(estimate_s, _SHORTEST_RETRY_S), _LONGEST_RETRY_S)
+
     def _wake(self) -> None:
-        if self._idle and not self._waking:
+        """Have an idle worker take what waits, now or when it is due."""
+        if not self._idle or self._waking or not self._waiting:
+            return
+        wait_s = self._due_in()
+        if wait_s <= 0:
             self._waking = True
             self._idle.popleft().set_result(None)
+            return
+        loop = asyncio.get_running_loop()
+        if self._timer is not None:
+            if self._timer.when() <= loop.time() + wait_s:
+                return
+            self._timer.cancel()
+        self._timer = loop.call_later(wait_s, self._on_due)
+
+    def _on_due(self) -> None:
+        self._timer = None
+        self._wake()
+
+    def _due_in(self) -> float:
+        """Seconds until what waits should run, although more might join it."""
+        limits = self._limits
+        if (
+            not self._running
+            or not limits.linger_s
+            or self._waiting_rows >= limits.max_batch_rows
+            or self._waiting_bytes >= limits.max_batch_bytes
+        ):
+            return 0.0
+        due = min(
+            self._waiting[0].since + limits.linger_s, self._soonest_deadline - 2 * self._run_s
+        )
+        return due - time.monotonic()
 
     async def _work(self) -> None:
         while True:
-            while not self._waiting:
+            while not self._waiting or self._due_in() > 0:
                 turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
                 self._idle.append(turn)
+                self._wake()
                 await turn
                 self._waking = False
             batch = self._take()
@@ -120,18 +197,27 @@ class MicroBatcher:
                 finally:
                     self._running -= 1
             self._notice_drained()
+            if self._waiting:
+                self._wake()
+                # A run on the event loop itself does not suspend; others get their turn here.
+                await asyncio.sleep(0)
 
     def _take(self) -> list[_Call]:
         """The longest prefix of the queue that fits one run, without those who left."""
         batch: list[_Call] = []
-        count = 0
+        count = size_bytes = 0
         now = time.monotonic()
+        limits = self._limits
         while self._waiting:
             call = self._waiting[0]
-            if batch and count + call.rows.count > self._limits.max_batch_rows:
+            if batch and (
+                count + call.rows.count > limits.max_batch_rows
+                or size_bytes + call.size_bytes > limits.max_batch_bytes
+            ):
                 break
             self._waiting.popleft()
             self._waiting_rows -= call.rows.count
+            self._waiting_bytes -= call.size_bytes
             if call.answer.done():
                 continue
             if call.deadline is not None and call.deadline <= now:
@@ -139,6 +225,11 @@ class MicroBatcher:
                 continue
             batch.append(call)
             count += call.rows.count
+            size_bytes += call.size_bytes
+        self._soonest_deadline = min(
+            (call.deadline for call in self._waiting if call.deadline is not None),
+            default=math.inf,
+        )
         return batch
 
     async def _answer(self, batch: list[_Call]) -> None:
@@ -163,8 +254,10 @@ class MicroBatcher:
     async def _timed_run(self, rows: Rows) -> Tensors:
         started = time.perf_counter_ns()
         outputs = await self._run(rows)
+        took_ns = time.perf_counter_ns() - started
+        self._run_s += _SMOOTHING * (took_ns / 1e9 - self._run_s)
         statistics = self.statistics
-        statistics.busy_ns += time.perf_counter_ns() - started
+        statistics.busy_ns += took_ns
         statistics.runs += 1
         statistics.rows += rows.count
         statistics.last_run_ms = time.time_ns() // 1_000_000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
+from services.inference.core.admission import Admission
 from services.inference.core.ports import LoadedModel, Outcome
 
 _LATENCY_BUCKETS_S = (
@@ -44,8 +45,16 @@ class PrometheusMeters:
             registry=registry,
         )
 
+        self.memory_bytes = Gauge(
+            "roundhouse_inference_model_memory_bytes",
+            "Memory that loading the version took; endpoints that share one show the same.",
+            _LABELS,
+            registry=registry,
+        )
+
     def meter(self, endpoint: str, variant: str, model: LoadedModel) -> PrometheusMeter:
         """See `Meters`."""
+        self.memory_bytes.labels(endpoint, variant).set(model.memory_bytes)
         self.waiting_rows.labels(endpoint, variant).set_function(lambda: model.waiting_rows)
         return PrometheusMeter(self, endpoint, variant)
 
@@ -78,6 +87,17 @@ class PrometheusMeter:
         self._meters.seconds.remove(*self._names)
         self._meters.out_of_range.remove(*self._names)
         self._meters.waiting_rows.remove(*self._names)
+        self._meters.memory_bytes.remove(*self._names)
+
+
+def export_admission(admission: Admission, registry: CollectorRegistry = REGISTRY) -> None:
+    """Show what is under way whenever metrics are read."""
+    for name, text, read in (
+        ("calls", "Inference calls under way.", lambda: admission.calls_under_way),
+        ("bytes", "Serialized requests under way.", lambda: admission.bytes_under_way),
+    ):
+        gauge = Gauge(f"roundhouse_inference_{name}_under_way", text, registry=registry)
+        gauge.set_function(read)
 
 
 class ObservationMetrics:

@@ -1,10 +1,14 @@
-"""ONNX Runtime in this process."""
+"""ONNX Runtime in this process: light runs on the event loop, heavy ones beside it."""
 
 from __future__ import annotations
 
 import asyncio
+import resource
+import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import onnxruntime
@@ -22,19 +26,54 @@ _ONNX_TYPES: Final[Mapping[Datatype, str]] = {
 }
 
 
+_LIGHT_RUN_NS: Final = 500_000
+"""What the event loop may be held up; a thread's round trip costs it a fifth of that anyway."""
+_SMOOTHING: Final = 0.2
+
+
+class _RunCosts:
+    """CPU time of a model's runs by their size, each size up to twice the one below."""
+
+    def __init__(self) -> None:
+        self._ns: dict[int, float] = {}
+
+    def is_light(self, rows: int) -> bool:
+        """Whether a run of so many rows was cheap enough for the event loop so far.
+
+        Unknown sizes are not.
+        """
+        return self._ns.get(rows.bit_length(), _LIGHT_RUN_NS) < _LIGHT_RUN_NS
+
+    def learn(self, rows: int, took_ns: int) -> None:
+        """Take a run into account."""
+        size = rows.bit_length()
+        known_ns = self._ns.get(size, took_ns)
+        self._ns[size] = known_ns + _SMOOTHING * (took_ns - known_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A session, and what opening it took of this process's memory."""
+
+    session: onnxruntime.InferenceSession
+    memory_bytes: int
+
+
 class OnnxModel:
     """A session, its batcher and the task that serves it."""
 
     def __init__(
         self,
         bundle: Bundle,
-        session: onnxruntime.InferenceSession,
+        opened: _Opened,
         threads: ThreadPoolExecutor,
         limits: BatchLimits,
     ) -> None:
         self._version = bundle.version
         self._signature = bundle.signature
-        self._session = session
+        self._session = opened.session
+        self._memory_bytes = opened.memory_bytes
+        self._costs = _RunCosts()
         self._threads = threads
         self._outputs = list(bundle.signature.output_names)
         self._batcher = MicroBatcher(bundle.version, self._run, limits)
@@ -49,6 +88,11 @@ class OnnxModel:
     def waiting_rows(self) -> int:
         """See `LoadedModel`."""
         return self._batcher.waiting_rows
+
+    @property
+    def memory_bytes(self) -> int:
+        """See `LoadedModel`. The model's file at least; loads beside each other share theirs."""
+        return self._memory_bytes
 
     def start(self, tasks: asyncio.TaskGroup) -> None:
         """Serve callers in a task of `tasks`."""
@@ -65,14 +109,19 @@ class OnnxModel:
             self._task.cancel()
 
     async def _run(self, rows: Rows) -> Tensors:
+        if self._costs.is_light(rows.count):
+            return self._run_blocking(rows)
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, self._run_blocking, rows)
 
     def _run_blocking(self, rows: Rows) -> Tensors:
+        started_ns = time.thread_time_ns()
         try:
             arrays = self._session.run(self._outputs, rows.feeds(self._signature))
         except Exception as error:  # ONNX Runtime's own exceptions share no base class.
             raise ModelFailed(self._version, str(error)) from error
+        # Its one thread is this one, and time on a busy machine's queue is not the model's.
+        self._costs.learn(rows.count, time.thread_time_ns() - started_ns)
         return dict(zip(self._outputs, arrays, strict=True))
 
 
@@ -93,8 +142,8 @@ class OnnxRuntime:
 
     async def load(self, bundle: Bundle) -> OnnxModel:
         """See `ModelRuntime`."""
-        session = await asyncio.to_thread(_open, bundle)
-        model = OnnxModel(bundle, session, self._threads, self._limits)
+        opened = await asyncio.to_thread(_open, bundle)
+        model = OnnxModel(bundle, opened, self._threads, self._limits)
         model.start(self._tasks)
         return model
 
@@ -103,7 +152,9 @@ class OnnxRuntime:
         self._threads.shutdown()
 
 
-def _open(bundle: Bundle) -> onnxruntime.InferenceSession:
+def _open(bundle: Bundle) -> _Opened:
+    path = bundle.folder / "model.onnx"
+    before_bytes = _resident_bytes()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
@@ -111,12 +162,19 @@ def _open(bundle: Bundle) -> onnxruntime.InferenceSession:
     options.log_severity_level = 3
     try:
         session = onnxruntime.InferenceSession(
-            str(bundle.folder / "model.onnx"), options, providers=["CPUExecutionProvider"]
+            str(path), options, providers=["CPUExecutionProvider"]
         )
     except Exception as error:  # ONNX Runtime's own exceptions share no base class.
         raise UnservableBundle("model.onnx", f"can't be loaded: {error}") from error
     _check_types(bundle.signature, session)
-    return session
+    grown_bytes = _resident_bytes() - before_bytes
+    return _Opened(session, max(grown_bytes, path.stat().st_size))
+
+
+def _resident_bytes() -> int:
+    """Memory of this process; see proc_pid_statm(5)."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize()
 
 
 def _check_types(signature: Signature, session: onnxruntime.InferenceSession) -> None:

@@ -277,17 +277,37 @@ class AliasElsewhere(FailedPrecondition):
 
 
 class QueueFull(ResourceExhausted):
-    """Too many rows wait for this model."""
+    """Too much waits already.
+
+    Args:
+        unit: What there is too much of: `rows`, `bytes`, or `ms` that the first has waited.
+        waiting: So much.
+        limit: At most so much may wait.
+        retry_after_s: When there should be room.
+    """
 
     reason = "QUEUE_FULL"
 
-    def __init__(self, waiting_rows: int, limit_rows: int) -> None:
+    def __init__(self, unit: str, waiting: int, limit: int, retry_after_s: float) -> None:
         super().__init__(
-            f"{waiting_rows} rows wait for this model; at most {limit_rows} may.",
-            subject="model queue",
-            retry_after_s=0.05,
-            waiting_rows=str(waiting_rows),
-            limit_rows=str(limit_rows),
+            f"{waiting} {unit} wait; at most {limit} may.",
+            subject=f"queue {unit}",
+            retry_after_s=retry_after_s,
+            **{f"waiting_{unit}": str(waiting), f"limit_{unit}": str(limit)},
+        )
+
+
+class TooManyCalls(ResourceExhausted):
+    """One caller has too many calls under way."""
+
+    reason = "TOO_MANY_CALLS"
+
+    def __init__(self, limit: int, retry_after_s: float) -> None:
+        super().__init__(
+            f"This caller has {limit} calls under way; no more may begin before one has ended.",
+            subject="calls of one caller",
+            retry_after_s=retry_after_s,
+            limit_calls=str(limit),
         )
 
 

@@ -83,11 +83,13 @@ class PackedTensors:
     Attributes:
         numeric: float32 [FP32 tensors of the request, rows].
         text: Raw contents of each BYTES tensor of the request.
+        source: See `Rows`.
     """
 
     layout: TensorLayout
     numeric: NDArray[np.float32]
     text: Sequence[bytes]
+    source: tuple[bytes, int] | None = None
 
     def rows(self, signature: Signature, *, max_rows: int) -> Rows:
         """See `RowSource`."""
@@ -100,7 +102,7 @@ class PackedTensors:
         except ValueError:
             return self._parsed(signature, max_rows)
         numeric = self.numeric if plan.numeric is None else self.numeric[plan.numeric]
-        rows = Rows(layout.count, numeric, text)
+        rows = Rows(layout.count, numeric, text, self.source)
         check_values(signature, rows)
         return rows
 

@@ -97,6 +97,11 @@ class LoadedModel(Protocol):
         """Rows that no run has taken yet."""
         ...
 
+    @property
+    def memory_bytes(self) -> int:
+        """What loading it took, on the machine where it runs."""
+        ...
+
     async def infer(self, rows: Rows, deadline: float | None) -> Tensors:
         """The model's outputs for exactly these rows, by name, each [rows, ...].
 

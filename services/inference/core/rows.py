@@ -41,11 +41,23 @@ class Rows:
     Attributes:
         numeric: float32 [numeric features, rows]; NaN is missing.
         text: One list of `rows` strings per text feature; '' is missing.
+        source: A serialized request and where in it the same rows are described, up to its
+            end; a runtime that speaks the protocol may pass those bytes on. None: there is none.
     """
 
     count: int
     numeric: NDArray[np.float32]
     text: tuple[list[str], ...]
+    source: tuple[bytes, int] | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        """Memory of the values, texts by their characters."""
+        size: int = self.numeric.nbytes
+        for values in self.text:
+            for value in values:
+                size += len(value)
+        return size
 
     def feeds(self, signature: Signature) -> Tensors:
         """The model's inputs by name: float32 or object [rows, 1]."""

@@ -183,6 +183,8 @@ class Predictor:
             InvalidTensors: The inputs do not fit the signature.
             QueueFull, QueueDeadlineExceeded, ModelUnavailable, ModelFailed: Not run.
         """
+        if query.deadline is not None and query.deadline <= time.monotonic():
+            raise QueueDeadlineExceeded
         endpoint = self.endpoint(query.model)
         if query.version:
             return await self._answered(endpoint, endpoint.pinned(query.version), query)

@@ -1,4 +1,4 @@
-"""Raw tensor contents of the Open Inference Protocol: row-major, little-endian."""
+"""Raw tensor contents of the Open Inference Protocol: row-major, little-endian; their framing."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from services.inference.core.signature import Datatype
 
 _LENGTH: Final = struct.Struct("<I")
+_LARGEST_OF_A_BYTE: Final = 0x7F
 _NUMPY_TYPES: Final = {Datatype.FP32: "<f4", Datatype.INT64: "<i8"}
 _DATATYPES: Final = {"f4": Datatype.FP32, "i8": Datatype.INT64}
 
@@ -68,3 +69,21 @@ def decoded_texts(data: bytes, count: int) -> list[str]:
     if len(values) != count:
         raise ValueError(f"has {len(values)} elements; it must have {count}")
     return values
+
+
+def varint(value: int) -> bytes:
+    """A number at or above 0, as protobuf writes it."""
+    parts = bytearray()
+    while value > _LARGEST_OF_A_BYTE:
+        parts.append(value & _LARGEST_OF_A_BYTE | 0x80)
+        value >>= 7
+    parts.append(value)
+    return bytes(parts)
+
+
+def field(tag: int, payload: bytes) -> bytes:
+    """A length-delimited field of a protobuf message, behind its one-byte tag."""
+    size = len(payload)
+    if size <= _LARGEST_OF_A_BYTE:
+        return bytes((tag, size)) + payload
+    return bytes((tag,)) + varint(size) + payload

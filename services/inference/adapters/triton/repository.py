@@ -6,16 +6,21 @@ import hashlib
 import json
 from collections.abc import Mapping
 from enum import StrEnum
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
 import grpc
-from tritonclient.grpc.service_pb2 import RepositoryModelLoadRequest
+from tritonclient.grpc.service_pb2 import ModelInferRequest, RepositoryModelLoadRequest
 
 from services.inference.core.ports import Bundle
+from services.inference.core.rows import Rows
 from services.inference.core.signature import Datatype, InputSpec, OutputSpec
+from services.inference.core.wire import encoded_texts, field
 
 _MODEL_PY: Final = Path(__file__).with_name("onnx_backend.py")
+_CONTENT: Final = 0x3A  # tag of `raw_input_contents`
+_SHARED_PARTS: Final = 1024
 _CONFIG_TYPES: Final[Mapping[Datatype, str]] = {
     Datatype.FP32: "TYPE_FP32",
     Datatype.INT64: "TYPE_INT64",
@@ -66,6 +71,37 @@ def load_request(bundle: Bundle, backend: Backend, generation: str) -> Repositor
     if backend is Backend.PYTHON:
         request.parameters["file:1/model.py"].bytes_param = _MODEL_PY.read_bytes()
     return request
+
+
+def infer_request(bundle: Bundle, rows: Rows) -> bytes:
+    """Asks Triton to run `rows`, as a serialized `ModelInferRequest`.
+
+    Rows of one caller go on as the caller sent them: only the leading fields are other ones.
+    """
+    leading = _leading(model_name(bundle))
+    if rows.source is not None:
+        data, start = rows.source
+        return leading + data[start:]
+    signature = bundle.signature
+    inputs = tuple([(spec.name, spec.datatype) for spec in (*signature.numeric, *signature.text)])
+    contents = [field(_CONTENT, line.tobytes()) for line in rows.numeric]
+    contents += [field(_CONTENT, encoded_texts(values)) for values in rows.text]
+    return b"".join((leading, _described(inputs, rows.count), *contents))
+
+
+@lru_cache(_SHARED_PARTS)
+def _leading(name: str) -> bytes:
+    leading: bytes = ModelInferRequest(model_name=name, model_version="1").SerializeToString()
+    return leading
+
+
+@lru_cache(_SHARED_PARTS)
+def _described(inputs: tuple[tuple[str, Datatype], ...], count: int) -> bytes:
+    request = ModelInferRequest()
+    for name, datatype in inputs:
+        request.inputs.add(name=name, datatype=datatype, shape=(count, 1))
+    described: bytes = request.SerializeToString()
+    return described
 
 
 def _tensor_config(spec: InputSpec | OutputSpec, shape: tuple[int, ...]) -> dict[str, object]:

@@ -16,6 +16,7 @@ from services.common.errors import ServiceError
 from services.inference.adapters.batching import BatchLimits, MicroBatcher
 from services.inference.adapters.triton.repository import (
     Backend,
+    infer_request,
     is_away,
     lacks_backend,
     load_request,
@@ -26,10 +27,11 @@ from services.inference.core.errors import ModelFailed, ModelUnavailable, Unserv
 from services.inference.core.ports import Bundle, RunStatistics
 from services.inference.core.rows import Rows, Tensors
 from services.inference.core.samples import sample_rows
-from services.inference.core.wire import decoded, encoded_texts
+from services.inference.core.wire import decoded
 
 log = structlog.get_logger()
 
+_INFER_PATH: Final = "/inference.GRPCInferenceService/ModelInfer"
 _RUN_TIMEOUT_S: Final = 10.0
 _LOAD_TIMEOUT_S: Final = 120.0
 _UNLOAD_TIMEOUT_S: Final = 30.0
@@ -66,6 +68,10 @@ class TritonRuntime:
         self._channel = grpc.aio.insecure_channel(address, options=_OPTIONS)
         # tritonclient ships no stubs for its generated code.
         self._stub: Any = pb_grpc.GRPCInferenceServiceStub(self._channel)
+        # Serialized requests go out as they are.
+        self._infer: Any = self._channel.unary_unary(
+            _INFER_PATH, response_deserializer=pb.ModelInferResponse.FromString
+        )
         self._tasks = tasks
         self._limits = limits
         self._probe_s = probe_s
@@ -107,14 +113,8 @@ class TritonRuntime:
             grpc.aio.AioRpcError: Triton's refusal.
             ModelFailed: Triton answered with something else than its configuration says.
         """
-        request = pb.ModelInferRequest(model_name=model_name(bundle), model_version="1")
-        for spec, line in zip(bundle.signature.numeric, rows.numeric, strict=True):
-            request.inputs.add(name=spec.name, datatype=spec.datatype, shape=(rows.count, 1))
-            request.raw_input_contents.append(line.tobytes())
-        for spec, values in zip(bundle.signature.text, rows.text, strict=True):
-            request.inputs.add(name=spec.name, datatype=spec.datatype, shape=(rows.count, 1))
-            request.raw_input_contents.append(encoded_texts(values))
-        response = await self._stub.ModelInfer(request, timeout=_RUN_TIMEOUT_S)
+        request = infer_request(bundle, rows)
+        response = await self._infer(request, timeout=_RUN_TIMEOUT_S)
         try:
             outputs = {
                 output.name: decoded(output.datatype, tuple(output.shape), raw)
@@ -160,6 +160,11 @@ class TritonModel:
     def waiting_rows(self) -> int:
         """See `LoadedModel`."""
         return self._batcher.waiting_rows
+
+    @property
+    def memory_bytes(self) -> int:
+        """See `LoadedModel`. The model's file; Triton tells no more of its processes."""
+        return (self._bundle.folder / "model.onnx").stat().st_size
 
     def start(self, tasks: asyncio.TaskGroup, probe_s: float) -> None:
         """Serve callers and supervise the model in tasks of `tasks`."""

@@ -12,16 +12,14 @@ from typing import Final
 
 from tritonclient.grpc import service_pb2 as pb
 
-from services.inference.api.oip.packed import varint
 from services.inference.core.serving import Prediction
-from services.inference.core.wire import datatype_of, encoded
+from services.inference.core.wire import datatype_of, encoded, field, varint
 
 _ID: Final = 0x1A
 _PARAMETER: Final = 0x22
 _CONTENT: Final = 0x32
 _DOUBLE: Final = struct.Struct("<d")
 _SHARED_PARTS: Final = 4096
-_LONGEST_SHORT: Final = 0x7F
 
 
 def response_bytes(model_name: str, prediction: Prediction) -> bytes:
@@ -36,7 +34,7 @@ def response_bytes(model_name: str, prediction: Prediction) -> bytes:
             served.variant.version,
             prediction.policy.version,
         ),
-        _field(_ID, prediction_id),
+        field(_ID, prediction_id),
         _entry(_PREDICTION_ID, b"\x1a" + varint(len(prediction_id)) + prediction_id),
         _entry(_TIME, b"\x10" + varint(prediction.event_time_us)),
     ]
@@ -51,7 +49,7 @@ def response_bytes(model_name: str, prediction: Prediction) -> bytes:
             tuple([(name, datatype_of(array), array.shape) for name, array in outputs.items()])
         )
     )
-    parts += [_field(_CONTENT, encoded(array)) for array in outputs.values()]
+    parts += [field(_CONTENT, encoded(array)) for array in outputs.values()]
     return b"".join(parts)
 
 
@@ -89,20 +87,13 @@ def _described(outputs: tuple[tuple[str, str, tuple[int, ...]], ...]) -> bytes:
     return described
 
 
-def _field(tag: int, payload: bytes) -> bytes:
-    size = len(payload)
-    if size <= _LONGEST_SHORT:
-        return bytes((tag, size)) + payload
-    return bytes((tag,)) + varint(size) + payload
-
-
 def _key(name: str) -> bytes:
-    return _field(0x0A, name.encode())
+    return field(0x0A, name.encode())
 
 
 def _entry(key: bytes, value: bytes) -> bytes:
     """One entry of the map of parameters."""
-    return _field(_PARAMETER, key + _field(0x12, value))
+    return field(_PARAMETER, key + field(0x12, value))
 
 
 _PREDICTION_ID: Final = _key("prediction_id")

@@ -21,6 +21,7 @@ from services.inference.api.oip.decode import query_of, routed_query
 from services.inference.core.layouts import PackedTensors, TensorLayout
 from services.inference.core.serving import Query
 from services.inference.core.signature import Datatype
+from services.inference.core.wire import varint
 
 # tritonclient ships no stubs for its generated messages.
 _Message = Any
@@ -73,7 +74,7 @@ class RequestReader:
             return None
         for layout in self._layouts.get(data[start : _field_end(data, start)], ()):
             if data.startswith(layout.description, start):
-                tensors = layout.tensors(data, start + len(layout.description))
+                tensors = layout.tensors(data, start)
                 if tensors is not None:
                     return pb.ModelInferRequest.FromString(data[:start]), layout, tensors
         return None
@@ -114,8 +115,12 @@ class _WireLayout:
     layout: TensorLayout
     runs: tuple[_Numbers | None, ...]
 
-    def tensors(self, data: bytes, position: int) -> PackedTensors | None:
-        """The contents from `position` on; None if they are not exactly what is described."""
+    def tensors(self, data: bytes, start: int) -> PackedTensors | None:
+        """The contents of a request whose description begins at `start`.
+
+        None if they are not exactly what is described.
+        """
+        position = start + len(self.description)
         blocks: list[NDArray[np.float32]] = []
         texts: list[bytes] = []
         size = len(data)
@@ -145,7 +150,9 @@ class _WireLayout:
                 numeric = only.copy()
             case _:
                 numeric = np.concatenate(blocks)
-        return PackedTensors(self.layout, numeric, texts)
+        # Outputs are chosen here, where the decision needs more than the caller asked for.
+        source = None if self.outputs else (data, start)
+        return PackedTensors(self.layout, numeric, texts, source)
 
 
 def _wire_layout(data: bytes, start: int, request: _Message) -> _WireLayout | None:
@@ -170,7 +177,7 @@ def _wire_layout(data: bytes, start: int, request: _Message) -> _WireLayout | No
         TensorLayout(tensors, shape[0]),
         _runs(tensors, shape[0]),
     )
-    return None if layout.tensors(data, end) is None else layout
+    return None if layout.tensors(data, start) is None else layout
 
 
 def _runs(tensors: list[tuple[str, Datatype]], count: int) -> tuple[_Numbers | None, ...]:
@@ -223,13 +230,3 @@ def _payload_start(data: bytes, position: int) -> int:
         if not data[offset] & 0x80:
             return offset + 1
     return -1
-
-
-def varint(value: int) -> bytes:
-    """A number at or above 0, as protobuf writes it."""
-    parts = bytearray()
-    while value > 0x7F:
-        parts.append(value & 0x7F | 0x80)
-        value >>= 7
-    parts.append(value)
-    return bytes(parts)

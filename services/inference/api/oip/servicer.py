@@ -20,6 +20,7 @@ from services.inference.api.oip.encode import (
     statistics_of,
 )
 from services.inference.api.oip.packed import RequestReader
+from services.inference.core.admission import Admission
 from services.inference.core.errors import ManagedByEndpoints, ModelUnavailable
 from services.inference.core.hosting import probe
 from services.inference.core.serving import Predictor, ServedEndpoint, ServedVariant
@@ -39,10 +40,14 @@ class OipServicer(pb_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc] #
     Args:
         predictor: Answers.
         is_settled: Whether everything with traffic was loaded, or tried, since the start.
+        admission: Who may begin a call.
     """
 
-    def __init__(self, predictor: Predictor, is_settled: Callable[[], bool]) -> None:
+    def __init__(
+        self, predictor: Predictor, is_settled: Callable[[], bool], admission: Admission
+    ) -> None:
         self._predictor = predictor
+        self._admission = admission
         self._is_settled = is_settled
         self._requests = RequestReader()
 
@@ -76,8 +81,13 @@ class OipServicer(pb_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc] #
 
     async def ModelInfer(self, request: bytes, context: _Context) -> bytes:
         """Takes and gives serialized messages; `register` says so to the server."""
-        query = self._requests.query(request)
-        return response_bytes(query.model, await self._predictor.predict(query))
+        caller, size_bytes = context.peer().rpartition(":")[0], len(request)
+        self._admission.enter(caller, size_bytes)
+        try:
+            query = self._requests.query(request)
+            return response_bytes(query.model, await self._predictor.predict(query))
+        finally:
+            self._admission.leave(caller, size_bytes)
 
     async def ModelStreamInfer(
         self, requests: AsyncIterator[_Message], context: _Context
