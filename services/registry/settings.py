@@ -24,6 +24,13 @@ class RegistrySettings(BlobSettings, env_prefix="ROUNDHOUSE_REGISTRY_"):
     max_upload_bytes: int = Field(default=2**31 - 1, ge=2**20, le=2**31 - 1)
     """Largest file that one upload may hold; Arrow parses a CSV of at most 2 GiB at once."""
 
+    max_artifact_bytes: int = Field(default=2**36, ge=2**20, le=2**36)
+    """Largest file of a model version; 64 GiB, since S3 takes 10,000 parts, here of 8 MiB."""
+
+    s3_public_url: str | None = Field(default=None, pattern=r"^https?://[^/\s]+$")
+    """Where clients reach the S3 by presigned URLs, such as `https://s3.example.com`. Unset: at
+    s3_endpoint, as the registry does."""
+
     scrub_period_s: float = Field(default=7 * 24 * 3600.0, ge=0.1, le=10 * 365 * 24 * 3600.0)
     """Longest that a committed version goes without its bytes being read and verified."""
 

@@ -20,6 +20,8 @@ from roundhouse.registry.v1 import model_service_pb2_grpc as models_grpc
 
 from services.common.blobs.content import ContentStore
 from services.common.blobs.opening import open_configured_blob_store
+from services.common.blobs.port import BlobStore
+from services.common.blobs.staging import Staging
 from services.common.clock import Clock, utc_now
 from services.common.rpc.events import event_api
 from services.common.rpc.server import Api, RunningServer, ServerLimits, serving
@@ -39,6 +41,7 @@ from services.registry.api.evaluation_servicer import EvaluationServicer
 from services.registry.api.integrity import Integrity
 from services.registry.api.lineage_servicer import LineageServicer
 from services.registry.api.model_servicer import ModelServicer
+from services.registry.api.presigned import PresignedFiles
 from services.registry.api.scrub import LEASE, Scrub
 from services.registry.api.snapshot_files import SnapshotFiles
 from services.registry.api.transactions import Transactions
@@ -65,7 +68,10 @@ async def registry(
     database = Database(settings.database_url)
     try:
         await migrate(database, MIGRATIONS)
-        async with open_configured_blob_store(settings) as blobs, background_tasks() as tasks:
+        async with (
+            open_configured_blob_store(settings, public_url=settings.s3_public_url) as blobs,
+            background_tasks() as tasks,
+        ):
             records = RecordShipper(database, blobs)
             await records.start()
             transactions = Transactions(
@@ -87,7 +93,10 @@ async def registry(
             async with serving(
                 "registry",
                 settings.listen,
-                [*_apis(settings, transactions, contents, integrity), event_api(database)],
+                [
+                    *_apis(settings, transactions, integrity, blobs, now),
+                    event_api(database),
+                ],
                 ServerLimits(drain_timeout_s=settings.drain_timeout_s),
             ) as server:
                 yield server
@@ -120,18 +129,33 @@ def _holder(settings: RegistrySettings) -> str:
 def _apis(
     settings: RegistrySettings,
     transactions: Transactions,
-    contents: ContentStore,
     integrity: Integrity,
+    blobs: BlobStore,
+    now: Clock,
 ) -> list[Api]:
+    contents = ContentStore(blobs)
+    staging = Staging(blobs, now)
     files = SnapshotFiles(
         transactions,
         contents,
         ArrowTableCleaner(),
         max_upload_bytes=settings.max_upload_bytes,
     )
-    artifacts = Artifacts(transactions, contents, max_upload_bytes=settings.max_upload_bytes)
+    artifacts = Artifacts(
+        transactions,
+        contents,
+        staging.partials,
+        max_artifact_bytes=settings.max_artifact_bytes,
+    )
+    presigned = PresignedFiles(
+        transactions,
+        contents,
+        staging,
+        now,
+        max_artifact_bytes=settings.max_artifact_bytes,
+    )
     dataset_servicer = DatasetServicer(transactions, files)
-    model_servicer = ModelServicer(transactions, artifacts, integrity)
+    model_servicer = ModelServicer(transactions, artifacts, presigned, integrity)
     evaluation_servicer = EvaluationServicer(transactions)
     lineage_servicer = LineageServicer(transactions)
     return [

@@ -17,6 +17,7 @@ _TEXTS = (
     "projects/default",
     "nobody.parquet",
     f"sha256:{'0' * 64}",
+    f"1700000000-{'0' * 32}",
 )
 
 

@@ -188,7 +188,7 @@ async def test_a_faulty_artifact_upload_is_refused(
 
 
 async def test_an_artifact_above_the_limit_is_refused(tmp_path: Path) -> None:
-    async with running_registry(tmp_path, max_upload_bytes=2**20) as caller:
+    async with running_registry(tmp_path, max_artifact_bytes=2**20) as caller:
         version = await caller.begin(await caller.create_model())
         with refused() as refusal:
             await caller.upload_artifact(version, "model.onnx", b"x" * (2**20 + 1))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable
 from contextlib import aclosing
+from datetime import timedelta
 
 from services.common.blobs.digests import (
     Digest,
@@ -16,7 +17,7 @@ from services.common.blobs.digests import (
     verified,
 )
 from services.common.blobs.errors import BlobExists, BlobNotFound
-from services.common.blobs.port import BlobStore
+from services.common.blobs.port import BlobStore, SignedRequest
 
 _PREFIX = "blobs/sha256/"
 
@@ -100,6 +101,14 @@ class ContentStore:
         async with aclosing(self._store.read(content_key(digest), offset=offset)) as chunks:
             async for chunk in chunks if offset else verified(chunks, digest):
                 yield chunk
+
+    def presigned(self, digest: Digest, *, lifetime: timedelta) -> SignedRequest:
+        """A request for the content that needs no credentials.
+
+        Raises:
+            PresigningUnsupported: No URL leads to the store.
+        """
+        return self._store.presign_get(content_key(digest), lifetime=lifetime)
 
     async def exists(self, digest: Digest) -> bool:
         """Whether the content is stored."""

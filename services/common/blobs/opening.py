@@ -31,9 +31,19 @@ def s3_connection_of(settings: BlobSettings) -> S3Connection | None:
 
 
 @asynccontextmanager
-async def open_configured_blob_store(settings: BlobSettings) -> AsyncIterator[BlobStore]:
-    """The store that a service's settings name, opened as by `open_blob_store`."""
-    async with open_blob_store(settings.blob_url, connection=s3_connection_of(settings)) as store:
+async def open_configured_blob_store(
+    settings: BlobSettings, *, public_url: str | None = None
+) -> AsyncIterator[BlobStore]:
+    """The store that a service's settings name, opened as by `open_blob_store`.
+
+    Args:
+        settings: The service's.
+        public_url: Where presigned requests reach the S3, if elsewhere than the service does.
+    """
+    connection = s3_connection_of(settings)
+    if connection is not None:
+        connection = replace(connection, public_url=public_url)
+    async with open_blob_store(settings.blob_url, connection=connection) as store:
         yield store
 
 

@@ -118,10 +118,13 @@ class PartsUpload:
         if self._hashed is not None:
             await self._hashed
         self._hashed = in_thread(self._hash, part)
-        if len(self._under_way) == _UNDER_WAY:
+        while self._under_way and (len(self._under_way) == _UNDER_WAY or self._oldest_is_done()):
             await self._settle_oldest()
         number = len(self._etags) + len(self._under_way) + 1
         self._under_way.append((self._hashed, self._calls.start(self._put, number, part)))
+
+    def _oldest_is_done(self) -> bool:
+        return all(future.done() for future in self._under_way[0])
 
     async def _settle_oldest(self) -> None:
         hashed, put = self._under_way[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from typing import Final
@@ -9,14 +10,15 @@ from typing import Final
 from roundhouse.registry.v1 import model_pb2 as pb
 from roundhouse.registry.v1 import model_service_pb2 as service_pb
 
-from services.common.blobs.content import ContentStore
+from services.common.blobs.content import ContentStore, content_key
 from services.common.blobs.digests import parse_digest
-from services.common.blobs.errors import DigestMismatch
+from services.common.blobs.errors import DigestMismatch, UploadOffsetMismatch
+from services.common.blobs.partials import PartialUploads
 from services.common.errors import DataLoss, FieldViolation
 from services.registry.api.convert.models import artifact_to_proto, version_to_proto
 from services.registry.api.downloads import stored_chunks
 from services.registry.api.transactions import Transactions
-from services.registry.api.uploads import first_part, read_chunks
+from services.registry.api.uploads import HEAD_BYTES, checked_chunks, first_part, read_chunks
 from services.registry.core.bundles import (
     MANIFEST,
     SIGNATURE,
@@ -28,10 +30,15 @@ from services.registry.core.bundles import (
     compare,
     parse_manifest,
 )
-from services.registry.core.errors import InvalidManifest, ManifestMismatch, TruncatedUpload
+from services.registry.core.errors import (
+    InvalidManifest,
+    ManifestMismatch,
+    TruncatedUpload,
+    UploadTooLarge,
+)
 from services.registry.core.use_cases.lookup import the_version
-from services.registry.core.use_cases.versions import commit_version, record_artifact
-from services.registry.core.versions import VersionState
+from services.registry.core.use_cases.versions import commit_version, need_open, record_artifact
+from services.registry.core.versions import ModelVersion, VersionState
 
 _MAX_DOCUMENT_BYTES: Final = 64 << 20
 """A document is parsed in memory; profiles of thousands of features stay far below."""
@@ -43,15 +50,37 @@ class Artifacts:
     Args:
         transactions: The registry's.
         contents: Where the files are kept.
-        max_upload_bytes: Largest file that is accepted.
+        partials: Takes their bytes in.
+        max_artifact_bytes: Largest file that is accepted.
     """
 
     def __init__(
-        self, transactions: Transactions, contents: ContentStore, *, max_upload_bytes: int
+        self,
+        transactions: Transactions,
+        contents: ContentStore,
+        partials: PartialUploads,
+        *,
+        max_artifact_bytes: int,
     ) -> None:
         self._transactions = transactions
         self._contents = contents
-        self._max_upload_bytes = max_upload_bytes
+        self._partials = partials
+        self._max_artifact_bytes = max_artifact_bytes
+
+    async def progress(
+        self, request: service_pb.GetUploadProgressRequest
+    ) -> service_pb.UploadProgress:
+        """How much of a file is durable."""
+        version, uploads = await self._transactions.read(
+            lambda tx: (the_version(tx, request.version, "version"), tx.uploads(request.version))
+        )
+        for file in (*uploads.values(), *version.files):
+            if (file.path, file.digest) == (request.path, request.digest):
+                return service_pb.UploadProgress(received_bytes=file.size_bytes, complete=True)
+        received = await self._partials.received_bytes(
+            _upload_id(version, request.path, request.digest)
+        )
+        return service_pb.UploadProgress(received_bytes=received if received >= HEAD_BYTES else 0)
 
     async def upload(
         self, parts: AsyncIterator[service_pb.UploadArtifactRequest]
@@ -59,31 +88,72 @@ class Artifacts:
         """The file, once it is durable and noted for its version."""
         header = (await first_part(parts)).header
         check_path(header.path)
-        await self._transactions.read(lambda tx: the_version(tx, header.version, "header.version"))
+        # Where a stream begins makes it no other request than the one it repeats.
+        request = service_pb.UploadArtifactRequest.Header()
+        request.CopyFrom(header)
+        request.ClearField("offset_bytes")
+        await self._check_open(request)
         file = await self._stored(header, parts)
         return await self._transactions.mutate(
-            header,
+            request,
             pb.ArtifactFile,
             lambda tx: artifact_to_proto(record_artifact(tx, header.version, file)),
         )
+
+    async def _check_open(self, request: service_pb.UploadArtifactRequest.Header) -> None:
+        """Refuse bytes that could not be recorded, unless they repeat what was."""
+        if await self._transactions.answered(request, pb.ArtifactFile) is None:
+            await self._transactions.read(
+                lambda tx: need_open(tx, request.version, "header.version")
+            )
 
     async def _stored(
         self,
         header: service_pb.UploadArtifactRequest.Header,
         parts: AsyncIterator[service_pb.UploadArtifactRequest],
     ) -> BundleFile:
-        chunks = read_chunks(
-            parts,
-            header.path,
-            max_bytes=self._max_upload_bytes,
-            check_head=lambda head: check_head(header.path, head),
+        version, recorded = await self._transactions.read(
+            lambda tx: (
+                the_version(tx, header.version, "header.version"),
+                tx.uploads(header.version).get(header.path),
+            )
         )
+        if recorded and (recorded.digest, recorded.size_bytes) == (
+            header.digest,
+            header.offset_bytes,
+        ):
+            return recorded
+        upload = _upload_id(version, header.path, header.digest)
+        if 0 < header.offset_bytes < HEAD_BYTES:
+            raise UploadOffsetMismatch(upload, header.offset_bytes, 0)
         try:
-            async with aclosing(chunks):
-                written = await self._contents.add(parse_digest(header.digest), chunks)
+            async with aclosing(self._chunks_of(header, parts)) as chunks:
+                written = await self._partials.write(
+                    upload,
+                    content_key(parse_digest(header.digest)),
+                    chunks,
+                    offset=header.offset_bytes,
+                    digest=parse_digest(header.digest),
+                    size_bytes=header.size_bytes or None,
+                )
         except DigestMismatch as error:
             raise TruncatedUpload(header.path, header.digest, error.metadata["actual"]) from error
         return BundleFile(header.path, written.size_bytes, header.digest)
+
+    def _chunks_of(
+        self,
+        header: service_pb.UploadArtifactRequest.Header,
+        parts: AsyncIterator[service_pb.UploadArtifactRequest],
+    ) -> AsyncGenerator[bytes]:
+        if max(header.offset_bytes, header.size_bytes) > self._max_artifact_bytes:
+            raise UploadTooLarge(header.path, self._max_artifact_bytes)
+        begins = header.offset_bytes == 0
+        return checked_chunks(
+            read_chunks(parts),
+            header.path,
+            max_bytes=self._max_artifact_bytes - header.offset_bytes,
+            check_head=(lambda head: check_head(header.path, head)) if begins else None,
+        )
 
     async def commit(self, request: service_pb.CommitVersionRequest) -> pb.ModelVersion:
         """The version READY, after all stored bytes have been read and checked."""
@@ -162,3 +232,9 @@ class Artifacts:
         ) as chunks:
             async for chunk in chunks:
                 yield chunk
+
+
+def _upload_id(version: ModelVersion, path: str, digest: str) -> str:
+    """One id for all streams of one file; another for each file."""
+    identity = f"{version.meta.uid}\n{path}\n{digest}"
+    return hashlib.sha256(identity.encode()).hexdigest()[:32]

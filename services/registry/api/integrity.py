@@ -18,7 +18,7 @@ from services.registry.api.convert.models import (
     version_to_proto,
 )
 from services.registry.api.transactions import Transactions
-from services.registry.api.uploads import first_part, read_chunks
+from services.registry.api.uploads import checked_chunks, first_part, read_chunks
 from services.registry.core.bundles import BundleFile
 from services.registry.core.errors import TruncatedUpload
 from services.registry.core.integrity import Examination, Stored, fault_of
@@ -103,7 +103,7 @@ class Integrity:
         self, file: BundleFile, parts: AsyncIterator[service_pb.RepairArtifactRequest]
     ) -> None:
         # One byte more than the file has is enough to see that it is another.
-        chunks = read_chunks(parts, file.path, max_bytes=file.size_bytes + 1)
+        chunks = checked_chunks(read_chunks(parts), file.path, max_bytes=file.size_bytes + 1)
         try:
             async with aclosing(chunks):
                 await self._contents.replace(parse_digest(file.digest), chunks)

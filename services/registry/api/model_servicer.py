@@ -28,6 +28,7 @@ from services.registry.api.convert.models import (
 from services.registry.api.convert.policies import policy_from_proto
 from services.registry.api.inputs import child_name, project_page
 from services.registry.api.integrity import Integrity
+from services.registry.api.presigned import PresignedFiles
 from services.registry.api.transactions import Transactions
 from services.registry.core.aliases import Alias
 from services.registry.core.models import Accountability
@@ -51,14 +52,20 @@ class ModelServicer(pb_grpc.ModelServiceServicer):
     Args:
         transactions: The registry's.
         artifacts: Moves bytes in and out of versions.
+        presigned: Gives leave to move them past the registry.
         integrity: Reads committed versions again.
     """
 
     def __init__(
-        self, transactions: Transactions, artifacts: Artifacts, integrity: Integrity
+        self,
+        transactions: Transactions,
+        artifacts: Artifacts,
+        presigned: PresignedFiles,
+        integrity: Integrity,
     ) -> None:
         self._transactions = transactions
         self._artifacts = artifacts
+        self._presigned = presigned
         self._integrity = integrity
 
     async def CreateModel(self, request: service_pb.CreateModelRequest, _: _Context) -> pb.Model:
@@ -153,6 +160,30 @@ class ModelServicer(pb_grpc.ModelServiceServicer):
     ) -> pb.ArtifactFile:
         """The file, once it is durable."""
         return await self._artifacts.upload(parts)
+
+    async def GetUploadProgress(
+        self, request: service_pb.GetUploadProgressRequest, _: _Context
+    ) -> service_pb.UploadProgress:
+        """How much of a file has arrived."""
+        return await self._artifacts.progress(request)
+
+    async def CreateUploadUrls(
+        self, request: service_pb.CreateUploadUrlsRequest, _: _Context
+    ) -> service_pb.CreateUploadUrlsResponse:
+        """Leave to put files."""
+        return await self._presigned.create_upload_urls(request)
+
+    async def CompleteUpload(
+        self, request: service_pb.CompleteUploadRequest, _: _Context
+    ) -> pb.ArtifactFile:
+        """The file that was put, checked."""
+        return await self._presigned.complete(request)
+
+    async def CreateDownloadUrls(
+        self, request: service_pb.CreateDownloadUrlsRequest, _: _Context
+    ) -> service_pb.CreateDownloadUrlsResponse:
+        """Leave to read files."""
+        return await self._presigned.create_download_urls(request)
 
     async def CommitVersion(
         self, request: service_pb.CommitVersionRequest, _: _Context

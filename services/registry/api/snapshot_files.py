@@ -22,6 +22,7 @@ from services.registry.api.convert.datasets import (
 from services.registry.api.downloads import stored_chunks
 from services.registry.api.transactions import Transactions
 from services.registry.api.uploads import (
+    checked_chunks,
     digest_of_file,
     file_chunks,
     first_part,
@@ -70,7 +71,7 @@ class SnapshotFiles:
         header = (await first_part(parts)).header
         with TemporaryFile() as source:
             async with aclosing(
-                read_chunks(parts, header.path, max_bytes=self._max_upload_bytes)
+                checked_chunks(read_chunks(parts), header.path, max_bytes=self._max_upload_bytes)
             ) as chunks:
                 await spool(chunks, source, path=header.path, digest=header.digest)
             for tried in range(1, _TRIES + 1):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
 from typing import BinaryIO, Final, TypeVar
 
 from roundhouse.registry.v1.dataset_service_pb2 import UploadSnapshotFileRequest
@@ -13,7 +14,8 @@ from roundhouse.registry.v1.model_service_pb2 import RepairArtifactRequest, Uplo
 from services.registry.core.errors import MalformedUpload, TruncatedUpload, UploadTooLarge
 
 READ_BYTES: Final = 1 << 20
-_HEAD_BYTES: Final = 8
+HEAD_BYTES: Final = 8
+"""What tells a format with code in it from others."""
 
 
 PartT = TypeVar("PartT", UploadSnapshotFileRequest, UploadArtifactRequest, RepairArtifactRequest)
@@ -32,37 +34,47 @@ async def first_part(parts: AsyncIterator[PartT]) -> PartT:
     raise MalformedUpload("The first message of an upload must be its header.")
 
 
-async def read_chunks(
-    parts: AsyncIterator[PartT],
+async def read_chunks(parts: AsyncIterator[PartT]) -> AsyncGenerator[bytes]:
+    """The bytes behind the header.
+
+    Raises:
+        MalformedUpload: A second header came.
+    """
+    async for part in parts:
+        if part.HasField("header"):
+            raise MalformedUpload("An upload has one header, before all chunks.")
+        yield part.chunk
+
+
+async def checked_chunks(
+    chunks: AsyncGenerator[bytes],
     path: str,
     *,
     max_bytes: int,
     check_head: Callable[[bytes], None] | None = None,
 ) -> AsyncGenerator[bytes]:
-    """The bytes behind the header.
+    """The same chunks, as long as they may be stored.
 
     Args:
-        parts: The rest of the stream.
+        chunks: Of a file, or of its end.
         path: For errors.
         max_bytes: Most that are accepted.
         check_head: Sees the first 8 bytes or more, or all if there are fewer.
 
     Raises:
-        MalformedUpload: A second header came.
         UploadTooLarge: There are more than `max_bytes`.
     """
     size_bytes = 0
     head = b""
-    async for part in parts:
-        if part.HasField("header"):
-            raise MalformedUpload("An upload has one header, before all chunks.")
-        size_bytes += len(part.chunk)
-        if size_bytes > max_bytes:
-            raise UploadTooLarge(path, max_bytes)
-        if check_head is not None and len(head) < _HEAD_BYTES:
-            head += part.chunk
-            check_head(head)
-        yield part.chunk
+    async with aclosing(chunks):
+        async for chunk in chunks:
+            size_bytes += len(chunk)
+            if size_bytes > max_bytes:
+                raise UploadTooLarge(path, max_bytes)
+            if check_head is not None and len(head) < HEAD_BYTES:
+                head += chunk
+                check_head(head)
+            yield chunk
 
 
 async def spool(chunks: AsyncIterator[bytes], target: BinaryIO, *, path: str, digest: str) -> None:

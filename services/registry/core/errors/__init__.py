@@ -56,6 +56,7 @@ from services.registry.core.errors.requests import (
     BytesMissing,
     MalformedUpload,
     TruncatedUpload,
+    UploadNotStaged,
     UploadTooLarge,
 )
 
@@ -63,6 +64,7 @@ __all__ = [
     "MalformedUpload",
     "UploadTooLarge",
     "TruncatedUpload",
+    "UploadNotStaged",
     "BytesMissing",
     "ArtifactNotFound",
     "DatasetNotFound",

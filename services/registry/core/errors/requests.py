@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from services.common.errors import (
     DataLoss,
+    FailedPrecondition,
     FieldViolation,
     InvalidArgument,
     NotFound,
+    PreconditionViolation,
     ResourceExhausted,
 )
 
@@ -36,6 +38,21 @@ class TruncatedUpload(DataLoss):
             path=path,
             declared=declared,
             received=received,
+        )
+
+
+class UploadNotStaged(FailedPrecondition):
+    """Nothing was put by the presigned URL."""
+
+    reason = "UPLOAD_NOT_STAGED"
+
+    def __init__(self, path: str, ticket: str) -> None:
+        text = f"No bytes of {path!r} were put by the URL of {ticket}; ask for a new one."
+        super().__init__(
+            text,
+            violations=[PreconditionViolation("STAGED", path, text)],
+            path=path,
+            ticket=ticket,
         )
 
 

@@ -61,6 +61,19 @@ def _link_ancestry(tx: RegistryTx, version: str, ancestry: Ancestry) -> None:
         tx.link(Edge(ancestry.parent_version, version, Relation.DERIVED, tx.now))
 
 
+def need_open(tx: RegistryTx, name: str, field: str = "name") -> ModelVersion:
+    """The version, which takes files.
+
+    Raises:
+        VersionNotFound: There is no such version.
+        IllegalTransition: Its bundle is fixed or given up.
+    """
+    version = the_version(tx, name, field)
+    if version.state is not VersionState.UPLOADING:
+        raise IllegalTransition(name, version.state, VersionState.UPLOADING)
+    return version
+
+
 def record_artifact(tx: RegistryTx, name: str, file: BundleFile) -> BundleFile:
     """Note a file whose bytes are stored, in place of an earlier one of the same path.
 
@@ -68,9 +81,7 @@ def record_artifact(tx: RegistryTx, name: str, file: BundleFile) -> BundleFile:
         VersionNotFound: There is no such version.
         IllegalTransition: Its bundle is fixed or given up.
     """
-    version = the_version(tx, name, "header.version")
-    if version.state is not VersionState.UPLOADING:
-        raise IllegalTransition(name, version.state, VersionState.UPLOADING)
+    need_open(tx, name, "header.version")
     tx.record_upload(name, file)
     return file
 
