@@ -31,6 +31,7 @@ from services.common.store.migrations import migrate
 from services.common.tasks import background_tasks
 from services.registry.adapters.database.lists import SqlRegistryLists
 from services.registry.adapters.database.transaction import SqlRegistryTx
+from services.registry.adapters.formats.inspector import ContentInspector
 from services.registry.adapters.metrics import PrometheusIntegrityMeter
 from services.registry.adapters.parquet.cleaner import ArrowTableCleaner
 from services.registry.adapters.records.rebuilding import RebuildReport, rebuild
@@ -145,6 +146,7 @@ def _apis(
         transactions,
         contents,
         staging.partials,
+        ContentInspector(),
         max_artifact_bytes=settings.max_artifact_bytes,
     )
     presigned = PresignedFiles(

@@ -129,7 +129,7 @@ async def test_what_the_service_sets_may_not_be_given(inference, registry):
 
 
 async def test_a_model_that_cannot_be_loaded_makes_no_endpoint(inference, registry):
-    broken = await registry.approved(files={**tiny_files(), "model.onnx": b"no model"})
+    broken = await registry.approved(files={**tiny_files(), "model.onnx": b"\x08\x0a"})
     with refused() as refusal:
         await inference.create_endpoint(broken)
     assert refusal.reason == "BUNDLE_NOT_SERVABLE"
@@ -245,7 +245,7 @@ async def test_rolling_back_brings_the_old_version_and_its_alias(inference, regi
 
 async def test_a_rollout_of_a_broken_version_fails_and_traffic_stays(inference, registry):
     old = await registry.approved()
-    broken = await registry.approved(files={**tiny_files(), "model.onnx": b"no model"})
+    broken = await registry.approved(files={**tiny_files(), "model.onnx": b"\x08\x0a"})
     await inference.create_endpoint(old)
     await inference.create_rollout(broken)
     failed = await state_of(inference, "r", State.STATE_FAILED)

@@ -49,7 +49,7 @@ async def test_a_bundle_is_uploaded_committed_and_downloaded_bit_for_bit(
 ) -> None:
     model = await caller.create_model()
     snapshot = await caller.sealed_snapshot()
-    files = {**BUNDLE, "native/weights.safetensors": bytes(range(256)) * 10_000}
+    files = {**BUNDLE, "native/weights.data": bytes(range(256)) * 10_000}
     version = await caller.begin(
         model, training_job=JOB, snapshots=[snapshot], labels={"seed": "1"}
     )
@@ -66,10 +66,9 @@ async def test_a_bundle_is_uploaded_committed_and_downloaded_bit_for_bit(
     assert await get_version(caller, version) == ready
     for path, data in {**files, MANIFEST: manifest_of(files)}.items():
         assert await download(caller, version, path) == data
-    weights = files["native/weights.safetensors"]
+    weights = files["native/weights.data"]
     assert (
-        await download(caller, version, "native/weights.safetensors", 2**20 + 1)
-        == (weights[2**20 + 1 :])
+        await download(caller, version, "native/weights.data", 2**20 + 1) == (weights[2**20 + 1 :])
     )
 
 
@@ -77,8 +76,8 @@ async def test_a_bundle_is_uploaded_committed_and_downloaded_bit_for_bit(
     ("change", "faults"),
     [
         (lambda files: files.pop("model.onnx"), {"model.onnx": "missing"}),
-        (lambda files: files.update({"model.onnx": b"short"}), {"model.onnx": "truncated"}),
-        (lambda files: files.update({"model.onnx": b"x" * 2000}), {"model.onnx": "changed"}),
+        (lambda files: files.update({"model.onnx": b"\x08\x0a"}), {"model.onnx": "truncated"}),
+        (lambda files: files.update({"model.onnx": b"\x08\x09" * 1000}), {"model.onnx": "changed"}),
         (lambda files: files.update({"card.md": b"hi"}), {"card.md": "extra"}),
     ],
 )
@@ -416,3 +415,17 @@ async def test_damaged_bytes_are_found_at_the_commit_and_on_download(
     with refused() as refusal:
         await caller.commit(version, digest)
     assert (refusal.reason, refusal.fields()) == ("MANIFEST_MISMATCH", ["big.data"])
+
+
+@pytest.mark.parametrize("protocol", [0, 1])
+async def test_a_bundle_with_a_hidden_pickle_stays_open_and_the_file_is_named(
+    caller: RegistryCaller, protocol: int
+) -> None:
+    version = await caller.begin(await caller.create_model())
+    hidden = {**BUNDLE, "card.md": pickle.dumps({"a": 1}, protocol), "rows.csv": b"a\n1\n"}
+    digest = await caller.upload_bundle(version, hidden)
+    with refused() as refusal:
+        await caller.commit(version, digest)
+    assert (refusal.code, refusal.reason) == (StatusCode.INVALID_ARGUMENT, "UNSAFE_BUNDLE")
+    assert refusal.fields() == ["card.md"]
+    assert (await get_version(caller, version)).state == pb.ModelVersion.STATE_UPLOADING

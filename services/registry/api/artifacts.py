@@ -17,6 +17,7 @@ from services.common.blobs.partials import PartialUploads
 from services.common.errors import DataLoss, FieldViolation
 from services.registry.api.convert.models import artifact_to_proto, version_to_proto
 from services.registry.api.downloads import stored_chunks
+from services.registry.api.inspection import inspected
 from services.registry.api.transactions import Transactions
 from services.registry.api.uploads import HEAD_BYTES, checked_chunks, first_part, read_chunks
 from services.registry.core.bundles import (
@@ -34,8 +35,10 @@ from services.registry.core.errors import (
     InvalidManifest,
     ManifestMismatch,
     TruncatedUpload,
+    UnsafeBundle,
     UploadTooLarge,
 )
+from services.registry.core.ports import FormatInspector
 from services.registry.core.use_cases.lookup import the_version
 from services.registry.core.use_cases.versions import commit_version, need_open, record_artifact
 from services.registry.core.versions import ModelVersion, VersionState
@@ -51,6 +54,7 @@ class Artifacts:
         transactions: The registry's.
         contents: Where the files are kept.
         partials: Takes their bytes in.
+        inspector: Refuses files that may run code.
         max_artifact_bytes: Largest file that is accepted.
     """
 
@@ -59,12 +63,14 @@ class Artifacts:
         transactions: Transactions,
         contents: ContentStore,
         partials: PartialUploads,
+        inspector: FormatInspector,
         *,
         max_artifact_bytes: int,
     ) -> None:
         self._transactions = transactions
         self._contents = contents
         self._partials = partials
+        self._inspector = inspector
         self._max_artifact_bytes = max_artifact_bytes
 
     async def progress(
@@ -189,19 +195,23 @@ class Artifacts:
 
     async def _check_contents(self, name: str, listed: Sequence[BundleFile]) -> tuple[str, ...]:
         documents: dict[str, bytes] = {}
-        faults = []
+        sizes = {file.path: file.size_bytes for file in listed}
+        faults, unsafe = [], []
         for file in listed:
             try:
                 if file.path.endswith(".json"):
                     documents[file.path] = await self._document(name, file)
                 else:
                     async with aclosing(self._chunks(name, file)) as chunks:
-                        async for _ in chunks:
-                            pass
+                        fault = await inspected(self._inspector, file, chunks, sizes)
+                    if fault is not None:
+                        unsafe.append(FieldViolation(file.path, fault))
             except DataLoss as error:
                 faults.append(FieldViolation(file.path, f"damaged in the store: {error}"))
         if faults:
             raise ManifestMismatch(name, faults)
+        if unsafe:
+            raise UnsafeBundle(name, unsafe)
         check_json(name, documents)
         return check_signature(name, documents[SIGNATURE])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from services.common.resources import Collection, Page, PageQuery
@@ -215,6 +216,20 @@ class IntegrityMeter(Protocol):
 
     def examined(self, is_whole: bool) -> None:
         """A version was verified."""
+        ...
+
+
+class FormatInspector(Protocol):
+    """Tells files that only read when they are loaded from those that may run code. Blocks."""
+
+    def fault(self, path: str, local: Path, sizes: Mapping[str, int]) -> str | None:
+        """Why the file may not be in a bundle; None if it may.
+
+        Args:
+            path: Of the file in its bundle; its suffix says what it should be.
+            local: Where its bytes are on this machine.
+            sizes: Bytes of each file of the bundle, by path.
+        """
         ...
 
 

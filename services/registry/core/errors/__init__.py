@@ -19,6 +19,7 @@ from services.registry.core.errors.datasets import (
 )
 from services.registry.core.errors.integrity import (
     NotTheCommittedFile,
+    UnsafeBundle,
     VersionDamaged,
     VersionQuarantined,
 )
@@ -107,5 +108,6 @@ __all__ = [
     "VersionQuarantined",
     "VersionDamaged",
     "NotTheCommittedFile",
+    "UnsafeBundle",
     "InvalidDeployment",
 ]

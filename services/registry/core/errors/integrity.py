@@ -54,6 +54,26 @@ class VersionDamaged(DataLoss):
         )
 
 
+class UnsafeBundle(InvalidArgument):
+    """Files of the bundle run code when they are loaded, or aren't what their names say.
+
+    Args:
+        name: The version, which stays open.
+        faults: One per file.
+    """
+
+    reason = "UNSAFE_BUNDLE"
+
+    def __init__(self, name: str, faults: Sequence[FieldViolation]) -> None:
+        listed = "; ".join(f"{fault.field}: {fault.description}" for fault in faults)
+        super().__init__(
+            f"{name!r} may not be committed: {listed}.",
+            violations=faults,
+            name=name,
+            path=faults[0].field,
+        )
+
+
 class NotTheCommittedFile(InvalidArgument):
     """A repair takes only the bytes that were committed."""
 
