@@ -212,8 +212,9 @@ class MemoryRegistryTx:
     def set_whereabouts(self, told: Whereabouts) -> None:
         self._whereabouts[told.name] = told
 
-    def finish(self, answer: Answer | None = None) -> None:
+    def finish(self, answer: Answer | None = None) -> int:
         self.answers.append(answer)
+        return len(self.answers)
 
     def tell(self, kind: str, subject: str, data: Mapping[str, Json]) -> None:
         self.events.append((kind, subject, data))

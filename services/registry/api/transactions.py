@@ -66,15 +66,19 @@ class Transactions:
     ) -> R:
         """What `work` gives, once durable; a repeat of the request gets the first answer."""
 
+        number: int | None = None  # stays so where the request was answered before
+
         def recorded(connection: Connection) -> R:
+            nonlocal number
             tx = self._open_tx(connection, self._now())
             response = work(tx)
             fingerprint = fingerprint_of(cast("Message", request))
-            tx.finish(Answer(request.request_id, fingerprint, response.SerializeToString()))
+            answer = Answer(request.request_id, fingerprint, response.SerializeToString())
+            number = tx.finish(answer)
             return response
 
         response = await self._mutations.run(request, response_type, recorded)
-        await self._recorder.ship()
+        await self._recorder.ship(number)
         return response
 
     async def answered(self, request: Mutation, response_type: type[R]) -> R | None:
@@ -88,13 +92,16 @@ class Transactions:
             LeaseLost: Another process holds it; nothing happened.
         """
 
+        number = 0
+
         def guarded(connection: Connection) -> T:
+            nonlocal number
             guard(connection, lease)
             tx = self._open_tx(connection, self._now())
             result = work(tx)
-            tx.finish()
+            number = tx.finish()
             return result
 
         result = await self._database.write(guarded)
-        await self._recorder.ship()
+        await self._recorder.ship(number)
         return result

@@ -47,8 +47,11 @@ class Answer:
 class Recorder(Protocol):
     """Keeps records of all transactions where the metadata can be rebuilt from."""
 
-    async def ship(self) -> None:
-        """Return once the record of every finished transaction is durable.
+    async def ship(self, number: int | None = None) -> None:
+        """Return once the records of finished transactions are durable.
+
+        Args:
+            number: Of the last transaction that is asked for; None asks for all.
 
         Raises:
             BlobStoreUnavailable: It could not be written; the next call tries again.
@@ -151,11 +154,14 @@ class RegistryTx(Protocol):
         """Write an event, such as `version.ready`, into the outbox."""
         ...
 
-    def finish(self, answer: Answer | None = None) -> None:
+    def finish(self, answer: Answer | None = None) -> int:
         """Write down, for the record, what the transaction changed; its last call.
 
         Args:
             answer: That is kept with the change; None for work that nobody repeats.
+
+        Returns:
+            The transaction's number in the records; 0 if it changed nothing.
         """
         ...
 

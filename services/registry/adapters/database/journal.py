@@ -76,6 +76,12 @@ _META: Final = tuple(each.name for each in fields(Meta))
 _ADAPTERS: Final = {name: TypeAdapter(kind.resource) for name, kind in KINDS.items()}
 
 
+_TAKE_NUMBER: Final = (
+    JOURNAL_HEAD.update().values(seq=JOURNAL_HEAD.c.seq + 1).returning(JOURNAL_HEAD.c.seq)
+)
+_WRITE: Final = JOURNAL.insert()
+
+
 class Journal:
     """Collects the changes of one transaction and writes them down at its end.
 
@@ -117,20 +123,15 @@ class Journal:
         """Whether nothing was changed yet."""
         return not self._changes
 
-    def close(self) -> None:
-        """Write the changes down under the next number; nothing if there are none."""
+    def close(self) -> int:
+        """Write the changes down under the next number and give it; 0 if there are none."""
         if self.is_empty:
-            return
-        number = self._connection.execute(
-            JOURNAL_HEAD.update().values(seq=JOURNAL_HEAD.c.seq + 1).returning(JOURNAL_HEAD.c.seq)
-        ).scalar_one()
-        self._connection.execute(
-            JOURNAL.insert().values(
-                seq=number,
-                changes={"time": self._now.isoformat(), "changes": self._changes},
-            )
-        )
+            return 0
+        number: int = self._connection.execute(_TAKE_NUMBER).scalar_one()
+        changes = {"time": self._now.isoformat(), "changes": self._changes}
+        self._connection.execute(_WRITE, {"seq": number, "changes": changes})
         self._changes = []
+        return number
 
 
 class JournaledCollection(SqlCollection[ResourceT]):

@@ -206,8 +206,8 @@ class SqlRegistryTx:
         row = self._connection.execute(_EVENT, {"of_id": event_id}).one()
         self._journal.insert(EVENT, row._asdict())
 
-    def finish(self, answer: Answer | None = None) -> None:
+    def finish(self, answer: Answer | None = None) -> int:
         """See `RegistryTx`."""
         if answer is not None and not self._journal.is_empty:
             self._journal.insert(REQUEST, {**asdict(answer), "create_time": self._now})
-        self._journal.close()
+        return self._journal.close()
