@@ -95,7 +95,7 @@ async def inference(
         stack.callback(database.close)
         await migrate(database, MIGRATIONS)
         catalog = RegistryClient(
-            await stack.enter_async_context(connect(settings.registry_address)), now
+            await stack.enter_async_context(connect(settings.registry_address))
         )
         monitor = MonitorClient(await stack.enter_async_context(connect(settings.monitor_address)))
         sender = ObservationSender(log, monitor)

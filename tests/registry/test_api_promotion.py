@@ -441,7 +441,7 @@ async def test_an_approval_lapses_with_time_and_with_new_evidence(tmp_path: Path
                 await call
             assert (refusal.code, refusal.reason) == (
                 StatusCode.FAILED_PRECONDITION,
-                "APPROVAL_STALE",
+                "APPROVAL_EVIDENCE_CHANGED",
             )
 
 

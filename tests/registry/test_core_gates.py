@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.common.errors import InvalidRequest
+from services.registry.core.approvals import Decision
 from services.registry.core.canonical import digest_of_bytes
 from services.registry.core.columns import TimeWindow
 from services.registry.core.errors import EvaluationNotATest
@@ -28,7 +29,7 @@ from services.registry.core.policies import (
     Reduction,
     SlicesOf,
 )
-from services.registry.core.use_cases import models, promotion, versions
+from services.registry.core.use_cases import approvals, models, promotion, versions
 from services.registry.core.use_cases.aliases import MoveOrder, move_aliases
 from services.registry.core.versions import ModelVersion
 from tests.support.registry_memory import EPOCH, MemoryRegistryTx
@@ -243,13 +244,13 @@ def test_the_rollback_target_is_the_last_other_holder_of_a_protected_alias() -> 
     first, second = ready_version(tx), ready_version(tx, b"other")
     passed = gated(tx, first)
     assert (passed.passed, "first version" in passed.verdicts[0].explanation) == (True, True)
-    approval = promotion.request_approval(
+    approval = approvals.request_approval(
         tx, first.meta.name, gate_result=passed.meta.name, requester="ann", expire_time=None
     )
-    promotion.decide_approval(
+    approvals.decide_approval(
         tx,
         approval.meta.name,
-        promotion.Decision.APPROVE,
+        Decision.APPROVE,
         approver="bob",
         comment="",
         etag="",

@@ -22,7 +22,7 @@ from services.registry.core.integrity import (
     Stored,
     fault_of,
 )
-from services.registry.core.use_cases import promotion, versions
+from services.registry.core.use_cases import approvals, promotion, versions
 from services.registry.core.use_cases.aliases import MoveOrder, move_aliases
 from services.registry.core.use_cases.integrity import (
     file_to_repair,
@@ -95,7 +95,7 @@ def uses(tx: MemoryRegistryTx, version: ModelVersion) -> list[str]:
     name = version.meta.name
     evaluation = evaluated(tx, version).meta.name
     gate = promotion.evaluate_gate(tx, evaluation, "").meta.name
-    asked = promotion.request_approval(
+    asked = approvals.request_approval(
         tx, name, gate_result=gate, requester="ann", expire_time=None
     ).meta.name
     record_examination(tx, name, DAMAGED)
@@ -107,10 +107,10 @@ def uses(tx: MemoryRegistryTx, version: ModelVersion) -> list[str]:
         "download": lambda: tx.versions.get(name).file("model.onnx"),  # type: ignore[union-attr]
         "evaluate": lambda: evaluated(tx, version),
         "gate": lambda: promotion.evaluate_gate(tx, evaluation, ""),
-        "ask": lambda: promotion.request_approval(
+        "ask": lambda: approvals.request_approval(
             tx, name, gate_result=gate, requester="ann", expire_time=None
         ),
-        "approve": lambda: promotion.decide_approval(
+        "approve": lambda: approvals.decide_approval(
             tx, asked, Decision.APPROVE, approver="bob", comment="", etag=""
         ),
         "deprecate": lambda: versions.deprecate_version(tx, name, etag=""),
@@ -120,7 +120,7 @@ def uses(tx: MemoryRegistryTx, version: ModelVersion) -> list[str]:
         except VersionQuarantined as error:
             assert error.metadata == {"name": name, "path": "model.onnx"}
             refused.append(use)
-    promotion.decide_approval(tx, asked, Decision.REJECT, approver="bob", comment="", etag="")
+    approvals.decide_approval(tx, asked, Decision.REJECT, approver="bob", comment="", etag="")
     return refused
 
 

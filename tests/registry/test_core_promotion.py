@@ -13,8 +13,8 @@ from services.registry.core.canonical import digest_of_bytes
 from services.registry.core.errors import (
     AliasMoved,
     ApprovalClosed,
+    ApprovalEvidenceChanged,
     ApprovalRequired,
-    ApprovalStale,
     BaselineRequired,
     EvaluationsNotComparable,
     GateNotPassed,
@@ -35,7 +35,7 @@ from services.registry.core.policies import (
     PromotionPolicy,
 )
 from services.registry.core.snapshots import Origin
-from services.registry.core.use_cases import datasets, models, promotion, versions
+from services.registry.core.use_cases import approvals, datasets, models, promotion, versions
 from services.registry.core.use_cases.aliases import move_aliases
 from services.registry.core.versions import Ancestry, ModelVersion
 from tests.support.registry_memory import MemoryRegistryTx
@@ -89,14 +89,14 @@ def approved(
     tx: MemoryRegistryTx, version: ModelVersion, *, valid: timedelta | None = None
 ) -> Approval:
     result = promotion.evaluate_gate(tx, evaluated(tx, version).meta.name, "")
-    approval = promotion.request_approval(
+    approval = approvals.request_approval(
         tx,
         version.meta.name,
         gate_result=result.meta.name,
         requester="ann",
         expire_time=None if valid is None else tx.now + valid,
     )
-    return promotion.decide_approval(
+    return approvals.decide_approval(
         tx, approval.meta.name, Decision.APPROVE, approver="bob", comment="fine", etag=""
     )
 
@@ -197,11 +197,11 @@ def test_nobody_decides_their_own_request() -> None:
     tx = MemoryRegistryTx()
     version = ready_version(tx)
     result = promotion.evaluate_gate(tx, evaluated(tx, version).meta.name, "")
-    approval = promotion.request_approval(
+    approval = approvals.request_approval(
         tx, version.meta.name, gate_result=result.meta.name, requester="ann", expire_time=None
     )
     with pytest.raises(SelfApproval):
-        promotion.decide_approval(
+        approvals.decide_approval(
             tx, approval.meta.name, Decision.APPROVE, approver="ann", comment="", etag=""
         )
 
@@ -210,7 +210,7 @@ def test_a_decision_is_made_once() -> None:
     tx = MemoryRegistryTx()
     approval = approved(tx, ready_version(tx))
     with pytest.raises(ApprovalClosed):
-        promotion.decide_approval(
+        approvals.decide_approval(
             tx, approval.meta.name, Decision.REJECT, approver="eve", comment="", etag=""
         )
 
@@ -219,15 +219,15 @@ def test_approval_on_changed_evidence_is_stale_but_may_be_rejected() -> None:
     tx = MemoryRegistryTx()
     version = ready_version(tx)
     result = promotion.evaluate_gate(tx, evaluated(tx, version).meta.name, "")
-    approval = promotion.request_approval(
+    approval = approvals.request_approval(
         tx, version.meta.name, gate_result=result.meta.name, requester="ann", expire_time=None
     )
     promotion.evaluate_gate(tx, evaluated(tx, version, split_digest=OTHER_ROWS).meta.name, "")
-    with pytest.raises(ApprovalStale):
-        promotion.decide_approval(
+    with pytest.raises(ApprovalEvidenceChanged):
+        approvals.decide_approval(
             tx, approval.meta.name, Decision.APPROVE, approver="bob", comment="", etag=""
         )
-    rejected = promotion.decide_approval(
+    rejected = approvals.decide_approval(
         tx, approval.meta.name, Decision.REJECT, approver="bob", comment="", etag=""
     )
     assert rejected.state_at(tx.now) is ApprovalState.REJECTED
@@ -241,7 +241,7 @@ def test_a_failed_gate_is_a_result_for_which_no_approval_can_be_asked() -> None:
     result = promotion.evaluate_gate(tx, evaluated(tx, version).meta.name, "")
     assert not result.passed
     with pytest.raises(GateNotPassed) as refused:
-        promotion.request_approval(
+        approvals.request_approval(
             tx, version.meta.name, gate_result=result.meta.name, requester="ann", expire_time=None
         )
     assert [fault.subject for fault in refused.value.violations] == ["auc"]

@@ -51,7 +51,7 @@ from services.registry.core.policies import (
     SlicesOf,
 )
 from services.registry.core.ports import RegistryTx
-from services.registry.core.use_cases import models, promotion, versions
+from services.registry.core.use_cases import approvals, models, promotion, versions
 from services.registry.core.use_cases.aliases import MoveOrder, move_aliases
 from services.registry.core.use_cases.deployments import record_deployment
 from services.registry.core.use_cases.integrity import record_examination
@@ -110,10 +110,10 @@ def promoted(tx: RegistryTx) -> None:
     jfk = SliceScores("origin", "JFK", 60, {"auc": 0.7}, {"auc": 0.05})
     evaluation = evaluated(tx, version, standard_errors={"auc": 0.02}, slices=(jfk,))
     result = promotion.evaluate_gate(tx, evaluation.meta.name, "")
-    approval = promotion.request_approval(
+    approval = approvals.request_approval(
         tx, version.meta.name, gate_result=result.meta.name, requester="ann", expire_time=None
     )
-    promotion.decide_approval(
+    approvals.decide_approval(
         tx, approval.meta.name, Decision.APPROVE, approver="bob", comment="", etag=""
     )
     order = MoveOrder(CHAMPION, version.meta.name, "")

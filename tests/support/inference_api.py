@@ -16,6 +16,7 @@ from roundhouse.inference.v1 import endpoint_pb2, endpoint_service_pb2, rollout_
 from roundhouse.inference.v1 import endpoint_service_pb2_grpc as endpoints_grpc
 from roundhouse.inference.v1 import rollout_service_pb2 as rollouts_pb
 from roundhouse.inference.v1 import rollout_service_pb2_grpc as rollouts_grpc
+from roundhouse.registry.v1 import model_pb2
 from tritonclient.grpc import service_pb2 as oip
 from tritonclient.grpc import service_pb2_grpc as oip_grpc
 
@@ -48,6 +49,9 @@ class Registered:
 class RegistryWithModels:
     """A real registry, and versions that went all the way to an approval."""
 
+    policy = model_pb2.PromotionPolicy()
+    """Of the model; to be set before the first version."""
+
     def __init__(self, caller: RegistryCaller, address: str) -> None:
         self.caller = caller
         self.address = address
@@ -55,16 +59,16 @@ class RegistryWithModels:
         self._model = ""
 
     async def approved(
-        self, bias: float = 0.0, files: dict[str, bytes] | None = None
+        self, bias: float = 0.0, files: dict[str, bytes] | None = None, **approval: Any
     ) -> Registered:
-        """A new approved version of the tiny model."""
+        """A new approved version of the tiny model; `approval` sets fields of its approval."""
         if not self._model:
             self._snapshot = await self.caller.sealed_snapshot()
-            self._model = await self.caller.create_model("delays")
+            self._model = await self.caller.create_model("delays", promotion_policy=self.policy)
         version = await self.caller.ready_version(self._model, files or tiny_files(TinyModel(bias)))
         evaluation = await self.caller.evaluate(version, self._snapshot, auc=0.8)
         gate = await self.caller.gate(evaluation.name)
-        asked = await self.caller.ask(version, gate.name)
+        asked = await self.caller.ask(version, gate.name, **approval)
         await self.caller.decide(asked.name)
         return Registered(version, asked.name)
 

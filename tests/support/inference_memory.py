@@ -119,10 +119,14 @@ class FakePeers:
     async def digest_of(self, version: str) -> str:
         return "sha256:" + "0" * 64
 
-    async def check_approval(self, approval: str, version: str, digest: str) -> None:
+    async def check_approval(
+        self, approval: str, version: str, *, digest: str, plan_digest: str
+    ) -> None:
         pass
 
-    async def move_alias(self, alias: str, to_version: str, expected: str, reason: str) -> None:
+    async def move_alias(
+        self, alias: str, to_version: str, *, expected: str, plan_digest: str, reason: str
+    ) -> None:
         if self.registry_error is not None:
             raise self.registry_error
         if self.aliases.get(alias, expected) not in (expected, to_version):

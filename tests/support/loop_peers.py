@@ -87,7 +87,7 @@ class _Registry:
         return GateVerdict(name, self.peers.gate_passes, "By its numbers.")
 
     async def request_approval(
-        self, version: str, gate_result: str, requester: str, request_id: str
+        self, version: str, gate_result: str, *, plan_digest: str, requester: str, request_id: str
     ) -> str:
         return self.peers.make("approval", request_id)
 
@@ -113,6 +113,10 @@ class _Trainer:
 @dataclass
 class _Inference:
     peers: ScriptedPeers
+
+    async def plan(self, episode: Episode) -> str:
+        self.peers.answer()
+        return f"plan of {episode.plan.endpoint}"
 
     async def create_rollout(self, rollout_id: str, episode: Episode, request_id: str) -> str:
         return self.peers.make("rollout", request_id)

@@ -15,6 +15,7 @@ from rich.console import Console
 
 PROOFS: Final = {
     "aliases": "tests.system.proofs.aliases",
+    "approvals": "tests.system.proofs.approvals",
     "kills": "tests.system.proofs.kills",
 }
 """Module of each proof; loaded only when it runs."""

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator, Callable
-from datetime import datetime
+from collections.abc import AsyncIterator
 from typing import Final
 
 import grpc
 import structlog
-from roundhouse.registry.v1 import evaluation_pb2 as evaluation_pb
 from roundhouse.registry.v1 import evaluation_service_pb2 as evaluations
 from roundhouse.registry.v1 import evaluation_service_pb2_grpc as evaluations_grpc
 from roundhouse.registry.v1 import lineage_service_pb2 as lineage
@@ -19,7 +17,7 @@ from roundhouse.registry.v1 import model_service_pb2 as models
 from roundhouse.registry.v1 import model_service_pb2_grpc as models_grpc
 
 from services.common.errors import ServiceError
-from services.common.rpc.convert import from_timestamp, to_timestamp
+from services.common.rpc.convert import to_timestamp
 from services.common.rpc.remote import (
     DependencyUnavailable,
     RemoteError,
@@ -37,6 +35,14 @@ log = structlog.get_logger()
 
 _REGISTRY: Final = "registry"
 _ACTOR: Final = "inference"
+_REFUSALS: Final = frozenset(
+    {
+        grpc.StatusCode.NOT_FOUND,
+        grpc.StatusCode.INVALID_ARGUMENT,
+        grpc.StatusCode.FAILED_PRECONDITION,
+        grpc.StatusCode.PERMISSION_DENIED,
+    }
+)
 _TURNS: Final = {
     Turn.ROLLING_OUT: lineage.Deployment.STATE_ROLLING_OUT,
     Turn.SUCCEEDED: lineage.Deployment.STATE_SUCCEEDED,
@@ -52,14 +58,12 @@ class RegistryClient:
 
     Args:
         channel: To the registry.
-        now: The clock, for the approvals' expiry.
     """
 
-    def __init__(self, channel: grpc.aio.Channel, now: Callable[[], datetime]) -> None:
+    def __init__(self, channel: grpc.aio.Channel) -> None:
         self._models = models_grpc.ModelServiceStub(channel)
         self._evaluations = evaluations_grpc.EvaluationServiceStub(channel)
         self._lineage = lineage_grpc.LineageServiceStub(channel)
-        self._now = now
 
     async def read(self, version: str, path: str) -> AsyncIterator[bytes]:
         """See `BundleSource`."""
@@ -83,28 +87,26 @@ class RegistryClient:
             raise VersionNotServable(version, f"it is {state}, not READY")
         return found.digest
 
-    async def check_approval(self, approval: str, version: str, digest: str) -> None:
+    async def check_approval(
+        self, approval: str, version: str, *, digest: str, plan_digest: str
+    ) -> None:
         """See `VersionCatalog`."""
-        if not approval.startswith(f"{version}/approvals/"):
-            raise VersionNotApproved(version, approval, "it is no approval of this version")
+        request = evaluations.CheckApprovalRequest(
+            name=approval, version=version, artifact_digest=digest, plan_digest=plan_digest
+        )
         try:
             with remote_errors(_REGISTRY):
-                found = await self._evaluations.GetApproval(
-                    evaluations.GetApprovalRequest(name=approval)
-                )
+                await self._evaluations.CheckApproval(request)
         except RemoteError as error:
-            if error.code in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT):
-                raise VersionNotApproved(version, approval, "it does not exist") from error
+            if error.code in _REFUSALS:
+                raise VersionNotApproved(
+                    version, approval, error.message, cause=error.reason
+                ) from error
             raise
-        if found.state != evaluation_pb.Approval.STATE_APPROVED:
-            state = evaluation_pb.Approval.State.Name(found.state).removeprefix("STATE_")
-            raise VersionNotApproved(version, approval, f"it is {state}")
-        if found.HasField("expire_time") and from_timestamp(found.expire_time) <= self._now():
-            raise VersionNotApproved(version, approval, "it has expired")
-        if found.artifact_digest != digest:
-            raise VersionNotApproved(version, approval, f"it covers {found.artifact_digest}")
 
-    async def move_alias(self, alias: str, to_version: str, expected: str, reason: str) -> None:
+    async def move_alias(
+        self, alias: str, to_version: str, *, expected: str, plan_digest: str, reason: str
+    ) -> None:
         """See `VersionCatalog`."""
         current = await self._alias(alias)
         if current == to_version:
@@ -112,7 +114,10 @@ class RegistryClient:
         if current not in ("", expected):
             raise AliasElsewhere(alias, current)
         move = models.MoveAliasesRequest.Move(
-            alias=alias, to_version=to_version, expected_version=current
+            alias=alias,
+            to_version=to_version,
+            expected_version=current,
+            plan_digest=plan_digest,
         )
         # Derived, so that a controller that died before it heard the answer repeats itself.
         request_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{reason}|{alias}|{to_version}"))
@@ -124,7 +129,9 @@ class RegistryClient:
                 await self._models.MoveAliases(request)
         except RemoteError as error:
             if error.code is grpc.StatusCode.FAILED_PRECONDITION:
-                raise VersionNotApproved(to_version, "", error.message) from error
+                raise VersionNotApproved(
+                    to_version, "", error.message, cause=error.reason
+                ) from error
             raise _passing_failure(error) from error
 
     async def record_deployment(self, report: Report) -> None:

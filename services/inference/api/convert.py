@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Final
 
@@ -12,6 +12,7 @@ from roundhouse.inference.v1 import rollout_pb2 as rollout_pb
 from services.common.rpc.convert import from_duration, to_timestamp
 from services.inference.core.decisions import DecisionPolicy
 from services.inference.core.endpoints import Endpoint, Runtime
+from services.inference.core.plans import plan_digest
 from services.inference.core.rollouts import (
     DEFAULT_PHASES,
     Phase,
@@ -87,9 +88,9 @@ def runtime_of(message: endpoint_pb.Endpoint) -> Runtime:
     return _RUNTIMES[message.runtime]
 
 
-def phases_of(message: rollout_pb.Rollout) -> tuple[Phase, ...]:
-    """The rollout's phases; the usual ones if it names none."""
-    if not message.phases:
+def phases_of(phases: Sequence[rollout_pb.Phase]) -> tuple[Phase, ...]:
+    """A rollout's phases; the usual ones if none is named."""
+    if not phases:
         return DEFAULT_PHASES
     return tuple(
         Phase(
@@ -99,7 +100,7 @@ def phases_of(message: rollout_pb.Rollout) -> tuple[Phase, ...]:
             if phase.HasField("max_duration")
             else _DEFAULT_DURATION,
         )
-        for phase in message.phases
+        for phase in phases
     )
 
 
@@ -123,6 +124,14 @@ def rollout_message(rollout: Rollout) -> rollout_pb.Rollout:
         message=rollout.message,
         rollback_of=rollout.rollback_of,
         rolled_back_by=rollout.rolled_back_by,
+        plan_digest=rollout.plan_digest,
+    )
+
+
+def plan_message(phases: Sequence[Phase]) -> rollout_pb.RolloutPlan:
+    """A plan as it goes over the wire."""
+    return rollout_pb.RolloutPlan(
+        phases=[_phase_message(phase) for phase in phases], digest=plan_digest(phases)
     )
 
 

@@ -19,6 +19,7 @@ from services.inference.api.requests import Transactions, page_query
 from services.inference.core.endpoints import Endpoint
 from services.inference.core.errors import RuntimeNotConfigured
 from services.inference.core.hosting import ModelHost
+from services.inference.core.plans import AT_ONCE, plan_digest
 from services.inference.core.ports import InferenceTx, VersionCatalog
 from services.inference.core.reconciler import Reconciler
 from services.inference.core.routing import WHOLE_BP, Variant
@@ -75,7 +76,9 @@ class EndpointServicer(pb_grpc.EndpointServiceServicer):
             return await self._stored(request, endpoint)
         version = endpoint.initial_version
         digest = await self._catalog.digest_of(version)
-        await self._catalog.check_approval(endpoint.initial_approval, version, digest)
+        await self._catalog.check_approval(
+            endpoint.initial_approval, version, digest=digest, plan_digest=plan_digest(AT_ONCE)
+        )
         async with self._host.on_trial(endpoint.runtime, version, digest):
             created = self._new_endpoint(request, digest)
             answer = await self._stored(request, created)

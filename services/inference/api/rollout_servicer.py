@@ -15,10 +15,13 @@ from roundhouse.inference.v1 import rollout_service_pb2_grpc as pb_grpc
 from services.common.causality import causality
 from services.common.resources import Meta
 from services.common.rpc.inputs import check_settable
-from services.inference.api.convert import phases_of, rollout_message
+from services.inference.api.convert import phases_of, plan_message, rollout_message
 from services.inference.api.requests import Transactions, page_query
+from services.inference.core.errors import InvalidPhases
+from services.inference.core.plans import AT_ONCE, plan_digest
 from services.inference.core.ports import VersionCatalog
 from services.inference.core.reconciler import Reconciler
+from services.inference.core.rollouts import check_phases
 from services.inference.core.use_cases import rollouts as use_cases
 from services.inference.core.use_cases.rollouts import NewRollout
 
@@ -54,7 +57,12 @@ class RolloutServicer(pb_grpc.RolloutServiceServicer):
         known = await self._transactions.read(lambda tx: tx.rollouts.get(name))
         if known is None:
             digest = await self._catalog.digest_of(given.version)
-            await self._catalog.check_approval(given.approval, given.version, digest)
+            await self._catalog.check_approval(
+                given.approval,
+                given.version,
+                digest=digest,
+                plan_digest=plan_digest(phases_of(given.phases)),
+            )
         else:
             digest = known.digest
         origin = causality()
@@ -64,13 +72,25 @@ class RolloutServicer(pb_grpc.RolloutServiceServicer):
             version=given.version,
             digest=digest,
             approval=given.approval,
-            phases=phases_of(given),
+            phases=phases_of(given.phases),
             correlation_id=origin.correlation_id,
             causation_id=origin.causation_id,
         )
         return await self._transactions.mutate(
             request, pb.Rollout, lambda tx: rollout_message(use_cases.create_rollout(tx, new))
         )
+
+    async def PlanRollout(
+        self, request: service_pb.PlanRolloutRequest, _: _Context
+    ) -> pb.RolloutPlan:
+        """The plan, and what an approval is bound to."""
+        if request.at_once:
+            if request.phases:
+                raise InvalidPhases("there are none when all traffic comes at once")
+            return plan_message(AT_ONCE)
+        phases = phases_of(request.phases)
+        check_phases(phases)
+        return plan_message(phases)
 
     async def GetRollout(self, request: service_pb.GetRolloutRequest, _: _Context) -> pb.Rollout:
         """The rollout as it stands."""

@@ -140,7 +140,11 @@ class RolloutController:
         alias = f"{model_of(rollout.version)}/aliases/{endpoint.alias}"
         try:
             await self._catalog.move_alias(
-                alias, rollout.version, rollout.previous_version, f"rollout {rollout.name}"
+                alias,
+                rollout.version,
+                expected=rollout.previous_version,
+                plan_digest=rollout.plan_digest,
+                reason=f"rollout {rollout.name}",
             )
         except FailedPrecondition as error:
             log.error("rollout.alias_not_moved", rollout=rollout.name, exc_info=error)  # noqa: TRY400 - a person is needed, a trace is not

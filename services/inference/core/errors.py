@@ -213,12 +213,13 @@ class VersionNotApproved(FailedPrecondition):
 
     reason = "APPROVAL_INVALID"
 
-    def __init__(self, version: str, approval: str, description: str) -> None:
+    def __init__(self, version: str, approval: str, description: str, *, cause: str) -> None:
         super().__init__(
-            f"{approval or 'No approval'} does not allow {version} to roll out: {description}.",
-            violations=[PreconditionViolation("APPROVAL", version, description)],
+            f"{approval or 'No approval'} does not allow {version} to roll out: {description}",
+            violations=[PreconditionViolation(cause, version, description)],
             version=version,
             approval=approval,
+            cause=cause,
         )
 
 

@@ -281,21 +281,26 @@ class VersionCatalog(Protocol):
         """
         ...
 
-    async def check_approval(self, approval: str, version: str, digest: str) -> None:
-        """Pass if `approval` allows exactly these bytes now.
+    async def check_approval(
+        self, approval: str, version: str, *, digest: str, plan_digest: str
+    ) -> None:
+        """Pass if `approval` allows exactly these bytes now, by this plan.
 
         Raises:
             VersionNotApproved: It does not.
         """
         ...
 
-    async def move_alias(self, alias: str, to_version: str, expected: str, reason: str) -> None:
+    async def move_alias(
+        self, alias: str, to_version: str, *, expected: str, plan_digest: str, reason: str
+    ) -> None:
         """Point `alias` at a version; nothing happens if it does already.
 
         Args:
             alias: Resource name.
             to_version: Where to.
             expected: Version that it must point at now, if it exists.
+            plan_digest: Of the plan by which the version came.
             reason: For the record.
 
         Raises:

@@ -11,6 +11,7 @@ from typing import Final
 from services.common.names import ResourceName
 from services.common.resources import Meta
 from services.inference.core.errors import IllegalRolloutMove, InvalidPhases
+from services.inference.core.plans import plan_digest
 from services.inference.core.routing import WHOLE_BP, Variant
 
 ROLLOUT_NAME: Final = ResourceName("projects/{project}/endpoints/{endpoint}/rollouts/{rollout}")
@@ -65,6 +66,14 @@ class Phase:
     min_outcomes: int = 0
     max_duration: timedelta = timedelta(days=1)
 
+    def as_plan(self) -> dict[str, int | float]:
+        """See `PlannedPhase`."""
+        return {
+            "weight_basis_points": self.weight_bp,
+            "min_outcomes": self.min_outcomes,
+            "max_duration_s": self.max_duration.total_seconds(),
+        }
+
 
 DEFAULT_PHASES: Final = (Phase(500), Phase(5_000), Phase(WHOLE_BP))
 
@@ -109,6 +118,8 @@ class Rollout:
         paused_at: Since when it is held; None if it is not.
         correlation_id: Episode that it belongs to; '' if a person began it.
         causation_id: The latest event about it: what its next event follows from.
+        restored_plan: Where it brings a version back: digest of the plan by which that version
+            came; else empty.
     """
 
     meta: Meta
@@ -127,6 +138,12 @@ class Rollout:
     paused_at: datetime | None = None
     correlation_id: str = ""
     causation_id: str = ""
+    restored_plan: str = ""
+
+    @property
+    def plan_digest(self) -> str:
+        """Of the plan that an approval of its version must allow."""
+        return self.restored_plan or plan_digest(self.phases)
 
     @property
     def name(self) -> str:

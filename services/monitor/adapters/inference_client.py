@@ -37,20 +37,22 @@ class InferenceClient:
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._rollouts = service_grpc.RolloutServiceStub(channel)
 
+    async def plan(self, episode: Episode) -> str:
+        """See `InferencePort`."""
+        request = service_pb.PlanRolloutRequest(phases=_phases(episode))
+        with refusals("inference"), remote_errors("inference"):
+            plan = await self._rollouts.PlanRollout(request)
+        return plan.digest
+
     async def create_rollout(self, rollout_id: str, episode: Episode, request_id: str) -> str:
         """See `InferencePort`."""
-        plan = episode.plan
-        phases = [
-            rollout_pb.Phase(weight_basis_points=share, min_outcomes=plan.min_phase_outcomes)
-            for share in _SHARES_BASIS_POINTS
-        ]
         request = service_pb.CreateRolloutRequest(
-            parent=plan.endpoint,
+            parent=episode.plan.endpoint,
             rollout_id=rollout_id,
             rollout=rollout_pb.Rollout(
                 version=episode.candidate,
                 approval=episode.approval,
-                phases=phases,
+                phases=_phases(episode),
                 labels={"episode": episode.meta.uid},
             ),
             request_id=request_id,
@@ -70,3 +72,10 @@ class InferenceClient:
         with refusals("inference"), remote_errors("inference"):
             rollout = await self._rollouts.GetRollout(service_pb.GetRolloutRequest(name=name))
         return Progress(_OUTCOMES.get(rollout.state, Outcome.UNDER_WAY), rollout.message)
+
+
+def _phases(episode: Episode) -> list[rollout_pb.Phase]:
+    return [
+        rollout_pb.Phase(weight_basis_points=share, min_outcomes=episode.plan.min_phase_outcomes)
+        for share in _SHARES_BASIS_POINTS
+    ]

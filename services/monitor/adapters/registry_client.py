@@ -43,12 +43,14 @@ class RegistryClient:
         )
 
     async def request_approval(
-        self, version: str, gate_result: str, requester: str, request_id: str
+        self, version: str, gate_result: str, *, plan_digest: str, requester: str, request_id: str
     ) -> str:
         """See `RegistryPort`."""
         request = service_pb.RequestApprovalRequest(
             parent=version,
-            approval=evaluation_pb.Approval(gate_result=gate_result, requester=requester),
+            approval=evaluation_pb.Approval(
+                gate_result=gate_result, requester=requester, plan_digest=plan_digest
+            ),
             request_id=request_id,
         )
         with refusals("registry"), remote_errors("registry"):

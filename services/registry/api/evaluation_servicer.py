@@ -18,12 +18,13 @@ from services.registry.api.convert.evidence import (
     evaluation_to_proto,
     gate_result_to_proto,
     scores_from_proto,
+    seen_from_proto,
     touch_to_proto,
 )
 from services.registry.api.inputs import project_page
 from services.registry.api.transactions import Transactions
 from services.registry.core.ports import RegistryLists, RegistryTx
-from services.registry.core.use_cases import evaluations, promotion
+from services.registry.core.use_cases import approvals, evaluations, promotion
 from services.registry.core.use_cases.lookup import (
     the_approval,
     the_evaluation,
@@ -46,6 +47,9 @@ _SETTABLE_OF_EVALUATION: Final = (
     "purpose",
     "standard_errors",
 )
+
+
+_SETTABLE_OF_APPROVAL: Final = ("gate_result", "requester", "expire_time", "plan_digest")
 
 
 class EvaluationServicer(pb_grpc.EvaluationServiceServicer):
@@ -155,18 +159,19 @@ class EvaluationServicer(pb_grpc.EvaluationServiceServicer):
     ) -> pb.Approval:
         """A request that waits for a person."""
         wanted = request.approval
-        check_settable(wanted, "approval", ("gate_result", "requester", "expire_time"))
+        check_settable(wanted, "approval", _SETTABLE_OF_APPROVAL)
         expire_time = from_timestamp(wanted.expire_time) if wanted.HasField("expire_time") else None
         return await self._transactions.mutate(
             request,
             pb.Approval,
             lambda tx: approval_to_proto(
-                promotion.request_approval(
+                approvals.request_approval(
                     tx,
                     request.parent,
                     gate_result=wanted.gate_result,
                     requester=wanted.requester,
                     expire_time=expire_time,
+                    plan_digest=wanted.plan_digest,
                 ),
                 tx.now,
             ),
@@ -180,16 +185,34 @@ class EvaluationServicer(pb_grpc.EvaluationServiceServicer):
             request,
             pb.Approval,
             lambda tx: approval_to_proto(
-                promotion.decide_approval(
+                approvals.decide_approval(
                     tx,
                     request.name,
                     decision_from_proto(request.decision),
                     approver=request.approver,
                     comment=request.comment,
                     etag=request.etag,
+                    seen=seen_from_proto(request),
                 ),
                 tx.now,
             ),
+        )
+
+    async def CheckApproval(
+        self, request: service_pb.CheckApprovalRequest, _: _Context
+    ) -> pb.Approval:
+        """The approval, if it counts."""
+        return await self._transactions.read(
+            lambda tx: approval_to_proto(
+                approvals.check_approval(
+                    tx,
+                    request.name,
+                    version_name=request.version,
+                    artifact_digest=request.artifact_digest,
+                    plan_digest=request.plan_digest,
+                ),
+                tx.now,
+            )
         )
 
     async def GetApproval(self, request: service_pb.GetApprovalRequest, _: _Context) -> pb.Approval:

@@ -29,11 +29,15 @@ class MoveOrder:
         alias: Resource name; created if it doesn't exist.
         to_version: Version that it shall point at.
         expected_version: Version that it must point at now; empty: it must not exist.
+        approval: That shall allow the move of a protected alias; empty: the newest that does.
+        plan_digest: Of the plan that the version is rolled out by; empty: by none.
     """
 
     alias: str
     to_version: str
     expected_version: str
+    approval: str = ""
+    plan_digest: str = ""
 
     def check_expected(self, current: str) -> None:
         """Pass if the alias points at the expected version; empty stands for no alias.

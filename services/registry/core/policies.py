@@ -143,8 +143,16 @@ class PromotionPolicy:
         rules: All must pass.
         protected_aliases: Ids, such as `champion`.
         readiness: The checklist that must be complete as well.
+        approvers: Who may decide; empty: anyone but who asked.
+        requires_plan: Whether an approval must be bound to a rollout plan.
     """
 
     rules: tuple[GateRule, ...] = ()
     protected_aliases: tuple[str, ...] = ()
     readiness: tuple[ReadinessItem, ...] = ()
+    approvers: tuple[str, ...] = ()
+    requires_plan: bool = False
+
+    def allows(self, approver: str) -> bool:
+        """Whether `approver` may decide at all."""
+        return not self.approvers or approver in self.approvers

@@ -16,6 +16,7 @@ from services.inference.core.errors import (
     RolloutExists,
     RolloutNotFound,
 )
+from services.inference.core.plans import AT_ONCE, plan_digest
 from services.inference.core.ports import InferenceTx
 from services.inference.core.rollouts import (
     Judgement,
@@ -167,6 +168,7 @@ def rollback_endpoint(tx: InferenceTx, meta: Meta, endpoint: str, reason: str) -
         state=State.RUNNING,
         message=reason,
         rollback_of=undone.name,
+        restored_plan=_plan_of(tx, after),
         correlation_id=undone.correlation_id,
         causation_id=undone.causation_id,
     ).phase_begun(now)
@@ -241,6 +243,14 @@ def store(tx: InferenceTx, rollout: Rollout, now: datetime) -> Rollout:
     kept = replace(rollout, meta=rollout.meta.touched(now))
     tx.rollouts.replace(kept)
     return kept
+
+
+def _plan_of(tx: InferenceTx, endpoint: Endpoint) -> str:
+    """Digest of the plan by which the stable version came; that of a creation, if by none."""
+    for rollout in reversed(tx.rollouts.under(endpoint.name)):
+        if rollout.state is State.SUCCEEDED and rollout.version == endpoint.stable.version:
+            return rollout.plan_digest
+    return plan_digest(AT_ONCE)
 
 
 def _latest_success(tx: InferenceTx, endpoint: Endpoint) -> Rollout:

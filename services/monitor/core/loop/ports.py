@@ -83,9 +83,9 @@ class RegistryPort(Protocol):
         ...
 
     async def request_approval(
-        self, version: str, gate_result: str, requester: str, request_id: str
+        self, version: str, gate_result: str, *, plan_digest: str, requester: str, request_id: str
     ) -> str:
-        """Ask a person for approval; gives the approval's name."""
+        """Ask a person to approve a version and its plan; gives the approval's name."""
         ...
 
     async def approval(self, name: str) -> Progress:
@@ -111,6 +111,10 @@ class TrainerPort(Protocol):
 
 class InferencePort(Protocol):
     """Rolls versions out. Repeats with one request id change nothing."""
+
+    async def plan(self, episode: Episode) -> str:
+        """Digest of the plan that `create_rollout` would follow."""
+        ...
 
     async def create_rollout(self, rollout_id: str, episode: Episode, request_id: str) -> str:
         """Begin the candidate's rollout; gives its name."""

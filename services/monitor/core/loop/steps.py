@@ -67,7 +67,11 @@ class Loop:
                 return await self._after_gate(episode)
             case EpisodeState.GATED:
                 approval = await self.registry.request_approval(
-                    episode.candidate, episode.gate_result, REQUESTER, episode.request_id("approve")
+                    episode.candidate,
+                    episode.gate_result,
+                    plan_digest=await self.inference.plan(episode),
+                    requester=REQUESTER,
+                    request_id=episode.request_id("approve"),
                 )
                 return self._moved(episode, EpisodeState.AWAITING_APPROVAL, approval=approval)
             case EpisodeState.AWAITING_APPROVAL:

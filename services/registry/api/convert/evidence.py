@@ -10,7 +10,7 @@ from roundhouse.registry.v1 import evaluation_service_pb2 as service_pb
 
 from services.common.rpc.convert import to_timestamp
 from services.registry.api.convert.policies import readiness_to_proto, rule_to_proto
-from services.registry.core.approvals import Approval, ApprovalState, Decision
+from services.registry.core.approvals import Approval, ApprovalState, Decision, Seen
 from services.registry.core.evaluations import Evaluation, Purpose, Scores, SliceScores
 from services.registry.core.gates import GateResult, RuleVerdict
 from services.registry.core.ledger import Touch
@@ -147,7 +147,13 @@ def approval_to_proto(approval: Approval, now: datetime) -> pb.Approval:
         approver=approval.approver,
         comment=approval.comment,
         expire_time=to_timestamp(approval.expire_time),
+        plan_digest=approval.plan_digest,
     )
+
+
+def seen_from_proto(request: service_pb.DecideApprovalRequest) -> Seen:
+    """What the approver says to have looked at."""
+    return Seen(request.artifact_digest, request.evidence_digest, request.plan_digest)
 
 
 def decision_from_proto(

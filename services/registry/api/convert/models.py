@@ -151,7 +151,11 @@ def alias_to_proto(alias: Alias, protected: bool) -> pb.Alias:
 def order_from_proto(move: service_pb.MoveAliasesRequest.Move) -> MoveOrder:
     """One move that a caller wants."""
     return MoveOrder(
-        alias=move.alias, to_version=move.to_version, expected_version=move.expected_version
+        alias=move.alias,
+        to_version=move.to_version,
+        expected_version=move.expected_version,
+        approval=move.approval,
+        plan_digest=move.plan_digest,
     )
 
 

@@ -46,6 +46,8 @@ def policy_to_proto(policy: PromotionPolicy) -> pb.PromotionPolicy:
         rules=[rule_to_proto(rule) for rule in policy.rules],
         protected_aliases=policy.protected_aliases,
         readiness=[_READINESS[item] for item in policy.readiness],
+        approvers=policy.approvers,
+        requires_plan=policy.requires_plan,
     )
 
 
@@ -55,6 +57,8 @@ def policy_from_proto(policy: pb.PromotionPolicy) -> PromotionPolicy:
         rules=tuple(_rule_from_proto(rule) for rule in policy.rules),
         protected_aliases=tuple(policy.protected_aliases),
         readiness=tuple(_READINESS_FROM_PROTO[item] for item in policy.readiness),
+        approvers=tuple(policy.approvers),
+        requires_plan=policy.requires_plan,
     )
 
 

@@ -2,6 +2,19 @@
 
 from __future__ import annotations
 
+from services.registry.core.errors.approvals import (
+    ApprovalArtifactChanged,
+    ApprovalClosed,
+    ApprovalEvidenceChanged,
+    ApprovalExpired,
+    ApprovalPlanChanged,
+    ApprovalPlanRequired,
+    ApprovalRejected,
+    ApprovalRequired,
+    ApprovalStale,
+    ApproverNotAllowed,
+    SelfApproval,
+)
 from services.registry.core.errors.datasets import (
     ColumnNotFound,
     DatasetExists,
@@ -37,10 +50,7 @@ from services.registry.core.errors.models import (
     VersionNotReady,
 )
 from services.registry.core.errors.promotion import (
-    ApprovalClosed,
     ApprovalNotFound,
-    ApprovalRequired,
-    ApprovalStale,
     BaselineRequired,
     EvaluationNotATest,
     EvaluationNotFound,
@@ -50,7 +60,6 @@ from services.registry.core.errors.promotion import (
     InvalidDeployment,
     SecondTouch,
     SelectionOnTestSet,
-    SelfApproval,
 )
 from services.registry.core.errors.requests import (
     ArtifactNotFound,
@@ -104,6 +113,13 @@ __all__ = [
     "ApprovalRequired",
     "ApprovalClosed",
     "ApprovalStale",
+    "ApprovalArtifactChanged",
+    "ApprovalEvidenceChanged",
+    "ApprovalPlanChanged",
+    "ApprovalPlanRequired",
+    "ApprovalExpired",
+    "ApprovalRejected",
+    "ApproverNotAllowed",
     "SelfApproval",
     "VersionQuarantined",
     "VersionDamaged",

@@ -9,7 +9,6 @@ from services.common.errors import (
     FieldViolation,
     InvalidArgument,
     NotFound,
-    PermissionDenied,
     PreconditionViolation,
 )
 
@@ -143,52 +142,6 @@ class ApprovalNotFound(NotFound):
         super().__init__(f"There is no approval {name!r}.", name=name)
 
 
-class ApprovalRequired(FailedPrecondition):
-    """The alias is protected and the version has no valid approval.
-
-    Args:
-        name: The alias.
-        version: The version that it should point at.
-        obstacles: Why each of the version's approvals doesn't count.
-    """
-
-    reason = "APPROVAL_REQUIRED"
-
-    def __init__(self, name: str, version: str, obstacles: Sequence[str]) -> None:
-        super().__init__(
-            f"{name!r} is protected and {version!r} may not have it: {'; '.join(obstacles)}.",
-            violations=[
-                PreconditionViolation("APPROVAL", version, obstacle) for obstacle in obstacles
-            ],
-            name=name,
-            version=version,
-        )
-
-
-class ApprovalClosed(FailedPrecondition):
-    """The approval is decided or has expired."""
-
-    reason = "APPROVAL_CLOSED"
-
-    def __init__(self, name: str, state: str) -> None:
-        text = f"{name!r} is {state}: it can't be decided any more."
-        super().__init__(
-            text, violations=[PreconditionViolation("STATE", name, text)], name=name, state=state
-        )
-
-
-class ApprovalStale(FailedPrecondition):
-    """Artifact or evidence changed since the approval was asked for."""
-
-    reason = "APPROVAL_STALE"
-
-    def __init__(self, name: str, fault: str) -> None:
-        text = f"{name!r} is stale: {fault}."
-        super().__init__(
-            text, violations=[PreconditionViolation("EVIDENCE", name, text)], name=name
-        )
-
-
 class InvalidDeployment(InvalidArgument):
     """The parts of a deployment do not belong together."""
 
@@ -200,15 +153,4 @@ class InvalidDeployment(InvalidArgument):
             f"The deployment at {endpoint!r} is contradictory: {text}.",
             violations=faults,
             endpoint=endpoint,
-        )
-
-
-class SelfApproval(PermissionDenied):
-    """Nobody decides on their own request."""
-
-    reason = "SELF_APPROVAL"
-
-    def __init__(self, name: str, approver: str) -> None:
-        super().__init__(
-            f"{approver!r} asked for {name!r} and can't decide it.", name=name, approver=approver
         )

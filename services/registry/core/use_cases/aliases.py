@@ -9,9 +9,9 @@ from services.registry.core.aliases import Alias, AliasMove, MoveOrder
 from services.registry.core.lineage import Edge, Relation
 from services.registry.core.names import ALIAS, checked, id_of, parent_of
 from services.registry.core.ports import RegistryTx
+from services.registry.core.use_cases.approvals import valid_approval
 from services.registry.core.use_cases.identities import new_meta
 from services.registry.core.use_cases.lookup import the_model, the_version
-from services.registry.core.use_cases.promotion import valid_approval
 
 
 def move_aliases(
@@ -25,6 +25,7 @@ def move_aliases(
         AliasMoved: An alias doesn't point where its order expects.
         VersionNotReady: A version may not be used.
         ApprovalRequired: An alias is protected and its version has no valid approval.
+        ServiceError: An order names an approval that doesn't count.
     """
     _check_orders(orders)
     return [_move(tx, order, actor=actor, reason=reason) for order in orders]
@@ -56,7 +57,7 @@ def _move(tx: RegistryTx, order: MoveOrder, *, actor: str, reason: str) -> Alias
     version.need_ready()
     approval = ""
     if id_of(order.alias) in model.policy.protected_aliases:
-        approval = valid_approval(tx, order.alias, version).meta.name
+        approval = valid_approval(tx, order, version).meta.name
     if alias is None:
         moved = Alias(new_meta(tx, order.alias), order.to_version)
         tx.aliases.add(moved)

@@ -1,18 +1,11 @@
-"""Gates and approvals: how a version earns a protected alias."""
+"""The gate held against what versions scored."""
 
 from __future__ import annotations
 
-from datetime import datetime
-
-from services.common.errors import FieldViolation, InvalidRequest
-from services.registry.core.approvals import DEFAULT_VALIDITY, Approval, ApprovalState, Decision
 from services.registry.core.errors import (
-    ApprovalRequired,
-    ApprovalStale,
     BaselineRequired,
     EvaluationNotATest,
     EvaluationsNotComparable,
-    GateNotPassed,
 )
 from services.registry.core.evaluations import Evaluation, Purpose
 from services.registry.core.gates import GateResult, evidence_digest, judge, judge_readiness
@@ -30,9 +23,7 @@ from services.registry.core.ports import RegistryTx
 from services.registry.core.readiness import Rollback, readiness
 from services.registry.core.use_cases.identities import new_child_meta
 from services.registry.core.use_cases.lookup import (
-    the_approval,
     the_evaluation,
-    the_gate_result,
     the_model,
     the_version,
 )
@@ -158,106 +149,3 @@ def _need_serving_baseline(
     if serving and held_against not in serving:
         version, alias = next(iter(serving.items()))
         raise BaselineRequired(candidate.meta.name, alias, version)
-
-
-def request_approval(
-    tx: RegistryTx,
-    version_name: str,
-    *,
-    gate_result: str,
-    requester: str,
-    expire_time: datetime | None,
-) -> Approval:
-    """A request for a decision on a version whose gate passed.
-
-    Raises:
-        VersionNotFound, GateResultNotFound: The version or gate result doesn't exist.
-        VersionNotReady: The version may not be used.
-        GateNotPassed: Its rules failed.
-        ApprovalStale: The gate was evaluated again on other evidence.
-        InvalidRequest: The gate result is of another version, or the expiry is past.
-    """
-    version = the_version(tx, version_name, "parent")
-    version.need_ready()
-    result = the_gate_result(tx, gate_result, "approval.gate_result")
-    expiry = tx.now + DEFAULT_VALIDITY if expire_time is None else expire_time
-    _check_request(tx, version_name, result, expiry)
-    if not result.passed:
-        raise GateNotPassed(gate_result, result.failures())
-    approval = Approval(
-        meta=new_child_meta(tx, version_name, "approvals"),
-        decided=ApprovalState.PENDING,
-        gate_result=gate_result,
-        artifact_digest=result.artifact_digest,
-        evidence_digest=result.evidence_digest,
-        requester=requester,
-        expire_time=expiry,
-    )
-    _need_fresh(tx, version, approval)
-    tx.approvals.add(approval)
-    tx.link(Edge(gate_result, approval.meta.name, Relation.APPROVED, tx.now))
-    tx.tell(
-        "approval.requested", approval.meta.name, {"version": version_name, "requester": requester}
-    )
-    return approval
-
-
-def _check_request(tx: RegistryTx, version: str, result: GateResult, expiry: datetime) -> None:
-    faults = []
-    if parent_of(result.meta.name) != version:
-        faults.append(FieldViolation("approval.gate_result", f"is not of {version}"))
-    if expiry <= tx.now:
-        faults.append(FieldViolation("approval.expire_time", "is past"))
-    if faults:
-        raise InvalidRequest(faults)
-
-
-def _need_fresh(tx: RegistryTx, version: ModelVersion, approval: Approval) -> None:
-    stale = approval.staleness(version.digest, tx.gate_results.newest(version.meta.name))
-    if stale is not None:
-        raise ApprovalStale(approval.meta.name, stale)
-
-
-def decide_approval(
-    tx: RegistryTx, name: str, decision: Decision, *, approver: str, comment: str, etag: str
-) -> Approval:
-    """The approval with its decision.
-
-    Raises:
-        ApprovalNotFound: There is none.
-        EtagMismatch: It has changed since the caller read it.
-        ApprovalClosed: It is decided or has expired.
-        SelfApproval: The approver is the one who asked.
-        ApprovalStale: Artifact or evidence changed; a rejection passes all the same.
-        VersionQuarantined: The version's bytes aren't whole; a rejection passes.
-    """
-    approval = the_approval(tx, name)
-    approval.meta.check_etag(etag)
-    decided = approval.decided_by(approver, decision, comment, tx.now)
-    version = the_version(tx, parent_of(name))
-    if decision is Decision.APPROVE:
-        version.need_whole()
-        _need_fresh(tx, version, approval)
-    tx.approvals.replace(decided)
-    tx.tell(
-        "approval.decided",
-        name,
-        {"version": version.meta.name, "decision": decided.decided.value, "approver": approver},
-    )
-    return decided
-
-
-def valid_approval(tx: RegistryTx, alias: str, version: ModelVersion) -> Approval:
-    """The approval that lets `version` have the protected `alias` now.
-
-    Raises:
-        ApprovalRequired: There is none; says why each doesn't count.
-    """
-    newest = tx.gate_results.newest(version.meta.name)
-    obstacles = []
-    for approval in reversed(tx.approvals.under(version.meta.name)):
-        obstacle = approval.obstacle(tx.now, version.digest, newest)
-        if obstacle is None:
-            return approval
-        obstacles.append(obstacle)
-    raise ApprovalRequired(alias, version.meta.name, obstacles or ["it has no approval"])
