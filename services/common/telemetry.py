@@ -24,6 +24,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 from services.common.causality import causality
 from services.common.settings import CommonSettings
 
+_QUEUED_SPANS: Final = 1 << 14  # a second of a busy service; more are dropped, with a warning
 _FILE_EXPORT_DELAY_MS: Final = 200  # a killed process loses no more of its trace than this
 _OTLP_EXPORT_DELAY_MS: Final = 2000
 _OTLP_TIMEOUT_S: Final = 3  # a collector that is away holds the end of the process this long
@@ -175,11 +176,19 @@ def _tracer_provider(service: str, sinks: TraceSinks) -> TracerProvider:
             insecure=not sinks.otlp_endpoint.startswith("https://"),
             timeout=_OTLP_TIMEOUT_S,
         )
-        processors.append(BatchSpanProcessor(exporter, schedule_delay_millis=_OTLP_EXPORT_DELAY_MS))
+        processors.append(
+            BatchSpanProcessor(
+                exporter,
+                max_queue_size=_QUEUED_SPANS,
+                schedule_delay_millis=_OTLP_EXPORT_DELAY_MS,
+            )
+        )
     if sinks.trace_file is not None:
         processors.append(
             BatchSpanProcessor(
-                FileSpanExporter(sinks.trace_file), schedule_delay_millis=_FILE_EXPORT_DELAY_MS
+                FileSpanExporter(sinks.trace_file),
+                max_queue_size=_QUEUED_SPANS,
+                schedule_delay_millis=_FILE_EXPORT_DELAY_MS,
             )
         )
     # Without a taker the ids still stand in the logs, but no span is recorded.

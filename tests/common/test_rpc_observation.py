@@ -30,7 +30,7 @@ def count_of(method, code):
 
 
 async def counted(method, code, before):
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while count_of(method, code) != before + 1:
             await asyncio.sleep(0.005)
 
@@ -73,7 +73,7 @@ async def test_success_counts_as_ok():
         await counted("Ask", "OK", before)
 
 
-@pytest.mark.parametrize(("timeout_s", "code"), [(0.1, "DEADLINE_EXCEEDED"), (20, "CANCELLED")])
+@pytest.mark.parametrize(("timeout_s", "code"), [(1, "DEADLINE_EXCEEDED"), (20, "CANCELLED")])
 async def test_a_call_given_up_counts_by_why_it_was(timeout_s, code):
     started = asyncio.Event()
 
@@ -84,7 +84,7 @@ async def test_a_call_given_up_counts_by_why_it_was(timeout_s, code):
     before = count_of("Ask", code)
     async with probing(Probe(ask=ask)) as (stub, _):
         call = stub.ask(Ask(text="a"), timeout=timeout_s)
-        await asyncio.wait_for(started.wait(), 5)
+        await asyncio.wait_for(started.wait(), 20)
         if code == "CANCELLED":
             call.cancel()
         await counted("Ask", code, before)

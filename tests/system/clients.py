@@ -38,7 +38,7 @@ PASSING = {
 }
 # What grpc.aio makes of a stream whose connection breaks under a write.
 BROKEN_STREAM = grpc.StatusCode.INTERNAL
-_PATIENCE_S = 90.0
+_PATIENCE_S = 180.0
 _POLL_S = 0.1
 
 # Stubs are generic over every method's messages.

@@ -50,7 +50,7 @@ async def test_a_changed_world_brings_one_new_version_into_service(tmp_path):
         async def recorded() -> bool:
             return all(trace_id in suite.trace_ids(service) for service in SERVICES)
 
-        await until(recorded, what="trace across all four services", timeout_s=15)
+        await until(recorded, what="trace across all four services", timeout_s=60)
 
         whole = result.episode.name.rpartition("/")[2]
         seen_by = [service for service in SERVICES if whole in suite.trace_ids(service)]

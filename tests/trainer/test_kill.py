@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import grpc
@@ -25,13 +25,31 @@ from tests.support.trainer_api import (
 )
 
 pytestmark = pytest.mark.real
+FORK_SERVER = "multiprocessing.forkserver"
 LONG = (Candidate("decision_tree", {}), Candidate("mlp", {"epochs": 60, "hidden_units": 8}))
 
 
 def workers_of(pid: int) -> list[psutil.Process]:
-    """The forked workers of a trainer: children of its fork server."""
-    servers = psutil.Process(pid).children()
+    """The forked workers of a trainer: children of its fork server, of no other child."""
+    servers = [
+        child for child in psutil.Process(pid).children() if FORK_SERVER in " ".join(cmdline(child))
+    ]
     return [worker for server in servers for worker in server.children()]
+
+
+def cmdline(process: psutil.Process) -> list[str]:
+    """How it was started; nothing if it has ended."""
+    try:
+        return process.cmdline()
+    except psutil.NoSuchProcess:
+        return []
+
+
+def kill_workers() -> None:
+    """Kill the workers of the trainer in this process; one may have ended by itself."""
+    for worker in workers_of(os.getpid()):
+        with suppress(psutil.NoSuchProcess):
+            worker.kill()
 
 
 async def one_ready_version(caller: TrainerCaller, *jobs: str) -> None:
@@ -49,8 +67,7 @@ async def test_a_job_whose_worker_is_killed_again_and_again_ends_as_if_nothing_h
         name = await caller.submit("killed", candidates=LONG)
         for points in (8, 30):
             await caller.until_points(name, points)
-            for worker in workers_of(os.getpid()):
-                worker.kill()
+            kill_workers()
         job = await caller.until_over(name)
         assert state_name(job) == "SUCCEEDED", job.error
         assert len(job.attempts) == 3
@@ -67,8 +84,7 @@ async def test_a_worker_killed_in_any_stage_makes_no_second_version(
     async with running_trainer(tmp_path) as caller:
         name = await caller.submit("killed", "decision_tree", "random_forest")
         await caller.until(name, lambda job: state_name(job) in (stage, "SUCCEEDED"))
-        for worker in workers_of(os.getpid()):
-            worker.kill()
+        kill_workers()
         assert state_name(await caller.until_over(name)) == "SUCCEEDED"
         await one_ready_version(caller, name)
 
@@ -77,8 +93,7 @@ async def test_a_job_that_kills_every_worker_fails_at_last(tmp_path: Path) -> No
     async with running_trainer(tmp_path) as caller:
         name = await caller.submit("killed", candidates=LONG, max_attempts=2)
         while state_name(await caller.get(name)) != "FAILED":
-            for worker in workers_of(os.getpid()):
-                worker.kill()
+            kill_workers()
             await asyncio.sleep(0.02)
         job = await caller.get(name)
         assert len(job.attempts) == 2

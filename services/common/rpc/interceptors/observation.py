@@ -49,6 +49,8 @@ SERVER_DURATION: Final = Histogram(
 
 _CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
 
+_DEADLINE_SLACK_S: Final = 0.1
+
 # Codes that are the server's fault, after OpenTelemetry's semantic conventions for gRPC.
 _SERVER_FAULTS: Final = frozenset(
     {
@@ -124,8 +126,8 @@ class _Observed:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        code = _code(error, self._context)
         elapsed = time.perf_counter() - self._started
+        code = _code(error, self._context, elapsed)
         exemplar = None
         if self._span.is_recording():
             self._span.set_attribute(RPC_STATUS_CODE, code.value[0])
@@ -173,16 +175,19 @@ def _duration(path: str, code: str) -> Histogram:
     return SERVER_DURATION.labels(path, code)
 
 
-def _code(error: BaseException | None, context: Any) -> grpc.StatusCode:
+def _code(error: BaseException | None, context: Any, elapsed_s: float) -> grpc.StatusCode:
     match error:
         case None | grpc.aio.AbortError():
             # grpc.aio gives what was set: None or 0, a number, or the enum's member.
             code = context.code()
             return code if isinstance(code, grpc.StatusCode) else _CODES[code or 0]
         case asyncio.CancelledError() | GeneratorExit():
-            # The server sees a deadline pass as a cancellation.
+            # The server sees a deadline pass as a cancellation, which the client, whose clock
+            # began earlier, may send before the time is up here.
             remaining = context.time_remaining()
-            expired = remaining is not None and remaining <= 0
+            expired = remaining is not None and remaining <= min(
+                _DEADLINE_SLACK_S, (elapsed_s + remaining) / 10
+            )
             return grpc.StatusCode.DEADLINE_EXCEEDED if expired else grpc.StatusCode.CANCELLED
         case _:
             return grpc.StatusCode.UNKNOWN
