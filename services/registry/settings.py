@@ -36,3 +36,16 @@ class RegistrySettings(BlobSettings, env_prefix="ROUNDHOUSE_REGISTRY_"):
 
     scrub_bytes_per_s: int = Field(default=8 << 20, ge=1 << 10)
     """Fastest that this reads; a tenth of a plain disk, so that callers don't notice."""
+
+    webhook_private_targets: bool = False
+    """Whether webhooks may go to private addresses and over plain http. This machine is allowed
+    without it while the registry itself listens on loopback only."""
+
+    webhook_timeout_s: float = Field(default=10.0, gt=0.0, le=60.0)
+    """Longest that one attempt to deliver may take; the receiver should answer and work later."""
+
+    webhook_attempts: int = Field(default=15, ge=1, le=50)
+    """Attempts before an event is a dead letter: with 15, after about four hours."""
+
+    webhook_first_retry_s: float = Field(default=1.0, gt=0.0, le=3600.0)
+    """Longest wait before the second attempt; each further one doubles it, up to an hour."""

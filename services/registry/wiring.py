@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
@@ -17,6 +17,8 @@ from roundhouse.registry.v1 import lineage_service_pb2 as lineage
 from roundhouse.registry.v1 import lineage_service_pb2_grpc as lineage_grpc
 from roundhouse.registry.v1 import model_service_pb2 as models
 from roundhouse.registry.v1 import model_service_pb2_grpc as models_grpc
+from roundhouse.registry.v1 import webhook_service_pb2 as webhooks
+from roundhouse.registry.v1 import webhook_service_pb2_grpc as webhooks_grpc
 
 from services.common.blobs.content import ContentStore
 from services.common.blobs.opening import open_configured_blob_store
@@ -29,10 +31,17 @@ from services.common.store.database import Database
 from services.common.store.leadership import lead
 from services.common.store.migrations import migrate
 from services.common.tasks import background_tasks
+from services.common.webhooks.cloudevents import cloud_event
+from services.common.webhooks.dispatcher import Dispatcher
+from services.common.webhooks.sending import http_sender, is_loopback
+from services.common.webhooks.subscriptions import RetryPolicy
+from services.common.webhooks.targets import TargetPolicy
 from services.registry.adapters.database.lists import SqlRegistryLists
 from services.registry.adapters.database.transaction import SqlRegistryTx
+from services.registry.adapters.database.webhooks import subscriptions
 from services.registry.adapters.formats.inspector import ContentInspector
 from services.registry.adapters.metrics import PrometheusIntegrityMeter
+from services.registry.adapters.openlineage import open_lineage
 from services.registry.adapters.parquet.cleaner import ArrowTableCleaner
 from services.registry.adapters.records.rebuilding import RebuildReport, rebuild
 from services.registry.adapters.records.shipping import RecordShipper
@@ -46,9 +55,18 @@ from services.registry.api.presigned import PresignedFiles
 from services.registry.api.scrub import LEASE, Scrub
 from services.registry.api.snapshot_files import SnapshotFiles
 from services.registry.api.transactions import Transactions
+from services.registry.api.webhook_servicer import WebhookServicer
+from services.registry.core.webhooks import WebhookFormat
 from services.registry.settings import RegistrySettings
 
 MIGRATIONS: Final = Path(__file__).parent / "adapters" / "migrations"
+
+RENDERERS: Final = {
+    WebhookFormat.CLOUDEVENTS: cloud_event,
+    WebhookFormat.OPENLINEAGE: open_lineage,
+}
+
+_WEBHOOKS_LEASE: Final = "webhooks"
 
 
 @asynccontextmanager
@@ -71,6 +89,7 @@ async def registry(
         await migrate(database, MIGRATIONS)
         async with (
             open_configured_blob_store(settings, public_url=settings.s3_public_url) as blobs,
+            AsyncExitStack() as stack,
             background_tasks() as tasks,
         ):
             records = RecordShipper(database, blobs)
@@ -90,12 +109,32 @@ async def registry(
                 period=timedelta(seconds=settings.scrub_period_s),
                 bytes_per_s=settings.scrub_bytes_per_s,
             )
-            tasks.create_task(lead(database, LEASE, _holder(settings), now, scrub.run))
+            holder = _holder(settings)
+            tasks.create_task(lead(database, LEASE, holder, now, scrub.run))
+            policy = _target_policy(settings)
+            sender = await stack.enter_async_context(
+                http_sender(policy, settings.webhook_timeout_s)
+            )
+            dispatcher = Dispatcher(
+                database,
+                subscriptions(RENDERERS),
+                sender,
+                RetryPolicy(settings.webhook_attempts, settings.webhook_first_retry_s),
+                now,
+            )
+            tasks.create_task(lead(database, _WEBHOOKS_LEASE, holder, now, dispatcher.run))
+            webhook_servicer = WebhookServicer(transactions, policy)
             async with serving(
                 "registry",
                 settings.listen,
                 [
                     *_apis(settings, transactions, integrity, blobs, now),
+                    (
+                        webhooks.DESCRIPTOR.services_by_name["WebhookService"].full_name,
+                        lambda server: webhooks_grpc.add_WebhookServiceServicer_to_server(
+                            webhook_servicer, server
+                        ),
+                    ),
                     event_api(database),
                 ],
                 ServerLimits(drain_timeout_s=settings.drain_timeout_s),
@@ -120,6 +159,13 @@ async def rebuild_metadata(settings: RegistrySettings) -> RebuildReport:
             return await rebuild(database, blobs)
     finally:
         database.close()
+
+
+def _target_policy(settings: RegistrySettings) -> TargetPolicy:
+    """Where webhooks may go: to this machine only if every caller is on it anyway."""
+    return TargetPolicy(
+        loopback=is_loopback(settings.listen), private=settings.webhook_private_targets
+    )
 
 
 def _holder(settings: RegistrySettings) -> str:

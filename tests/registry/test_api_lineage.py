@@ -214,9 +214,8 @@ async def test_a_hundred_thousand_edges_are_read_through_an_index_and_in_few_que
     def note(_: object, __: object, statement: str, parameters: object, *___: object) -> None:
         statements.append((statement, parameters))
 
-    event.listen(crowded._engine, "before_cursor_execute", note)
-
     def around(connection: Connection, name: str):
+        event.listen(connection, "before_cursor_execute", note)
         tx = SqlRegistryTx(connection, EPOCH + timedelta(days=1))
         graph = walk(name, BOTH, Bounds(8, MAX_EDGES), tx.edges_at)
         assert len(tx.nodes(graph.names)) == len(graph.names)

@@ -113,6 +113,7 @@ class RegistryCaller:
     """`host:port`, where the registry is this process's own."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
+        self.channel = channel
         self.datasets = dataset_service_pb2_grpc.DatasetServiceStub(channel)
         self.models = model_service_pb2_grpc.ModelServiceStub(channel)
         self.evaluations = evaluation_service_pb2_grpc.EvaluationServiceStub(channel)

@@ -20,9 +20,10 @@ from services.registry.core.ledger import Touch
 from services.registry.core.lineage import Direction, Edge, Node, bare_node
 from services.registry.core.models import Model
 from services.registry.core.names import parent_of
-from services.registry.core.ports import Answer
+from services.registry.core.ports import Answer, Hooks
 from services.registry.core.snapshots import Dataset, DatasetSnapshot
 from services.registry.core.versions import ModelVersion, VersionState
+from services.registry.core.webhooks import Webhook, WebhookDelivery
 
 ResourceT = TypeVar("ResourceT", bound=Resource)
 
@@ -64,6 +65,25 @@ class MemoryCollection(Generic[ResourceT]):
         return next(reversed(self.under(parent)), None)
 
 
+class MemoryHooks:
+    """`Hooks` in memory: who is subscribed, with which secrets. Nothing is ever delivered."""
+
+    def __init__(self) -> None:
+        self.secrets: dict[str, tuple[str, ...]] = {}
+
+    def subscribe(self, webhook: Webhook, secret: str) -> None:
+        self.secrets[webhook.meta.uid] = (secret,)
+
+    def replace_secret(self, webhook: Webhook, secret: str) -> None:
+        self.secrets[webhook.meta.uid] = (secret, self.secrets[webhook.meta.uid][0])
+
+    def unsubscribe(self, webhook: Webhook) -> None:
+        del self.secrets[webhook.meta.uid]
+
+    def send_again(self, webhook: Webhook, event_id: str) -> WebhookDelivery | None:
+        return None
+
+
 class MemoryRegistryTx:
     """`RegistryTx` in memory; its clock and ids are the test's."""
 
@@ -81,6 +101,8 @@ class MemoryRegistryTx:
         self.evaluations: Collection[Evaluation] = MemoryCollection()
         self.gate_results: Collection[GateResult] = MemoryCollection()
         self.approvals: Collection[Approval] = MemoryCollection()
+        self.webhooks: Collection[Webhook] = MemoryCollection()
+        self.hooks: Hooks = MemoryHooks()
         self._whereabouts: dict[str, Whereabouts] = {}
         self._edges: dict[tuple[str, str, str], Edge] = {}
         self._numbers: dict[str, int] = {}

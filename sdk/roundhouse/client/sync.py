@@ -44,6 +44,7 @@ from roundhouse.registry.v1.model_service_pb2 import (
     UploadArtifactRequest,
 )
 from roundhouse.registry.v1.model_service_pb2_grpc import ModelServiceStub
+from roundhouse.registry.v1.webhook_service_pb2_grpc import WebhookServiceStub
 from roundhouse.trainer.v1.job_service_pb2_grpc import JobServiceStub
 from tritonclient.grpc import service_pb2 as oip
 from tritonclient.grpc import service_pb2_grpc as oip_grpc
@@ -56,7 +57,7 @@ class Client:
     is safe, and fails with a `RoundhouseError`. Threads may share one client. A context manager.
 
     Attributes:
-        datasets, models, evaluations, lineage: The registry.
+        datasets, models, evaluations, lineage, webhooks: The registry.
         jobs: The trainer.
         endpoints, rollouts, oip: Inference; `oip` is the Open Inference Protocol.
         monitors, ingest, retraining, judgements: The monitor.
@@ -80,6 +81,8 @@ class Client:
         self.models = ModelServiceStub(channels["registry"])
         self.evaluations = EvaluationServiceStub(channels["registry"])
         self.lineage = LineageServiceStub(channels["registry"])
+        self.webhooks = WebhookServiceStub(channels["registry"])
+        self.webhooks = WebhookServiceStub(channels["registry"])
         self.jobs = JobServiceStub(channels["trainer"])
         self.endpoints = EndpointServiceStub(channels["inference"])
         self.rollouts = RolloutServiceStub(channels["inference"])

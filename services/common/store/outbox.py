@@ -78,6 +78,7 @@ class EventFilter:
     type_prefixes: tuple[str, ...] = ()
     correlation_id: str = ""
     subject: str = ""
+    subject_prefix: str = ""
 
 
 class Outbox:
@@ -149,6 +150,8 @@ def read_after(
         conditions.append(EVENT.c.correlation_id == wanted.correlation_id)
     if wanted.subject:
         conditions.append(EVENT.c.subject == wanted.subject)
+    if wanted.subject_prefix:
+        conditions.append(EVENT.c.subject.startswith(wanted.subject_prefix, autoescape=True))
     rows = connection.execute(
         select(EVENT).where(and_(*conditions)).order_by(EVENT.c.seq).limit(limit)
     ).all()

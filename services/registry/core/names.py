@@ -31,6 +31,10 @@ ENDPOINT: Final = ResourceName("projects/{project}/endpoints/{endpoint}")
 ROLLOUT: Final = ResourceName(
     "projects/{project}/endpoints/{endpoint}/rollouts/{rollout}", server_ids=("rollout",)
 )
+WEBHOOK: Final = ResourceName("projects/{project}/webhooks/{webhook}")
+WEBHOOK_DELIVERY: Final = ResourceName(
+    "projects/{project}/webhooks/{webhook}/deliveries/{delivery}", server_ids=("delivery",)
+)
 
 __all__ = [
     "ALIAS",
@@ -45,6 +49,8 @@ __all__ = [
     "SNAPSHOT",
     "TRAINING_JOB",
     "VERSION",
+    "WEBHOOK",
+    "WEBHOOK_DELIVERY",
     "checked",
     "id_of",
     "parent_of",

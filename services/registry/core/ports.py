@@ -27,6 +27,27 @@ from services.registry.core.snapshots import (
     TableFormat,
 )
 from services.registry.core.versions import ModelVersion
+from services.registry.core.webhooks import Webhook, WebhookDelivery
+
+
+class Hooks(Protocol):
+    """What the webhooks' deliveries rest on, in one transaction."""
+
+    def subscribe(self, webhook: Webhook, secret: str) -> None:
+        """Send a new webhook what happens from now on, signed with `secret`."""
+        ...
+
+    def replace_secret(self, webhook: Webhook, secret: str) -> None:
+        """Sign with `secret`, and for a while with the one before it too."""
+        ...
+
+    def unsubscribe(self, webhook: Webhook) -> None:
+        """Send nothing more, and drop the record of the deliveries."""
+        ...
+
+    def send_again(self, webhook: Webhook, event_id: str) -> WebhookDelivery | None:
+        """Have an event sent again at once; None if it isn't on record."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +91,8 @@ class RegistryTx(Protocol):
     evaluations: Collection[Evaluation]
     gate_results: Collection[GateResult]
     approvals: Collection[Approval]
+    webhooks: Collection[Webhook]
+    hooks: Hooks
 
     @property
     def now(self) -> datetime:
@@ -210,6 +233,14 @@ class RegistryLists(Protocol):
 
     def approvals(self, query: PageQuery) -> Page[Approval]:
         """Of a version, or of all versions of a model, newest first."""
+        ...
+
+    def webhooks(self, query: PageQuery) -> Page[Webhook]:
+        """Of a project, by name."""
+        ...
+
+    def webhook_deliveries(self, webhook: Webhook, query: PageQuery) -> Page[WebhookDelivery]:
+        """Of a webhook, newest first."""
         ...
 
 

@@ -12,6 +12,7 @@ from services.registry.adapters.database.tables import (
     MODEL,
     SNAPSHOT,
     VERSION,
+    WEBHOOK,
 )
 from services.registry.core.aliases import Alias
 from services.registry.core.approvals import Approval
@@ -21,6 +22,7 @@ from services.registry.core.models import Model
 from services.registry.core.names import parent_of
 from services.registry.core.snapshots import Dataset, DatasetSnapshot
 from services.registry.core.versions import ModelVersion
+from services.registry.core.webhooks import Webhook
 
 DATASETS = Kind(DATASET, Dataset, lambda _: {})
 SNAPSHOTS = Kind(
@@ -70,3 +72,4 @@ APPROVALS = Kind(
         "expire_time": approval.expire_time,
     },
 )
+WEBHOOKS = Kind(WEBHOOK, Webhook, lambda _: {})

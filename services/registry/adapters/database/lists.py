@@ -10,6 +10,8 @@ from sqlalchemy import Column, Connection, Row, Select, Table, case, select
 
 from services.common.resources import Page, PageQuery
 from services.common.store.listing import Listing, ListQuery
+from services.common.store.tables import WEBHOOK_DELIVERY
+from services.common.webhooks import journal
 from services.registry.adapters.database.documents import (
     ALIASES,
     APPROVALS,
@@ -19,9 +21,11 @@ from services.registry.adapters.database.documents import (
     MODELS,
     SNAPSHOTS,
     VERSIONS,
+    WEBHOOKS,
 )
 from services.registry.adapters.database.ledger import touch_from_row
 from services.registry.adapters.database.tables import ALIAS_MOVE, APPROVAL, TOUCH
+from services.registry.adapters.database.webhooks import delivery_of
 from services.registry.core.aliases import Alias, AliasMove
 from services.registry.core.approvals import Approval, ApprovalState
 from services.registry.core.evaluations import Evaluation
@@ -30,6 +34,7 @@ from services.registry.core.ledger import Touch
 from services.registry.core.models import Model
 from services.registry.core.snapshots import Dataset, DatasetSnapshot
 from services.registry.core.versions import ModelVersion
+from services.registry.core.webhooks import Webhook, WebhookDelivery
 
 T = TypeVar("T")
 
@@ -137,6 +142,20 @@ class SqlRegistryLists:
         else:
             within = approvals.c.parent == query.parent
         return self._run(select(approvals).where(within), listing, query, APPROVALS.from_row)
+
+    def webhooks(self, query: PageQuery) -> Page[Webhook]:
+        """See `RegistryLists`."""
+        listing = _listing(WEBHOOKS.table, filterable=("name",), orderable=("name",))
+        return self._page(WEBHOOKS.table, listing, query, WEBHOOKS.from_row)
+
+    def webhook_deliveries(self, webhook: Webhook, query: PageQuery) -> Page[WebhookDelivery]:
+        """See `RegistryLists`."""
+        listing = _newest_first(WEBHOOK_DELIVERY.c, ("state", "event_type", "subject"))
+        rows = select(WEBHOOK_DELIVERY).where(WEBHOOK_DELIVERY.c.subscription == webhook.meta.uid)
+        name = webhook.meta.name
+        return self._run(
+            rows, listing, query, lambda row: delivery_of(name, journal.delivery_of(row))
+        )
 
     def _page(
         self, table: Table, listing: Listing, query: PageQuery, convert: Callable[[Row[Any]], T]

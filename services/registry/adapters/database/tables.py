@@ -62,6 +62,14 @@ APPROVAL: Final = resource_table(
     Column("approver", String(256), nullable=False),
     Column("expire_time", UtcDateTime, nullable=False),
 )
+WEBHOOK: Final = resource_table(
+    "webhook",
+    METADATA,
+    # Kept out of the document: nothing that reads webhooks must come by their secrets.
+    Column("secret", String(128), nullable=False, server_default=""),
+    Column("previous_secret", String(128), nullable=False, server_default=""),
+    Column("previous_until", UtcDateTime),
+)
 
 UPLOAD: Final = Table(
     "upload",

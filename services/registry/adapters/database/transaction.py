@@ -11,6 +11,7 @@ from typing import Final
 from sqlalchemy import Connection, bindparam, func, select
 
 from services.common.resources import Collection
+from services.common.store.documents import SqlCollection
 from services.common.store.outbox import Outbox
 from services.common.store.tables import EVENT, REQUEST
 from services.registry.adapters.database.documents import (
@@ -22,6 +23,7 @@ from services.registry.adapters.database.documents import (
     MODELS,
     SNAPSHOTS,
     VERSIONS,
+    WEBHOOKS,
 )
 from services.registry.adapters.database.journal import Journal, JournaledCollection
 from services.registry.adapters.database.ledger import add_touch, touches_of
@@ -34,6 +36,7 @@ from services.registry.adapters.database.tables import (
     VERIFICATION,
     VERSION,
 )
+from services.registry.adapters.database.webhooks import SqlHooks
 from services.registry.core.aliases import Alias, AliasMove
 from services.registry.core.approvals import Approval
 from services.registry.core.bundles import BundleFile
@@ -45,9 +48,10 @@ from services.registry.core.ledger import Touch
 from services.registry.core.lineage import Direction, Edge, Node
 from services.registry.core.models import Model
 from services.registry.core.names import parent_of
-from services.registry.core.ports import Answer
+from services.registry.core.ports import Answer, Hooks
 from services.registry.core.snapshots import Dataset, DatasetSnapshot
 from services.registry.core.versions import ModelVersion, VersionState
+from services.registry.core.webhooks import Webhook
 
 _OUTBOX: Final = Outbox("registry")
 
@@ -95,6 +99,9 @@ class SqlRegistryTx:
             connection, GATE_RESULTS, journal
         )
         self.approvals: Collection[Approval] = JournaledCollection(connection, APPROVALS, journal)
+        # Without their secrets, which leave the database for nobody, records would be of no use.
+        self.webhooks: Collection[Webhook] = SqlCollection(connection, WEBHOOKS)
+        self.hooks: Hooks = SqlHooks(connection, now)
 
     @property
     def now(self) -> datetime:

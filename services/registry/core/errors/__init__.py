@@ -69,6 +69,12 @@ from services.registry.core.errors.requests import (
     UploadNotStaged,
     UploadTooLarge,
 )
+from services.registry.core.errors.webhooks import (
+    DeliveryNotFound,
+    TooManyWebhooks,
+    WebhookExists,
+    WebhookNotFound,
+)
 
 __all__ = [
     "MalformedUpload",
@@ -126,4 +132,8 @@ __all__ = [
     "NotTheCommittedFile",
     "UnsafeBundle",
     "InvalidDeployment",
+    "WebhookNotFound",
+    "WebhookExists",
+    "DeliveryNotFound",
+    "TooManyWebhooks",
 ]

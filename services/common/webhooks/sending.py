@@ -1,0 +1,107 @@
+"""One attempt to deliver, over HTTP."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from services.common.webhooks.targets import GuardedResolver, TargetPolicy
+
+_LONGEST_ERROR = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a receiver said.
+
+    Attributes:
+        status_code: Of HTTP; 0 if there was no answer.
+        error: Why it does not count as delivered; empty if it does.
+    """
+
+    status_code: int
+    error: str = ""
+
+
+class HttpSender:
+    """Posts messages. Follows no redirect and reads no body.
+
+    Args:
+        session: With the guarded resolver.
+        policy: Where messages may go.
+        timeout_s: Of a whole attempt.
+    """
+
+    def __init__(
+        self, session: aiohttp.ClientSession, policy: TargetPolicy, timeout_s: float
+    ) -> None:
+        self._session = session
+        self._policy = policy
+        self._timeout_s = timeout_s
+
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        """What the receiver said; never raises for what lies with it or with the way there."""
+        fault = self._policy.url_fault(url)  # addresses are not resolved, and rules may change
+        if fault:
+            return Answer(0, f"refused: the URL {fault}"[:_LONGEST_ERROR])
+        try:
+            async with self._session.post(
+                url, data=body, headers=headers, allow_redirects=False
+            ) as response:
+                return _judged(response.status)
+        except TimeoutError:
+            return Answer(0, f"no answer within {self._timeout_s:g} s")
+        except aiohttp.ClientConnectorError as error:
+            return Answer(0, f"{type(error.os_error).__name__}: {error.os_error}"[:_LONGEST_ERROR])
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            # Their texts may hold the URL, which may hold a token.
+            return Answer(0, f"no HTTP answer ({type(error).__name__})")
+
+
+def _judged(status: int) -> Answer:
+    match status // 100:
+        case 2:
+            return Answer(status)
+        case 3:
+            return Answer(status, f"answered {status}: redirects are not followed")
+        case _:
+            return Answer(status, f"answered {status}")
+
+
+@asynccontextmanager
+async def http_sender(policy: TargetPolicy, timeout_s: float) -> AsyncIterator[HttpSender]:
+    """A sender, until the block ends.
+
+    Args:
+        policy: Where messages may go.
+        timeout_s: Of a whole attempt.
+    """
+    connector = aiohttp.TCPConnector(
+        resolver=GuardedResolver(policy),
+        use_dns_cache=False,
+        limit_per_host=8,
+        # What is left of an answer must not be taken for the answer to the next message.
+        force_close=True,
+    )
+    async with aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=aiohttp.ClientTimeout(total=timeout_s),
+        auto_decompress=False,
+        headers={"User-Agent": "roundhouse-webhooks/1"},
+    ) as session:
+        yield HttpSender(session, policy, timeout_s)
+
+
+def is_loopback(listen: str) -> bool:
+    """Whether a server at `host:port` is reached from its own machine alone."""
+    host = urlsplit(f"//{listen}").hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
