@@ -8,6 +8,7 @@ import time
 
 import numpy as np
 import pytest
+import uvloop
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -230,6 +231,29 @@ async def test_what_lingered_runs_when_the_other_run_ends(crowded):
 async def test_nobody_lingers_beyond_the_time_given(crowded):
     model, _, _ = await crowded(BatchLimits(3, 100, 2, linger_s=0.01))
     await until(lambda: model.runs[1:] == [[1.0]])
+
+
+@pytest.mark.parametrize("linger_s", [0.0, 0.0003, 0.001, 0.01])
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+def test_callers_that_come_and_go_are_answered_whatever_the_loop_and_the_lingering(run, linger_s):
+    async def double(rows: Rows):
+        await asyncio.sleep(0.0002)
+        return {"doubled": rows.numeric[0] * 2}
+
+    async def call(batcher: MicroBatcher, caller: int) -> None:
+        for number in range(30):
+            value = float(100 * caller + number)
+            answer = await batcher.infer(rows_of(value), time.monotonic() + 60)
+            assert answer["doubled"].tolist() == [2 * value]
+
+    async def scenario() -> None:
+        batcher = MicroBatcher("v", double, BatchLimits(5, 100, 2, linger_s=linger_s))
+        async with background_tasks() as tasks:
+            tasks.create_task(batcher.serve())
+            async with asyncio.timeout(60):
+                await asyncio.gather(*(call(batcher, caller) for caller in range(9)))
+
+    run(scenario())
 
 
 async def test_a_caller_in_a_hurry_ends_the_lingering(crowded):

@@ -43,9 +43,11 @@ class FakeMonitor(ingest_grpc.IngestServiceServicer, judgement_grpc.JudgementSer
 
 
 @asynccontextmanager
-async def fake_monitor(listen: str = "127.0.0.1:0") -> AsyncIterator[FakeMonitor]:
+async def fake_monitor(
+    listen: str = "127.0.0.1:0", monitor: FakeMonitor | None = None
+) -> AsyncIterator[FakeMonitor]:
     """A monitor that runs until the block ends."""
-    monitor = FakeMonitor()
+    monitor = monitor or FakeMonitor()
 
     def register(server: grpc.aio.Server) -> None:
         ingest_grpc.add_IngestServiceServicer_to_server(monitor, server)

@@ -23,6 +23,8 @@ from services.inference.core.rows import Rows, Tensors, joined
 Run = Callable[[Rows], Awaitable[Tensors]]
 
 _SMOOTHING: Final = 0.1
+_SHORTEST_WAIT_S: Final = 0.0005
+"""The resolution of uvloop's timers; below it they would only spin."""
 _SHORTEST_RETRY_S: Final = 0.05
 _LONGEST_RETRY_S: Final = 5.0
 
@@ -85,7 +87,8 @@ class MicroBatcher:
         self._run_s = 0.0
         self._idle: deque[asyncio.Future[None]] = deque()
         self._waking = False
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._timer_due = 0.0
         self._drained: asyncio.Future[None] | None = None
 
     @property
@@ -153,12 +156,13 @@ class MicroBatcher:
             self._waking = True
             self._idle.popleft().set_result(None)
             return
-        loop = asyncio.get_running_loop()
+        due = time.monotonic() + wait_s
         if self._timer is not None:
-            if self._timer.when() <= loop.time() + wait_s:
+            if self._timer_due <= due:
                 return
             self._timer.cancel()
-        self._timer = loop.call_later(wait_s, self._on_due)
+        self._timer_due = due
+        self._timer = asyncio.get_running_loop().call_later(wait_s, self._on_due)
 
     def _on_due(self) -> None:
         self._timer = None
@@ -177,11 +181,12 @@ class MicroBatcher:
         due = min(
             self._waiting[0].since + limits.linger_s, self._soonest_deadline - 2 * self._run_s
         )
-        return due - time.monotonic()
+        wait_s = due - time.monotonic()
+        return wait_s if wait_s >= _SHORTEST_WAIT_S else 0.0
 
     async def _work(self) -> None:
         while True:
-            while not self._waiting or self._due_in() > 0:
+            while not self._waiting or self._due_in():
                 turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
                 self._idle.append(turn)
                 self._wake()

@@ -193,9 +193,13 @@ def _fault(tensor: WireTensor, spec: InputSpec | None, count: int) -> str:
 
 
 def _numeric_faults(signature: Signature, rows: Rows) -> Iterator[FieldViolation]:
-    if np.isfinite(rows.numeric).all():
+    numeric = rows.numeric
+    if np.isfinite(numeric).all():
         return
-    for spec, line in zip(signature.numeric, rows.numeric, strict=True):
+    missing = np.isnan(numeric)
+    if not (np.isinf(numeric).any() or (missing & signature.required).any()):
+        return
+    for spec, line in zip(signature.numeric, numeric, strict=True):
         if np.isinf(line).any():
             yield FieldViolation(spec.name, "holds an infinity")
         elif not spec.nullable and np.isnan(line).any():
@@ -203,6 +207,8 @@ def _numeric_faults(signature: Signature, rows: Rows) -> Iterator[FieldViolation
 
 
 def _text_faults(signature: Signature, rows: Rows) -> Iterator[FieldViolation]:
+    if not signature.has_required_text:
+        return
     for spec, values in zip(signature.text, rows.text, strict=True):
         if not spec.nullable and "" in values:
             yield FieldViolation(spec.name, "holds an empty text; it is not nullable")

@@ -31,6 +31,9 @@ DECISION_ACTION = "decision_action"
 CONFIDENCE = "confidence"
 DECISION_OUTPUTS = frozenset({DECISION_LABEL, DECISION_ACTION, CONFIDENCE})
 
+_LABELS = (np.zeros(1, dtype=np.int64), np.ones(1, dtype=np.int64))
+"""Of one row, by its label; not to be written to."""
+
 _OUTCOMES: dict[type[ServiceError], Outcome] = {
     InvalidTensors: Outcome.INVALID,
     QueueFull: Outcome.OVERLOADED,
@@ -236,7 +239,7 @@ class Predictor:
                     signature,
                     rows,
                     scores,
-                    policy.labels(scores),
+                    policy.labels(scores) if decision is None else _LABELS[decision.label],
                 )
             )
         if out_of_range := rows.out_of_range(signature):

@@ -71,6 +71,9 @@ class Signature:
             for position, spec in enumerate(group)
         }
         self.output_names = tuple(spec.name for spec in outputs)
+        required = [not spec.nullable for spec in self.numeric]
+        self.required = np.array(required, dtype=np.bool_).reshape(len(required), 1)
+        self.has_required_text = any(not spec.nullable for spec in self.text)
         self.minimum = _column([spec.minimum for spec in self.numeric])
         self.maximum = _column([spec.maximum for spec in self.numeric])
 
