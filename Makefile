@@ -55,8 +55,8 @@ format: $(READY) ## Put code and protos into the one format
 up: $(READY) ## Start the four services on this machine
 	@$(BIN)/roundhouse up $(ARGS)
 
-bench: $(READY) $(TRITON_READY) ## Measure: NAME=loop, QUICK=1 for at most a minute
-	@test -n "$(NAME)" || { echo "Which benchmark? NAME=loop" >&2; exit 2; }
+bench: $(READY) $(TRITON_READY) ## Measure: NAME=loop or inference, QUICK=1 for at most a minute
+	@test -n "$(NAME)" || { echo "Which benchmark? NAME=loop or NAME=inference" >&2; exit 2; }
 	@$(BIN)/python -m benchmarks $(NAME) $(if $(QUICK),--quick)
 
 soak: $(READY) $(TRITON_READY) ## Run a long proof: NAME=kills; without one it names them all

@@ -17,7 +17,7 @@ from typing import Protocol
 from rich.console import Console
 from rich.table import Table
 
-_LIBRARIES = ("grpcio", "onnxruntime", "pyarrow", "deltalake", "uvloop")
+_LIBRARIES = ("grpcio", "onnxruntime", "pyarrow", "deltalake", "pygrpc-native", "uvloop")
 
 
 @dataclass(frozen=True, slots=True)

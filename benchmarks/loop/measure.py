@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from tritonclient.grpc import InferenceServerClient
 
 from benchmarks.harness import Bar, Report, Row
 from benchmarks.loop import ingestion, serving
+from benchmarks.servers import triton_server
 from tests.support.triton import TritonServer
 from tests.system.clients import Clients, clients_of
 from tests.system.loop import LoopResult, run_loop
@@ -51,7 +50,7 @@ def measure(*, quick: bool) -> Report:
     """See the folder's README."""
     with (
         tempfile.TemporaryDirectory(prefix="roundhouse-benchmark-") as name,
-        _triton(Path(name)) as triton,
+        triton_server(Path(name)) as triton,
     ):
         return asyncio.run(_measure(Path(name), triton, _QUICK if quick else _FULL))
 
@@ -141,14 +140,3 @@ def _recovery(result: LoopResult) -> list[Row]:
             facts={"predictions": len(result.log.predictions)},
         ),
     ]
-
-
-@contextmanager
-def _triton(folder: Path) -> Iterator[TritonServer]:
-    home = folder / "triton-server"
-    home.mkdir()
-    server = TritonServer(home)
-    try:
-        yield server
-    finally:
-        server.stop()

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from tritonclient.grpc import service_pb2 as oip
 
-from benchmarks.harness import Bar, Row, Sample, interleaved
+from benchmarks.callers import calling
+from benchmarks.harness import Bar, Row, interleaved
 from tests.system.world import Flight
 
 CALLERS = (1, 8, 32)
@@ -21,7 +20,6 @@ FRONT = "endpoint in front of Triton"
 # An endpoint in the process should cost no more than a hop to Triton does; a plain proxy in
 # Python in front of Triton was measured at .25 to .4 of it.
 _GOALS = {IN_PROCESS: 0.8, FRONT: 0.25}
-_ROOT = Path(__file__).resolve().parents[2]
 
 
 def infer_request(model: str, version: str, flight: Flight) -> bytes:
@@ -49,7 +47,7 @@ def calls_per_second(
         seconds: Of each measurement.
     """
     contenders = [
-        (_row_name(name, callers), "calls/s", _calling(address, request, callers, seconds))
+        (_row_name(name, callers), "calls/s", calling(address, request, callers, seconds))
         for callers in CALLERS
         for name, address, request in targets
     ]
@@ -72,16 +70,3 @@ def bars(rows: Sequence[Row]) -> list[Bar]:
 
 def _row_name(target: str, callers: int) -> str:
     return f"{target}, {callers} callers"
-
-
-def _calling(address: str, request: Path, callers: int, seconds: float) -> Callable[[], Sample]:
-    def measure() -> Sample:
-        command = [sys.executable, "-m", "benchmarks.loop.callers"]
-        arguments = [address, str(request), str(callers), str(seconds)]
-        done = subprocess.run(
-            command + arguments, cwd=_ROOT, stdout=subprocess.PIPE, text=True, check=True
-        )
-        facts: dict[str, float] = json.loads(done.stdout)
-        return Sample(facts.pop("calls_per_s"), facts)
-
-    return measure
