@@ -118,6 +118,7 @@ async def serving(
         [*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server
     )
     async with AsyncExitStack() as stack:
+        stack.callback(log.info, "server.stopped", service=service)
         if native:
             handlers = await _intercepted(_handlers(apis, native), interceptors)
             listener = await stack.enter_async_context(_native(listen, handlers, server, limits))
@@ -137,7 +138,6 @@ async def serving(
                 drains.create_task(server.stop(limits.drain_timeout_s))
                 if listener is not None:
                     drains.create_task(listener.drain(limits.drain_timeout_s))
-    log.info("server.stopped", service=service)
 
 
 @asynccontextmanager
