@@ -17,6 +17,8 @@ from roundhouse.registry.v1 import lineage_service_pb2 as lineage
 from roundhouse.registry.v1 import lineage_service_pb2_grpc as lineage_grpc
 from roundhouse.registry.v1 import model_service_pb2 as models
 from roundhouse.registry.v1 import model_service_pb2_grpc as models_grpc
+from roundhouse.registry.v1 import retention_service_pb2 as retention
+from roundhouse.registry.v1 import retention_service_pb2_grpc as retention_grpc
 from roundhouse.registry.v1 import webhook_service_pb2 as webhooks
 from roundhouse.registry.v1 import webhook_service_pb2_grpc as webhooks_grpc
 
@@ -45,14 +47,19 @@ from services.registry.adapters.openlineage import open_lineage
 from services.registry.adapters.parquet.cleaner import ArrowTableCleaner
 from services.registry.adapters.records.rebuilding import RebuildReport, rebuild
 from services.registry.adapters.records.shipping import RecordShipper
+from services.registry.api import collector as collecting
+from services.registry.api import scrub as scrubbing
 from services.registry.api.artifacts import Artifacts
+from services.registry.api.claims import BlobClaims
+from services.registry.api.collector import Collector
 from services.registry.api.dataset_servicer import DatasetServicer
 from services.registry.api.evaluation_servicer import EvaluationServicer
 from services.registry.api.integrity import Integrity
 from services.registry.api.lineage_servicer import LineageServicer
 from services.registry.api.model_servicer import ModelServicer
 from services.registry.api.presigned import PresignedFiles
-from services.registry.api.scrub import LEASE, Scrub
+from services.registry.api.retention_servicer import RetentionServicer
+from services.registry.api.scrub import Scrub
 from services.registry.api.snapshot_files import SnapshotFiles
 from services.registry.api.transactions import Transactions
 from services.registry.api.webhook_servicer import WebhookServicer
@@ -110,7 +117,6 @@ async def registry(
                 bytes_per_s=settings.scrub_bytes_per_s,
             )
             holder = _holder(settings)
-            tasks.create_task(lead(database, LEASE, holder, now, scrub.run))
             policy = _target_policy(settings)
             sender = await stack.enter_async_context(
                 http_sender(policy, settings.webhook_timeout_s)
@@ -124,17 +130,32 @@ async def registry(
             )
             tasks.create_task(lead(database, _WEBHOOKS_LEASE, holder, now, dispatcher.run))
             webhook_servicer = WebhookServicer(transactions, policy)
+            claims = BlobClaims(transactions, holder)
+            await claims.forget_former()
+            collector = Collector(
+                transactions,
+                contents,
+                Staging(blobs, now),
+                removal=timedelta(seconds=settings.removal_lifetime_s),
+                clock_skew=timedelta(seconds=settings.store_clock_skew_s),
+                abandoned_after=timedelta(seconds=settings.abandoned_upload_age_s),
+            )
+            tasks.create_task(claims.run())
+            for lease, work in ((scrubbing.LEASE, scrub.run), (collecting.LEASE, collector.run)):
+                tasks.create_task(lead(database, lease, holder, now, work))
+            retention_servicer = RetentionServicer(transactions, collector, now)
             async with serving(
                 "registry",
                 settings.listen,
                 [
-                    *_apis(settings, transactions, integrity, blobs, now),
+                    *_apis(settings, transactions, claims, integrity, blobs, now),
                     (
                         webhooks.DESCRIPTOR.services_by_name["WebhookService"].full_name,
                         lambda server: webhooks_grpc.add_WebhookServiceServicer_to_server(
                             webhook_servicer, server
                         ),
                     ),
+                    _retention_api(retention_servicer),
                     event_api(database),
                 ],
                 ServerLimits(drain_timeout_s=settings.drain_timeout_s),
@@ -173,9 +194,17 @@ def _holder(settings: RegistrySettings) -> str:
     return f"{socket.gethostname()}:{settings.data_dir.absolute()}"
 
 
+def _retention_api(servicer: RetentionServicer) -> Api:
+    return (
+        retention.DESCRIPTOR.services_by_name["RetentionService"].full_name,
+        lambda server: retention_grpc.add_RetentionServiceServicer_to_server(servicer, server),
+    )
+
+
 def _apis(
     settings: RegistrySettings,
     transactions: Transactions,
+    claims: BlobClaims,
     integrity: Integrity,
     blobs: BlobStore,
     now: Clock,
@@ -185,12 +214,14 @@ def _apis(
     files = SnapshotFiles(
         transactions,
         contents,
+        claims,
         ArrowTableCleaner(),
         max_upload_bytes=settings.max_upload_bytes,
     )
     artifacts = Artifacts(
         transactions,
         contents,
+        claims,
         staging.partials,
         ContentInspector(),
         max_artifact_bytes=settings.max_artifact_bytes,
@@ -198,6 +229,7 @@ def _apis(
     presigned = PresignedFiles(
         transactions,
         contents,
+        claims,
         staging,
         now,
         max_artifact_bytes=settings.max_artifact_bytes,

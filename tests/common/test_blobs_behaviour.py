@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from datetime import timedelta
 
 import pytest
 
@@ -12,11 +13,13 @@ from services.common.blobs.errors import (
     BlobChanged,
     BlobExists,
     BlobNotFound,
+    DeletionExpired,
     DigestMismatch,
     OffsetOutOfRange,
     SizeMismatch,
 )
 from services.common.blobs.port import CHUNK_BYTES, BlobInfo, BlobStore
+from services.common.clock import utc_now
 from tests.support.streams import broken_stream, collected, content, stream
 
 MIB = 1 << 20
@@ -274,3 +277,22 @@ async def test_a_key_that_some_store_could_not_hold_is_refused(blob_store: BlobS
     ):
         with pytest.raises(ValueError, match="no key that every store can hold"):
             await attempt
+
+
+async def test_a_deletion_in_time_removes_and_a_late_one_removes_nothing(blob_store: BlobStore):
+    await blob_store.put("k", stream(b"1"))
+    with pytest.raises(DeletionExpired):
+        await blob_store.delete_within("k", utc_now() - timedelta(minutes=2), timedelta(seconds=10))
+    assert await content(blob_store, "k") == b"1"
+
+    await blob_store.delete_within("k", utc_now(), timedelta(seconds=30))
+    await blob_store.delete_within("k", utc_now(), timedelta(seconds=30))
+    assert not await blob_store.exists("k")
+
+
+async def test_a_write_that_ended_has_left_nothing_unfinished(blob_store: BlobStore):
+    await blob_store.create("long", long_stream(), digest=digest_of(LONG))
+    with pytest.raises(DigestMismatch):
+        await blob_store.create("other", long_stream(), digest=digest_of(b"else"))
+
+    assert await blob_store.unfinished_uploads("") == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -11,6 +12,8 @@ from services.common.blobs.digests import digest_of
 from services.common.blobs.errors import BlobStoreUnavailable, DigestMismatch, UnsafeStoreError
 from services.common.blobs.opening import open_blob_store
 from services.common.blobs.s3 import S3BlobStore, S3Connection
+from services.common.blobs.s3_writes import RefusedError
+from services.common.clock import utc_now
 from tests.support.s3_proxy import HeaderFilter, s3_proxy
 from tests.support.seaweedfs import BUCKET, S3Server
 from tests.support.streams import broken_stream, content, stream
@@ -100,3 +103,31 @@ async def test_a_dead_store_is_unavailable_and_what_it_acknowledged_survives(
 
 def test_the_secret_is_not_shown():
     assert "hush" not in repr(S3Connection("127.0.0.1:9000", "name", "hush"))
+
+
+async def test_the_server_itself_refuses_a_deletion_that_arrives_late(
+    s3_server: S3Server, s3_url: str
+):
+    async with open_blob_store(s3_url, connection=s3_server.connection) as store:
+        assert isinstance(store, S3BlobStore)
+        await store.put("k", stream(b"1"))
+        begun = utc_now() - timedelta(seconds=30)
+        with pytest.raises(RefusedError):
+            store._writes.delete_within(store._name("k"), begun, timedelta(seconds=10))
+
+        assert await content(store, "k") == b"1"
+
+
+async def test_an_upload_of_a_killed_process_is_found_and_dropped(s3_server: S3Server, s3_url: str):
+    async with open_blob_store(s3_url, connection=s3_server.connection) as store:
+        assert isinstance(store, S3BlobStore)
+        handle = store._writes.begin(store._name("blobs/torn"))
+        store._writes.put_part(store._name("blobs/torn"), handle, 1, PART)
+
+        [found] = await store.unfinished_uploads("blobs/")
+        assert (found.key, found.handle) == ("blobs/torn", handle)
+        assert abs(found.begin_time - utc_now()) < timedelta(minutes=10)
+        assert await store.unfinished_uploads("other/") == []
+        for _ in range(2):
+            await store.drop_unfinished(found)
+        assert await store.unfinished_uploads("") == []

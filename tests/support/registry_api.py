@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import uuid
@@ -27,6 +28,9 @@ from roundhouse.registry.v1 import (
     model_pb2,
     model_service_pb2,
     model_service_pb2_grpc,
+    retention_pb2,
+    retention_service_pb2,
+    retention_service_pb2_grpc,
 )
 
 from services.common.clock import Clock, utc_now
@@ -117,6 +121,7 @@ class RegistryCaller:
         self.datasets = dataset_service_pb2_grpc.DatasetServiceStub(channel)
         self.models = model_service_pb2_grpc.ModelServiceStub(channel)
         self.evaluations = evaluation_service_pb2_grpc.EvaluationServiceStub(channel)
+        self.retention = retention_service_pb2_grpc.RetentionServiceStub(channel)
         self.lineage = lineage_service_pb2_grpc.LineageServiceStub(channel)
         self.events = events_pb2_grpc.EventServiceStub(channel)
 
@@ -328,6 +333,56 @@ class RegistryCaller:
             ),
             timeout=TIMEOUT_S,
         )
+
+    async def plan(self, name: str) -> retention_pb2.CollectionPlan:
+        """A collection plan as it stands."""
+        return await self.retention.GetCollectionPlan(
+            retention_service_pb2.GetCollectionPlanRequest(name=name), timeout=TIMEOUT_S
+        )
+
+    async def plan_collection(self) -> retention_pb2.CollectionPlan:
+        """A new collection plan."""
+        return await self.retention.PlanGarbageCollection(
+            retention_service_pb2.PlanGarbageCollectionRequest(
+                parent=PROJECT, actor="ann", request_id=request_id()
+            ),
+            timeout=TIMEOUT_S,
+        )
+
+    async def collect(
+        self, plan: retention_pb2.CollectionPlan, within_s: float = 60.0
+    ) -> retention_pb2.CollectionPlan:
+        """The plan, once it is carried out."""
+        await self.retention.RunGarbageCollection(
+            retention_service_pb2.RunGarbageCollectionRequest(
+                name=plan.name, digest=plan.digest, request_id=request_id()
+            ),
+            timeout=TIMEOUT_S,
+        )
+        return await self.until_collected(plan.name, within_s)
+
+    async def until_collected(
+        self, plan: str, within_s: float = 60.0
+    ) -> retention_pb2.CollectionPlan:
+        """The plan that was begun, once it is carried out."""
+        async with asyncio.timeout(within_s):
+            while True:
+                found = await self.plan(plan)
+                if found.state == retention_pb2.CollectionPlan.STATE_SUCCEEDED:
+                    return found
+                await asyncio.sleep(0.05)
+
+    async def collection_items(
+        self, plan: str, filter_: str = ""
+    ) -> list[retention_pb2.CollectionItem]:
+        """What a plan looked at, at most a page."""
+        listed = await self.retention.ListCollectionItems(
+            retention_service_pb2.ListCollectionItemsRequest(
+                parent=plan, filter=filter_, page_size=1000
+            ),
+            timeout=TIMEOUT_S,
+        )
+        return list(listed.items)
 
 
 @asynccontextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Generic, TypeVar
 
@@ -21,7 +22,11 @@ from services.registry.core.lineage import Direction, Edge, Node, bare_node
 from services.registry.core.models import Model
 from services.registry.core.names import parent_of
 from services.registry.core.ports import Answer, Hooks
-from services.registry.core.snapshots import Dataset, DatasetSnapshot
+from services.registry.core.retention.fence import Claim, Sentence
+from services.registry.core.retention.holds import Hold, HoldState
+from services.registry.core.retention.pins import Pin
+from services.registry.core.retention.plans import CollectionPlan, Item, ItemState, PlanState
+from services.registry.core.snapshots import Dataset, DatasetSnapshot, SnapshotState
 from services.registry.core.versions import ModelVersion, VersionState
 from services.registry.core.webhooks import Webhook, WebhookDelivery
 
@@ -61,6 +66,9 @@ class MemoryCollection(Generic[ResourceT]):
     def under(self, parent: str) -> Sequence[ResourceT]:
         return [each for name, each in self._resources.items() if parent_of(name) == parent]
 
+    def everything(self) -> Sequence[ResourceT]:
+        return list(self._resources.values())
+
     def newest(self, parent: str) -> ResourceT | None:
         return next(reversed(self.under(parent)), None)
 
@@ -84,6 +92,76 @@ class MemoryHooks:
         return None
 
 
+class MemoryBlobLedger:
+    """`BlobLedger` over the resources of a `MemoryRegistryTx`."""
+
+    def __init__(self, tx: MemoryRegistryTx) -> None:
+        self._tx = tx
+        self.claims: dict[str, Claim] = {}
+        self.sentences: dict[str, Sentence] = {}
+
+    def referrers(self, digest: str) -> Sequence[str]:
+        resources = [*self._tx.versions.everything(), *self._tx.snapshots.everything()]
+        found = [each.meta.name for each in resources if digest in each.contents]
+        for version, files in self._tx._uploads.items():
+            if any(file.digest == digest for file in files.values()):
+                found.append(version)
+        return found
+
+    def relied_on(self, digests: Sequence[str]) -> frozenset[str]:
+        return frozenset(each for each in digests if self.referrers(each)) | self.claimed(digests)
+
+    def claimed(self, digests: Sequence[str]) -> frozenset[str]:
+        return frozenset(each for each in digests if self.claims_on(each))
+
+    def claims_on(self, digest: str) -> Sequence[Claim]:
+        return [claim for claim in self.claims.values() if claim.digest == digest]
+
+    def add_claim(self, claim: Claim) -> None:
+        assert claim.uid not in self.claims
+        self.claims[claim.uid] = claim
+
+    def drop_claim(self, uid: str) -> bool:
+        return self.claims.pop(uid, None) is not None
+
+    def drop_claims_of(self, holder: str) -> None:
+        self.claims = {uid: each for uid, each in self.claims.items() if each.holder != holder}
+
+    def prolong_claims(self, holder: str, expire_time: datetime) -> None:
+        for uid, each in self.claims.items():
+            if each.holder == holder:
+                self.claims[uid] = replace(each, expire_time=expire_time)
+
+    def sentence(self, digest: str) -> Sentence | None:
+        return self.sentences.get(digest)
+
+    def put_sentence(self, sentence: Sentence) -> None:
+        self.sentences[sentence.digest] = sentence
+
+    def drop_sentence(self, digest: str) -> None:
+        self.sentences.pop(digest, None)
+
+
+class MemoryPlanItems:
+    """`PlanItems` as lists."""
+
+    def __init__(self) -> None:
+        self.of: dict[str, dict[int, Item]] = {}
+
+    def add(self, plan: str, items: Sequence[Item]) -> None:
+        self.of[plan] = {item.position: item for item in items}
+
+    def unsettled(self, plan: str) -> Item | None:
+        for item in self.of[plan].values():
+            if item.state in (ItemState.PENDING, ItemState.CONDEMNED):
+                return item
+        return None
+
+    def settle(self, plan: str, item: Item) -> None:
+        assert item.position in self.of[plan]
+        self.of[plan][item.position] = item
+
+
 class MemoryRegistryTx:
     """`RegistryTx` in memory; its clock and ids are the test's."""
 
@@ -94,7 +172,7 @@ class MemoryRegistryTx:
         self.touches: list[Touch] = []
         self.answers: list[Answer | None] = []
         self.datasets: Collection[Dataset] = MemoryCollection()
-        self.snapshots: Collection[DatasetSnapshot] = MemoryCollection()
+        self.snapshots: MemoryCollection[DatasetSnapshot] = MemoryCollection()
         self.models: Collection[Model] = MemoryCollection()
         self.versions: MemoryCollection[ModelVersion] = MemoryCollection()
         self.aliases: Collection[Alias] = MemoryCollection()
@@ -104,6 +182,11 @@ class MemoryRegistryTx:
         self.webhooks: Collection[Webhook] = MemoryCollection()
         self.hooks: Hooks = MemoryHooks()
         self._whereabouts: dict[str, Whereabouts] = {}
+        self.pins: MemoryCollection[Pin] = MemoryCollection()
+        self.holds: MemoryCollection[Hold] = MemoryCollection()
+        self.plans: MemoryCollection[CollectionPlan] = MemoryCollection()
+        self.blobs = MemoryBlobLedger(self)
+        self.plan_items = MemoryPlanItems()
         self._edges: dict[tuple[str, str, str], Edge] = {}
         self._numbers: dict[str, int] = {}
         self._uploads: dict[str, dict[str, BundleFile]] = {}
@@ -240,3 +323,31 @@ class MemoryRegistryTx:
 
     def tell(self, kind: str, subject: str, data: Mapping[str, Json]) -> None:
         self.events.append((kind, subject, data))
+
+    def pins_on(self, target: str) -> Sequence[Pin]:
+        return [pin for pin in self.pins.everything() if pin.target == target]
+
+    def holds_on(self, target: str) -> Sequence[Hold]:
+        return [
+            hold
+            for hold in self.holds.everything()
+            if hold.target == target and hold.state is HoldState.ACTIVE
+        ]
+
+    def newer_versions(self, version: str) -> int:
+        series = self.versions.under(parent_of(version))
+        names = [each.meta.name for each in series]
+        later = series[names.index(version) + 1 :]
+        return sum(each.state is VersionState.READY for each in later)
+
+    def newer_snapshots(self, snapshot: str) -> int:
+        series = self.snapshots.under(parent_of(snapshot))
+        names = [each.meta.name for each in series]
+        later = series[names.index(snapshot) + 1 :]
+        return sum(each.state is SnapshotState.SEALED for each in later)
+
+    def running_plan(self) -> CollectionPlan | None:
+        for plan in self.plans.everything():
+            if plan.progress is PlanState.RUNNING:
+                return plan
+        return None

@@ -30,6 +30,7 @@ SNAPSHOT = f"{DATASET}/snapshots/january"
 MODEL = "projects/default/models/delays"
 CHAMPION = f"{MODEL}/aliases/champion"
 JOB = "projects/default/trainingJobs/first"
+NO_ANCESTRY = Ancestry(snapshots=(), training_job="", parent_version="")
 NO_RULES = CleaningRules(key_columns=(), required_columns=(), time_column="")
 SPLIT_DIGEST = digest_of_bytes(b"rows 0 to 99")
 

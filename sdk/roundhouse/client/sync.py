@@ -44,6 +44,7 @@ from roundhouse.registry.v1.model_service_pb2 import (
     UploadArtifactRequest,
 )
 from roundhouse.registry.v1.model_service_pb2_grpc import ModelServiceStub
+from roundhouse.registry.v1.retention_service_pb2_grpc import RetentionServiceStub
 from roundhouse.registry.v1.webhook_service_pb2_grpc import WebhookServiceStub
 from roundhouse.trainer.v1.job_service_pb2_grpc import JobServiceStub
 from tritonclient.grpc import service_pb2 as oip
@@ -57,7 +58,7 @@ class Client:
     is safe, and fails with a `RoundhouseError`. Threads may share one client. A context manager.
 
     Attributes:
-        datasets, models, evaluations, lineage, webhooks: The registry.
+        datasets, models, evaluations, lineage, retention, webhooks: The registry.
         jobs: The trainer.
         endpoints, rollouts, oip: Inference; `oip` is the Open Inference Protocol.
         monitors, ingest, retraining, judgements: The monitor.
@@ -82,7 +83,7 @@ class Client:
         self.evaluations = EvaluationServiceStub(channels["registry"])
         self.lineage = LineageServiceStub(channels["registry"])
         self.webhooks = WebhookServiceStub(channels["registry"])
-        self.webhooks = WebhookServiceStub(channels["registry"])
+        self.retention = RetentionServiceStub(channels["registry"])
         self.jobs = JobServiceStub(channels["trainer"])
         self.endpoints = EndpointServiceStub(channels["inference"])
         self.rollouts = RolloutServiceStub(channels["inference"])

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable
 from contextlib import aclosing
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from services.common.blobs.digests import (
     Digest,
@@ -17,7 +18,7 @@ from services.common.blobs.digests import (
     verified,
 )
 from services.common.blobs.errors import BlobExists, BlobNotFound
-from services.common.blobs.port import BlobStore, SignedRequest
+from services.common.blobs.port import BlobStore, SignedRequest, UnfinishedUpload
 
 _PREFIX = "blobs/sha256/"
 
@@ -26,6 +27,24 @@ def content_key(digest: Digest) -> str:
     """Where the bytes with this digest are stored: `blobs/sha256/ab/<64 digits>`."""
     hexadecimal = parse_digest(digest).removeprefix("sha256:")
     return f"{_PREFIX}{hexadecimal[:2]}/{hexadecimal}"
+
+
+def digest_of_key(key: str) -> Digest | None:
+    """The digest whose content is stored under `key`; None for a key that no content has."""
+    hexadecimal = key.rpartition("/")[2]
+    try:
+        digest = parse_digest(f"sha256:{hexadecimal}")
+    except ValueError:
+        return None
+    return digest if content_key(digest) == key else None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredContent:
+    """One content that the store has."""
+
+    digest: Digest
+    size_bytes: int
 
 
 class ContentStore:
@@ -113,3 +132,30 @@ class ContentStore:
     async def exists(self, digest: Digest) -> bool:
         """Whether the content is stored."""
         return await self._store.exists(content_key(digest))
+
+    async def all(self) -> list[StoredContent]:
+        """Every content that is stored, by digest."""
+        found = []
+        for blob in await self._store.list_blobs(_PREFIX):
+            digest = digest_of_key(blob.key)
+            if digest is not None:
+                found.append(StoredContent(digest, blob.size_bytes))
+        return found
+
+    async def remove_within(self, digest: Digest, begun: datetime, lifetime: timedelta) -> None:
+        """Remove the content, if it is stored, but never later than `begun + lifetime`.
+
+        See `BlobStore.delete_within`.
+
+        Raises:
+            DeletionExpired: It is too late; nothing was removed.
+        """
+        await self._store.delete_within(content_key(digest), begun, lifetime)
+
+    async def unfinished(self) -> list[UnfinishedUpload]:
+        """What interrupted writes of contents have left, those under way now among them."""
+        return await self._store.unfinished_uploads(_PREFIX)
+
+    async def drop_unfinished(self, upload: UnfinishedUpload) -> None:
+        """Free what an interrupted write has left. Idempotent."""
+        await self._store.drop_unfinished(upload)

@@ -13,7 +13,7 @@ import os
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO
 
@@ -26,6 +26,7 @@ from services.common.blobs.errors import (
     BlobChanged,
     BlobExists,
     BlobNotFound,
+    DeletionExpired,
     OffsetOutOfRange,
     PresigningUnsupported,
 )
@@ -35,9 +36,11 @@ from services.common.blobs.port import (
     BlobStore,
     SignedRequest,
     TaggedBlob,
+    UnfinishedUpload,
     check_key,
 )
 from services.common.blobs.threads import in_thread, opened, settled
+from services.common.clock import utc_now
 
 
 class DirectoryBlobStore(BlobStore):
@@ -115,6 +118,19 @@ class DirectoryBlobStore(BlobStore):
     async def delete(self, key: str) -> None:
         check_key(key)
         await asyncio.to_thread(self._delete, key)
+
+    @override
+    async def delete_within(self, key: str, begun: datetime, lifetime: timedelta) -> None:
+        check_key(key)
+        await asyncio.to_thread(self._delete, key, begun + lifetime)
+
+    @override
+    async def unfinished_uploads(self, prefix: str) -> list[UnfinishedUpload]:
+        return await asyncio.to_thread(self._unfinished)
+
+    @override
+    async def drop_unfinished(self, upload: UnfinishedUpload) -> None:
+        await asyncio.to_thread(self._drop_if_abandoned, self._partial / upload.handle)
 
     @override
     async def list_blobs(self, prefix: str = "") -> list[BlobInfo]:
@@ -203,9 +219,11 @@ class DirectoryBlobStore(BlobStore):
         partial.replace(target)
         _sync_folder(target.parent)
 
-    def _delete(self, key: str) -> None:
+    def _delete(self, key: str, deadline: datetime | None = None) -> None:
         target = self._path(key)
         with self._exclusive(), suppress(FileNotFoundError):
+            if deadline is not None and utc_now() > deadline:
+                raise DeletionExpired(key)
             target.unlink()
             _sync_folder(target.parent)
 
@@ -250,19 +268,36 @@ class DirectoryBlobStore(BlobStore):
         """Remove streams whose writer was killed, unless a record says how to go on with them."""
         with self._exclusive():
             for path in self._partial.iterdir():
-                with suppress(BlockingIOError), path.open("rb") as file:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    path.unlink()
+                _unlink_if_abandoned(path)
             for folder in self._pieces.iterdir():
                 if not self._path(f"{PARTIAL_PREFIX}{folder.name}").exists():
                     with suppress(BlockingIOError):
                         _remove_unless_written(folder)
+
+    def _drop_if_abandoned(self, path: Path) -> None:
+        with self._exclusive(), suppress(FileNotFoundError):
+            _unlink_if_abandoned(path)
+
+    def _unfinished(self) -> list[UnfinishedUpload]:
+        found = []
+        for path in self._partial.iterdir():
+            with suppress(FileNotFoundError):
+                written = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+                found.append(UnfinishedUpload("", path.name, written))
+        return found
 
     @contextmanager
     def _exclusive(self) -> Iterator[None]:
         with self._lock.open("ab") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
+
+
+def _unlink_if_abandoned(path: Path) -> None:
+    """Remove a partial stream unless its writer is alive and so holds its lock."""
+    with suppress(BlockingIOError), path.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path.unlink()
 
 
 def _make_folder(folder: Path) -> None:

@@ -10,7 +10,8 @@ FailedPrecondition ── PresigningUnsupported
 DataLoss      ┬─ DigestMismatch
               └─ SizeMismatch
 Unavailable   ── BlobStoreUnavailable
-Exception     ── UnsafeStoreError       (at start only)
+Exception     ┬─ UnsafeStoreError       (at start only)
+              └─ DeletionExpired        (inside a service only)
 """
 
 from __future__ import annotations
@@ -155,3 +156,10 @@ class BlobStoreUnavailable(Unavailable):
 
 class UnsafeStoreError(Exception):
     """A store that must not be used, since it would lose acknowledged writes."""
+
+
+class DeletionExpired(Exception):
+    """A deletion came too late, and nothing was removed."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"The time in which {key} could be removed is over.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterable
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from typing_extensions import override
 
@@ -15,6 +15,7 @@ from services.common.blobs.errors import (
     BlobChanged,
     BlobExists,
     BlobNotFound,
+    DeletionExpired,
     OffsetOutOfRange,
     PresigningUnsupported,
     UploadChanged,
@@ -25,8 +26,10 @@ from services.common.blobs.port import (
     BlobStore,
     SignedRequest,
     TaggedBlob,
+    UnfinishedUpload,
     check_key,
 )
+from services.common.clock import utc_now
 
 
 class MemoryBlobStore(BlobStore):
@@ -91,6 +94,20 @@ class MemoryBlobStore(BlobStore):
     async def delete(self, key: str) -> None:
         check_key(key)
         self._blobs.pop(key, None)
+
+    @override
+    async def delete_within(self, key: str, begun: datetime, lifetime: timedelta) -> None:
+        if utc_now() > begun + lifetime:
+            raise DeletionExpired(key)
+        await self.delete(key)
+
+    @override
+    async def unfinished_uploads(self, prefix: str) -> list[UnfinishedUpload]:
+        return []
+
+    @override
+    async def drop_unfinished(self, upload: UnfinishedUpload) -> None:
+        raise ValueError(f"{upload.handle!r} is no unfinished upload: this store has none")
 
     @override
     async def list_blobs(self, prefix: str = "") -> list[BlobInfo]:

@@ -38,11 +38,13 @@ class PartialUpload:
         upload: Its id.
         received_bytes: How many of its first bytes are durable.
         update_time: When that was noted.
+        pieces: What the store calls the parts that hold them.
     """
 
     upload: str
     received_bytes: int
     update_time: datetime
+    pieces: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +131,8 @@ class PartialUploads:
             record = await self._load(upload)
             if record is not None:
                 size = record.checkpoint.state.size_bytes
-                found.append(PartialUpload(upload, size, record.update_time))
+                pieces = record.checkpoint.pieces
+                found.append(PartialUpload(upload, size, record.update_time, pieces))
         return found
 
     async def discard(self, upload: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncGenerator, AsyncIterable, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from services.common.blobs.checkpoints import Checkpoint, Journal
@@ -70,6 +70,21 @@ class SignedRequest:
     method: str
     url: str = field(repr=False)
     headers: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class UnfinishedUpload:
+    """What a process that was killed while it wrote has left in the store, unseen.
+
+    Attributes:
+        key: What was to be stored under; empty where the store doesn't know.
+        handle: What the store calls it.
+        begin_time: When it was begun, or last written to.
+    """
+
+    key: str
+    handle: str
+    begin_time: datetime
 
 
 class BlobStore(Protocol):
@@ -160,6 +175,34 @@ class BlobStore(Protocol):
 
     async def delete(self, key: str) -> None:
         """Remove the blob, if there is one."""
+        ...
+
+    async def delete_within(self, key: str, begun: datetime, lifetime: timedelta) -> None:
+        """Remove the blob, if there is one, but never later than `begun + lifetime`.
+
+        A request that is held up on its way, even beyond the life of this process, is refused
+        by the store when it arrives after that. Sent once.
+
+        Args:
+            key: Of the blob.
+            begun: A moment of this machine's clock, not ahead of it.
+            lifetime: Whole seconds, at least one.
+
+        Raises:
+            DeletionExpired: It is too late; nothing was removed.
+        """
+        ...
+
+    async def unfinished_uploads(self, prefix: str) -> list[UnfinishedUpload]:
+        """What interrupted writes have left, those under way now among them.
+
+        Args:
+            prefix: Of the keys; what has no known key is always given.
+        """
+        ...
+
+    async def drop_unfinished(self, upload: UnfinishedUpload) -> None:
+        """Free what an interrupted write has left. Idempotent."""
         ...
 
     async def list_blobs(self, prefix: str = "") -> list[BlobInfo]:

@@ -7,7 +7,7 @@ import base64
 from collections.abc import AsyncGenerator, AsyncIterable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import TypeVar
 
@@ -18,8 +18,21 @@ from urllib3 import PoolManager, Retry, Timeout
 
 from services.common.blobs.checkpoints import Checkpoint, Journal
 from services.common.blobs.digests import Digest, StreamCheck, Written, once, parse_digest
-from services.common.blobs.errors import BlobChanged, BlobExists, BlobNotFound, OffsetOutOfRange
-from services.common.blobs.port import BlobInfo, BlobStore, SignedRequest, TaggedBlob, check_key
+from services.common.blobs.errors import (
+    BlobChanged,
+    BlobExists,
+    BlobNotFound,
+    DeletionExpired,
+    OffsetOutOfRange,
+)
+from services.common.blobs.port import (
+    BlobInfo,
+    BlobStore,
+    SignedRequest,
+    TaggedBlob,
+    UnfinishedUpload,
+    check_key,
+)
 from services.common.blobs.s3_calls import CONNECTIONS, S3Calls
 from services.common.blobs.s3_parts import PART_BYTES, Part, PartsUpload, in_parts, size_of
 from services.common.blobs.s3_ranges import OutsideBlobError, RangedReads
@@ -29,6 +42,7 @@ from services.common.blobs.s3_writes import (
     IF_ABSENT,
     Precondition,
     PreconditionError,
+    RefusedError,
     S3Writes,
     if_unchanged,
 )
@@ -185,6 +199,24 @@ class S3BlobStore(BlobStore):
         await self._calls.run(self._client.remove_object, self._bucket, self._name(key))
 
     @override
+    async def delete_within(self, key: str, begun: datetime, lifetime: timedelta) -> None:
+        check_key(key)
+        if utc_now() > begun + lifetime:
+            raise DeletionExpired(key)
+        try:
+            await self._calls.run(self._writes.delete_within, self._name(key), begun, lifetime)
+        except RefusedError as error:
+            raise DeletionExpired(key) from error
+
+    @override
+    async def unfinished_uploads(self, prefix: str) -> list[UnfinishedUpload]:
+        return await self._calls.run(self._unfinished, prefix)
+
+    @override
+    async def drop_unfinished(self, upload: UnfinishedUpload) -> None:
+        await self._calls.run(self._writes.abort, self._name(upload.key), upload.handle)
+
+    @override
     async def list_blobs(self, prefix: str = "") -> list[BlobInfo]:
         # SeaweedFS lists in another order than that of the bytes.
         return sorted(await self._calls.run(self._list, prefix), key=lambda info: info.key)
@@ -281,6 +313,31 @@ class S3BlobStore(BlobStore):
             for found in objects
             if found.object_name is not None
         ]
+
+    def _unfinished(self, prefix: str) -> list[UnfinishedUpload]:
+        found: list[UnfinishedUpload] = []
+        at_key: str | None = None
+        at_upload: str | None = None
+        while True:
+            # The SDK has no public way to list them.
+            page = self._client._list_multipart_uploads(  # noqa: SLF001
+                self._bucket,
+                prefix=self._name(prefix),
+                key_marker=at_key,
+                upload_id_marker=at_upload,
+            )
+            found += [
+                UnfinishedUpload(
+                    upload.object_name.removeprefix(self._prefix),
+                    upload.upload_id or "",
+                    upload.initiated_time or utc_now(),
+                )
+                for upload in page.uploads
+                if upload.object_name.startswith(self._name(prefix))
+            ]
+            if not page.is_truncated:
+                return found
+            at_key, at_upload = page.next_key_marker, page.next_upload_id_marker
 
     def _name(self, key: str) -> str:
         return f"{self._prefix}{key}"

@@ -10,7 +10,7 @@ import base64
 import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import NewType
 from xml.etree import ElementTree
@@ -124,6 +124,15 @@ class S3Writes:
         """Drop the upload and its parts. Idempotent."""
         with suppress(NoSuchUploadError):
             self._send("DELETE", name, {"uploadId": upload_id})
+
+    def delete_within(self, name: str, begun: datetime, lifetime: timedelta) -> None:
+        """Remove the object, if there is one, by a request that is refused when it is late."""
+        url = self._client.get_presigned_url(
+            "DELETE", self._bucket, name, expires=lifetime, request_date=begun
+        )
+        response = self._pool.request("DELETE", url, retries=False)
+        if response.status != HTTPStatus.NOT_FOUND:
+            _raise_for_status(response, name, conditional=False)
 
     def _send(
         self,

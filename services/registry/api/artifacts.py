@@ -15,6 +15,7 @@ from services.common.blobs.digests import parse_digest
 from services.common.blobs.errors import DigestMismatch, UploadOffsetMismatch
 from services.common.blobs.partials import PartialUploads
 from services.common.errors import DataLoss, FieldViolation
+from services.registry.api.claims import BlobClaims
 from services.registry.api.convert.models import artifact_to_proto, version_to_proto
 from services.registry.api.downloads import stored_chunks
 from services.registry.api.inspection import inspected
@@ -38,7 +39,7 @@ from services.registry.core.errors import (
     UnsafeBundle,
     UploadTooLarge,
 )
-from services.registry.core.ports import FormatInspector
+from services.registry.core.ports import FormatInspector, RegistryTx
 from services.registry.core.use_cases.lookup import the_version
 from services.registry.core.use_cases.versions import commit_version, need_open, record_artifact
 from services.registry.core.versions import ModelVersion, VersionState
@@ -53,6 +54,7 @@ class Artifacts:
     Args:
         transactions: The registry's.
         contents: Where the files are kept.
+        claims: Keep contents that uploads rely on.
         partials: Takes their bytes in.
         inspector: Refuses files that may run code.
         max_artifact_bytes: Largest file that is accepted.
@@ -62,6 +64,7 @@ class Artifacts:
         self,
         transactions: Transactions,
         contents: ContentStore,
+        claims: BlobClaims,
         partials: PartialUploads,
         inspector: FormatInspector,
         *,
@@ -69,6 +72,7 @@ class Artifacts:
     ) -> None:
         self._transactions = transactions
         self._contents = contents
+        self._claims = claims
         self._partials = partials
         self._inspector = inspector
         self._max_artifact_bytes = max_artifact_bytes
@@ -99,12 +103,14 @@ class Artifacts:
         request.CopyFrom(header)
         request.ClearField("offset_bytes")
         await self._check_open(request)
-        file = await self._stored(header, parts)
-        return await self._transactions.mutate(
-            request,
-            pb.ArtifactFile,
-            lambda tx: artifact_to_proto(record_artifact(tx, header.version, file)),
-        )
+        async with self._claims.on(header.digest) as claim:
+            file = await self._stored(header, parts)
+
+            def record(tx: RegistryTx) -> pb.ArtifactFile:
+                claim.redeem(tx)
+                return artifact_to_proto(record_artifact(tx, header.version, file))
+
+            return await self._transactions.mutate(request, pb.ArtifactFile, record)
 
     async def _check_open(self, request: service_pb.UploadArtifactRequest.Header) -> None:
         """Refuse bytes that could not be recorded, unless they repeat what was."""

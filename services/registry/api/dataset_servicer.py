@@ -21,13 +21,16 @@ from services.registry.api.convert.datasets import (
     snapshot_to_listed_proto,
     snapshot_to_proto,
 )
+from services.registry.api.convert.retention import retention_from_proto
 from services.registry.api.inputs import child_name, project_page
 from services.registry.api.snapshot_files import SnapshotFiles
 from services.registry.api.transactions import Transactions
 from services.registry.core.ports import RegistryLists, RegistryTx
+from services.registry.core.retention.policy import RetentionChange
 from services.registry.core.snapshots import DatasetSnapshot
 from services.registry.core.use_cases import datasets
 from services.registry.core.use_cases.lookup import the_dataset, the_snapshot
+from services.registry.core.use_cases.retention import privacy_hold_on
 
 _Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]  # generic over every method's messages
 
@@ -57,7 +60,7 @@ class DatasetServicer(pb_grpc.DatasetServiceServicer):
         self, request: service_pb.CreateDatasetRequest, _: _Context
     ) -> pb.Dataset:
         """A new, empty dataset."""
-        check_settable(request.dataset, "dataset", ("labels", "description"))
+        check_settable(request.dataset, "dataset", ("labels", "description", "retention_policy"))
         name = child_name(request.parent, "datasets", request.dataset_id)
         return await self._transactions.mutate(
             request,
@@ -68,6 +71,7 @@ class DatasetServicer(pb_grpc.DatasetServiceServicer):
                     name,
                     description=request.dataset.description,
                     labels=dict(request.dataset.labels),
+                    retention=retention_from_proto(request.dataset.retention_policy),
                 )
             ),
         )
@@ -99,7 +103,7 @@ class DatasetServicer(pb_grpc.DatasetServiceServicer):
         self, request: service_pb.UpdateDatasetRequest, _: _Context
     ) -> pb.Dataset:
         """The dataset, changed."""
-        picked = masked(request.update_mask.paths, ("description", "labels"))
+        picked = masked(request.update_mask.paths, ("description", "labels", "retention_policy"))
         wanted = request.dataset
         return await self._transactions.mutate(
             request,
@@ -111,6 +115,11 @@ class DatasetServicer(pb_grpc.DatasetServiceServicer):
                     etag=wanted.etag,
                     description=wanted.description if "description" in picked else None,
                     labels=dict(wanted.labels) if "labels" in picked else None,
+                    retention=(
+                        RetentionChange(retention_from_proto(wanted.retention_policy))
+                        if "retention_policy" in picked
+                        else None
+                    ),
                 )
             ),
         )
@@ -160,9 +169,13 @@ class DatasetServicer(pb_grpc.DatasetServiceServicer):
         self, request: service_pb.GetSnapshotRequest, _: _Context
     ) -> pb.DatasetSnapshot:
         """One snapshot with its column reports."""
-        return await self._transactions.read(
-            lambda tx: snapshot_to_proto(the_snapshot(tx, request.name))
-        )
+
+        def shown(tx: RegistryTx) -> pb.DatasetSnapshot:
+            message = snapshot_to_proto(the_snapshot(tx, request.name))
+            message.privacy_hold = privacy_hold_on(tx, request.name)
+            return message
+
+        return await self._transactions.read(shown)
 
     async def ListSnapshots(
         self, request: service_pb.ListSnapshotsRequest, _: _Context

@@ -26,6 +26,7 @@ from services.registry.api.convert.models import (
     version_to_proto,
 )
 from services.registry.api.convert.policies import policy_from_proto
+from services.registry.api.convert.retention import retention_from_proto
 from services.registry.api.inputs import child_name, project_page
 from services.registry.api.integrity import Integrity
 from services.registry.api.presigned import PresignedFiles
@@ -34,6 +35,7 @@ from services.registry.core.aliases import Alias
 from services.registry.core.models import Accountability
 from services.registry.core.names import id_of, parent_of
 from services.registry.core.ports import RegistryLists, RegistryTx
+from services.registry.core.retention.policy import RetentionChange
 from services.registry.core.use_cases import models, versions
 from services.registry.core.use_cases.aliases import move_aliases
 from services.registry.core.use_cases.lookup import the_alias, the_model
@@ -42,7 +44,10 @@ from services.registry.core.versions import ModelVersion
 _Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]  # generic over every method's messages
 
 _ACCOUNTABILITY = ("owner", "runbook_uri", "monthly_budget", "first_version_has_no_rollback")
-_CHANGEABLE_OF_MODEL = ("description", "labels", "promotion_policy", *_ACCOUNTABILITY)
+_CHANGEABLE_OF_MODEL = (
+    *("description", "labels", "promotion_policy", "retention_policy"),
+    *_ACCOUNTABILITY,
+)
 _SETTABLE_OF_VERSION = ("labels", "training_job", "snapshots", "parent_version")
 
 
@@ -83,6 +88,7 @@ class ModelServicer(pb_grpc.ModelServiceServicer):
                     labels=dict(request.model.labels),
                     policy=policy_from_proto(request.model.promotion_policy),
                     accountability=accountability_from_proto(request.model),
+                    retention=retention_from_proto(request.model.retention_policy),
                 )
             ),
         )
@@ -118,6 +124,11 @@ class ModelServicer(pb_grpc.ModelServiceServicer):
             labels=dict(wanted.labels) if "labels" in picked else None,
             policy=policy if "promotion_policy" in picked else None,
             accountability=_changed_accountability(wanted, picked),
+            retention=(
+                RetentionChange(retention_from_proto(wanted.retention_policy))
+                if "retention_policy" in picked
+                else None
+            ),
         )
         return await self._transactions.mutate(
             request,

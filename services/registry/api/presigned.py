@@ -18,11 +18,13 @@ from services.common.blobs.staging import Staging
 from services.common.clock import Clock
 from services.common.errors import InvalidArgument
 from services.common.rpc.convert import to_timestamp
+from services.registry.api.claims import BlobClaims
 from services.registry.api.convert.models import artifact_to_proto
 from services.registry.api.transactions import Transactions
 from services.registry.api.uploads import checked_chunks
 from services.registry.core.bundles import BundleFile, check_head, check_path
 from services.registry.core.errors import TruncatedUpload, UploadNotStaged, UploadTooLarge
+from services.registry.core.ports import RegistryTx
 from services.registry.core.use_cases.lookup import the_version
 from services.registry.core.use_cases.versions import need_open, record_artifact
 
@@ -35,6 +37,7 @@ class PresignedFiles:
     Args:
         transactions: The registry's.
         contents: Where the files are kept.
+        claims: Keep contents that uploads rely on.
         staging: Where they wait until they are checked.
         now: The clock.
         max_artifact_bytes: Largest file that is accepted.
@@ -44,6 +47,7 @@ class PresignedFiles:
         self,
         transactions: Transactions,
         contents: ContentStore,
+        claims: BlobClaims,
         staging: Staging,
         now: Clock,
         *,
@@ -51,6 +55,7 @@ class PresignedFiles:
     ) -> None:
         self._transactions = transactions
         self._contents = contents
+        self._claims = claims
         self._staging = staging
         self._now = now
         self._max_artifact_bytes = max_artifact_bytes
@@ -84,12 +89,14 @@ class PresignedFiles:
             return answered
         check_path(request.path)
         await self._transactions.read(lambda tx: need_open(tx, request.version, "version"))
-        file = await self._accepted(request)
-        recorded = await self._transactions.mutate(
-            request,
-            pb.ArtifactFile,
-            lambda tx: artifact_to_proto(record_artifact(tx, request.version, file)),
-        )
+        async with self._claims.on(request.digest) as claim:
+            file = await self._accepted(request)
+
+            def record(tx: RegistryTx) -> pb.ArtifactFile:
+                claim.redeem(tx)
+                return artifact_to_proto(record_artifact(tx, request.version, file))
+
+            recorded = await self._transactions.mutate(request, pb.ArtifactFile, record)
         await self._staging.free(request.ticket)
         return recorded
 

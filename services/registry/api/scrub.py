@@ -12,6 +12,7 @@ from services.common.errors import NotFound, Unavailable
 from services.common.store.leases import Lease
 from services.registry.api.integrity import Integrity
 from services.registry.api.transactions import Transactions
+from services.registry.core.errors import BytesCollected
 
 log = structlog.get_logger()
 
@@ -62,7 +63,7 @@ class Scrub:
     async def _verified(self, lease: Lease, name: str) -> bool:
         try:
             version = await self._integrity.verify_under(lease, name, self._pace)
-        except NotFound:  # deleted meanwhile
+        except (NotFound, BytesCollected):  # deleted or collected meanwhile
             return True
         except Unavailable as error:
             log.warning("scrub.interrupted", version=name, reason=error.reason)

@@ -14,6 +14,7 @@ from roundhouse.registry.v1 import dataset_service_pb2 as service_pb
 from services.common.blobs.content import ContentStore
 from services.common.blobs.digests import parse_digest
 from services.common.resources import ConcurrentChange
+from services.registry.api.claims import BlobClaims, HeldClaim
 from services.registry.api.convert.datasets import (
     file_to_proto,
     format_from_proto,
@@ -30,7 +31,7 @@ from services.registry.api.uploads import (
     spool,
 )
 from services.registry.core.columns import ColumnReport
-from services.registry.core.ports import TableCleaner
+from services.registry.core.ports import RegistryTx, TableCleaner
 from services.registry.core.snapshots import DatasetSnapshot, SnapshotFile, SnapshotState
 from services.registry.core.use_cases.datasets import add_file, seal_snapshot
 from services.registry.core.use_cases.lookup import the_snapshot
@@ -47,6 +48,7 @@ class SnapshotFiles:
     Args:
         transactions: The registry's.
         contents: Where canonical files are kept.
+        claims: Keep contents that uploads rely on.
         cleaner: Turns uploads into canonical files.
         max_upload_bytes: Largest upload that is accepted.
     """
@@ -55,12 +57,14 @@ class SnapshotFiles:
         self,
         transactions: Transactions,
         contents: ContentStore,
+        claims: BlobClaims,
         cleaner: TableCleaner,
         *,
         max_upload_bytes: int,
     ) -> None:
         self._transactions = transactions
         self._contents = contents
+        self._claims = claims
         self._cleaner = cleaner
         self._max_upload_bytes = max_upload_bytes
 
@@ -89,27 +93,41 @@ class SnapshotFiles:
             lambda tx: the_snapshot(tx, header.snapshot, "header.snapshot")
         )
         if snapshot.holds(header.path, header.digest):
-            file = snapshot.file(header.path)
-        else:
-            snapshot.need_open()
-            file = await self._cleaned(snapshot, header, source)
-        return await self._transactions.mutate(
-            header,
-            pb.SnapshotFile,
-            lambda tx: file_to_proto(
-                add_file(tx, header.snapshot, file, cleaned_at_revision=snapshot.meta.revision)
-            ),
-        )
+            return await self._recorded(header, snapshot, snapshot.file(header.path))
+        snapshot.need_open()
+        with ExitStack() as spools:
+            target = spools.enter_context(TemporaryFile())
+            file = await self._cleaned(snapshot, header, source, target)
+            async with self._claims.on(file.digest) as claim:
+                await self._contents.add(
+                    parse_digest(file.digest), file_chunks(target), size_bytes=file.size_bytes
+                )
+                return await self._recorded(header, snapshot, file, claim)
+
+    async def _recorded(
+        self,
+        header: service_pb.UploadSnapshotFileRequest.Header,
+        snapshot: DatasetSnapshot,
+        file: SnapshotFile,
+        claim: HeldClaim | None = None,
+    ) -> pb.SnapshotFile:
+        def record(tx: RegistryTx) -> pb.SnapshotFile:
+            if claim is not None:
+                claim.redeem(tx)
+            revision = snapshot.meta.revision
+            return file_to_proto(add_file(tx, header.snapshot, file, cleaned_at_revision=revision))
+
+        return await self._transactions.mutate(header, pb.SnapshotFile, record)
 
     async def _cleaned(
         self,
         snapshot: DatasetSnapshot,
         header: service_pb.UploadSnapshotFileRequest.Header,
         source: BinaryIO,
+        target: BinaryIO,
     ) -> SnapshotFile:
         with ExitStack() as spools:
             earlier = await self._fetched(snapshot, spools)
-            target = spools.enter_context(TemporaryFile())
             table = await asyncio.to_thread(
                 self._cleaner.clean,
                 source,
@@ -119,10 +137,7 @@ class SnapshotFiles:
                 rules=snapshot.rules,
                 earlier=earlier,
             )
-            digest, size_bytes = await asyncio.to_thread(digest_of_file, target)
-            await self._contents.add(
-                parse_digest(digest), file_chunks(target), size_bytes=size_bytes
-            )
+        digest, size_bytes = await asyncio.to_thread(digest_of_file, target)
         return SnapshotFile(
             path=header.path,
             digest=digest,

@@ -85,6 +85,12 @@ class Transactions:
         """The answer that the request got before, if it did; for work too dear to repeat."""
         return await self._mutations.answered(request, response_type)
 
+    async def write(self, work: Callable[[RegistryTx], T]) -> T:
+        """What `work` gives, once durable; for claims, which are no part of the records."""
+        return await self._database.write(
+            lambda connection: work(self._open_tx(connection, self._now()))
+        )
+
     async def write_under(self, lease: Lease, work: Callable[[RegistryTx], T]) -> T:
         """What `work` gives, once durable, for a controller that holds `lease`.
 

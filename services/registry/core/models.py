@@ -7,6 +7,7 @@ from datetime import datetime
 
 from services.common.resources import Meta
 from services.registry.core.policies import PromotionPolicy
+from services.registry.core.retention.policy import RetentionPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,7 @@ class Model:
     description: str
     policy: PromotionPolicy
     accountability: Accountability = NOBODY
+    retention: RetentionPolicy | None = None
 
     def changed(
         self,

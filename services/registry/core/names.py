@@ -35,15 +35,23 @@ WEBHOOK: Final = ResourceName("projects/{project}/webhooks/{webhook}")
 WEBHOOK_DELIVERY: Final = ResourceName(
     "projects/{project}/webhooks/{webhook}/deliveries/{delivery}", server_ids=("delivery",)
 )
+PIN: Final = ResourceName("projects/{project}/pins/{pin}")
+HOLD: Final = ResourceName("projects/{project}/holds/{hold}", server_ids=("hold",))
+COLLECTION_PLAN: Final = ResourceName(
+    "projects/{project}/collectionPlans/{collection_plan}", server_ids=("collection_plan",)
+)
 
 __all__ = [
     "ALIAS",
     "APPROVAL",
+    "COLLECTION_PLAN",
     "DATASET",
     "ENDPOINT",
     "EVALUATION",
     "GATE_RESULT",
+    "HOLD",
     "MODEL",
+    "PIN",
     "PROJECT",
     "ROLLOUT",
     "SNAPSHOT",
@@ -54,6 +62,7 @@ __all__ = [
     "checked",
     "id_of",
     "parent_of",
+    "project_of",
 ]
 
 
@@ -65,6 +74,11 @@ def checked(kind: ResourceName, name: str, field: str) -> str:
     """
     kind.parse(name, field=field)
     return name
+
+
+def project_of(name: str) -> str:
+    """`projects/{project}` of anything in it."""
+    return "/".join(name.split("/")[:2])
 
 
 def id_of(name: str) -> str:

@@ -20,6 +20,10 @@ from services.registry.core.gates import GateResult
 from services.registry.core.ledger import Touch
 from services.registry.core.lineage import Direction, Edge, Node
 from services.registry.core.models import Model
+from services.registry.core.retention.fence import BlobLedger
+from services.registry.core.retention.holds import Hold
+from services.registry.core.retention.pins import Pin
+from services.registry.core.retention.plans import CollectionPlan, Item, PlanItems
 from services.registry.core.snapshots import (
     CleaningRules,
     Dataset,
@@ -93,6 +97,11 @@ class RegistryTx(Protocol):
     approvals: Collection[Approval]
     webhooks: Collection[Webhook]
     hooks: Hooks
+    pins: Collection[Pin]
+    holds: Collection[Hold]
+    plans: Collection[CollectionPlan]
+    blobs: BlobLedger
+    plan_items: PlanItems
 
     @property
     def now(self) -> datetime:
@@ -173,6 +182,26 @@ class RegistryTx(Protocol):
         """Note where a rollout or an endpoint stands, in place of what was noted."""
         ...
 
+    def pins_on(self, target: str) -> Sequence[Pin]:
+        """The pins on a version or snapshot, those that have run out among them."""
+        ...
+
+    def holds_on(self, target: str) -> Sequence[Hold]:
+        """The holds in force on a version or snapshot."""
+        ...
+
+    def newer_versions(self, version: str) -> int:
+        """How many READY versions of its model are newer."""
+        ...
+
+    def newer_snapshots(self, snapshot: str) -> int:
+        """How many SEALED snapshots of its dataset are newer."""
+        ...
+
+    def running_plan(self) -> CollectionPlan | None:
+        """The oldest plan that is RUNNING, of any project."""
+        ...
+
     def tell(self, kind: str, subject: str, data: Mapping[str, Json]) -> None:
         """Write an event, such as `version.ready`, into the outbox."""
         ...
@@ -241,6 +270,22 @@ class RegistryLists(Protocol):
 
     def webhook_deliveries(self, webhook: Webhook, query: PageQuery) -> Page[WebhookDelivery]:
         """Of a webhook, newest first."""
+        ...
+
+    def pins(self, query: PageQuery) -> Page[Pin]:
+        """Of a project, by name."""
+        ...
+
+    def holds(self, query: PageQuery) -> Page[Hold]:
+        """Of a project, newest first."""
+        ...
+
+    def plans(self, query: PageQuery) -> Page[CollectionPlan]:
+        """Of a project, newest first."""
+        ...
+
+    def plan_items(self, query: PageQuery) -> Page[Item]:
+        """Of a plan, in its order."""
         ...
 
 

@@ -18,11 +18,13 @@ from services.registry.core.columns import (
 )
 from services.registry.core.errors import (
     ArtifactNotFound,
+    BytesCollected,
     FileExists,
     SnapshotEmpty,
     SnapshotNotSealed,
     SnapshotSealed,
 )
+from services.registry.core.retention.policy import RetentionPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,7 @@ class Dataset:
 
     meta: Meta
     description: str
+    retention: RetentionPolicy | None = None
 
 
 class SnapshotState(StrEnum):
@@ -38,6 +41,7 @@ class SnapshotState(StrEnum):
 
     OPEN = "OPEN"
     SEALED = "SEALED"
+    DELETED = "DELETED"
 
 
 class TableFormat(StrEnum):
@@ -112,6 +116,8 @@ class DatasetSnapshot:
         digest: Of the canonical manifest; None while OPEN.
         columns: A report on each column over all files; empty while OPEN.
         seal_time: When it was sealed; None while OPEN.
+        collected_by: Plan that removed its bytes; empty unless DELETED.
+        collect_time: When it did.
     """
 
     meta: Meta
@@ -122,6 +128,8 @@ class DatasetSnapshot:
     columns: tuple[ColumnReport, ...] = ()
     digest: str | None = None
     seal_time: datetime | None = None
+    collected_by: str = ""
+    collect_time: datetime | None = None
 
     @property
     def schema(self) -> tuple[Column, ...]:
@@ -158,8 +166,10 @@ class DatasetSnapshot:
         """The file at `path`.
 
         Raises:
+            BytesCollected: Its bytes are gone.
             ArtifactNotFound: There is none.
         """
+        self.need_bytes()
         for file in self.files:
             if file.path == path:
                 return file
@@ -220,9 +230,43 @@ class DatasetSnapshot:
 
         Raises:
             SnapshotNotSealed: It is open.
+            BytesCollected: It is gone.
         """
+        self.need_bytes()
         if self.state is not SnapshotState.SEALED:
             raise SnapshotNotSealed(self.meta.name)
+
+    @property
+    def contents(self) -> tuple[str, ...]:
+        """Digests of the stored contents that it relies on."""
+        if self.state is SnapshotState.DELETED:
+            return ()
+        return tuple(dict.fromkeys(file.digest for file in self.files))
+
+    def need_bytes(self) -> None:
+        """Pass unless its bytes have been collected.
+
+        Raises:
+            BytesCollected: They have.
+        """
+        if self.collect_time is not None:
+            raise BytesCollected(self.meta.name, self.collected_by, self.collect_time.isoformat())
+
+    def collected(self, plan: str, now: datetime) -> DatasetSnapshot:
+        """This snapshot without its bytes; its record stays.
+
+        Raises:
+            SnapshotNotSealed: Files may still be added.
+            BytesCollected: They are gone already.
+        """
+        self.need_sealed()
+        return replace(
+            self,
+            meta=self.meta.touched(now),
+            state=SnapshotState.DELETED,
+            collected_by=plan,
+            collect_time=now,
+        )
 
     def manifest(self) -> Json:
         """What the identity is made of: everything but names, labels and reports."""

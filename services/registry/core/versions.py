@@ -11,6 +11,7 @@ from services.common.resources import Meta
 from services.registry.core.bundles import MANIFEST, BundleFile, manifest_of
 from services.registry.core.errors import (
     ArtifactNotFound,
+    BytesCollected,
     IllegalTransition,
     VersionNotReady,
     VersionQuarantined,
@@ -26,6 +27,7 @@ class VersionState(StrEnum):
     REJECTED = "REJECTED"
     DEPRECATED = "DEPRECATED"
     QUARANTINED = "QUARANTINED"
+    DELETED = "DELETED"
 
 
 COMMITTED: Final = frozenset(
@@ -35,10 +37,15 @@ COMMITTED: Final = frozenset(
 
 _NEXT: Final = {
     VersionState.UPLOADING: frozenset({VersionState.READY, VersionState.REJECTED}),
-    VersionState.READY: frozenset({VersionState.DEPRECATED, VersionState.QUARANTINED}),
+    VersionState.READY: frozenset(
+        {VersionState.DEPRECATED, VersionState.QUARANTINED, VersionState.DELETED}
+    ),
     VersionState.REJECTED: frozenset[VersionState](),
-    VersionState.DEPRECATED: frozenset({VersionState.QUARANTINED}),
-    VersionState.QUARANTINED: frozenset({VersionState.READY, VersionState.DEPRECATED}),
+    VersionState.DEPRECATED: frozenset({VersionState.QUARANTINED, VersionState.DELETED}),
+    VersionState.QUARANTINED: frozenset(
+        {VersionState.READY, VersionState.DEPRECATED, VersionState.DELETED}
+    ),
+    VersionState.DELETED: frozenset[VersionState](),
 }
 
 
@@ -82,6 +89,8 @@ class ModelVersion:
         files: The bundle without its manifest, sorted by path; empty before READY.
         digest: Of the canonical manifest; None before READY.
         quarantine: Why it is QUARANTINED; None in other states.
+        collected_by: Plan that removed its bytes; empty unless DELETED.
+        collect_time: When it did.
     """
 
     meta: Meta
@@ -91,17 +100,49 @@ class ModelVersion:
     files: tuple[BundleFile, ...] = ()
     digest: str | None = None
     quarantine: Quarantine | None = None
+    collected_by: str = ""
+    collect_time: datetime | None = None
 
     @property
     def size_bytes(self) -> int:
         """Of all files together."""
         return sum(file.size_bytes for file in self.files)
 
+    @property
+    def contents(self) -> tuple[str, ...]:
+        """Digests of the stored contents that it relies on, its manifest's among them."""
+        if self.digest is None or self.state is VersionState.DELETED:
+            return ()
+        return tuple(dict.fromkeys((self.digest, *(file.digest for file in self.files))))
+
+    def need_bytes(self) -> None:
+        """Pass unless its bytes have been collected.
+
+        Raises:
+            BytesCollected: They have.
+        """
+        if self.collect_time is not None:
+            raise BytesCollected(self.meta.name, self.collected_by, self.collect_time.isoformat())
+
+    def collected(self, plan: str, now: datetime) -> ModelVersion:
+        """This version without its bytes; its record stays.
+
+        Raises:
+            IllegalTransition: It has none, or may not lose them.
+        """
+        return replace(
+            self.moved_to(VersionState.DELETED, now),
+            collected_by=plan,
+            collect_time=now,
+            quarantine=None,
+        )
+
     def file(self, path: str) -> BundleFile:
         """The file at `path`, or the manifest.
 
         Raises:
             VersionNotReady: Its bytes aren't committed.
+            BytesCollected: They are gone.
             VersionQuarantined: They aren't whole any more.
             ArtifactNotFound: There is no such file.
         """
@@ -113,6 +154,7 @@ class ModelVersion:
 
         Raises:
             VersionNotReady: Nothing is committed.
+            BytesCollected: It was given up.
             ArtifactNotFound: There is no such file.
         """
         for file in self.committed_files():
@@ -125,9 +167,11 @@ class ModelVersion:
 
         Raises:
             VersionNotReady: Nothing is committed.
+            BytesCollected: They have been given up.
         """
         if self.digest is None:
             raise VersionNotReady(self.meta.name, self.state)
+        self.need_bytes()
         manifest = BundleFile(MANIFEST, len(manifest_of(self.files)), self.digest)
         return (manifest, *self.files)
 

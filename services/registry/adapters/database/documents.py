@@ -6,10 +6,13 @@ from services.common.store.documents import Kind
 from services.registry.adapters.database.tables import (
     ALIAS,
     APPROVAL,
+    COLLECTION_PLAN,
     DATASET,
     EVALUATION,
     GATE_RESULT,
+    HOLD,
     MODEL,
+    PIN,
     SNAPSHOT,
     VERSION,
     WEBHOOK,
@@ -20,6 +23,9 @@ from services.registry.core.evaluations import Evaluation
 from services.registry.core.gates import GateResult
 from services.registry.core.models import Model
 from services.registry.core.names import parent_of
+from services.registry.core.retention.holds import Hold
+from services.registry.core.retention.pins import Pin
+from services.registry.core.retention.plans import CollectionPlan
 from services.registry.core.snapshots import Dataset, DatasetSnapshot
 from services.registry.core.versions import ModelVersion
 from services.registry.core.webhooks import Webhook
@@ -73,3 +79,10 @@ APPROVALS = Kind(
     },
 )
 WEBHOOKS = Kind(WEBHOOK, Webhook, lambda _: {})
+PINS = Kind(PIN, Pin, lambda pin: {"target": pin.target, "holder": pin.holder})
+HOLDS = Kind(
+    HOLD,
+    Hold,
+    lambda hold: {"target": hold.target, "kind": hold.kind.value, "state": hold.state.value},
+)
+PLANS = Kind(COLLECTION_PLAN, CollectionPlan, lambda plan: {"progress": plan.progress.value})

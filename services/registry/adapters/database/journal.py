@@ -31,12 +31,20 @@ from services.registry.adapters.database.documents import (
     DATASETS,
     EVALUATIONS,
     GATE_RESULTS,
+    HOLDS,
     MODELS,
+    PINS,
     SNAPSHOTS,
     VERSIONS,
 )
+from services.registry.adapters.database.references import forget_references, note_references
 from services.registry.adapters.database.tables import (
     ALIAS_MOVE,
+    BLOB_CLAIM,
+    BLOB_REFERENCE,
+    BLOB_SENTENCE,
+    COLLECTION_ITEM,
+    COLLECTION_PLAN,
     EDGE,
     JOURNAL,
     JOURNAL_HEAD,
@@ -57,6 +65,7 @@ KINDS: Final[Mapping[str, Kind[Any]]] = {
     for kind in (
         *(DATASETS, SNAPSHOTS, MODELS, VERSIONS),
         *(ALIASES, EVALUATIONS, GATE_RESULTS, APPROVALS),
+        *(PINS, HOLDS),
     )
 }
 """Kinds of resources, an owner before what it owns."""
@@ -67,6 +76,11 @@ ROWS: Final[Mapping[str, Table]] = {table.name: table for table in (*_JOURNALS, 
 
 NOT_JOURNALED: Final = {
     UPLOAD.name: "files of open uploads are sent again: what is stored is not stored twice",
+    BLOB_REFERENCE.name: "follows from versions and snapshots, whose changes bring it along",
+    BLOB_CLAIM.name: "the uploads that claim are over",
+    BLOB_SENTENCE.name: "the collection that condemned is over",
+    COLLECTION_PLAN.name: "a plan is made again",
+    COLLECTION_ITEM.name: "a plan is made again",
     JOURNAL.name: "it is the journal",
     JOURNAL_HEAD.name: "follows from the records",
 }
@@ -145,6 +159,7 @@ class JournaledCollection(SqlCollection[ResourceT]):
 
     def __init__(self, connection: Connection, kind: Kind[ResourceT], journal: Journal) -> None:
         super().__init__(connection, kind)
+        self._tables = connection
         self._journaled = kind
         self._journal = journal
 
@@ -152,16 +167,19 @@ class JournaledCollection(SqlCollection[ResourceT]):
     def add(self, resource: ResourceT) -> None:
         super().add(resource)
         self._journal.put(self._journaled, resource)
+        note_references(self._tables, self._journaled.table.name, resource)
 
     @override
     def replace(self, resource: ResourceT) -> None:
         super().replace(resource)
         self._journal.put(self._journaled, resource)
+        note_references(self._tables, self._journaled.table.name, resource)
 
     @override
     def remove(self, name: str) -> None:
         super().remove(name)
         self._journal.remove(self._journaled, name)
+        forget_references(self._tables, self._journaled.table.name, name)
 
 
 def put_change(kind: Kind[ResourceT], resource: ResourceT) -> Change:
@@ -176,13 +194,16 @@ def apply(connection: Connection, change: Change) -> None:
     match change:
         case {"put": name, "meta": meta, "document": document}:
             kind = KINDS[name]
-            values = kind.to_row(_ADAPTERS[name].validate_python({"meta": meta, **document}))
+            resource = _ADAPTERS[name].validate_python({"meta": meta, **document})
+            values = kind.to_row(resource)
             by_name = kind.table.c.name == values["name"]
             if not connection.execute(kind.table.update().where(by_name).values(values)).rowcount:
                 connection.execute(kind.table.insert().values(values))
+            note_references(connection, name, resource)
         case {"remove": kind_name, "name": name}:
             table = KINDS[kind_name].table
             connection.execute(table.delete().where(table.c.name == name))
+            forget_references(connection, kind_name, name)
         case {"insert": name, "row": row}:
             connection.execute(ROWS[name].insert().values(_decoded(ROWS[name], row)))
         case {"update": name, "where": where, "values": values}:

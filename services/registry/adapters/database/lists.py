@@ -18,13 +18,22 @@ from services.registry.adapters.database.documents import (
     DATASETS,
     EVALUATIONS,
     GATE_RESULTS,
+    HOLDS,
     MODELS,
+    PINS,
+    PLANS,
     SNAPSHOTS,
     VERSIONS,
     WEBHOOKS,
 )
 from services.registry.adapters.database.ledger import touch_from_row
-from services.registry.adapters.database.tables import ALIAS_MOVE, APPROVAL, TOUCH
+from services.registry.adapters.database.plan_items import item_from_row
+from services.registry.adapters.database.tables import (
+    ALIAS_MOVE,
+    APPROVAL,
+    COLLECTION_ITEM,
+    TOUCH,
+)
 from services.registry.adapters.database.webhooks import delivery_of
 from services.registry.core.aliases import Alias, AliasMove
 from services.registry.core.approvals import Approval, ApprovalState
@@ -32,6 +41,9 @@ from services.registry.core.evaluations import Evaluation
 from services.registry.core.gates import GateResult
 from services.registry.core.ledger import Touch
 from services.registry.core.models import Model
+from services.registry.core.retention.holds import Hold
+from services.registry.core.retention.pins import Pin
+from services.registry.core.retention.plans import CollectionPlan, Item
 from services.registry.core.snapshots import Dataset, DatasetSnapshot
 from services.registry.core.versions import ModelVersion
 from services.registry.core.webhooks import Webhook, WebhookDelivery
@@ -156,6 +168,32 @@ class SqlRegistryLists:
         return self._run(
             rows, listing, query, lambda row: delivery_of(name, journal.delivery_of(row))
         )
+
+    def pins(self, query: PageQuery) -> Page[Pin]:
+        """See `RegistryLists`."""
+        listing = _listing(
+            PINS.table,
+            filterable=("name", "target", "holder", "create_time", "update_time"),
+            orderable=("name",),
+        )
+        return self._page(PINS.table, listing, query, PINS.from_row)
+
+    def holds(self, query: PageQuery) -> Page[Hold]:
+        """See `RegistryLists`."""
+        listing = _newest_first(HOLDS.table.c, ("target", "kind", "state"))
+        return self._page(HOLDS.table, listing, query, HOLDS.from_row)
+
+    def plans(self, query: PageQuery) -> Page[CollectionPlan]:
+        """See `RegistryLists`."""
+        return self._page(PLANS.table, _newest_first(PLANS.table.c, ()), query, PLANS.from_row)
+
+    def plan_items(self, query: PageQuery) -> Page[Item]:
+        """See `RegistryLists`."""
+        columns = COLLECTION_ITEM.c
+        fields = {name: columns[name] for name in ("kind", "state", "subject", "position")}
+        listing = Listing(fields, columns.seq, default_order="position", orderable=("position",))
+        rows = select(COLLECTION_ITEM).where(columns.plan == query.parent)
+        return self._run(rows, listing, query, item_from_row)
 
     def _page(
         self, table: Table, listing: Listing, query: PageQuery, convert: Callable[[Row[Any]], T]

@@ -77,7 +77,7 @@ UPLOAD: Final = Table(
     Column("version", String(NAME_LENGTH), primary_key=True),
     Column("path", String(256), primary_key=True),
     Column("size_bytes", BigInteger, nullable=False),
-    Column("digest", String(71), nullable=False),
+    Column("digest", String(71), nullable=False, index=True),
 )
 
 VERIFICATION: Final = Table(
@@ -165,3 +165,61 @@ JOURNAL_HEAD: Final = Table(
     Column("seq", BigInteger, nullable=False),
 )
 """One row: the number of the last transaction. No sequence, since that would leave gaps."""
+PIN: Final = resource_table(
+    "pin",
+    METADATA,
+    Column("target", String(NAME_LENGTH), nullable=False, index=True),
+    Column("holder", String(NAME_LENGTH), nullable=False),
+)
+HOLD: Final = resource_table(
+    "hold",
+    METADATA,
+    Column("target", String(NAME_LENGTH), nullable=False, index=True),
+    Column("kind", String(16), nullable=False),
+    Column("state", String(16), nullable=False),
+)
+COLLECTION_PLAN: Final = resource_table(
+    "collection_plan", METADATA, Column("progress", String(16), nullable=False, index=True)
+)
+COLLECTION_ITEM: Final = Table(
+    "collection_item",
+    METADATA,
+    Column("seq", SequenceNumber, primary_key=True, autoincrement=True),
+    Column("plan", String(NAME_LENGTH), nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("subject", String(1024), nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("detail", String(2048), nullable=False),
+    Column("handle", String(1024), nullable=False),
+    Column("root_kind", String(16), nullable=False),
+    Column("root", String(NAME_LENGTH), nullable=False),
+    Column("settle_time", UtcDateTime),
+    Index("ix_collection_item_position", "plan", "position", unique=True),
+    Index("ix_collection_item_state", "plan", "state", "position"),
+    sqlite_autoincrement=True,
+)
+
+BLOB_REFERENCE: Final = Table(
+    "blob_reference",
+    METADATA,
+    Column("owner", String(NAME_LENGTH), primary_key=True),
+    Column("digest", String(71), primary_key=True, index=True),
+)
+BLOB_CLAIM: Final = Table(
+    "blob_claim",
+    METADATA,
+    Column("uid", String(36), primary_key=True),
+    Column("digest", String(71), nullable=False, index=True),
+    Column("holder", String(NAME_LENGTH), nullable=False, index=True),
+    Column("expire_time", UtcDateTime, nullable=False),
+)
+BLOB_SENTENCE: Final = Table(
+    "blob_sentence",
+    METADATA,
+    Column("digest", String(71), primary_key=True),
+    Column("plan", String(NAME_LENGTH), nullable=False),
+    Column("uncertain_until", UtcDateTime, nullable=False),
+    Column("attempts", Integer, nullable=False),
+)

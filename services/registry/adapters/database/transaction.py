@@ -8,19 +8,23 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import Connection, bindparam, func, select
+from sqlalchemy import Connection, Table, bindparam, func, select
 
 from services.common.resources import Collection
 from services.common.store.documents import SqlCollection
 from services.common.store.outbox import Outbox
 from services.common.store.tables import EVENT, REQUEST
+from services.registry.adapters.database.blob_ledger import SqlBlobLedger
 from services.registry.adapters.database.documents import (
     ALIASES,
     APPROVALS,
     DATASETS,
     EVALUATIONS,
     GATE_RESULTS,
+    HOLDS,
     MODELS,
+    PINS,
+    PLANS,
     SNAPSHOTS,
     VERSIONS,
     WEBHOOKS,
@@ -29,9 +33,14 @@ from services.registry.adapters.database.journal import Journal, JournaledCollec
 from services.registry.adapters.database.ledger import add_touch, touches_of
 from services.registry.adapters.database.lineage import SqlLineage, in_parts
 from services.registry.adapters.database.nodes import nodes
+from services.registry.adapters.database.plan_items import SqlPlanItems
 from services.registry.adapters.database.tables import (
     ALIAS_MOVE,
+    COLLECTION_PLAN,
+    HOLD,
     MODEL,
+    PIN,
+    SNAPSHOT,
     UPLOAD,
     VERIFICATION,
     VERSION,
@@ -49,7 +58,11 @@ from services.registry.core.lineage import Direction, Edge, Node
 from services.registry.core.models import Model
 from services.registry.core.names import parent_of
 from services.registry.core.ports import Answer, Hooks
-from services.registry.core.snapshots import Dataset, DatasetSnapshot
+from services.registry.core.retention.fence import BlobLedger
+from services.registry.core.retention.holds import Hold, HoldState
+from services.registry.core.retention.pins import Pin
+from services.registry.core.retention.plans import CollectionPlan, PlanItems, PlanState
+from services.registry.core.snapshots import Dataset, DatasetSnapshot, SnapshotState
 from services.registry.core.versions import ModelVersion, VersionState
 from services.registry.core.webhooks import Webhook
 
@@ -102,6 +115,14 @@ class SqlRegistryTx:
         # Without their secrets, which leave the database for nobody, records would be of no use.
         self.webhooks: Collection[Webhook] = SqlCollection(connection, WEBHOOKS)
         self.hooks: Hooks = SqlHooks(connection, now)
+        self._pins = JournaledCollection(connection, PINS, journal)
+        self.pins: Collection[Pin] = self._pins
+        self._holds = JournaledCollection(connection, HOLDS, journal)
+        self.holds: Collection[Hold] = self._holds
+        self._plans = SqlCollection(connection, PLANS)
+        self.plans: Collection[CollectionPlan] = self._plans
+        self.blobs: BlobLedger = SqlBlobLedger(connection)
+        self.plan_items: PlanItems = SqlPlanItems(connection)
 
     @property
     def now(self) -> datetime:
@@ -206,6 +227,37 @@ class SqlRegistryTx:
     def set_whereabouts(self, told: Whereabouts) -> None:
         """See `RegistryTx`."""
         self._lineage.set_whereabouts(told)
+
+    def pins_on(self, target: str) -> Sequence[Pin]:
+        """See `RegistryTx`."""
+        return self._pins.where(select(PIN).where(PIN.c.target == target))
+
+    def holds_on(self, target: str) -> Sequence[Hold]:
+        """See `RegistryTx`."""
+        active = HOLD.c.state == HoldState.ACTIVE.value
+        return self._holds.where(select(HOLD).where(HOLD.c.target == target, active))
+
+    def newer_versions(self, version: str) -> int:
+        """See `RegistryTx`."""
+        return self._newer(VERSION, version, VersionState.READY.value)
+
+    def newer_snapshots(self, snapshot: str) -> int:
+        """See `RegistryTx`."""
+        return self._newer(SNAPSHOT, snapshot, SnapshotState.SEALED.value)
+
+    def _newer(self, table: Table, name: str, state: str) -> int:
+        this = select(table.c.seq).where(table.c.name == name).scalar_subquery()
+        return self._connection.execute(
+            select(func.count())
+            .select_from(table)
+            .where(table.c.parent == parent_of(name), table.c.state == state, table.c.seq > this)
+        ).scalar_one()
+
+    def running_plan(self) -> CollectionPlan | None:
+        """See `RegistryTx`."""
+        running = COLLECTION_PLAN.c.progress == PlanState.RUNNING.value
+        found = self._plans.where(select(COLLECTION_PLAN).where(running).limit(1))
+        return found[0] if found else None
 
     def tell(self, kind: str, subject: str, data: Mapping[str, Json]) -> None:
         """See `RegistryTx`."""

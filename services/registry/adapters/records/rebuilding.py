@@ -191,6 +191,8 @@ def _files(connection: Connection) -> list[tuple[str, str, str, int]]:
         ]
     for row in connection.execute(select(SNAPSHOT)):
         snapshot = SNAPSHOTS.from_row(row)
+        if snapshot.collect_time is not None:
+            continue
         found += [
             (snapshot.meta.name, file.path, file.digest, file.size_bytes) for file in snapshot.files
         ]

@@ -8,6 +8,7 @@ from roundhouse.registry.v1 import dataset_pb2 as pb
 from roundhouse.registry.v1 import dataset_service_pb2 as service_pb
 
 from services.common.rpc.convert import to_timestamp
+from services.registry.api.convert.retention import retention_to_proto
 from services.registry.core.columns import CleaningCounts, ColumnReport
 from services.registry.core.snapshots import (
     CleaningRules,
@@ -22,6 +23,7 @@ from services.registry.core.snapshots import (
 _STATES: Final = {
     SnapshotState.OPEN: pb.DatasetSnapshot.STATE_OPEN,
     SnapshotState.SEALED: pb.DatasetSnapshot.STATE_SEALED,
+    SnapshotState.DELETED: pb.DatasetSnapshot.STATE_DELETED,
 }
 _FORMATS: Final = {
     service_pb.UploadSnapshotFileRequest.Header.FORMAT_CSV: TableFormat.CSV,
@@ -40,6 +42,7 @@ def dataset_to_proto(dataset: Dataset) -> pb.Dataset:
         update_time=to_timestamp(meta.update_time),
         labels=meta.labels,
         description=dataset.description,
+        retention_policy=retention_to_proto(dataset.retention),
     )
 
 
@@ -74,6 +77,10 @@ def snapshot_to_listed_proto(snapshot: DatasetSnapshot) -> pb.DatasetSnapshot:
         cleaning=_counts_to_proto(snapshot.counts),
         start_time=None if window is None else to_timestamp(window.start),
         end_time=None if window is None else to_timestamp(window.end),
+        collected_by=snapshot.collected_by,
+        collect_time=(
+            None if snapshot.collect_time is None else to_timestamp(snapshot.collect_time)
+        ),
     )
 
 

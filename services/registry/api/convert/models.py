@@ -12,6 +12,7 @@ from roundhouse.registry.v1 import model_service_pb2 as service_pb
 
 from services.common.rpc.convert import to_timestamp
 from services.registry.api.convert.policies import policy_to_proto
+from services.registry.api.convert.retention import retention_to_proto
 from services.registry.core.aliases import Alias, AliasMove, MoveOrder
 from services.registry.core.bundles import BundleFile
 from services.registry.core.integrity import FaultKind, FileFault
@@ -24,6 +25,7 @@ _STATES: Final = {
     VersionState.REJECTED: pb.ModelVersion.STATE_REJECTED,
     VersionState.DEPRECATED: pb.ModelVersion.STATE_DEPRECATED,
     VersionState.QUARANTINED: pb.ModelVersion.STATE_QUARANTINED,
+    VersionState.DELETED: pb.ModelVersion.STATE_DELETED,
 }
 _FAULT_KINDS: Final = {
     FaultKind.MISSING: pb.FileFault.KIND_MISSING,
@@ -49,6 +51,7 @@ def model_to_proto(model: Model) -> pb.Model:
         runbook_uri=who.runbook_uri,
         monthly_budget=_money_to_proto(who.monthly_budget),
         first_version_has_no_rollback=who.first_version_has_no_rollback,
+        retention_policy=retention_to_proto(model.retention),
     )
 
 
@@ -100,6 +103,8 @@ def version_to_proto(
         aliases=[alias.meta.name for alias in aliases if alias.version == meta.name],
         verify_time=None if verified_at is None else to_timestamp(verified_at),
         quarantine=None if version.quarantine is None else _quarantine(version.quarantine),
+        collected_by=version.collected_by,
+        collect_time=None if version.collect_time is None else to_timestamp(version.collect_time),
     )
 
 

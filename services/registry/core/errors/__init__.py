@@ -69,6 +69,18 @@ from services.registry.core.errors.requests import (
     UploadNotStaged,
     UploadTooLarge,
 )
+from services.registry.core.errors.retention import (
+    BytesCollected,
+    CollectionPlanExpired,
+    CollectionPlanNotFound,
+    ContentCondemned,
+    HoldNotFound,
+    HoldReleased,
+    PinExists,
+    PinNotFound,
+    PrivacyHeld,
+    Retained,
+)
 from services.registry.core.errors.webhooks import (
     DeliveryNotFound,
     TooManyWebhooks,
@@ -136,4 +148,14 @@ __all__ = [
     "WebhookExists",
     "DeliveryNotFound",
     "TooManyWebhooks",
+    "BytesCollected",
+    "CollectionPlanExpired",
+    "CollectionPlanNotFound",
+    "ContentCondemned",
+    "HoldNotFound",
+    "HoldReleased",
+    "PinExists",
+    "PinNotFound",
+    "PrivacyHeld",
+    "Retained",
 ]

@@ -16,6 +16,7 @@ from services.registry.core.errors import (
 from services.registry.core.lineage import Direction, Edge, Relation
 from services.registry.core.names import DATASET, SNAPSHOT, checked, parent_of
 from services.registry.core.ports import RegistryTx
+from services.registry.core.retention.policy import RetentionChange, RetentionPolicy
 from services.registry.core.snapshots import (
     CleaningRules,
     Dataset,
@@ -26,10 +27,16 @@ from services.registry.core.snapshots import (
 )
 from services.registry.core.use_cases.identities import new_meta
 from services.registry.core.use_cases.lookup import the_dataset, the_snapshot
+from services.registry.core.use_cases.retention import need_no_privacy_hold, need_unretained
 
 
 def create_dataset(
-    tx: RegistryTx, name: str, *, description: str, labels: Mapping[str, str]
+    tx: RegistryTx,
+    name: str,
+    *,
+    description: str,
+    labels: Mapping[str, str],
+    retention: RetentionPolicy | None = None,
 ) -> Dataset:
     """A new, empty dataset.
 
@@ -38,7 +45,7 @@ def create_dataset(
     """
     if tx.datasets.get(checked(DATASET, name, "dataset_id")) is not None:
         raise DatasetExists(name)
-    dataset = Dataset(new_meta(tx, name, labels), description)
+    dataset = Dataset(new_meta(tx, name, labels), description, retention)
     tx.datasets.add(dataset)
     tx.tell("dataset.created", name, {})
     return dataset
@@ -51,8 +58,9 @@ def update_dataset(
     etag: str,
     description: str | None,
     labels: Mapping[str, str] | None,
+    retention: RetentionChange | None = None,
 ) -> Dataset:
-    """The dataset with a new description or labels; None leaves one as it is.
+    """The dataset with a new description, labels or retention; None leaves one as it is.
 
     Raises:
         DatasetNotFound: There is none.
@@ -64,6 +72,7 @@ def update_dataset(
     changed = Dataset(
         meta=meta if labels is None else replace(meta, labels=labels),
         description=dataset.description if description is None else description,
+        retention=dataset.retention if retention is None else retention.policy,
     )
     tx.datasets.replace(changed)
     tx.tell("dataset.updated", name, {})
@@ -100,13 +109,15 @@ def create_snapshot(
     Raises:
         DatasetNotFound, SnapshotNotFound: The dataset or a parent doesn't exist.
         SnapshotExists: The name is taken.
-        SnapshotNotSealed: A parent may still change.
+        SnapshotNotSealed, BytesCollected, PrivacyHeld: A parent may still change, is gone,
+            or nothing may be made from it.
     """
     the_dataset(tx, parent_of(name), "parent")
     if tx.snapshots.get(checked(SNAPSHOT, name, "snapshot_id")) is not None:
         raise SnapshotExists(name)
     for index, parent in enumerate(origin.parents):
         the_snapshot(tx, parent, f"snapshot.parents[{index}]").need_sealed()
+        need_no_privacy_hold(tx, parent)
     snapshot = DatasetSnapshot(
         meta=new_meta(tx, name, labels), state=SnapshotState.OPEN, rules=rules, origin=origin
     )
@@ -190,9 +201,11 @@ def delete_snapshot(tx: RegistryTx, name: str, *, etag: str) -> None:
         SnapshotNotFound: There is none.
         EtagMismatch: It has changed since the caller read it.
         SnapshotReferenced: A version, job, evaluation or snapshot was made from it.
+        Retained: A pin or hold keeps it.
     """
     snapshot = the_snapshot(tx, name)
     snapshot.meta.check_etag(etag)
+    need_unretained(tx, name)
     referrers = tx.edges_at([name], Direction.DOWNSTREAM)
     if referrers:
         raise SnapshotReferenced(name, referrers[0].target)

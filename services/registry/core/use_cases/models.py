@@ -14,6 +14,7 @@ from services.registry.core.models import NOBODY, Accountability, Model, Money
 from services.registry.core.names import MODEL, checked
 from services.registry.core.policies import BaselineBar, GateRule, PromotionPolicy
 from services.registry.core.ports import RegistryTx
+from services.registry.core.retention.policy import RetentionChange, RetentionPolicy
 from services.registry.core.use_cases.identities import new_meta
 from services.registry.core.use_cases.lookup import the_model
 
@@ -33,6 +34,7 @@ class ModelChange:
     labels: Mapping[str, str] | None = None
     policy: PromotionPolicy | None = None
     accountability: Callable[[Accountability], Accountability] | None = None
+    retention: RetentionChange | None = None
 
 
 def create_model(
@@ -43,6 +45,7 @@ def create_model(
     labels: Mapping[str, str],
     policy: PromotionPolicy,
     accountability: Accountability = NOBODY,
+    retention: RetentionPolicy | None = None,
 ) -> Model:
     """A new model without versions.
 
@@ -53,7 +56,7 @@ def create_model(
     if tx.models.get(checked(MODEL, name, "model_id")) is not None:
         raise ModelExists(name)
     _check(policy, accountability)
-    model = Model(new_meta(tx, name, labels), description, policy, accountability)
+    model = Model(new_meta(tx, name, labels), description, policy, accountability, retention)
     tx.models.add(model)
     tx.tell("model.created", name, {})
     return model
@@ -80,6 +83,8 @@ def update_model(tx: RegistryTx, name: str, change: ModelChange, *, etag: str) -
         policy=policy,
         accountability=accountability,
     )
+    if change.retention is not None:
+        changed = replace(changed, retention=change.retention.policy)
     if change.labels is not None:
         changed = replace(changed, meta=replace(changed.meta, labels=change.labels))
     tx.models.replace(changed)

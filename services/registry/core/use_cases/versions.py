@@ -16,6 +16,7 @@ from services.registry.core.use_cases.lookup import (
     the_snapshot,
     the_version,
 )
+from services.registry.core.use_cases.retention import need_no_privacy_hold
 from services.registry.core.versions import Ancestry, ModelVersion, VersionState
 
 
@@ -27,11 +28,13 @@ def begin_upload(
     Raises:
         ModelNotFound, SnapshotNotFound, VersionNotFound: The model, or what the
             version stems from, doesn't exist.
-        SnapshotNotSealed: A snapshot may still change.
+        SnapshotNotSealed, BytesCollected, PrivacyHeld: A snapshot may still change, is gone,
+            or nothing may be made from it.
     """
     the_model(tx, model, "parent")
     for index, snapshot in enumerate(ancestry.snapshots):
         the_snapshot(tx, snapshot, f"version.snapshots[{index}]").need_sealed()
+        need_no_privacy_hold(tx, snapshot)
     if ancestry.parent_version:
         the_version(tx, ancestry.parent_version, "version.parent_version")
     if ancestry.training_job:
