@@ -11,6 +11,7 @@ import json
 import sys
 from dataclasses import asdict
 
+from services.common.allocation import keep_freed_memory
 from services.common.blobs.errors import UnsafeStoreError
 from services.common.errors import ServiceError
 from services.common.rpc.process import run_service
@@ -27,6 +28,7 @@ def main() -> None:
     if arguments.command == "rebuild":
         sys.exit(_rebuild(arguments))
     settings = load_settings(RegistrySettings)
+    keep_freed_memory()
     with telemetry("registry", settings):
         run_service(_serve(settings))
 

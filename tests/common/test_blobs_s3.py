@@ -101,6 +101,14 @@ async def test_a_dead_store_is_unavailable_and_what_it_acknowledged_survives(
         server.stop()
 
 
+async def test_parts_get_an_md5_where_the_bucket_wants_one(s3_server: S3Server, s3_url: str):
+    with s3_proxy(s3_server.address, wants_md5=True) as proxy:
+        async with open_blob_store(s3_url, connection=through(proxy, s3_server)) as store:
+            await store.create("k", stream(PART, PART, b"end"))
+
+            assert await content(store, "k") == PART + PART + b"end"
+
+
 def test_the_secret_is_not_shown():
     assert "hush" not in repr(S3Connection("127.0.0.1:9000", "name", "hush"))
 

@@ -39,9 +39,9 @@ from tests.support.registry_api import (
 from tests.support.seaweedfs import S3Server
 
 pb, service_pb = model_pb2, model_service_pb2
-PATH = "model.onnx"
+PATH = "rows.csv"
 MIB = 1 << 20
-DATA = bytes(range(256)) * 4096 * 20
+DATA = b"".join(b"%07d\n" % row for row in range(20 * MIB // 8))
 """20 MiB."""
 
 
@@ -57,9 +57,11 @@ def header_of(version: str, data: bytes, /, **fields: Any) -> service_pb.UploadA
     return request_type(header=request_type.Header(**values))
 
 
-async def progress(caller: RegistryCaller, version: str, data: bytes) -> service_pb.UploadProgress:
+async def progress(
+    caller: RegistryCaller, version: str, data: bytes, path: str = PATH
+) -> service_pb.UploadProgress:
     return await caller.models.GetUploadProgress(
-        service_pb.GetUploadProgressRequest(version=version, path=PATH, digest=digest_of(data)),
+        service_pb.GetUploadProgressRequest(version=version, path=path, digest=digest_of(data)),
         timeout=TIMEOUT_S,
     )
 
@@ -261,7 +263,7 @@ async def test_a_closed_version_takes_no_bytes(caller: RegistryCaller) -> None:
         await send(caller, version, DATA[:MIB], 0)
     assert refusal.reason == "ILLEGAL_STATE_TRANSITION"
     assert (await progress(caller, version, DATA)).received_bytes == 0
-    assert (await progress(caller, version, BUNDLE[PATH])).complete
+    assert (await progress(caller, version, BUNDLE["model.onnx"], "model.onnx")).complete
 
 
 async def test_unfinished_uploads_can_be_found_and_discarded(tmp_path: Path) -> None:
@@ -352,7 +354,7 @@ def completion(
 async def test_a_bundle_travels_by_urls_both_ways(on_s3: tuple[RegistryCaller, BlobStore]) -> None:
     caller, store = on_s3
     version = await open_version(caller)
-    files = {**BUNDLE, "weights.safetensors": DATA}
+    files = {**BUNDLE, "rows.csv": DATA}
     everything = {**files, MANIFEST: manifest_of(files)}
     for path, data in everything.items():
         url = await upload_url(caller, version, data, path)

@@ -28,7 +28,11 @@ def drops_none(_method: str, _path: str) -> bool:
 
 @contextmanager
 def s3_proxy(
-    target: str, passes: HeaderFilter = passes_all, drops: Drops = drops_none
+    target: str,
+    passes: HeaderFilter = passes_all,
+    drops: Drops = drops_none,
+    *,
+    wants_md5: bool = False,
 ) -> Iterator[str]:
     """The address of a proxy to `target` that misbehaves.
 
@@ -39,6 +43,7 @@ def s3_proxy(
         passes: Headers that it denies are left out.
         drops: In the requests that it picks, half of a GET's body comes, and another request
             is carried out without an answer.
+        wants_md5: Whether it refuses parts without one, as AWS does under object lock.
     """
 
     class Handler(BaseHTTPRequestHandler):
@@ -46,6 +51,13 @@ def s3_proxy(
 
         def forward(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            if wants_md5 and "partNumber" in self.path and not self.headers["Content-MD5"]:
+                refusal = b"<Error><Code>InvalidRequest</Code></Error>"
+                self.send_response_only(400)
+                self.send_header("Content-Length", str(len(refusal)))
+                self.end_headers()
+                self.wfile.write(refusal)
+                return
             upstream = http.client.HTTPConnection(target, timeout=30)
             # Host passes unchanged: the signature covers it.
             upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)

@@ -112,7 +112,7 @@ class RangedReads:
             raise
         try:
             chunks = []
-            while chunk := response.read(CHUNK_BYTES):
+            while chunk := response.read(CHUNK_BYTES, decode_content=False):
                 chunks.append(chunk)
             received = sum(map(len, chunks))
             found = _CONTENT_RANGE.match(response.headers.get("Content-Range", ""))
