@@ -11,6 +11,9 @@ from roundhouse.cli.commands import aliases, data, endpoints, jobs, models, roll
 from roundhouse.cli.commands.demo import demo
 from roundhouse.cli.commands.drift import drift
 from roundhouse.cli.commands.explain import explain
+from roundhouse.cli.commands.model_diff import diff_command
+from roundhouse.cli.commands.model_explain import explain_command
+from roundhouse.cli.commands.model_import import import_command
 from roundhouse.cli.commands.predict import predict
 from roundhouse.cli.commands.status import status
 from roundhouse.cli.commands.up import up
@@ -65,6 +68,9 @@ app.command()(demo)
 app.command()(status)
 app.add_typer(data.app, name="data")
 app.add_typer(jobs.app, name="jobs")
+models.app.command("import")(import_command)
+models.app.command("explain")(explain_command)
+models.app.command("diff")(diff_command)
 app.add_typer(models.app, name="models")
 app.add_typer(aliases.app, name="aliases")
 app.add_typer(endpoints.app, name="endpoints")
