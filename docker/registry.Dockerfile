@@ -9,7 +9,7 @@ COPY protos protos
 COPY sdk sdk
 COPY services services
 RUN python -m venv /opt/roundhouse
-RUN /opt/roundhouse/bin/pip install --constraint constraints.txt ".[registry]"
+RUN /opt/roundhouse/bin/pip install --constraint constraints.txt ".[registry,signing]"
 
 FROM python:3.11.14-slim-bookworm
 RUN useradd --system --uid 10001 --create-home --home-dir /var/lib/roundhouse roundhouse

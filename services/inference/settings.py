@@ -76,6 +76,9 @@ class InferenceSettings(CommonSettings, env_prefix="ROUNDHOUSE_INFERENCE_"):
     observation_limit_bytes: int = Field(default=1 << 30, ge=1 << 20)
     """Disk for observations that the monitor has not taken; later ones are counted as dropped."""
 
+    signature_key_file: Path | None = None
+    """PEM of the public key whose signature a version must have to be served. Unset: any."""
+
     @model_validator(mode="after")
     def _check_rows(self) -> Self:
         if self.max_waiting_rows < self.max_batch_rows:

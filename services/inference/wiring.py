@@ -23,6 +23,7 @@ from services.common.clock import Clock, utc_now
 from services.common.rpc.client import connect
 from services.common.rpc.events import event_api
 from services.common.rpc.server import Api, RunningServer, ServerLimits, serving
+from services.common.settings import InvalidSettings
 from services.common.store.database import Database
 from services.common.store.leadership import lead
 from services.common.store.leases import Lease
@@ -52,7 +53,7 @@ from services.inference.core.admission import Admission
 from services.inference.core.controller import RolloutController
 from services.inference.core.endpoints import Runtime
 from services.inference.core.hosting import ModelHost
-from services.inference.core.ports import ModelRuntime
+from services.inference.core.ports import ModelRuntime, SignatureVerifier
 from services.inference.core.reconciler import Reconciler
 from services.inference.core.serving import Predictor
 from services.inference.core.telling import DeploymentTeller
@@ -109,7 +110,7 @@ async def inference(
             now_us=lambda: time.time_ns() // 1000,
         )
         host = ModelHost(
-            BundleFolder(settings.data_dir / "bundles", catalog),
+            BundleFolder(settings.data_dir / "bundles", catalog, _verifier(settings)),
             await _runtimes(settings, stack, tasks),
             PrometheusMeters(registry),
             predictor,
@@ -178,6 +179,24 @@ async def _runtimes(
         stack.push_async_callback(triton.close)
         runtimes[Runtime.TRITON] = triton
     return runtimes
+
+
+def _verifier(settings: InferenceSettings) -> SignatureVerifier | None:
+    if settings.signature_key_file is None:
+        return None
+    try:
+        # Its library takes seconds to import, so only who verifies needs it.
+        from services.inference.adapters.signatures import KeyVerifier
+
+        return KeyVerifier(settings.signature_key_file)
+    except ImportError as error:
+        raise InvalidSettings(
+            "signature_key_file needs the extra `signing`: pip install 'roundhouse[signing]'."
+        ) from error
+    except (OSError, ValueError, TypeError) as error:
+        raise InvalidSettings(
+            f"signature_key_file {settings.signature_key_file} is no usable public key: {error}"
+        ) from error
 
 
 def _holder(settings: InferenceSettings) -> str:

@@ -68,7 +68,9 @@ def _table(report: RebuildReport) -> str:
     for version in report.open_uploads:
         lines.append(f"Open upload {version}: its files must be sent again.")
     lines += [f"NOT RESTORED: {fault}." for fault in report.lost]
-    lines.append("Not kept by design: leases, and the files of open uploads.")
+    lines.append(
+        "Not kept by design: leases, webhooks with their secrets, and the files of open uploads."
+    )
     return "\n".join(lines) + "\n"
 
 

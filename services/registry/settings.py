@@ -49,6 +49,7 @@ class RegistrySettings(BlobSettings, env_prefix="ROUNDHOUSE_REGISTRY_"):
 
     webhook_first_retry_s: float = Field(default=1.0, gt=0.0, le=3600.0)
     """Longest wait before the second attempt; each further one doubles it, up to an hour."""
+
     removal_lifetime_s: int = Field(default=10, ge=1, le=600)
     """How long a garbage collection's request to remove bytes is good for. The store refuses a
     later one, so that a request which was held up can't remove what was uploaded again since."""
@@ -58,3 +59,6 @@ class RegistrySettings(BlobSettings, env_prefix="ROUNDHOUSE_REGISTRY_"):
 
     abandoned_upload_age_s: float = Field(default=24 * 3600.0, ge=0.0)
     """From when on an unfinished upload that no call holds may be collected."""
+
+    signing_key_file: Path | None = None
+    """PEM of the elliptic-curve private key that signs each committed version. Unset: unsigned."""

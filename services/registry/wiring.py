@@ -29,6 +29,7 @@ from services.common.blobs.staging import Staging
 from services.common.clock import Clock, utc_now
 from services.common.rpc.events import event_api
 from services.common.rpc.server import Api, RunningServer, ServerLimits, serving
+from services.common.settings import InvalidSettings
 from services.common.store.database import Database
 from services.common.store.leadership import lead
 from services.common.store.migrations import migrate
@@ -63,6 +64,7 @@ from services.registry.api.scrub import Scrub
 from services.registry.api.snapshot_files import SnapshotFiles
 from services.registry.api.transactions import Transactions
 from services.registry.api.webhook_servicer import WebhookServicer
+from services.registry.core.ports import BundleSigner
 from services.registry.core.webhooks import WebhookFormat
 from services.registry.settings import RegistrySettings
 
@@ -189,6 +191,24 @@ def _target_policy(settings: RegistrySettings) -> TargetPolicy:
     )
 
 
+def _signer(settings: RegistrySettings) -> BundleSigner | None:
+    if settings.signing_key_file is None:
+        return None
+    try:
+        # Its library takes seconds to import, so only who signs needs it.
+        from services.registry.adapters.signing import KeySigner
+
+        return KeySigner(settings.signing_key_file)
+    except ImportError as error:
+        raise InvalidSettings(
+            "signing_key_file needs the extra `signing`: pip install 'roundhouse[signing]'."
+        ) from error
+    except (OSError, ValueError, TypeError) as error:
+        raise InvalidSettings(
+            f"signing_key_file {settings.signing_key_file} is no usable private key: {error}"
+        ) from error
+
+
 def _holder(settings: RegistrySettings) -> str:
     """The same for a restarted process, so that it takes its own lease back at once."""
     return f"{socket.gethostname()}:{settings.data_dir.absolute()}"
@@ -224,6 +244,7 @@ def _apis(
         claims,
         staging.partials,
         ContentInspector(),
+        _signer(settings),
         max_artifact_bytes=settings.max_artifact_bytes,
     )
     presigned = PresignedFiles(

@@ -35,3 +35,8 @@ class DirectoryBundleSource:
         with content:
             while chunk := await asyncio.to_thread(content.read, _CHUNK_BYTES):
                 yield chunk
+
+    async def signature_of(self, version: str) -> bytes | None:
+        """See `BundleSource`."""
+        file = self._root / version / "model.sig"
+        return await asyncio.to_thread(file.read_bytes) if file.exists() else None

@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from services.inference.core.errors import BundleCorrupt, UnservableBundle
-from services.inference.core.ports import Bundle, BundleSource
+from services.common.errors import ServiceError
+from services.inference.core.errors import BundleCorrupt, UnservableBundle, VersionUnsigned
+from services.inference.core.ports import Bundle, BundleSource, SignatureVerifier
 from services.inference.core.signature import parse_signature
 
 _MANIFEST = "manifest.json"
+_SIGNATURES = ".signatures"
 _MANIFEST_LIMIT_BYTES = 1 << 20
 _REQUIRED = frozenset({"model.onnx", "signature.json"})
 
@@ -38,11 +40,15 @@ class BundleFolder:
     Args:
         root: Owned by this object alone.
         source: Where missing bundles come from.
+        verifier: Lets only signed versions pass; None lets all.
     """
 
-    def __init__(self, root: Path, source: BundleSource) -> None:
+    def __init__(
+        self, root: Path, source: BundleSource, verifier: SignatureVerifier | None = None
+    ) -> None:
         self._root = root
         self._source = source
+        self._verifier = verifier
         self._fetching: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         root.mkdir(parents=True, exist_ok=True)
 
@@ -60,8 +66,30 @@ class BundleFolder:
                 await asyncio.to_thread(shutil.rmtree, folder)
         if not folder.exists():
             await self._download(version, digest, folder)
+        if self._verifier is not None:
+            await self._check_signature(version, folder, self._verifier)
         signature = parse_signature((folder / "signature.json").read_bytes())
         return Bundle(version, digest, folder, signature)
+
+    async def _check_signature(
+        self, version: str, folder: Path, verifier: SignatureVerifier
+    ) -> None:
+        """Versions of equal files share a folder, so it has a signature for each."""
+        manifest = (folder / _MANIFEST).read_bytes()
+        kept = folder / _SIGNATURES / version.replace("/", ".")
+        if kept.exists():
+            try:
+                await asyncio.to_thread(verifier.verify, version, manifest, kept.read_bytes())
+            except ServiceError:
+                kept.unlink()  # disks rot; the registry has the last word
+            else:
+                return
+        signature = await self._source.signature_of(version)
+        if signature is None:
+            raise VersionUnsigned(version)
+        await asyncio.to_thread(verifier.verify, version, manifest, signature)
+        kept.parent.mkdir(exist_ok=True)
+        kept.write_bytes(signature)
 
     async def retain(self, digests: Iterable[str]) -> None:
         """See `Bundles`."""

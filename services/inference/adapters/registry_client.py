@@ -75,6 +75,18 @@ class RegistryClient:
         except RemoteError as error:
             raise _load_failure(version, error) from error
 
+    async def signature_of(self, version: str) -> bytes | None:
+        """See `BundleSource`."""
+        try:
+            with remote_errors(_REGISTRY):
+                found = await self._models.GetVersion(models.GetVersionRequest(name=version))
+        except RemoteError as error:
+            raise _load_failure(version, error) from error
+        if not found.HasField("signature"):
+            return None
+        parts = [part async for part in self.read(version, found.signature.path)]
+        return b"".join(parts)
+
     async def digest_of(self, version: str) -> str:
         """See `VersionCatalog`."""
         try:

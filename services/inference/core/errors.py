@@ -337,3 +337,61 @@ class ModelFailed(FailedPrecondition):
 
     def __init__(self, model: str, description: str) -> None:
         super().__init__(f"{model} failed: {description}", model=model)
+
+
+class VersionUnsigned(FailedPrecondition):
+    """The version has no signature, and only signed ones are served."""
+
+    reason = "VERSION_UNSIGNED"
+
+    def __init__(self, version: str) -> None:
+        text = f"{version!r} is not signed, and this server serves signed versions only."
+        super().__init__(
+            text, violations=[PreconditionViolation("SIGNED", version, text)], version=version
+        )
+
+
+class WrongSigningKey(FailedPrecondition):
+    """The version was signed with another key than the trusted one.
+
+    Args:
+        version: That can't be served.
+        key: sha256 of the signer's public key, as the signature claims.
+        trusted: sha256 of the trusted one.
+    """
+
+    reason = "WRONG_SIGNING_KEY"
+
+    def __init__(self, version: str, key: str, trusted: str) -> None:
+        text = f"{version!r} is signed with the key {key}, and only {trusted} is trusted."
+        super().__init__(
+            text,
+            violations=[PreconditionViolation("SIGNED", version, text)],
+            version=version,
+            key=key,
+            trusted=trusted,
+        )
+
+
+class SignatureTampered(DataLoss):
+    """The signature is not as its key made it."""
+
+    reason = "SIGNATURE_TAMPERED"
+
+    def __init__(self, version: str, fault: str) -> None:
+        super().__init__(f"The signature of {version!r} is not genuine: {fault}.", version=version)
+
+
+class SignatureOfAnotherVersion(FailedPrecondition):
+    """An authentic signature that stands at the wrong version."""
+
+    reason = "SIGNATURE_OF_ANOTHER_VERSION"
+
+    def __init__(self, version: str, signed: str) -> None:
+        text = f"The signature of {version!r} is genuine, and of {signed}."
+        super().__init__(
+            text,
+            violations=[PreconditionViolation("SIGNED", version, text)],
+            version=version,
+            signed=signed,
+        )

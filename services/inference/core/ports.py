@@ -48,6 +48,28 @@ class BundleSource(Protocol):
         """
         ...
 
+    async def signature_of(self, version: str) -> bytes | None:
+        """The signature over the version's manifest; None if it is unsigned.
+
+        Raises:
+            Unavailable: The source is away.
+        """
+        ...
+
+
+class SignatureVerifier(Protocol):
+    """Knows whose versions may be served. Blocks: call it in a thread."""
+
+    def verify(self, version: str, manifest: bytes, signature: bytes) -> None:
+        """Pass only a signature of the trusted key over this manifest of this version.
+
+        Raises:
+            WrongSigningKey: Another key made it.
+            SignatureTampered: It is not as the key made it.
+            SignatureOfAnotherVersion: It is of something else.
+        """
+        ...
+
 
 class Bundles(Protocol):
     """Verified bundles."""
@@ -58,6 +80,8 @@ class Bundles(Protocol):
         Raises:
             BundleCorrupt: A file, or the manifest, does not match its digest.
             UnservableBundle: The bundle is intact but its signature can't be served.
+            VersionUnsigned, WrongSigningKey, SignatureTampered, SignatureOfAnotherVersion:
+                Its signature does not let this server serve it.
         """
         ...
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from typing import Final
 
 from roundhouse.registry.v1 import model_pb2 as pb
 from roundhouse.registry.v1 import model_service_pb2 as service_pb
 
 from services.common.blobs.content import ContentStore, content_key
-from services.common.blobs.digests import parse_digest
+from services.common.blobs.digests import digest_of, parse_digest
 from services.common.blobs.errors import DigestMismatch, UploadOffsetMismatch
 from services.common.blobs.partials import PartialUploads
 from services.common.errors import DataLoss, FieldViolation
-from services.registry.api.claims import BlobClaims
+from services.registry.api.claims import BlobClaims, HeldClaim
 from services.registry.api.convert.models import artifact_to_proto, version_to_proto
 from services.registry.api.downloads import stored_chunks
 from services.registry.api.inspection import inspected
@@ -24,12 +25,14 @@ from services.registry.api.uploads import HEAD_BYTES, checked_chunks, first_part
 from services.registry.core.bundles import (
     MANIFEST,
     SIGNATURE,
+    SIGNATURE_BUNDLE,
     BundleFile,
     check_head,
     check_json,
     check_path,
     check_signature,
     compare,
+    manifest_of,
     parse_manifest,
 )
 from services.registry.core.errors import (
@@ -39,7 +42,7 @@ from services.registry.core.errors import (
     UnsafeBundle,
     UploadTooLarge,
 )
-from services.registry.core.ports import FormatInspector, RegistryTx
+from services.registry.core.ports import BundleSigner, FormatInspector, RegistryTx
 from services.registry.core.use_cases.lookup import the_version
 from services.registry.core.use_cases.versions import commit_version, need_open, record_artifact
 from services.registry.core.versions import ModelVersion, VersionState
@@ -57,6 +60,7 @@ class Artifacts:
         claims: Keep contents that uploads rely on.
         partials: Takes their bytes in.
         inspector: Refuses files that may run code.
+        signer: Signs what is committed; None leaves it unsigned.
         max_artifact_bytes: Largest file that is accepted.
     """
 
@@ -67,6 +71,7 @@ class Artifacts:
         claims: BlobClaims,
         partials: PartialUploads,
         inspector: FormatInspector,
+        signer: BundleSigner | None,
         *,
         max_artifact_bytes: int,
     ) -> None:
@@ -75,6 +80,7 @@ class Artifacts:
         self._claims = claims
         self._partials = partials
         self._inspector = inspector
+        self._signer = signer
         self._max_artifact_bytes = max_artifact_bytes
 
     async def progress(
@@ -170,18 +176,41 @@ class Artifacts:
     async def commit(self, request: service_pb.CommitVersionRequest) -> pb.ModelVersion:
         """The version READY, after all stored bytes have been read and checked."""
         listed, inputs = await self._checked_bundle(request.name, request.manifest_digest)
-        return await self._transactions.mutate(
-            request,
-            pb.ModelVersion,
-            # A new version has no alias yet.
-            lambda tx: version_to_proto(
-                commit_version(
-                    tx, request.name, listed, digest=request.manifest_digest, inputs=inputs
-                ),
-                (),
-                verified_at=tx.now,
-            ),
-        )
+        async with AsyncExitStack() as claims:
+            signature, claim = await self._signed(request.name, listed, claims)
+
+            def record(tx: RegistryTx) -> pb.ModelVersion:
+                if claim is not None:
+                    claim.redeem(tx)
+                version = commit_version(
+                    tx,
+                    request.name,
+                    listed,
+                    digest=request.manifest_digest,
+                    inputs=inputs,
+                    signature=signature,
+                )
+                # A new version has no alias yet.
+                return version_to_proto(version, (), verified_at=tx.now)
+
+            return await self._transactions.mutate(request, pb.ModelVersion, record)
+
+    async def _signed(
+        self, name: str, listed: Sequence[BundleFile], claims: AsyncExitStack
+    ) -> tuple[BundleFile, HeldClaim] | tuple[None, None]:
+        """The signature over the files, once it is durable; none where no key is configured.
+
+        Args:
+            name: Of the version.
+            listed: Its files; empty when they aren't to be committed.
+            claims: Holds the claim that keeps the signature until it is recorded.
+        """
+        if self._signer is None or not listed:
+            return None, None
+        data = await asyncio.to_thread(self._signer.sign, name, manifest_of(listed))
+        claim = await claims.enter_async_context(self._claims.on(digest_of(data)))
+        digest = await self._contents.add_bytes(data)
+        return BundleFile(SIGNATURE_BUNDLE, len(data), digest), claim
 
     async def _checked_bundle(
         self, name: str, manifest_digest: str

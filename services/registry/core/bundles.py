@@ -16,6 +16,8 @@ from services.registry.core.errors import InvalidManifest, ManifestMismatch, Uns
 MANIFEST: Final = "manifest.json"
 SIGNATURE: Final = "signature.json"
 MODEL: Final = "model.onnx"
+SIGNATURE_BUNDLE: Final = "model.sig"
+"""What proves who committed the version, beside the manifest, which doesn't list it."""
 
 SAFE_SUFFIXES: Final = frozenset(
     {".onnx", ".safetensors", ".json", ".md", ".txt", ".csv", ".parquet", ".data"}

@@ -301,6 +301,14 @@ class IntegrityMeter(Protocol):
         ...
 
 
+class BundleSigner(Protocol):
+    """Signs what is committed. Blocks: call it in a thread."""
+
+    def sign(self, version: str, manifest: bytes) -> bytes:
+        """A signature that binds the manifest, and so every file, to the version's name."""
+        ...
+
+
 class FormatInspector(Protocol):
     """Tells files that only read when they are loaded from those that may run code. Blocks."""
 

@@ -91,6 +91,7 @@ class ModelVersion:
         quarantine: Why it is QUARANTINED; None in other states.
         collected_by: Plan that removed its bytes; empty unless DELETED.
         collect_time: When it did.
+        signature: Over the manifest and the name, a file of its own; None if unsigned.
     """
 
     meta: Meta
@@ -102,6 +103,7 @@ class ModelVersion:
     quarantine: Quarantine | None = None
     collected_by: str = ""
     collect_time: datetime | None = None
+    signature: BundleFile | None = None
 
     @property
     def size_bytes(self) -> int:
@@ -113,7 +115,9 @@ class ModelVersion:
         """Digests of the stored contents that it relies on, its manifest's among them."""
         if self.digest is None or self.state is VersionState.DELETED:
             return ()
-        return tuple(dict.fromkeys((self.digest, *(file.digest for file in self.files))))
+        signature = () if self.signature is None else (self.signature.digest,)
+        files = (file.digest for file in self.files)
+        return tuple(dict.fromkeys((self.digest, *files, *signature)))
 
     def need_bytes(self) -> None:
         """Pass unless its bytes have been collected.
@@ -163,7 +167,7 @@ class ModelVersion:
         raise ArtifactNotFound(self.meta.name, path)
 
     def committed_files(self) -> tuple[BundleFile, ...]:
-        """Every file that the store must hold for it: the bundle's and its manifest.
+        """Every file that the store must hold for it: the bundle's, its manifest and signature.
 
         Raises:
             VersionNotReady: Nothing is committed.
@@ -173,7 +177,8 @@ class ModelVersion:
             raise VersionNotReady(self.meta.name, self.state)
         self.need_bytes()
         manifest = BundleFile(MANIFEST, len(manifest_of(self.files)), self.digest)
-        return (manifest, *self.files)
+        signature = () if self.signature is None else (self.signature,)
+        return (manifest, *self.files, *signature)
 
     def need_whole(self) -> None:
         """Pass unless its bytes were found missing or changed.

@@ -52,6 +52,7 @@ from services.registry.adapters.database.tables import (
     TOUCH,
     UPLOAD,
     VERIFICATION,
+    WEBHOOK,
     WHEREABOUTS,
 )
 
@@ -81,6 +82,7 @@ NOT_JOURNALED: Final = {
     BLOB_SENTENCE.name: "the collection that condemned is over",
     COLLECTION_PLAN.name: "a plan is made again",
     COLLECTION_ITEM.name: "a plan is made again",
+    WEBHOOK.name: "its secrets must not lie beside the bytes: it is created again",
     JOURNAL.name: "it is the journal",
     JOURNAL_HEAD.name: "follows from the records",
 }

@@ -105,6 +105,7 @@ def version_to_proto(
         quarantine=None if version.quarantine is None else _quarantine(version.quarantine),
         collected_by=version.collected_by,
         collect_time=None if version.collect_time is None else to_timestamp(version.collect_time),
+        signature=None if version.signature is None else artifact_to_proto(version.signature),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from services.registry.core.bundles import BundleFile, compare
 from services.registry.core.errors import IllegalTransition
@@ -96,6 +97,7 @@ def commit_version(
     *,
     digest: str,
     inputs: Sequence[str] = (),
+    signature: BundleFile | None = None,
 ) -> ModelVersion:
     """The version READY, when the uploaded files are exactly the listed ones.
 
@@ -105,6 +107,7 @@ def commit_version(
         listed: What its manifest lists, sorted by path.
         digest: Of the manifest.
         inputs: The model's; those that are columns of its snapshots join the lineage.
+        signature: Over its manifest, stored already; None where none is made.
 
     Raises:
         VersionNotFound: There is no such version.
@@ -114,7 +117,7 @@ def commit_version(
     version = the_version(tx, name)
     version.can_move_to(VersionState.READY)
     compare(name, listed, tx.uploads(name))
-    ready = version.committed(digest, listed, tx.now)
+    ready = replace(version.committed(digest, listed, tx.now), signature=signature)
     tx.versions.replace(ready)
     tx.note_verified(name, tx.now)
     tx.forget_uploads(name)
