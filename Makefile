@@ -9,6 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TRITON_READY := .triton/installed.sha256
+MLFLOW_READY := .mlflow/installed.sha256
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -31,6 +32,10 @@ $(READY): pyproject.toml constraints.txt tools/protogen.py $(shell find protos/r
 $(TRITON_READY): tools/triton_env.py $(wildcard tools/triton*.txt) | $(READY)
 	@echo "Installing Triton for the tests ..."
 	@$(BIN)/python tools/triton_env.py --dir .triton
+
+$(MLFLOW_READY): tools/mlflow_env.py tools/mlflow-requirements.txt | $(READY)
+	@echo "Installing MLflow to measure against ..."
+	@$(BIN)/python tools/mlflow_env.py --dir .mlflow
 
 demo: $(READY) ## Run the whole loop on a year of real flights (about 5 minutes)
 	@$(BIN)/roundhouse demo $(ARGS)
@@ -55,12 +60,12 @@ format: $(READY) ## Put code and protos into the one format
 up: $(READY) ## Start the four services on this machine
 	@$(BIN)/roundhouse up $(ARGS)
 
-bench: $(READY) $(TRITON_READY) ## Measure: NAME=loop or inference, QUICK=1 for at most a minute
-	@test -n "$(NAME)" || { echo "Which benchmark? NAME=loop or NAME=inference" >&2; exit 2; }
+bench: $(READY) $(TRITON_READY) $(if $(filter registry,$(NAME)),$(MLFLOW_READY)) ## Measure: NAME=loop, inference or registry, QUICK=1 for at most a minute
+	@test -n "$(NAME)" || { echo "Which benchmark? NAME=loop, NAME=inference or NAME=registry" >&2; exit 2; }
 	@$(BIN)/python -m benchmarks $(NAME) $(if $(QUICK),--quick)
 
 soak: $(READY) $(TRITON_READY) ## Run a long proof: NAME=kills; without one it names them all
 	@$(BIN)/python -m tests.system.soak $(NAME) $(ARGS)
 
 clean: ## Remove environments, generated code and run-time data
-	@rm -rf $(VENV) .triton .roundhouse protos/gen .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf $(VENV) .triton .mlflow .roundhouse protos/gen .mypy_cache .ruff_cache .pytest_cache .hypothesis
