@@ -24,9 +24,13 @@ from roundhouse.registry.v1.evaluation_service_pb2 import (
     EvaluateGateRequest,
     RequestApprovalRequest,
 )
-from roundhouse.registry.v1.model_pb2 import Model, PromotionPolicy
-from roundhouse.registry.v1.model_service_pb2 import CreateModelRequest
+from roundhouse.registry.v1.model_pb2 import Model, ModelVersion, PromotionPolicy
+from roundhouse.registry.v1.model_service_pb2 import (
+    BeginVersionUploadRequest,
+    CreateModelRequest,
+)
 
+from tests.support.bundles import tiny_files
 from tests.support.command_line import (
     CommandLine,
     running_command_line,
@@ -299,3 +303,47 @@ def test_up_restarts_what_dies_and_leaves_nothing_behind(
     assert "starting it again" in printed
     _, alive = psutil.wait_procs(everyone, timeout=10)
     assert alive == []
+
+
+def test_a_folder_is_uploaded_and_downloaded_bit_for_bit(
+    cli: CommandLine, client: Client, tmp_path: Path
+) -> None:
+    client.models.CreateModel(
+        CreateModelRequest(parent=PROJECT, model_id="imported", model=Model())
+    )
+    for path, data in tiny_files().items():
+        (tmp_path / "bundle" / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "bundle" / path).write_bytes(data)
+    options = ("--model", "imported", "--label", "from=test", "--json")
+    sent = cli("models", "upload", str(tmp_path / "bundle"), *options)
+    assert sent.code == Exit.OK, sent.err
+    assert (sent.json["state"], sent.json["labels"]) == ("STATE_READY", {"from": "test"})
+
+    got = tmp_path / "got"
+    result = cli("models", "download", "imported/1", "--to", str(got), "--json")
+    assert result.json["digest"] == sent.json["digest"]
+    for path, data in tiny_files().items():
+        assert (got / path).read_bytes() == data
+
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    again = cli("models", "upload", str(empty), "--model", "imported")
+    assert again.code == Exit.USAGE
+    assert "--resume imported/2" not in again.err
+
+
+def test_an_upload_goes_on_after_an_interruption(
+    cli: CommandLine, client: Client, tmp_path: Path
+) -> None:
+    begun = client.models.BeginVersionUpload(
+        BeginVersionUploadRequest(parent=f"{PROJECT}/models/imported", version=ModelVersion())
+    )
+    for path, data in tiny_files().items():
+        (tmp_path / path).write_bytes(data)
+    client.upload_artifact(begun.name, "model.onnx", tmp_path / "model.onnx")
+    resume = begun.name.removeprefix(f"{PROJECT}/models/").replace("/versions", "")
+
+    result = cli(
+        "models", "upload", str(tmp_path), "--model", "imported", "--resume", resume, "--json"
+    )
+    assert (result.json["name"], result.json["state"]) == (begun.name, "STATE_READY")

@@ -16,6 +16,9 @@ from roundhouse.client import SERVICES, Addresses, Client, Timeouts
 TIMEOUTS: Final = Timeouts(unary_s=10.0, away_s=2.0)
 """How long a person waits for one answer, or for a service to come back, before hearing of it."""
 
+TRANSFER_TIMEOUTS: Final = Timeouts(unary_s=10.0, away_s=30.0)
+"""The same where files travel: long work is worth waiting for a service that restarts."""
+
 Json: TypeAlias = Annotated[
     bool, typer.Option("--json", help="Print JSON for programs; streams print one object a line.")
 ]
@@ -29,9 +32,9 @@ class Session:
     project: str
     data_dir: Path
 
-    def client(self) -> Client:
+    def client(self, timeouts: Timeouts = TIMEOUTS) -> Client:
         """A client with the command line's patience."""
-        return Client(self.addresses, timeouts=TIMEOUTS)
+        return Client(self.addresses, timeouts=timeouts)
 
 
 def session_of(context: typer.Context) -> Session:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from roundhouse.client.addresses import SERVICES, Addresses, ServiceName
 from roundhouse.client.aio import AsyncClient
+from roundhouse.client.bundles import OnProgress, TransferProgress, UnsafePath
 from roundhouse.client.errors import CallFailed, InvalidInput, RoundhouseError
 from roundhouse.client.policy import Timeouts
 from roundhouse.client.predictions import Inputs, Prediction, PredictOptions
@@ -33,4 +34,7 @@ __all__ = [
     "CallFailed",
     "InvalidInput",
     "DigestMismatch",
+    "OnProgress",
+    "TransferProgress",
+    "UnsafePath",
 ]

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import grpc
-from roundhouse.client import policy, transfer
+from roundhouse.client import bundles, policy, transfer
 from roundhouse.client.addresses import SERVICES, Addresses, ServiceName
-from roundhouse.client.errors import Unavailable, typed_errors
+from roundhouse.client.errors import CallFailed, Unavailable, typed_errors
 from roundhouse.client.interceptors import ResponseStreams, UnaryCalls
 from roundhouse.client.predictions import (
     InputColumn,
@@ -37,11 +39,11 @@ from roundhouse.registry.v1.dataset_service_pb2 import UploadSnapshotFileRequest
 from roundhouse.registry.v1.dataset_service_pb2_grpc import DatasetServiceStub
 from roundhouse.registry.v1.evaluation_service_pb2_grpc import EvaluationServiceStub
 from roundhouse.registry.v1.lineage_service_pb2_grpc import LineageServiceStub
-from roundhouse.registry.v1.model_pb2 import ArtifactFile
+from roundhouse.registry.v1.model_pb2 import ArtifactFile, ModelVersion
 from roundhouse.registry.v1.model_service_pb2 import (
-    DownloadArtifactRequest,
+    BeginVersionUploadRequest,
+    CommitVersionRequest,
     GetVersionRequest,
-    UploadArtifactRequest,
 )
 from roundhouse.registry.v1.model_service_pb2_grpc import ModelServiceStub
 from roundhouse.registry.v1.retention_service_pb2_grpc import RetentionServiceStub
@@ -166,30 +168,125 @@ class Client:
         with typed_errors():
             return self.datasets.UploadSnapshotFile(parts, timeout=self._timeouts.transfer_s)
 
-    def upload_artifact(self, version: str, path: str, file: Path) -> ArtifactFile:
-        """Adds a file to a version that is being uploaded."""
-        header = UploadArtifactRequest.Header(
-            version=version,
-            path=path,
-            digest=transfer.digest_of(file),
-            request_id=str(uuid.uuid4()),
-        )
-        parts = transfer.artifact_parts(header, file)
-        with typed_errors():
-            return self.models.UploadArtifact(parts, timeout=self._timeouts.transfer_s)
+    def upload_artifact(
+        self,
+        version: str,
+        path: str,
+        file: Path,
+        *,
+        on_progress: bundles.OnProgress = bundles.no_progress,
+    ) -> ArtifactFile:
+        """Adds a file to a version that is being uploaded; a broken stream goes on by itself."""
+        local = bundles.LocalFile.of(file, path)
+        return self._upload(version, local, on_progress)
 
-    def download_version(self, version: str, folder: Path) -> Path:
+    def upload_version(
+        self,
+        model: str,
+        files: Path | Mapping[str, Path],
+        *,
+        version: ModelVersion | None = None,
+        resume: str = "",
+        on_progress: bundles.OnProgress = bundles.no_progress,
+    ) -> ModelVersion:
+        """A new, committed version of a model; broken streams go on by themselves.
+
+        Args:
+            model: Resource name.
+            files: A folder, or files by their paths in the bundle; the manifest is made here.
+            version: Labels and ancestry of the new version.
+            resume: Version whose upload was begun and not committed, to go on with instead of
+                a new one.
+            on_progress: Is told how far each file is.
+
+        Raises:
+            ValueError: There are no files.
+        """
+        with tempfile.TemporaryDirectory() as scratch:
+            local, digest = bundles.bundle_of(files, Path(scratch))
+            name = (
+                resume
+                or (
+                    self.models.BeginVersionUpload(
+                        BeginVersionUploadRequest(parent=model, version=version or ModelVersion())
+                    )
+                ).name
+            )
+            for each in local:
+                self._upload(name, each, on_progress, asks_first=bool(resume))
+            return self.models.CommitVersion(
+                CommitVersionRequest(name=name, manifest_digest=digest),
+                timeout=self._timeouts.transfer_s,
+            )
+
+    def _upload(
+        self,
+        version: str,
+        local: bundles.LocalFile,
+        on_progress: bundles.OnProgress,
+        *,
+        asks_first: bool = False,
+    ) -> ArtifactFile:
+        upload = bundles.Upload(version, local, on_progress, self._timeouts.away_s)
+        if asks_first:
+            upload.offset = (self.models.GetUploadProgress(upload.progress_request)).received_bytes
+        while True:
+            try:
+                with typed_errors():
+                    return self.models.UploadArtifact(
+                        upload.parts(), timeout=self._timeouts.transfer_s
+                    )
+            except CallFailed as failure:
+                if not bundles.may_go_on(failure):
+                    raise
+                found = self.models.GetUploadProgress(upload.progress_request)
+                wait_s = upload.wait_s(failure, found.received_bytes)
+            time.sleep(wait_s)
+
+    def download_version(
+        self,
+        version: str,
+        folder: Path,
+        *,
+        on_progress: bundles.OnProgress = bundles.no_progress,
+    ) -> Path:
         """Fetches a version's files into `folder`, each checked against its digest.
+
+        A broken download goes on by itself, and a later one goes on where an earlier one ended.
+        Files that are there already and right are left alone.
+
+        Args:
+            version: Resource name of a version or an alias.
+            folder: Gets the files; made if missing.
+            on_progress: Is told how far each file is.
 
         Raises:
             DigestMismatch: A file arrived damaged; it was not kept.
+            UnsafePath: A file would lie outside of the folder.
         """
-        for artifact in self.models.GetVersion(GetVersionRequest(name=version)).files:
-            request = DownloadArtifactRequest(version=version, path=artifact.path)
-            with transfer.VerifiedFile(folder / artifact.path, artifact.digest) as target:
-                for part in self.models.DownloadArtifact(request):
-                    target.write(part.chunk)
+        found = self.models.GetVersion(GetVersionRequest(name=version))
+        for artifact in found.files:
+            download = bundles.Download(
+                found.name, artifact, folder, on_progress, self._timeouts.away_s
+            )
+            if not download.is_there():
+                with closing(download):
+                    download.open()
+                    self._download(download)
+                    download.finish()
+        bundles.write_manifest(found, folder)
         return folder
+
+    def _download(self, download: bundles.Download) -> None:
+        while True:
+            try:
+                for part in self.models.DownloadArtifact(download.request):
+                    download.write(part.chunk)
+            except CallFailed as failure:
+                wait_s = download.wait_s(failure)
+            else:
+                return
+            time.sleep(wait_s)
 
     def ingest_outcomes(self, batches: Iterable[IngestOutcomesRequest]) -> int:
         """Reports outcomes; gives the rows that are now durable. A batch may come again."""

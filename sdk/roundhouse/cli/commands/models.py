@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 from roundhouse.cli import names
+from roundhouse.cli.commands.model_files import download_version, upload_version
 from roundhouse.cli.failures import BadOutcome
 from roundhouse.cli.output import (
     OUT,
@@ -32,7 +33,11 @@ from roundhouse.registry.v1.model_service_pb2 import (
     ListVersionsRequest,
 )
 
-app = typer.Typer(help="See models, and approve their versions.", no_args_is_help=True)
+app = typer.Typer(
+    help="See models, move their files, and approve their versions.", no_args_is_help=True
+)
+app.command("upload")(upload_version)
+app.command("download")(download_version)
 
 
 @app.command("list")

@@ -1,0 +1,224 @@
+"""Versions that travel as files, over connections that break, on either client."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pytest
+from roundhouse.client import (
+    Addresses,
+    AsyncClient,
+    Client,
+    DigestMismatch,
+    Timeouts,
+    TransferProgress,
+    UnsafePath,
+)
+from roundhouse.client.bundles import Download, files_in, no_progress
+from roundhouse.client.errors import FailedPrecondition, Unavailable
+from roundhouse.registry.v1.model_pb2 import ArtifactFile, ModelVersion
+
+from tests.support.bundles import tiny_files
+from tests.support.cutting_proxy import cutting_proxy
+from tests.support.registry_api import RegistryCaller, digest_of, running_registry
+
+MIB = 1 << 20
+ROWS = b"".join(b"%07d\n" % row for row in range(5 * MIB // 8))
+FILES = {**tiny_files(), "data/rows.csv": ROWS}
+PATIENT = Timeouts(unary_s=10.0, away_s=20.0)
+
+Run: TypeAlias = Callable[[str, Callable[[Any], Any]], Awaitable[Any]]
+
+
+@pytest.fixture(params=["sync", "aio"])
+def run(request: pytest.FixtureRequest) -> Run:
+    """Gives what `work(client)` gives, on either client of the registry at an address."""
+
+    async def on_either(address: str, work: Callable[[Any], Any]) -> Any:
+        addresses = Addresses(registry=address)
+        if request.param == "aio":
+            async with AsyncClient(addresses, timeouts=PATIENT) as client:
+                return await work(client)
+
+        def blocking() -> Any:
+            with Client(addresses, timeouts=PATIENT) as client:
+                return work(client)
+
+        return await asyncio.to_thread(blocking)
+
+    return on_either
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with a bundle, and with what is none of it."""
+    for path, data in {
+        **FILES,
+        ".hidden/x.csv": b"1",
+        ".env": b"1",
+        "manifest.json": b"{}",
+    }.items():
+        file = tmp_path / "bundle" / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(data)
+    return tmp_path / "bundle"
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        file.relative_to(folder).as_posix(): file.read_bytes()
+        for file in folder.rglob("*")
+        if file.is_file()
+    }
+
+
+async def test_a_folder_becomes_a_version_and_a_folder_again(
+    run: Run, folder: Path, tmp_path: Path
+) -> None:
+    seen: list[TransferProgress] = []
+    async with running_registry(tmp_path / "registry") as caller:
+        model = await caller.create_model()
+        version = await run(
+            caller.address,
+            lambda client: client.upload_version(
+                model, folder, version=ModelVersion(labels={"a": "b"}), on_progress=seen.append
+            ),
+        )
+        assert version.state == ModelVersion.STATE_READY
+        assert dict(version.labels) == {"a": "b"}
+        assert seen[-1].path == "manifest.json"
+        assert {each.path for each in seen if each.done_bytes == each.size_bytes} == {
+            *FILES,
+            "manifest.json",
+        }
+
+        got = tmp_path / "got"
+        await run(caller.address, lambda client: client.download_version(version.name, got))
+
+    found = contents(got)
+    manifest = found.pop("manifest.json")
+    assert found == FILES
+    assert digest_of(manifest) == version.digest
+    assert {file["path"] for file in json.loads(manifest)["files"]} == set(FILES)
+
+
+async def test_broken_connections_are_taken_up_by_themselves(
+    run: Run, folder: Path, tmp_path: Path
+) -> None:
+    async with running_registry(tmp_path / "registry") as caller:
+        model = await caller.create_model()
+        async with cutting_proxy(caller.address, [3 * MIB, MIB]) as address:
+            version = await run(address, lambda client: client.upload_version(model, folder))
+        got = tmp_path / "got"
+        async with cutting_proxy(caller.address, [2 * MIB, 2 * MIB]) as address:
+            await run(address, lambda client: client.download_version(version.name, got))
+    assert (got / "data" / "rows.csv").read_bytes() == ROWS
+
+
+async def test_an_upload_that_was_given_up_goes_on_later(
+    run: Run, folder: Path, tmp_path: Path
+) -> None:
+    starts: list[TransferProgress] = []
+    async with running_registry(tmp_path / "registry") as caller:
+        version = await caller.begin(await caller.create_model())
+        await caller.upload_artifact(version, "model.onnx", FILES["model.onnx"])
+
+        done = await run(
+            caller.address,
+            lambda client: client.upload_version(
+                "unused", folder, resume=version, on_progress=starts.append
+            ),
+        )
+
+    assert (done.name, done.state) == (version, ModelVersion.STATE_READY)
+    onnx = [each.done_bytes for each in starts if each.path == "model.onnx"]
+    assert onnx == [len(FILES["model.onnx"])], "nothing is sent again"
+
+
+async def test_a_download_goes_on_where_an_earlier_one_ended(run: Run, tmp_path: Path) -> None:
+    async with running_registry(tmp_path / "registry") as caller:
+        version = await caller.ready_version(await caller.create_model(), FILES)
+        got = tmp_path / "got"
+        (got / "data").mkdir(parents=True)
+        mark = digest_of(ROWS)[7:23]
+        part = got / "data" / f".rows.csv.{mark}.part"
+        part.write_bytes(ROWS[: 2 * MIB])
+        seen: list[TransferProgress] = []
+        await run(
+            caller.address,
+            lambda client: client.download_version(version, got, on_progress=seen.append),
+        )
+        assert min(each.done_bytes for each in seen if "rows" in each.path) == 2 * MIB
+        assert (got / "data" / "rows.csv").read_bytes() == ROWS
+
+        again: list[TransferProgress] = []
+        await run(
+            caller.address,
+            lambda client: client.download_version(version, got, on_progress=again.append),
+        )
+        assert len(again) == len(FILES), "all is there"
+
+        part.write_bytes(b"!" + ROWS[1 : 2 * MIB])
+        (got / "data" / "rows.csv").unlink()
+        with pytest.raises(DigestMismatch):
+            await run(caller.address, lambda client: client.download_version(version, got))
+        assert not part.exists()
+        assert not (got / "data" / "rows.csv").exists()
+        await run(caller.address, lambda client: client.download_version(version, got))
+        assert contents(got)["data/rows.csv"] == ROWS
+
+
+async def test_an_alias_is_downloaded_as_the_version_it_points_at(
+    run: Run, caller_of: RegistryCaller, tmp_path: Path
+) -> None:
+    model = await caller_of.create_model()
+    version = await caller_of.ready_version(model)
+    await caller_of.move((f"{model}/aliases/newest", version, ""))
+    got = tmp_path / "got"
+    await run(
+        caller_of.address, lambda client: client.download_version(f"{model}/aliases/newest", got)
+    )
+    assert "model.onnx" in contents(got)
+
+
+async def test_what_the_registry_refuses_is_not_tried_again(
+    run: Run, caller_of: RegistryCaller, tmp_path: Path
+) -> None:
+    version = await caller_of.ready_version(await caller_of.create_model())
+    file = tmp_path / "card.md"
+    file.write_bytes(b"late")
+    with pytest.raises(FailedPrecondition) as refusal:
+        await run(
+            caller_of.address, lambda client: client.upload_artifact(version, "card.md", file)
+        )
+    assert refusal.value.reason == "ILLEGAL_STATE_TRANSITION"
+
+
+@pytest.fixture
+async def caller_of(tmp_path: Path):
+    async with running_registry(tmp_path / "registry") as caller:
+        yield caller
+
+
+@pytest.mark.parametrize("path", ["../x.csv", "/x.csv", "a/../../x.csv", ""])
+def test_no_file_is_written_outside_of_the_folder(path: str, tmp_path: Path) -> None:
+    with pytest.raises(UnsafePath):
+        Download("v", ArtifactFile(path=path), tmp_path, no_progress, 1.0)
+
+
+def test_a_folder_without_files_is_no_bundle(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no file"):
+        files_in(tmp_path)
+
+
+def test_a_registry_that_stays_away_is_told_of(tmp_path: Path) -> None:
+    file = tmp_path / "card.md"
+    file.write_bytes(b"text")
+    timeouts = Timeouts(unary_s=1.0, away_s=0.3)
+    address = Addresses(registry="127.0.0.1:1")
+    with Client(address, timeouts=timeouts) as client, pytest.raises(Unavailable):
+        client.upload_artifact("projects/p/models/m/versions/1", "card.md", file)
