@@ -101,7 +101,7 @@ async def targets(
                 DIRECT: (triton.address, loaded, "1", None),
                 IN_PROCESS: (address, _endpoint_id(model, _RUNTIMES[IN_PROCESS]), "", pid),
                 FRONT: (address, _endpoint_id(model, _RUNTIMES[FRONT]), "", pid),
-                ECHO: (echo, model.id, "", None),
+                ECHO: (echo[0], model.id, "", echo[1]),
             }
             if peer is not None:
                 requests[MLSERVER] = (peer[0], model.id, "", peer[1])
@@ -176,7 +176,8 @@ def _inference(folder: Path, registry: str, monitor: str, triton: str) -> Iterat
 
 
 @contextmanager
-def _echo() -> Iterator[str]:
+def _echo() -> Iterator[tuple[str, int]]:
+    """The echo's address and process."""
     with subprocess.Popen(
         [sys.executable, "-m", "benchmarks.inference.echo"],
         cwd=_ROOT,
@@ -185,6 +186,6 @@ def _echo() -> Iterator[str]:
     ) as process:
         assert process.stdout is not None
         try:
-            yield f"127.0.0.1:{int(process.stdout.readline())}"
+            yield f"127.0.0.1:{int(process.stdout.readline())}", process.pid
         finally:
             process.kill()

@@ -10,9 +10,11 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 
+import structlog
 from prometheus_client import REGISTRY, CollectorRegistry
 from roundhouse.inference.v1 import endpoint_service_pb2 as endpoints
 from roundhouse.inference.v1 import endpoint_service_pb2_grpc as endpoints_grpc
@@ -58,6 +60,8 @@ from services.inference.core.reconciler import Reconciler
 from services.inference.core.serving import Predictor
 from services.inference.core.telling import DeploymentTeller
 from services.inference.settings import InferenceSettings
+
+log = structlog.get_logger()
 
 MIGRATIONS: Final = Path(__file__).parent / "adapters" / "migrations"
 
@@ -150,7 +154,7 @@ async def inference(
         holder = _holder(settings)
         tasks.create_task(lead(database, _ROLLOUTS_LEASE, holder, now, control))
         tasks.create_task(lead(database, _TELLING_LEASE, holder, now, tell))
-        native = (INFER_PATH,) if settings.server == "native" else ()
+        native = _native_methods(settings)
         yield await stack.enter_async_context(
             serving("inference", settings.listen, apis, limits, native)
         )
@@ -197,6 +201,27 @@ def _verifier(settings: InferenceSettings) -> SignatureVerifier | None:
         raise InvalidSettings(
             f"signature_key_file {settings.signature_key_file} is no usable public key: {error}"
         ) from error
+
+
+def _native_methods(settings: InferenceSettings) -> tuple[str, ...]:
+    """What the server in Rust answers; warns where strangers could fill the memory by it."""
+    if settings.server != "native":
+        return ()
+    if not _is_loopback(settings.listen):
+        log.warning(
+            "server.messages_unbounded",
+            listen=settings.listen,
+            advice="set ROUNDHOUSE_INFERENCE_SERVER=grpcio unless every caller is trusted",
+        )
+    return (INFER_PATH,)
+
+
+def _is_loopback(address: str) -> bool:
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _holder(settings: InferenceSettings) -> str:

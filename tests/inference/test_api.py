@@ -9,8 +9,10 @@ import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 from roundhouse.inference.v1 import endpoint_pb2, endpoint_service_pb2, rollout_pb2
 from roundhouse.inference.v1 import rollout_service_pb2 as rollouts_pb
+from tritonclient.grpc import service_pb2 as oip
 
 from services.inference.settings import InferenceSettings
+from services.inference.wiring import _is_loopback
 from tests.support.bundles import TinyModel, tiny_files
 from tests.support.eventually import eventually
 from tests.support.fake_monitor import Response, fake_monitor
@@ -51,6 +53,34 @@ async def inference(tmp_path, registry, monitor):
         tmp_path / "inference", registry.address, monitor.address
     ) as caller:
         yield caller
+
+
+@pytest.mark.parametrize("server", ["native", "grpcio"])
+async def test_either_server_answers_on_the_one_address(tmp_path, registry, monitor, server):
+    async with running_inference(
+        tmp_path / "inference", registry.address, monitor.address, server=server
+    ) as inference:
+        await inference.create_endpoint(await registry.approved())
+        _, probability = await inference.predict(prediction_id="p")
+        assert probability == pytest.approx(TinyModel().probability(*FLIGHT))
+        with refused() as refusal:
+            await inference.oip.ModelInfer(oip.ModelInferRequest(model_name="nobody"))
+        assert refusal.reason == "ENDPOINT_NOT_FOUND"
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("127.0.0.1:1", True),
+        ("[::1]:1", True),
+        ("localhost:1", True),
+        ("0.0.0.0:1", False),
+        ("[::]:1", False),
+        ("inference:1", False),
+    ],
+)
+def test_only_loopback_addresses_count_as_such(address, expected):
+    assert _is_loopback(address) is expected
 
 
 async def state_of(inference, rollout_id: str, *wanted: int) -> rollout_pb2.Rollout:

@@ -1,0 +1,34 @@
+"""What the guide to serving names exists."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+
+from services.inference.adapters.metrics import PrometheusMeters, export_admission
+from services.inference.core.admission import Admission
+from services.inference.settings import InferenceSettings
+from tests.contracts.descriptors import reasons
+
+GUIDE = (Path(__file__).parents[2] / "docs" / "serving.md").read_text()
+NAMED = set(re.findall(r"`([A-Z][A-Z_]+)`", GUIDE))
+
+
+def test_every_setting_and_reason_that_the_guide_names_exists():
+    prefix = InferenceSettings.model_config["env_prefix"]
+    named = {name.removeprefix(prefix) for name in NAMED} - {""}
+    settings = {name.upper() for name in InferenceSettings.model_fields}
+    assert len(named & settings) >= 10
+    assert settings | reasons("inference") | {"RESOURCE_EXHAUSTED"} >= named
+
+
+def test_every_metric_that_the_guide_names_exists():
+    registry = CollectorRegistry()
+    PrometheusMeters(registry)
+    export_admission(Admission(max_calls_per_caller=1, max_bytes=1), registry)
+    exported = {family.name for family in registry.collect()}
+    named = set(re.findall(r"`(roundhouse_\w+)`", GUIDE))
+    assert named
+    assert {name.removesuffix("_total") for name in named} <= exported
