@@ -85,6 +85,7 @@ NOT_JOURNALED: Final = {
     WEBHOOK.name: "its secrets must not lie beside the bytes: it is created again",
     JOURNAL.name: "it is the journal",
     JOURNAL_HEAD.name: "follows from the records",
+    WEBHOOK.name: "their secrets leave the database for nobody: webhooks are created anew",
 }
 """Tables that a rebuild leaves empty, and why."""
 
