@@ -8,6 +8,7 @@ from pathlib import Path
 from roundhouse.client import AsyncClient
 from roundhouse.demo import resources
 from roundhouse.inference.v1.endpoint_service_pb2 import CreateEndpointRequest
+from roundhouse.inference.v1.rollout_service_pb2 import PlanRolloutRequest
 from roundhouse.monitor.v1.monitor_service_pb2 import CreateMonitorRequest
 from roundhouse.monitor.v1.retrain_service_pb2 import CreateRetrainPolicyRequest
 from roundhouse.registry.v1.dataset_pb2 import Dataset, DatasetSnapshot
@@ -106,10 +107,15 @@ async def approve(client: AsyncClient, job: TrainingJob) -> tuple[GateResult, Ap
     if not gate.passed:
         reasons = " ".join(verdict.explanation for verdict in gate.verdicts)
         raise StepFailed(f"The first version did not pass the gate: {reasons}")
+    plan = await client.rollouts.PlanRollout(PlanRolloutRequest(at_once=True))
     asked = await client.evaluations.RequestApproval(
         RequestApprovalRequest(
             parent=job.model_version,
-            approval=Approval(gate_result=gate.name, requester=resources.DATA_SCIENTIST),
+            approval=Approval(
+                gate_result=gate.name,
+                requester=resources.DATA_SCIENTIST,
+                plan_digest=plan.digest,
+            ),
         )
     )
     approval = await client.evaluations.DecideApproval(
@@ -122,7 +128,14 @@ async def approve(client: AsyncClient, job: TrainingJob) -> tuple[GateResult, Ap
     )
     await client.models.MoveAliases(
         MoveAliasesRequest(
-            moves=[MoveAliasesRequest.Move(alias=resources.CHAMPION, to_version=job.model_version)],
+            moves=[
+                MoveAliasesRequest.Move(
+                    alias=resources.CHAMPION,
+                    to_version=job.model_version,
+                    approval=approval.name,
+                    plan_digest=plan.digest,
+                )
+            ],
             actor=resources.DATA_SCIENTIST,
             reason="The first version.",
         )

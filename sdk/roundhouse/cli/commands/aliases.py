@@ -56,6 +56,12 @@ def move(
     version: Annotated[str, typer.Argument(help="MODEL/NUMBER, MODEL@ALIAS or resource name.")],
     reason: Annotated[str, typer.Option(help="Why, for the record.")] = "",
     actor: Annotated[str, typer.Option(help="Who moves it.", show_default="you")] = "",
+    approval: Annotated[
+        str, typer.Option(help="Approval that shall allow it.", show_default="the newest that does")
+    ] = "",
+    plan_digest: Annotated[
+        str, typer.Option("--plan", help="Digest of the plan that the approval is bound to.")
+    ] = "",
     validate_only: Annotated[
         bool, typer.Option("--validate-only", help="Check the move without making it.")
     ] = False,
@@ -72,7 +78,13 @@ def move(
             current = client.models.GetAlias(GetAliasRequest(name=name)).version
         except NotFound:
             current = ""
-        step = MoveAliasesRequest.Move(alias=name, to_version=target.name, expected_version=current)
+        step = MoveAliasesRequest.Move(
+            alias=name,
+            to_version=target.name,
+            expected_version=current,
+            approval=approval,
+            plan_digest=plan_digest,
+        )
         moved = client.models.MoveAliases(
             MoveAliasesRequest(
                 moves=[step],

@@ -1,4 +1,4 @@
-"""`roundhouse data`: snapshots."""
+"""`roundhouse data`: snapshots, and who has seen their test sets."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from rich.progress import Progress
 from roundhouse.cli import names
 from roundhouse.cli.failures import UsageFault
 from roundhouse.cli.output import ERR, as_dict, day, print_json, print_table
+from roundhouse.cli.paging import every
 from roundhouse.cli.session import Json, session_of
+from roundhouse.cli.views.promotion import print_touches
 from roundhouse.client import Client
 from roundhouse.client.errors import AlreadyExists
 from roundhouse.registry.v1.dataset_pb2 import Dataset, DatasetSnapshot
@@ -21,6 +23,7 @@ from roundhouse.registry.v1.dataset_service_pb2 import (
     SealSnapshotRequest,
     UploadSnapshotFileRequest,
 )
+from roundhouse.registry.v1.evaluation_service_pb2 import ListTestSetTouchesRequest
 
 app = typer.Typer(help="Import data as immutable snapshots.", no_args_is_help=True)
 
@@ -74,6 +77,26 @@ def import_files(
         print_json(as_dict(sealed))
     else:
         print_snapshot(sealed)
+
+
+@app.command()
+def ledger(
+    context: typer.Context,
+    only: Annotated[
+        str,
+        typer.Option("--filter", help="AIP-160 filter, such as 'purpose = TEST'."),
+    ] = "",
+    as_json: Json = False,
+) -> None:
+    """List who has looked at which test sets, and what for, newest first."""
+    session = session_of(context)
+    request = ListTestSetTouchesRequest(parent=names.parent(session.project), filter=only)
+    with session.client() as client:
+        touches = list(every(client.evaluations.ListTestSetTouches, request, "touches"))
+    if as_json:
+        print_json([as_dict(touch) for touch in touches])
+    else:
+        print_touches(touches)
 
 
 def ensure_dataset(client: Client, project: str, dataset_id: str, description: str = "") -> str:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import getpass
 from typing import Annotated
 
 import typer
 from roundhouse.cli import names
+from roundhouse.cli.commands import policies, promotion
 from roundhouse.cli.commands.model_files import download_version, upload_version
-from roundhouse.cli.failures import BadOutcome
 from roundhouse.cli.output import (
-    OUT,
     as_dict,
     print_json,
     print_table,
@@ -19,16 +17,15 @@ from roundhouse.cli.output import (
 )
 from roundhouse.cli.paging import every
 from roundhouse.cli.session import Json, session_of
+from roundhouse.cli.views.promotion import print_readiness, purpose_name
 from roundhouse.registry.v1.evaluation_pb2 import Approval
 from roundhouse.registry.v1.evaluation_service_pb2 import (
-    DecideApprovalRequest,
     ListApprovalsRequest,
     ListEvaluationsRequest,
 )
 from roundhouse.registry.v1.model_pb2 import ModelVersion
 from roundhouse.registry.v1.model_service_pb2 import (
     GetModelRequest,
-    GetVersionRequest,
     ListModelsRequest,
     ListVersionsRequest,
 )
@@ -38,6 +35,11 @@ app = typer.Typer(
 )
 app.command("upload")(upload_version)
 app.command("download")(download_version)
+app.add_typer(policies.app, name="policy")
+app.command("set")(promotion.set_model)
+app.command()(promotion.gate)
+app.command()(promotion.request)
+app.command()(promotion.approve)
 
 
 @app.command("list")
@@ -72,7 +74,7 @@ def show(
     model: Annotated[str, typer.Argument(help="Model's id or resource name.")],
     as_json: Json = False,
 ) -> None:
-    """Show a model's versions with their scores and approvals."""
+    """Show a model's versions with their scores and approvals, and its readiness."""
     session = session_of(context)
     name = names.full(session.project, "models", model)
     with session.client() as client:
@@ -120,7 +122,7 @@ def show(
                 state_name(ModelVersion.State.Name(version.state)),
                 ", ".join(version.aliases),
                 "; ".join(
-                    f"{each.split}: "
+                    f"{each.split} ({purpose_name(each.purpose)}): "
                     + ", ".join(f"{metric} {value:.4f}" for metric, value in each.metrics.items())
                     for each in evaluations[version.name][:2]
                 ),
@@ -132,56 +134,7 @@ def show(
         ],
         title=f"{names.short(name)}: {found.description}",
     )
-
-
-@app.command()
-def approve(
-    context: typer.Context,
-    version: Annotated[str, typer.Argument(help="MODEL/NUMBER, MODEL@ALIAS or resource name.")],
-    reject: Annotated[bool, typer.Option("--reject", help="Refuse instead.")] = False,
-    approver: Annotated[
-        str, typer.Option(help="Who decides; never the one who asked.", show_default="you")
-    ] = "",
-    comment: Annotated[str, typer.Option(help="Why, for the record.")] = "",
-    as_json: Json = False,
-) -> None:
-    """Decide the pending approval of a version."""
-    session = session_of(context)
-    with session.client() as client:
-        found = client.models.GetVersion(
-            GetVersionRequest(name=names.version(session.project, version))
-        )
-        request = ListApprovalsRequest(parent=found.name)
-        pending = [
-            approval
-            for approval in every(client.evaluations.ListApprovals, request, "approvals")
-            if approval.state == Approval.STATE_PENDING
-        ]
-        if not pending:
-            raise BadOutcome(
-                f"No approval of {names.short(found.name)} is pending; "
-                f"see: roundhouse models show {names.short(names.model_of(found.name))}"
-            )
-        decided = client.evaluations.DecideApproval(
-            DecideApprovalRequest(
-                name=pending[0].name,
-                decision=(
-                    DecideApprovalRequest.DECISION_REJECT
-                    if reject
-                    else DecideApprovalRequest.DECISION_APPROVE
-                ),
-                approver=approver or getpass.getuser(),
-                comment=comment,
-                etag=pending[0].etag,
-            )
-        )
-    if as_json:
-        print_json(as_dict(decided))
-    else:
-        OUT.print(
-            f"{'Rejected' if reject else 'Approved'} {names.short(found.name)} "
-            f"as {decided.approver}: {decided.name}"
-        )
+    print_readiness(found, versions)
 
 
 def _approval_state(approval: Approval | None) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 from roundhouse.cli import names
-from roundhouse.cli.failures import BadOutcome
+from roundhouse.cli.failures import BadOutcome, UsageFault
 from roundhouse.cli.output import (
     ERR,
     OUT,
@@ -22,10 +22,11 @@ from roundhouse.cli.paging import every
 from roundhouse.cli.session import Json, session_of
 from roundhouse.client import Client
 from roundhouse.client.errors import Unavailable
-from roundhouse.inference.v1.rollout_pb2 import PhaseOutcome, Rollout
+from roundhouse.inference.v1.rollout_pb2 import Phase, PhaseOutcome, Rollout
 from roundhouse.inference.v1.rollout_service_pb2 import (
     GetRolloutRequest,
     ListRolloutsRequest,
+    PlanRolloutRequest,
     RollbackEndpointRequest,
     WatchRolloutRequest,
 )
@@ -70,6 +71,32 @@ def list_rollouts(context: typer.Context, endpoint: EndpointName, as_json: Json 
         ],
         title=f"Rollouts of {endpoint}",
     )
+
+
+@app.command()
+def plan(
+    context: typer.Context,
+    phase: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="PERCENT or PERCENT:MIN_OUTCOMES; may be repeated. Default: 5, 50 and 100."
+        ),
+    ] = None,
+    at_once: Annotated[
+        bool, typer.Option("--at-once", help="No phases: an endpoint's first version.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Print a rollout's plan and the digest that an approval is bound to."""
+    session = session_of(context)
+    request = PlanRolloutRequest(phases=[_planned(each) for each in phase or []], at_once=at_once)
+    with session.client() as client:
+        planned = client.rollouts.PlanRollout(request)
+    if as_json:
+        print_json(as_dict(planned))
+        return
+    shares = [f"{each.weight_basis_points / 100:g} %" for each in planned.phases]
+    OUT.print(f"{' -> '.join(shares) or 'all at once'}: {planned.digest}")
 
 
 @app.command()
@@ -131,6 +158,16 @@ def changes_of(client: Client, name: str) -> Iterator[Rollout]:
         except Unavailable:
             ERR.print("Inference is away; going on when it is back.")
             client.rollouts.GetRollout(GetRolloutRequest(name=name))
+
+
+def _planned(text: str) -> Phase:
+    percent, _, outcomes = text.partition(":")
+    try:
+        return Phase(
+            weight_basis_points=round(float(percent) * 100), min_outcomes=int(outcomes or 0)
+        )
+    except ValueError as error:
+        raise UsageFault(f"{text!r} is no phase; write PERCENT or PERCENT:OUTCOMES.") from error
 
 
 def _newest(client: Client, endpoint: str) -> str:
