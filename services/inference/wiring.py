@@ -24,6 +24,7 @@ from roundhouse.inference.v1 import rollout_service_pb2_grpc as rollouts_grpc
 from services.common.clock import Clock, utc_now
 from services.common.rpc.client import connect
 from services.common.rpc.events import event_api
+from services.common.rpc.pins import RegistryPins, Reliance
 from services.common.rpc.server import Api, RunningServer, ServerLimits, serving
 from services.common.settings import InvalidSettings
 from services.common.store.database import Database
@@ -57,6 +58,7 @@ from services.inference.core.endpoints import Runtime
 from services.inference.core.hosting import ModelHost
 from services.inference.core.ports import ModelRuntime, SignatureVerifier
 from services.inference.core.reconciler import Reconciler
+from services.inference.core.reliances import versions_needed
 from services.inference.core.serving import Predictor
 from services.inference.core.telling import DeploymentTeller
 from services.inference.settings import InferenceSettings
@@ -67,6 +69,7 @@ MIGRATIONS: Final = Path(__file__).parent / "adapters" / "migrations"
 
 _ROLLOUTS_LEASE: Final = "rollouts"
 _TELLING_LEASE: Final = "telling"
+_PINS_LEASE: Final = "pins"
 _FLUSH_SHARE: Final = 0.5
 """Of the drain's time, for sending the last observations; the rest stays on the disk."""
 
@@ -99,9 +102,9 @@ async def inference(
     async with AsyncExitStack() as stack:
         stack.callback(database.close)
         await migrate(database, MIGRATIONS)
-        catalog = RegistryClient(
-            await stack.enter_async_context(connect(settings.registry_address))
-        )
+        channel = await stack.enter_async_context(connect(settings.registry_address))
+        pins = RegistryPins(channel, "endpoints", now)
+        catalog = RegistryClient(channel, pins)
         monitor = MonitorClient(await stack.enter_async_context(connect(settings.monitor_address)))
         sender = ObservationSender(log, monitor)
         stack.push_async_callback(sender.flush, settings.drain_timeout_s * _FLUSH_SHARE)
@@ -129,6 +132,15 @@ async def inference(
             store = SqlStore(database, lease)
             await RolloutController(store, host, catalog, monitor, now).run()
 
+        async def keep(_: Lease) -> None:
+            store = SqlStore(database)
+
+            async def wanted() -> list[Reliance]:
+                needed = await store.read(versions_needed)
+                return [Reliance(endpoint, version) for endpoint, version in needed]
+
+            await pins.run(wanted)
+
         async def tell(lease: Lease) -> None:
             await DeploymentTeller(OutboxHappenings(database, lease, now), catalog).run()
 
@@ -153,6 +165,7 @@ async def inference(
         tasks.create_task(sender.run())
         holder = _holder(settings)
         tasks.create_task(lead(database, _ROLLOUTS_LEASE, holder, now, control))
+        tasks.create_task(lead(database, _PINS_LEASE, holder, now, keep))
         tasks.create_task(lead(database, _TELLING_LEASE, holder, now, tell))
         native = _native_methods(settings)
         yield await stack.enter_async_context(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -15,11 +15,13 @@ from roundhouse.trainer.v1 import job_service_pb2 as jobs
 from roundhouse.trainer.v1 import job_service_pb2_grpc as jobs_grpc
 from roundhouse.trainer.v1 import worker_service_pb2 as workers
 from roundhouse.trainer.v1 import worker_service_pb2_grpc as workers_grpc
+from sqlalchemy import Connection
 
 from services.common.blobs.opening import open_configured_blob_store, s3_connection_of
 from services.common.clock import Clock, utc_now
 from services.common.rpc.client import connect
 from services.common.rpc.events import event_api
+from services.common.rpc.pins import RegistryPins, Reliance
 from services.common.rpc.server import Api, RunningServer, ServerLimits, serving
 from services.common.store.database import Database
 from services.common.store.leadership import lead
@@ -41,6 +43,7 @@ from services.trainer.api.worker_servicer import WorkerServicer
 from services.trainer.settings import TrainerSettings
 
 MIGRATIONS: Final = Path(__file__).parent / "adapters" / "migrations"
+_JOBS: Final = "trainingJobs"
 CALL_PATIENCE_S: Final = 3.0
 """How long a caller of this service waits for a registry that is away."""
 
@@ -68,7 +71,9 @@ async def trainer(settings: TrainerSettings, now: Clock = utc_now) -> AsyncItera
             serving(
                 "trainer",
                 settings.listen,
-                _apis(settings, database, channel, now),
+                _apis(
+                    settings, database, channel, (pins := RegistryPins(channel, _JOBS, now)), now
+                ),
                 ServerLimits(drain_timeout_s=settings.drain_timeout_s),
             ) as server,
         ):
@@ -83,16 +88,29 @@ async def trainer(settings: TrainerSettings, now: Clock = utc_now) -> AsyncItera
                 max_workers=settings.max_workers,
                 lease_ttl=lease_ttl,
             )
-            async with _led(database, now, {"jobs": supervisor.run, "cleanups": cleaner.run}):
+
+            async def keep(_: Lease) -> None:
+                await pins.run(lambda: database.read(_reliances(now)))
+
+            loops = {"jobs": supervisor.run, "cleanups": cleaner.run, "pins": keep}
+            async with _led(database, now, loops):
                 yield server
     finally:
         processes.close()
         database.close()
 
 
+def _reliances(now: Clock) -> Callable[[Connection], list[Reliance]]:
+    """What jobs that are not over rely on."""
+    return lambda connection: [
+        Reliance(job.name, job.spec.snapshot)
+        for job in SqlTrainerTx(connection, now()).unfinished_jobs()
+    ]
+
+
 @asynccontextmanager
 async def _led(
-    database: Database, now: Clock, loops: dict[str, Callable[[Lease], Awaitable[None]]]
+    database: Database, now: Clock, loops: Mapping[str, Callable[[Lease], Awaitable[None]]]
 ) -> AsyncIterator[None]:
     """Runs controllers beside the block, each in one trainer at a time."""
     holder = f"trainer@{socket.gethostname()}"
@@ -129,13 +147,17 @@ def _config_of(settings: TrainerSettings, port: int) -> Callable[[str, str], Wor
 
 
 def _apis(
-    settings: TrainerSettings, database: Database, channel: grpc.aio.Channel, now: Clock
+    settings: TrainerSettings,
+    database: Database,
+    channel: grpc.aio.Channel,
+    pins: RegistryPins,
+    now: Clock,
 ) -> list[Api]:
     transactions = Transactions(database, now, open_tx=SqlTrainerTx, open_reads=SqlTrainerReads)
     registry = RegistryClient(channel, patience_s=CALL_PATIENCE_S)
     job_servicer = JobServicer(
         transactions,
-        RegistrySnapshots(registry),
+        RegistrySnapshots(registry, pins),
         RegistryVersionEvaluator(registry),
         recipes={name: recipe.rules for name, recipe in load_recipes().items()},
     )

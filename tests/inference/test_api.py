@@ -9,6 +9,7 @@ import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 from roundhouse.inference.v1 import endpoint_pb2, endpoint_service_pb2, rollout_pb2
 from roundhouse.inference.v1 import rollout_service_pb2 as rollouts_pb
+from roundhouse.registry.v1 import retention_service_pb2
 from tritonclient.grpc import service_pb2 as oip
 
 from services.inference.settings import InferenceSettings
@@ -425,3 +426,45 @@ async def test_an_endpoint_on_triton_goes_through_a_canary(
 def test_settings_that_contradict_each_other_are_refused():
     with pytest.raises(ValueError, match="max_waiting_rows"):
         InferenceSettings(max_batch_rows=100, max_waiting_rows=10)
+
+
+async def pins(registry):
+    listed = await registry.caller.retention.ListPins(
+        retention_service_pb2.ListPinsRequest(parent=PROJECT), timeout=TIMEOUT_S
+    )
+    return listed.pins
+
+
+async def pinned(registry) -> set[str]:
+    """Versions that pins keep."""
+    return {pin.target for pin in await pins(registry)}
+
+
+async def until_pinned(registry, *versions: str) -> None:
+    async with asyncio.timeout(TIMEOUT_S):
+        while await pinned(registry) != set(versions):
+            await asyncio.sleep(0.05)
+
+
+async def test_what_an_endpoint_holds_is_pinned_and_let_go_with_it(inference, registry):
+    first, second = await registry.approved(0.0), await registry.approved(1.0)
+    endpoint = await inference.create_endpoint(first)
+    assert await pinned(registry) == {first.version}, "before the answer"
+    await inference.create_rollout(second, phases=QUICK)
+    assert await pinned(registry) == {first.version, second.version}
+    # The service has seen for itself what it relies on once it has set each pin anew.
+    async with asyncio.timeout(TIMEOUT_S):
+        while any(pin.create_time == pin.update_time for pin in await pins(registry)):
+            await asyncio.sleep(0.05)
+    await inference.rollouts.CancelRollout(
+        rollouts_pb.CancelRolloutRequest(
+            name=f"{ENDPOINT}/rollouts/r", reason="test", request_id=request_id()
+        ),
+        timeout=TIMEOUT_S,
+    )
+    await until_pinned(registry, first.version)
+    await inference.endpoints.DeleteEndpoint(
+        endpoint_service_pb2.DeleteEndpointRequest(name=endpoint.name, request_id=request_id()),
+        timeout=TIMEOUT_S,
+    )
+    await until_pinned(registry)

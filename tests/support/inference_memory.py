@@ -124,6 +124,9 @@ class FakePeers:
     ) -> None:
         pass
 
+    async def pin(self, endpoint: str, version: str) -> None:
+        pass
+
     async def move_alias(
         self, alias: str, to_version: str, *, expected: str, plan_digest: str, reason: str
     ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import grpc
@@ -9,10 +10,13 @@ import numpy as np
 import onnxruntime
 import pytest
 from roundhouse.registry.v1 import (
+    dataset_service_pb2,
     evaluation_pb2,
     evaluation_service_pb2,
     model_pb2,
     model_service_pb2,
+    retention_pb2,
+    retention_service_pb2,
 )
 from roundhouse.trainer.v1 import job_pb2, job_service_pb2, worker_service_pb2
 
@@ -371,3 +375,59 @@ async def test_a_stranger_with_an_old_fence_is_superseded(caller: TrainerCaller)
             timeout=TIMEOUT_S,
         )
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.ABORTED, "ATTEMPT_SUPERSEDED")
+
+
+async def pins(caller: TrainerCaller) -> list[retention_pb2.Pin]:
+    listed = await caller.registry.retention.ListPins(
+        retention_service_pb2.ListPinsRequest(parent=PROJECT), timeout=TIMEOUT_S
+    )
+    return list(listed.pins)
+
+
+async def test_a_job_that_is_not_over_keeps_its_snapshot(caller: TrainerCaller) -> None:
+    snapshot = f"{PROJECT}/datasets/flights/snapshots/january"
+    name = await caller.submit("pinning", candidates=LONG)
+    assert [pin.target for pin in await pins(caller)] == [snapshot]
+    with refused() as refusal:
+        await caller.registry.datasets.DeleteSnapshot(
+            dataset_service_pb2.DeleteSnapshotRequest(name=snapshot, request_id=request_id()),
+            timeout=TIMEOUT_S,
+        )
+    assert refusal.reason == "RETAINED"
+    # The trainer has seen for itself what the job relies on once it has set the pin anew.
+    async with asyncio.timeout(60):
+        while any(pin.create_time == pin.update_time for pin in await pins(caller)):
+            await asyncio.sleep(0.05)
+    await caller.jobs.CancelTrainingJob(
+        job_service_pb2.CancelTrainingJobRequest(name=name, request_id=request_id()),
+        timeout=TIMEOUT_S,
+    )
+    async with asyncio.timeout(60):
+        while await pins(caller):
+            await asyncio.sleep(0.05)
+
+
+async def test_nothing_is_trained_on_a_snapshot_under_a_privacy_hold(
+    caller: TrainerCaller,
+) -> None:
+    snapshot = f"{PROJECT}/datasets/flights/snapshots/january"
+    hold = await caller.registry.retention.PlaceHold(
+        retention_service_pb2.PlaceHoldRequest(
+            parent=PROJECT,
+            hold=retention_pb2.Hold(
+                target=snapshot,
+                kind=retention_pb2.Hold.KIND_PRIVACY,
+                placed_by="ann",
+                reason="request 7",
+            ),
+            request_id=request_id(),
+        ),
+        timeout=TIMEOUT_S,
+    )
+    with refused() as refusal:
+        await caller.submit("held", "decision_tree")
+    assert (refusal.code, refusal.reason) == (
+        grpc.StatusCode.FAILED_PRECONDITION,
+        "SNAPSHOT_HELD",
+    )
+    assert refusal.metadata == {"snapshot": snapshot, "hold": hold.name}

@@ -18,6 +18,7 @@ from roundhouse.registry.v1 import model_service_pb2_grpc as models_grpc
 
 from services.common.errors import ServiceError
 from services.common.rpc.convert import to_timestamp
+from services.common.rpc.pins import RegistryPins, Reliance
 from services.common.rpc.remote import (
     DependencyUnavailable,
     RemoteError,
@@ -58,9 +59,11 @@ class RegistryClient:
 
     Args:
         channel: To the registry.
+        pins: Of this service's endpoints.
     """
 
-    def __init__(self, channel: grpc.aio.Channel) -> None:
+    def __init__(self, channel: grpc.aio.Channel, pins: RegistryPins) -> None:
+        self._pins = pins
         self._models = models_grpc.ModelServiceStub(channel)
         self._evaluations = evaluations_grpc.EvaluationServiceStub(channel)
         self._lineage = lineage_grpc.LineageServiceStub(channel)
@@ -115,6 +118,13 @@ class RegistryClient:
                     version, approval, error.message, cause=error.reason
                 ) from error
             raise
+
+    async def pin(self, endpoint: str, version: str) -> None:
+        """See `VersionCatalog`."""
+        try:
+            await self._pins.pin(Reliance(endpoint, version))
+        except RemoteError as error:
+            raise _load_failure(version, error) from error
 
     async def move_alias(
         self, alias: str, to_version: str, *, expected: str, plan_digest: str, reason: str

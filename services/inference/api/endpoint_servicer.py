@@ -79,6 +79,7 @@ class EndpointServicer(pb_grpc.EndpointServiceServicer):
         await self._catalog.check_approval(
             endpoint.initial_approval, version, digest=digest, plan_digest=plan_digest(AT_ONCE)
         )
+        await self._catalog.pin(endpoint.name, version)
         async with self._host.on_trial(endpoint.runtime, version, digest):
             created = self._new_endpoint(request, digest)
             answer = await self._stored(request, created)

@@ -63,6 +63,8 @@ class RolloutServicer(pb_grpc.RolloutServiceServicer):
                 digest=digest,
                 plan_digest=plan_digest(phases_of(given.phases)),
             )
+            if not request.validate_only:
+                await self._catalog.pin(request.parent, given.version)
         else:
             digest = known.digest
         origin = causality()

@@ -315,6 +315,14 @@ class VersionCatalog(Protocol):
         """
         ...
 
+    async def pin(self, endpoint: str, version: str) -> None:
+        """Keep a version's bytes in the registry for an endpoint that is about to need them.
+
+        Raises:
+            VersionNotServable: They are gone.
+        """
+        ...
+
     async def move_alias(
         self, alias: str, to_version: str, *, expected: str, plan_digest: str, reason: str
     ) -> None:

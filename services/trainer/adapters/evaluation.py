@@ -9,10 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import grpc
 import numpy as np
 import pyarrow as pa
 
-from services.common.rpc.remote import DependencyUnavailable, RemoteError
+from services.common.rpc.pins import RegistryPins, Reliance
+from services.common.rpc.remote import DependencyUnavailable, RemoteError, as_own_failure
 from services.trainer.adapters.export.runtime import GraphModel
 from services.trainer.adapters.learning.loading import load_table
 from services.trainer.adapters.registry_client import (
@@ -129,19 +131,36 @@ class RegistrySnapshots:
 
     Args:
         registry: That has them.
+        pins: Of this service's jobs.
     """
 
-    def __init__(self, registry: RegistryClient) -> None:
+    def __init__(self, registry: RegistryClient, pins: RegistryPins) -> None:
         self._registry = registry
+        self._pins = pins
 
     async def columns(self, snapshot: str) -> Mapping[str, str]:
         """Arrow type of each column of a sealed snapshot.
 
         Raises:
             UnusableSnapshot: There is no such snapshot, or it is not sealed.
+            SnapshotHeld: A privacy hold is on it.
             DependencyUnavailable: The registry does not answer.
         """
         try:
             return (await self._registry.snapshot(snapshot)).columns
         except DependencyAway as error:
             raise DependencyUnavailable("registry") from error
+
+    async def pin(self, snapshot: str, job: str) -> None:
+        """Keep the snapshot for a job that is about to be stored.
+
+        Raises:
+            UnusableSnapshot: It is gone.
+            DependencyUnavailable: The registry does not answer.
+        """
+        try:
+            await self._pins.pin(Reliance(job, snapshot))
+        except RemoteError as error:
+            if error.code in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.FAILED_PRECONDITION):
+                raise UnusableSnapshot(f"is {snapshot!r}: {error.message}") from error
+            raise as_own_failure(error) or DependencyUnavailable("registry") from error

@@ -24,7 +24,7 @@ from roundhouse.registry.v1 import (
 )
 
 from services.common.rpc.remote import RemoteError, remote_errors
-from services.trainer.core.errors import UnusableSnapshot
+from services.trainer.core.errors import SnapshotHeld, UnusableSnapshot
 from services.trainer.core.failures import DataFault, DependencyAway
 from services.trainer.core.purposes import Purpose
 from services.trainer.core.scores import Scores, SliceScores
@@ -131,6 +131,7 @@ class RegistryClient:
 
         Raises:
             UnusableSnapshot: There is none of this name, or it is not sealed.
+            SnapshotHeld: A privacy hold is on it.
             DependencyAway: The registry does not answer.
         """
         request = dataset_service_pb2.GetSnapshotRequest(name=name)
@@ -141,7 +142,9 @@ class RegistryClient:
                 raise UnusableSnapshot(f"is {name!r}, which the registry doesn't have") from error
             raise
         if found.state != dataset_pb2.DatasetSnapshot.STATE_SEALED:
-            raise UnusableSnapshot(f"is {name!r}, which is not sealed")
+            raise UnusableSnapshot(f"is {name!r}, which is not sealed or was collected")
+        if found.privacy_hold:
+            raise SnapshotHeld(name, found.privacy_hold)
         return SnapshotRef(
             name=found.name,
             digest=found.digest,

@@ -91,6 +91,8 @@ class JobServicer(pb_grpc.JobServiceServicer):
             spec=spec,
             traceparent=format_traceparent(span) if span.is_valid else "",
         )
+        if not request.validate_only:
+            await self._pin(new)
         return await self._transactions.mutate(
             request,
             job_pb2.TrainingJob,
@@ -277,6 +279,7 @@ class JobServicer(pb_grpc.JobServiceServicer):
 
         Raises:
             InvalidSpec: With every fault.
+            SnapshotHeld: A privacy hold is on the snapshot.
             Unavailable: The snapshot can't be asked about at present.
         """
         faults = spec_faults(spec, self._recipes)
@@ -284,11 +287,22 @@ class JobServicer(pb_grpc.JobServiceServicer):
             try:
                 columns = await self._snapshots.columns(spec.snapshot)
             except UnusableSnapshot as error:
-                faults.append(FieldViolation(f"{ROOT}.snapshot", str(error)))
+                faults.append(_unusable(error))
             else:
                 faults += schema_faults(spec, columns)
         if faults:
             raise InvalidSpec(faults)
+
+    async def _pin(self, new: NewJob) -> None:
+        """Keep the snapshot, so that nobody collects it before the job is over."""
+        try:
+            await self._snapshots.pin(new.spec.snapshot, new.name)
+        except UnusableSnapshot as error:
+            raise InvalidSpec([_unusable(error)]) from error
+
+
+def _unusable(error: UnusableSnapshot) -> FieldViolation:
+    return FieldViolation(f"{ROOT}.snapshot", str(error))
 
 
 def _shown(job: TrainingJob, reads: TrainerReads) -> job_pb2.TrainingJob:

@@ -110,5 +110,20 @@ class EvaluationFailed(FailedPrecondition):
         )
 
 
+class SnapshotHeld(FailedPrecondition):
+    """A privacy hold is on the snapshot: nothing may be trained on it."""
+
+    reason = "SNAPSHOT_HELD"
+
+    def __init__(self, snapshot: str, hold: str) -> None:
+        text = f"{snapshot!r} is under the privacy hold {hold!r}: nothing may be trained on it."
+        super().__init__(
+            text,
+            violations=[PreconditionViolation("HOLD", hold, text)],
+            snapshot=snapshot,
+            hold=hold,
+        )
+
+
 class UnusableSnapshot(Exception):
     """A snapshot does not exist or is not sealed; its text goes on from the field's name."""

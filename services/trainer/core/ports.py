@@ -177,6 +177,16 @@ class Snapshots(Protocol):
 
         Raises:
             UnusableSnapshot: There is no such snapshot, or it is not sealed.
+            SnapshotHeld: A privacy hold is on it.
+            Unavailable: Nobody can say at present.
+        """
+        ...
+
+    async def pin(self, snapshot: str, job: str) -> None:
+        """Keep the snapshot for a job that is about to be stored.
+
+        Raises:
+            UnusableSnapshot: It is gone.
             Unavailable: Nobody can say at present.
         """
         ...

@@ -32,7 +32,7 @@ from services.trainer.adapters.registry_client import (
 from services.trainer.adapters.worker.contract import Work
 from services.trainer.adapters.worker.link import TrainerLink
 from services.trainer.adapters.worker.observing import Checkpoints, StopTraining, TrialObserver
-from services.trainer.core.errors import UnusableSnapshot
+from services.trainer.core.errors import SnapshotHeld, UnusableSnapshot
 from services.trainer.core.failures import DataFault, NanLoss
 from services.trainer.core.jobs import RETRAIN, Trial
 from services.trainer.core.purposes import Purpose
@@ -132,6 +132,8 @@ class AttemptRun:
             snapshot = await self._registry.snapshot(spec.snapshot)
         except UnusableSnapshot as error:
             raise DataFault(f"snapshot {error}") from error
+        except SnapshotHeld as error:
+            raise DataFault(str(error)) from error
         files = [
             pa.BufferReader(await self._registry.snapshot_file(snapshot, path))
             for path in snapshot.files
