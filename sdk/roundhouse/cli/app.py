@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from roundhouse.cli.commands import aliases, data, endpoints, jobs, models, rollouts
+from roundhouse.cli.commands import aliases, data, endpoints, jobs, models, rollouts, webhooks
 from roundhouse.cli.commands.demo import demo
 from roundhouse.cli.commands.drift import drift
 from roundhouse.cli.commands.explain import explain
@@ -75,6 +75,7 @@ app.add_typer(models.app, name="models")
 app.add_typer(aliases.app, name="aliases")
 app.add_typer(endpoints.app, name="endpoints")
 app.add_typer(rollouts.app, name="rollouts")
+app.add_typer(webhooks.app, name="webhooks")
 app.command()(predict)
 app.command()(drift)
 app.command()(explain)
