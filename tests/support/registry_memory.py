@@ -208,6 +208,15 @@ class MemoryRegistryTx:
         self._numbers[model] = self._numbers.get(model, 0) + 1
         return self._numbers[model]
 
+    def aliases_at(self, versions: Sequence[str]) -> Sequence[Alias]:
+        models = {parent_of(version) for version in versions}
+        return [
+            alias
+            for model in sorted(models)
+            for alias in self.aliases.under(model)
+            if alias.version in versions
+        ]
+
     def uploads(self, version: str) -> Mapping[str, BundleFile]:
         return dict(self._uploads.get(version, {}))
 

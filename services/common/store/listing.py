@@ -33,9 +33,11 @@ from sqlalchemy import (
     Select,
     and_,
     false,
+    literal,
     not_,
     or_,
     true,
+    tuple_,
 )
 
 from services.common.errors import InvalidArgument
@@ -168,6 +170,19 @@ class Listing:
 
 
 def _after(order: list[tuple[Column[Any], bool]], values: list[Any]) -> ColumnElement[bool]:
+    """What makes databases start at the right place of an index, where there is one."""
+    columns = [column for column, _ in order]
+    if len({down for _, down in order}) == 1:
+        row, last = tuple_(*columns), tuple_(*map(literal, values, (c.type for c in columns)))
+        return row < last if order[0][1] else row > last
+    first, down = order[0]
+    start = first <= values[0] if down else first >= values[0]
+    return and_(start, _after_in_any_direction(order, values))
+
+
+def _after_in_any_direction(
+    order: list[tuple[Column[Any], bool]], values: list[Any]
+) -> ColumnElement[bool]:
     alternatives = []
     for depth, (column, down) in enumerate(order):
         equal = [c == v for (c, _), v in zip(order[:depth], values[:depth], strict=True)]

@@ -22,7 +22,6 @@ from services.registry.api.uploads import checked_chunks, first_part, read_chunk
 from services.registry.core.bundles import BundleFile
 from services.registry.core.errors import TruncatedUpload
 from services.registry.core.integrity import Examination, Stored, fault_of
-from services.registry.core.names import parent_of
 from services.registry.core.ports import IntegrityMeter, RegistryTx
 from services.registry.core.use_cases.integrity import (
     file_to_repair,
@@ -162,6 +161,6 @@ def _to_proto(tx: RegistryTx, version: ModelVersion) -> pb.ModelVersion:
     name = version.meta.name
     return version_to_proto(
         version,
-        tx.aliases.under(parent_of(name)),
+        tx.aliases_at([name]),
         verified_at=tx.verified_at([name]).get(name),
     )

@@ -32,7 +32,7 @@ from services.registry.api.integrity import Integrity
 from services.registry.api.presigned import PresignedFiles
 from services.registry.api.transactions import Transactions
 from services.registry.core.aliases import Alias
-from services.registry.core.models import Accountability
+from services.registry.core.models import Accountability, Model
 from services.registry.core.names import id_of, parent_of
 from services.registry.core.ports import RegistryLists, RegistryTx
 from services.registry.core.retention.policy import RetentionChange
@@ -246,9 +246,9 @@ class ModelServicer(pb_grpc.ModelServiceServicer):
 
         def listed(tx: RegistryTx, lists: RegistryLists) -> service_pb.ListVersionsResponse:
             the_model(tx, request.parent, "parent")
-            aliases = tx.aliases.under(request.parent)
             page = lists.versions(query)
-            verified = tx.verified_at([version.meta.name for version in page.items])
+            names = [version.meta.name for version in page.items]
+            aliases, verified = tx.aliases_at(names), tx.verified_at(names)
             return service_pb.ListVersionsResponse(
                 versions=[
                     version_to_proto(version, aliases, verified_at=verified.get(version.meta.name))
@@ -293,17 +293,21 @@ class ModelServicer(pb_grpc.ModelServiceServicer):
 
         def move(tx: RegistryTx) -> service_pb.MoveAliasesResponse:
             moved = move_aliases(tx, orders, actor=request.actor, reason=request.reason)
+            model = the_model(tx, parent_of(moved[0].meta.name))
             return service_pb.MoveAliasesResponse(
-                aliases=[_with_protection(tx, alias) for alias in moved]
+                aliases=[_with_protection(model, alias) for alias in moved]
             )
 
         return await self._transactions.mutate(request, service_pb.MoveAliasesResponse, move)
 
     async def GetAlias(self, request: service_pb.GetAliasRequest, _: _Context) -> pb.Alias:
         """One alias."""
-        return await self._transactions.read(
-            lambda tx: _with_protection(tx, the_alias(tx, request.name))
-        )
+
+        def found(tx: RegistryTx) -> pb.Alias:
+            alias = the_alias(tx, request.name)
+            return _with_protection(the_model(tx, parent_of(alias.meta.name)), alias)
+
+        return await self._transactions.read(found)
 
     async def ListAliases(
         self, request: service_pb.ListAliasesRequest, _: _Context
@@ -312,10 +316,10 @@ class ModelServicer(pb_grpc.ModelServiceServicer):
         query = PageQuery(request.parent, request.page_size, request.page_token)
 
         def listed(tx: RegistryTx, lists: RegistryLists) -> service_pb.ListAliasesResponse:
-            the_model(tx, request.parent, "parent")
+            model = the_model(tx, request.parent, "parent")
             page = lists.aliases(query)
             return service_pb.ListAliasesResponse(
-                aliases=[_with_protection(tx, alias) for alias in page.items],
+                aliases=[_with_protection(model, alias) for alias in page.items],
                 next_page_token=page.next_page_token,
             )
 
@@ -350,11 +354,10 @@ def _with_aliases(tx: RegistryTx, version: ModelVersion) -> pb.ModelVersion:
     name = version.meta.name
     return version_to_proto(
         version,
-        tx.aliases.under(parent_of(name)),
+        tx.aliases_at([name]),
         verified_at=tx.verified_at([name]).get(name),
     )
 
 
-def _with_protection(tx: RegistryTx, alias: Alias) -> pb.Alias:
-    model = the_model(tx, parent_of(alias.meta.name))
+def _with_protection(model: Model, alias: Alias) -> pb.Alias:
     return alias_to_proto(alias, id_of(alias.meta.name) in model.policy.protected_aliases)

@@ -116,6 +116,10 @@ class RegistryTx(Protocol):
         """The model's next version number; none is given twice or left out."""
         ...
 
+    def aliases_at(self, versions: Sequence[str]) -> Sequence[Alias]:
+        """The aliases that point at one of `versions`."""
+        ...
+
     def uploads(self, version: str) -> Mapping[str, BundleFile]:
         """The files uploaded for a version that isn't committed, by path."""
         ...

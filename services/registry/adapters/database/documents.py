@@ -51,7 +51,7 @@ VERSIONS = Kind(
         "training_job": version.ancestry.training_job,
     },
 )
-ALIASES = Kind(ALIAS, Alias, lambda _: {})
+ALIASES = Kind(ALIAS, Alias, lambda alias: {"version": alias.version})
 EVALUATIONS = Kind(
     EVALUATION,
     Evaluation,

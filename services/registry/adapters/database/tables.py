@@ -16,29 +16,71 @@ from services.common.store.types import SequenceNumber, UtcDateTime
 METADATA: Final = MetaData()
 
 
-DATASET: Final = resource_table("dataset", METADATA)
-SNAPSHOT: Final = resource_table(
-    "snapshot",
-    METADATA,
-    Column("state", String(16), nullable=False),
-    Column("digest", String(71), nullable=False, index=True),
-    Column("start_time", UtcDateTime),
-    Column("end_time", UtcDateTime),
+def _listed(
+    table: Table, *orders: str, filters: tuple[str, ...] = (), within: str = "parent"
+) -> Table:
+    """The table with an index for each way it is listed, so that a page never needs a sort.
+
+    Args:
+        table: What is listed.
+        *orders: What it may be ordered by, the default first.
+        filters: What is often asked to be equal, in the default order.
+        within: Names what the items are listed under.
+    """
+    columns = table.c
+    for order in orders:
+        Index(f"ix_{table.name}_by_{order}", columns[within], columns[order], columns.seq)
+    for each in filters:
+        leading = (columns[within], columns[each], columns[orders[0]])
+        Index(f"ix_{table.name}_of_{each}", *leading, columns.seq)
+    return table
+
+
+DATASET: Final = _listed(resource_table("dataset", METADATA), "name", "create_time", "update_time")
+SNAPSHOT: Final = _listed(
+    resource_table(
+        "snapshot",
+        METADATA,
+        Column("state", String(16), nullable=False),
+        Column("digest", String(71), nullable=False, index=True),
+        Column("start_time", UtcDateTime),
+        Column("end_time", UtcDateTime),
+    ),
+    "create_time",
+    "name",
+    "update_time",
+    filters=("state", "digest"),
 )
-MODEL: Final = resource_table(
-    "model",
-    METADATA,
-    # Kept out of the document: it moves with each version and isn't a change of the model.
-    Column("version_count", Integer, nullable=False, server_default="0"),
+MODEL: Final = _listed(
+    resource_table(
+        "model",
+        METADATA,
+        # Kept out of the document: it moves with each version and isn't a change of the model.
+        Column("version_count", Integer, nullable=False, server_default="0"),
+    ),
+    "name",
+    "create_time",
+    "update_time",
 )
-VERSION: Final = resource_table(
-    "version",
-    METADATA,
-    Column("state", String(16), nullable=False),
-    Column("digest", String(71), nullable=False, index=True),
-    Column("training_job", String(NAME_LENGTH), nullable=False),
+VERSION: Final = _listed(
+    resource_table(
+        "version",
+        METADATA,
+        Column("state", String(16), nullable=False),
+        Column("digest", String(71), nullable=False, index=True),
+        Column("training_job", String(NAME_LENGTH), nullable=False),
+    ),
+    "create_time",
+    "name",
+    "update_time",
+    filters=("state", "digest", "training_job"),
 )
-ALIAS: Final = resource_table("alias", METADATA)
+ALIAS: Final = _listed(
+    resource_table(
+        "alias", METADATA, Column("version", String(NAME_LENGTH), nullable=False, index=True)
+    ),
+    "name",
+)
 EVALUATION: Final = resource_table(
     "evaluation",
     METADATA,
@@ -88,20 +130,25 @@ VERIFICATION: Final = Table(
 )
 """Apart from the version: reading its bytes changes nothing about it."""
 
-ALIAS_MOVE: Final = Table(
-    "alias_move",
-    METADATA,
-    Column("seq", SequenceNumber, primary_key=True, autoincrement=True),
-    Column("model", String(NAME_LENGTH), nullable=False),
-    Column("alias", String(NAME_LENGTH), nullable=False),
-    Column("from_version", String(NAME_LENGTH), nullable=False),
-    Column("to_version", String(NAME_LENGTH), nullable=False),
-    Column("actor", String(256), nullable=False),
-    Column("reason", String(1024), nullable=False),
-    Column("time", UtcDateTime, nullable=False),
-    Column("approval", String(NAME_LENGTH), nullable=False),
-    Index("ix_alias_move_model", "model", "seq"),
-    sqlite_autoincrement=True,
+ALIAS_MOVE: Final = _listed(
+    Table(
+        "alias_move",
+        METADATA,
+        Column("seq", SequenceNumber, primary_key=True, autoincrement=True),
+        Column("model", String(NAME_LENGTH), nullable=False),
+        Column("alias", String(NAME_LENGTH), nullable=False),
+        Column("from_version", String(NAME_LENGTH), nullable=False),
+        Column("to_version", String(NAME_LENGTH), nullable=False),
+        Column("actor", String(256), nullable=False),
+        Column("reason", String(1024), nullable=False),
+        Column("time", UtcDateTime, nullable=False),
+        Column("approval", String(NAME_LENGTH), nullable=False),
+        Index("ix_alias_move_model", "model", "seq"),
+        sqlite_autoincrement=True,
+    ),
+    "time",
+    filters=("alias",),
+    within="model",
 )
 
 TOUCH: Final = Table(

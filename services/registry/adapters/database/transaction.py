@@ -75,6 +75,14 @@ _TAKE_NUMBER: Final = (
     .values(version_count=MODEL.c.version_count + 1)
     .returning(MODEL.c.version_count)
 )
+_ALIASES_AT: Final = (
+    select(ALIASES.table)
+    .where(ALIASES.table.c.version.in_(bindparam("versions", expanding=True)))
+    .order_by(ALIASES.table.c.seq)
+)
+_VERIFIED_AT: Final = select(VERIFICATION).where(
+    VERIFICATION.c.version.in_(bindparam("versions", expanding=True))
+)
 _UPLOADS: Final = select(UPLOAD).where(UPLOAD.c.version == bindparam("of_version"))
 _FORGET_UPLOAD: Final = UPLOAD.delete().where(
     UPLOAD.c.version == bindparam("of_version"), UPLOAD.c.path == bindparam("of_path")
@@ -139,6 +147,14 @@ class SqlRegistryTx:
         self._journal.update(MODEL, {"name": model}, {"version_count": number})
         return number
 
+    def aliases_at(self, versions: Sequence[str]) -> Sequence[Alias]:
+        """See `RegistryTx`."""
+        found: list[Alias] = []
+        for part in in_parts(versions):
+            rows = self._connection.execute(_ALIASES_AT, {"versions": part})
+            found.extend(ALIASES.from_row(row) for row in rows)
+        return found
+
     def uploads(self, version: str) -> Mapping[str, BundleFile]:
         """See `RegistryTx`."""
         rows = self._connection.execute(_UPLOADS, {"of_version": version})
@@ -165,9 +181,7 @@ class SqlRegistryTx:
         """See `RegistryTx`."""
         found: dict[str, datetime] = {}
         for part in in_parts(versions):
-            rows = self._connection.execute(
-                select(VERIFICATION).where(VERIFICATION.c.version.in_(part))
-            )
+            rows = self._connection.execute(_VERIFIED_AT, {"versions": part})
             found.update({row.version: row.time for row in rows})
         return found
 

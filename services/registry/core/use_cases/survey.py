@@ -94,11 +94,7 @@ def _version_node(tx: RegistryTx, model: Model, version: ModelVersion, newer: in
     roots: list[Root] = []
     if version.state is VersionState.UPLOADING:
         roots.append(Root(RootKind.OPEN, name))
-    roots += [
-        Root(RootKind.ALIAS, alias.meta.name)
-        for alias in tx.aliases.under(model.meta.name)
-        if alias.version == name
-    ]
+    roots += [Root(RootKind.ALIAS, alias.meta.name) for alias in tx.aliases_at([name])]
     roots += _kept_by_people(tx, name)
     roots += [
         Root(RootKind.APPROVAL, approval.meta.name)

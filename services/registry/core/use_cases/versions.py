@@ -8,7 +8,7 @@ from dataclasses import replace
 from services.registry.core.bundles import BundleFile, compare
 from services.registry.core.errors import IllegalTransition
 from services.registry.core.lineage import LONGEST_FEATURE, Edge, Relation, feature_name
-from services.registry.core.names import ALIAS, TRAINING_JOB, checked, parent_of
+from services.registry.core.names import ALIAS, TRAINING_JOB, checked
 from services.registry.core.ports import RegistryTx
 from services.registry.core.use_cases.identities import new_meta
 from services.registry.core.use_cases.lookup import (
@@ -165,11 +165,10 @@ def deprecate_version(tx: RegistryTx, name: str, *, etag: str) -> ModelVersion:
     version.meta.check_etag(etag)
     version.need_whole()
     deprecated = version.moved_to(VersionState.DEPRECATED, tx.now)
-    for alias in tx.aliases.under(parent_of(name)):
-        if alias.version == name:
-            raise IllegalTransition(
-                name, version.state, VersionState.DEPRECATED, f"{alias.meta.name} points at it"
-            )
+    for alias in tx.aliases_at([name]):
+        raise IllegalTransition(
+            name, version.state, VersionState.DEPRECATED, f"{alias.meta.name} points at it"
+        )
     tx.versions.replace(deprecated)
     tx.tell("version.deprecated", name, {"digest": version.digest})
     return deprecated
