@@ -67,11 +67,12 @@ class InferenceSettings(CommonSettings, env_prefix="ROUNDHOUSE_INFERENCE_"):
     )
     """Runs of one model at once, and threads of ONNX Runtime; the event loop keeps a core."""
 
-    triton_runs: int = Field(default=2, ge=1, le=256)
-    """Runs of one model on Triton at once, so that one travels while the other computes."""
+    triton_runs: int = Field(default=1, ge=1, le=256)
+    """Runs of one model on Triton at once. Its one instance of a model gains nothing from a
+    second run in flight: each is smaller, and costs the front as much as a large one."""
 
     triton_linger_s: float = Field(default=0.001, ge=0.0, le=1.0)
-    """While Triton runs a model, what is not a full run waits so long for company."""
+    """While a run of a model is under way, another that is not full waits so long for company."""
 
     observation_limit_bytes: int = Field(default=1 << 30, ge=1 << 20)
     """Disk for observations that the monitor has not taken; later ones are counted as dropped."""
