@@ -201,13 +201,19 @@ class SnapshotFiles:
     async def download(
         self, request: service_pb.DownloadSnapshotFileRequest
     ) -> AsyncGenerator[bytes]:
-        """One file's bytes; the last chunk comes only if all of them match its digest."""
+        """One file's bytes from the offset on; verified when that is 0."""
         snapshot = await self._transactions.read(
             lambda tx: the_snapshot(tx, request.snapshot, "snapshot")
         )
         file = snapshot.file(request.path)
         async with aclosing(
-            stored_chunks(self._contents, file.digest, owner=snapshot.meta.name, path=file.path)
+            stored_chunks(
+                self._contents,
+                file.digest,
+                owner=snapshot.meta.name,
+                path=file.path,
+                offset_bytes=request.offset_bytes,
+            )
         ) as chunks:
             async for chunk in chunks:
                 yield chunk

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -159,13 +159,16 @@ class RegistryClient:
             DataFault: They are not what the snapshot's manifest says.
             DependencyAway: The registry does not answer.
         """
-        request = dataset_service_pb2.DownloadSnapshotFileRequest(snapshot=snapshot.name, path=path)
 
-        async def download() -> bytes:
-            call = self._datasets.DownloadSnapshotFile(request, timeout=TRANSFER_TIMEOUT_S)
-            return b"".join([part.chunk async for part in call])
+        def stream(offset: int) -> AsyncIterable[dataset_service_pb2.DownloadSnapshotFileResponse]:
+            return self._datasets.DownloadSnapshotFile(
+                dataset_service_pb2.DownloadSnapshotFileRequest(
+                    snapshot=snapshot.name, path=path, offset_bytes=offset
+                ),
+                timeout=TRANSFER_TIMEOUT_S,
+            )
 
-        return _verified(await self._patiently(download), snapshot.files[path], path)
+        return _verified(await self._downloaded(stream), snapshot.files[path], path)
 
     async def version(self, name: str) -> model_pb2.ModelVersion:
         """One version.
@@ -187,13 +190,16 @@ class RegistryClient:
         digests = {file.path: file.digest for file in version.files}
         if path not in digests:
             raise DataFault(f"version {version.name} has no {path}")
-        request = model_service_pb2.DownloadArtifactRequest(version=version.name, path=path)
 
-        async def download() -> bytes:
-            call = self._models.DownloadArtifact(request, timeout=TRANSFER_TIMEOUT_S)
-            return b"".join([part.chunk async for part in call])
+        def stream(offset: int) -> AsyncIterable[model_service_pb2.DownloadArtifactResponse]:
+            return self._models.DownloadArtifact(
+                model_service_pb2.DownloadArtifactRequest(
+                    version=version.name, path=path, offset_bytes=offset
+                ),
+                timeout=TRANSFER_TIMEOUT_S,
+            )
 
-        return _verified(await self._patiently(download), digests[path], path)
+        return _verified(await self._downloaded(stream), digests[path], path)
 
     async def register(self, registration: Registration, key: uuid.UUID) -> str:
         """The committed version; the same `key` always gives the same one.
@@ -301,23 +307,56 @@ class RegistryClient:
         await self._patiently(lambda: self._models.AbortVersionUpload(request))
 
     async def _upload(self, version: str, path: str, data: bytes, key: uuid.UUID) -> None:
+        """Send one file; a stream that breaks is followed by one with the rest."""
         digest = _digest(data)
-        header = model_service_pb2.UploadArtifactRequest.Header(
-            version=version,
-            path=path,
-            digest=digest,
-            request_id=_derived(key, f"upload {path} {digest}"),
+        progress = model_service_pb2.GetUploadProgressRequest(
+            version=version, path=path, digest=digest
         )
 
-        async def parts() -> AsyncIterator[model_service_pb2.UploadArtifactRequest]:
-            yield model_service_pb2.UploadArtifactRequest(header=header)
-            for start in range(0, len(data), CHUNK_BYTES):
+        async def parts(offset: int) -> AsyncIterator[model_service_pb2.UploadArtifactRequest]:
+            yield model_service_pb2.UploadArtifactRequest(
+                header=model_service_pb2.UploadArtifactRequest.Header(
+                    version=version,
+                    path=path,
+                    digest=digest,
+                    request_id=_derived(key, f"upload {path} {digest}"),
+                    offset_bytes=offset,
+                )
+            )
+            for start in range(offset, len(data), CHUNK_BYTES):
                 chunk = data[start : start + CHUNK_BYTES]
                 yield model_service_pb2.UploadArtifactRequest(chunk=chunk)
 
-        await self._patiently(
-            lambda: self._models.UploadArtifact(parts(), timeout=TRANSFER_TIMEOUT_S)
-        )
+        async def go_on() -> None:
+            # An earlier attempt, perhaps of a process that died, may have sent some of it.
+            received = (await self._models.GetUploadProgress(progress)).received_bytes
+            await self._models.UploadArtifact(parts(received), timeout=TRANSFER_TIMEOUT_S)
+
+        await self._patiently(go_on)
+
+    async def _downloaded(
+        self,
+        stream: Callable[
+            [int],
+            AsyncIterable[
+                dataset_service_pb2.DownloadSnapshotFileResponse
+                | model_service_pb2.DownloadArtifactResponse
+            ],
+        ],
+    ) -> bytes:
+        """All bytes of a file; a stream that breaks is followed by one with the rest.
+
+        Args:
+            stream: The file's bytes from an offset on.
+        """
+        received = bytearray()
+
+        async def go_on() -> None:
+            async for part in stream(len(received)):
+                received.extend(part.chunk)
+
+        await self._patiently(go_on)
+        return bytes(received)
 
     async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:
         clock = asyncio.get_running_loop().time
