@@ -12,6 +12,8 @@ from pathlib import Path
 
 import grpc
 import pytest
+from roundhouse.common.v1 import events_pb2
+from roundhouse.inference.v1 import endpoint_service_pb2
 
 from tests.support.eventually import eventually
 from tests.support.fake_monitor import fake_monitor
@@ -115,3 +117,38 @@ async def test_sigterm_answers_what_is_under_way_and_ends_with_zero(killable):
     assert await asyncio.to_thread(process.end, signal.SIGTERM) == 0
     assert monitor.prediction_ids == ["last:0"]
     process.start()
+
+
+async def test_the_registry_hears_of_each_turn_once_though_the_teller_is_killed(killable):
+    process, inference, registry, _ = killable
+    first = await registry.approved()
+    for number in range(3):
+        await inference.create_endpoint(first, endpoint_id=f"e{number}", alias="")
+        # At once: what was told is not noted yet, or what happened is not told yet.
+        await asyncio.to_thread(process.end, signal.SIGKILL)
+        process.start()
+        async with asyncio.timeout(60):
+            while True:
+                try:
+                    await inference.endpoints.GetEndpoint(
+                        endpoint_service_pb2.GetEndpointRequest(
+                            name=f"projects/default/endpoints/e{number}"
+                        ),
+                        timeout=5,
+                    )
+                    break
+                except grpc.aio.AioRpcError:
+                    await asyncio.sleep(0.05)
+    subjects: list[str] = []
+    async with asyncio.timeout(60):
+        while len(subjects) < 3:
+            request = events_pb2.WatchEventsRequest(
+                type_prefixes=["roundhouse.registry.deployment.recorded"]
+            )
+            subjects = [
+                item.event.subject
+                async for item in registry.caller.events.WatchEvents(request, timeout=20)
+                if item.HasField("event")
+            ]
+            await asyncio.sleep(0.1)
+    assert subjects == [f"projects/default/endpoints/e{number}" for number in range(3)]

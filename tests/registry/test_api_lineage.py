@@ -206,6 +206,7 @@ async def crowded(database_url: str):
     database.close()
 
 
+@pytest.mark.real
 async def test_a_hundred_thousand_edges_are_read_through_an_index_and_in_few_queries(
     crowded: Database,
 ) -> None:
