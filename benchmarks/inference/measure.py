@@ -45,9 +45,7 @@ _LIMITS = (
     "none of it. CPU time per call of the front is that of its whole process, sending "
     "observations included, and in the process the model too."
 )
-_WITHOUT_PEER = (
-    " MLServer was not measured: its environment is not there, and only a full run makes it."
-)
+_WITHOUT_PEER = " MLServer is measured in a full run only."
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +53,7 @@ class Effort:
     """How much is measured."""
 
     models: Sequence[BenchmarkModel]
+    with_peer: bool
     rounds: int
     seconds: float
 
@@ -69,16 +68,16 @@ def measure(*, quick: bool) -> Report:
         # The exporter's libraries announce changes of theirs.
         warnings.simplefilter("ignore")
         effort = (
-            Effort([dense()], rounds=1, seconds=0.5)
+            Effort([dense()], with_peer=False, rounds=1, seconds=0.5)
             if quick
-            else Effort([dense(), flights()], rounds=3, seconds=2.0)
+            else Effort([dense(), flights()], with_peer=True, rounds=3, seconds=2.0)
         )
         rows = asyncio.run(_measured(Path(name), effort))
     return Report(rows, _bars(rows), _LIMITS if _has(rows, MLSERVER) else _LIMITS + _WITHOUT_PEER)
 
 
 async def _measured(folder: Path, effort: Effort) -> list[Row]:
-    async with targets(folder, effort.models) as found:
+    async with targets(folder, effort.models, with_peer=effort.with_peer) as found:
         contenders = [
             (
                 _row_name(model, target, callers),

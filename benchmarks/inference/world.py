@@ -68,11 +68,16 @@ class _Acknowledging(FakeMonitor):
 
 @asynccontextmanager
 async def targets(
-    folder: Path, models: Sequence[BenchmarkModel]
+    folder: Path, models: Sequence[BenchmarkModel], *, with_peer: bool
 ) -> AsyncIterator[dict[str, list[Target]]]:
     """By model, every server that answers for it; each has answered once.
 
     The service routes, logs every observation and traces one call in a hundred.
+
+    Args:
+        folder: For all that they keep.
+        models: To serve.
+        with_peer: Whether MLServer, which must be installed, is one of them.
     """
     async with AsyncExitStack() as stack:
         triton = stack.enter_context(triton_server(folder))
@@ -83,7 +88,7 @@ async def targets(
         )
         echo = stack.enter_context(_echo())
         peer = None
-        if mlserver.is_installed():
+        if with_peer:
             peer = stack.enter_context(mlserver.mlserver(folder / "mlserver", models))
         channel = await stack.enter_async_context(grpc.aio.insecure_channel(address))
         async with asyncio.timeout(_READY_S):
