@@ -119,6 +119,7 @@ async def test_sigterm_answers_what_is_under_way_and_ends_with_zero(killable):
     process.start()
 
 
+@pytest.mark.real
 async def test_the_registry_hears_of_each_turn_once_though_the_teller_is_killed(killable):
     process, inference, registry, _ = killable
     first = await registry.approved()
