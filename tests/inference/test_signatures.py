@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from services.common.clock import utc_now
 from services.common.errors import ServiceError
 from services.common.rpc.client import connect
+from services.common.rpc.pins import RegistryPins
 from services.common.settings import InvalidSettings
 from services.inference.adapters.bundles import BundleFolder
 from services.inference.adapters.registry_client import RegistryClient
@@ -137,7 +139,7 @@ async def test_a_registry_with_a_key_signs_what_a_server_with_the_public_key_ser
     async with running_registry(tmp_path / "registry", signing_key_file=private) as caller:
         version = await caller.ready_version(await caller.create_model(), tiny_files())
         async with connect(caller.address) as channel:
-            client = RegistryClient(channel)
+            client = RegistryClient(channel, RegistryPins(channel, "endpoints", utc_now))
             bundles = BundleFolder(tmp_path / "cache", client, KeyVerifier(public))
             bundle = await bundles.fetch(version, await client.digest_of(version))
             (tmp_path / "model.sig").write_bytes(await client.signature_of(version) or b"")
@@ -164,7 +166,7 @@ async def test_a_registry_without_a_key_serves_no_server_that_wants_signatures(
     async with running_registry(tmp_path / "registry") as caller:
         version = await caller.ready_version(await caller.create_model(), tiny_files())
         async with connect(caller.address) as channel:
-            client = RegistryClient(channel)
+            client = RegistryClient(channel, RegistryPins(channel, "endpoints", utc_now))
             bundles = BundleFolder(tmp_path / "cache", client, KeyVerifier(public))
             with pytest.raises(VersionUnsigned):
                 await bundles.fetch(version, await client.digest_of(version))

@@ -22,7 +22,7 @@ from services.inference.core.admission import Admission
 from services.inference.core.decisions import DecisionPolicy
 from services.inference.core.endpoints import Endpoint, Runtime
 from services.inference.core.hosting import ModelHost
-from services.inference.core.ports import LoadedModel, ModelRuntime, Observation, Outcome
+from services.inference.core.ports import Bundles, LoadedModel, ModelRuntime, Observation, Outcome
 from services.inference.core.routing import Variant
 from services.inference.core.serving import Predictor
 from tests.support.directory_source import DirectoryBundleSource
@@ -97,9 +97,12 @@ class DataPlane:
 
 @asynccontextmanager
 async def data_plane(
-    root: Path, runtimes: dict[Runtime, ModelRuntime] | None = None, max_rows: int = 1000
+    root: Path,
+    runtimes: dict[Runtime, ModelRuntime] | None = None,
+    max_rows: int = 1000,
+    bundles: Bundles | None = None,
 ) -> AsyncIterator[DataPlane]:
-    """Everything between the protocol and the model; bundles come from `root`/source."""
+    """Everything between the protocol and the model; bundles come from `root`/source, if unsaid."""
     ids = itertools.count()
     draws = itertools.count()
     log, meters = MemoryLog(), MemoryMeters()
@@ -113,7 +116,7 @@ async def data_plane(
     async with background_tasks() as tasks:
         own = OnnxRuntime(tasks, BatchLimits())
         host = ModelHost(
-            BundleFolder(root / "cache", DirectoryBundleSource(root / "source")),
+            bundles or BundleFolder(root / "cache", DirectoryBundleSource(root / "source")),
             {Runtime.ONNX_RUNTIME: own} if runtimes is None else runtimes,
             meters,
             predictor,

@@ -16,6 +16,7 @@ from rich.console import Console
 PROOFS: Final = {
     "aliases": "tests.system.proofs.aliases",
     "approvals": "tests.system.proofs.approvals",
+    "corruption": "tests.system.proofs.corruption",
     "kills": "tests.system.proofs.kills",
 }
 """Module of each proof; loaded only when it runs."""

@@ -7,7 +7,16 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from roundhouse.cli.commands import aliases, data, endpoints, jobs, models, rollouts, webhooks
+from roundhouse.cli.commands import (
+    aliases,
+    data,
+    endpoints,
+    jobs,
+    models,
+    registry,
+    rollouts,
+    webhooks,
+)
 from roundhouse.cli.commands.demo import demo
 from roundhouse.cli.commands.drift import drift
 from roundhouse.cli.commands.explain import explain
@@ -73,6 +82,7 @@ models.app.command("explain")(explain_command)
 models.app.command("diff")(diff_command)
 app.add_typer(models.app, name="models")
 app.add_typer(aliases.app, name="aliases")
+app.add_typer(registry.app, name="registry")
 app.add_typer(endpoints.app, name="endpoints")
 app.add_typer(rollouts.app, name="rollouts")
 app.add_typer(webhooks.app, name="webhooks")

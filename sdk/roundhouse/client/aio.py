@@ -43,6 +43,7 @@ from roundhouse.registry.v1.model_service_pb2 import (
     BeginVersionUploadRequest,
     CommitVersionRequest,
     GetVersionRequest,
+    RepairArtifactRequest,
     UploadArtifactRequest,
 )
 from roundhouse.registry.v1.model_service_pb2_grpc import ModelServiceStub
@@ -246,6 +247,18 @@ class AsyncClient:
                 found = await self.models.GetUploadProgress(upload.progress_request)
                 wait_s = upload.wait_s(failure, found.received_bytes)
             await asyncio.sleep(wait_s)
+
+    async def repair_artifact(self, version: str, path: str, file: Path) -> ArtifactFile:
+        """Stores one file of a quarantined version again; only the committed bytes are taken."""
+        header = RepairArtifactRequest.Header(
+            version=version,
+            path=path,
+            digest=await asyncio.to_thread(transfer.digest_of, file),
+            request_id=str(uuid.uuid4()),
+        )
+        parts = transfer.repair_parts(header, file)
+        with typed_errors():
+            return await self.models.RepairArtifact(parts, timeout=self._timeouts.transfer_s)
 
     async def download_version(
         self,

@@ -44,6 +44,7 @@ from roundhouse.registry.v1.model_service_pb2 import (
     BeginVersionUploadRequest,
     CommitVersionRequest,
     GetVersionRequest,
+    RepairArtifactRequest,
 )
 from roundhouse.registry.v1.model_service_pb2_grpc import ModelServiceStub
 from roundhouse.registry.v1.retention_service_pb2_grpc import RetentionServiceStub
@@ -242,6 +243,18 @@ class Client:
                 found = self.models.GetUploadProgress(upload.progress_request)
                 wait_s = upload.wait_s(failure, found.received_bytes)
             time.sleep(wait_s)
+
+    def repair_artifact(self, version: str, path: str, file: Path) -> ArtifactFile:
+        """Stores one file of a quarantined version again; only the committed bytes are taken."""
+        header = RepairArtifactRequest.Header(
+            version=version,
+            path=path,
+            digest=transfer.digest_of(file),
+            request_id=str(uuid.uuid4()),
+        )
+        parts = transfer.repair_parts(header, file)
+        with typed_errors():
+            return self.models.RepairArtifact(parts, timeout=self._timeouts.transfer_s)
 
     def download_version(
         self,

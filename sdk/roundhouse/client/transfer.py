@@ -9,6 +9,7 @@ from typing import Final
 
 from roundhouse.client.errors import RoundhouseError
 from roundhouse.registry.v1.dataset_service_pb2 import UploadSnapshotFileRequest
+from roundhouse.registry.v1.model_service_pb2 import RepairArtifactRequest
 
 CHUNK_BYTES: Final = 1 << 20
 """Largest chunk that the contracts allow."""
@@ -45,3 +46,12 @@ def snapshot_parts(
     yield UploadSnapshotFileRequest(header=header)
     for chunk in chunks_of(file):
         yield UploadSnapshotFileRequest(chunk=chunk)
+
+
+def repair_parts(
+    header: RepairArtifactRequest.Header, file: Path
+) -> Iterator[RepairArtifactRequest]:
+    """The stream of `RepairArtifact`."""
+    yield RepairArtifactRequest(header=header)
+    for chunk in chunks_of(file):
+        yield RepairArtifactRequest(chunk=chunk)

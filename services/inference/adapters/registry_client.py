@@ -76,7 +76,7 @@ class RegistryClient:
                 async for part in self._models.DownloadArtifact(request):
                     yield part.chunk
         except RemoteError as error:
-            raise _load_failure(version, error) from error
+            raise _load_failure(version, error, path) from error
 
     async def signature_of(self, version: str) -> bytes | None:
         """See `BundleSource`."""
@@ -196,14 +196,15 @@ class RegistryClient:
         return found.version
 
 
-def _load_failure(version: str, error: RemoteError) -> ServiceError:
+def _load_failure(version: str, error: RemoteError, path: str = "") -> ServiceError:
     if error.code in (
         grpc.StatusCode.NOT_FOUND,
         grpc.StatusCode.FAILED_PRECONDITION,
         grpc.StatusCode.INVALID_ARGUMENT,
         grpc.StatusCode.DATA_LOSS,
     ):
-        return VersionNotServable(version, f"the registry says {error.reason}: {error.message}")
+        told = f"the registry says {error.reason}: {error.message}"
+        return VersionNotServable(version, f"{path}: {told}" if path else told)
     return _passing_failure(error)
 
 

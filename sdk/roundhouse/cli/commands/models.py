@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 from roundhouse.cli import names
-from roundhouse.cli.commands import policies, promotion
+from roundhouse.cli.commands import integrity, policies, promotion
 from roundhouse.cli.commands.model_files import download_version, upload_version
 from roundhouse.cli.output import (
     as_dict,
@@ -40,6 +40,8 @@ app.command("set")(promotion.set_model)
 app.command()(promotion.gate)
 app.command()(promotion.request)
 app.command()(promotion.approve)
+app.command()(integrity.verify)
+app.command()(integrity.restore)
 
 
 @app.command("list")
