@@ -53,10 +53,10 @@ _FULL = Effort(
     transfer_rounds=3,
     databases=("sqlite", "postgresql"),
     cycle_rounds=3,
-    cycle_s=5.0,
+    cycle_s=3.0,
     sizes=(100, 10_000, 100_000),
     scale_rounds=3,
-    scale_calls=500,
+    scale_calls=300,
 )
 _QUICK = Effort(
     transfer_bytes=2**26,
