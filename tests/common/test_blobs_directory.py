@@ -7,11 +7,15 @@ import multiprocessing
 import signal
 import subprocess
 import sys
-from contextlib import suppress
+import threading
 from pathlib import Path
+from typing import BinaryIO
+
+import pytest
 
 from services.common.blobs.directory import DirectoryBlobStore
 from services.common.blobs.errors import BlobChanged
+from tests.support.eventually import eventually
 from tests.support.processes import wait_until
 from tests.support.streams import collected, content, stream
 
@@ -86,27 +90,44 @@ async def test_swaps_by_several_processes_lose_none(tmp_path: Path):
     assert await content(store, "counter") == b"%d" % (3 * INCREMENTS)
 
 
-def open_files() -> set[str]:
-    return {str(each.readlink()) for each in Path("/proc/self/fd").iterdir() if each.exists()}
+class SlowToOpen(DirectoryBlobStore):
+    """Opens a file, and gives it only when told to."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.opened: list[BinaryIO] = []
+        self.has_opened, self.go_on = threading.Event(), threading.Event()
+
+    def _open(self, key: str) -> BinaryIO:
+        self.opened.append(super()._open(key))
+        return self._given(self.opened[-1])
+
+    def _open_locked(self, folder: Path) -> tuple[Path, BinaryIO]:
+        path, file = super()._open_locked(folder)
+        self.opened.append(file)
+        return path, self._given(file)
+
+    def _given(self, file: BinaryIO) -> BinaryIO:
+        self.has_opened.set()
+        self.go_on.wait(30)
+        return file
 
 
-async def test_no_cancelled_read_or_write_leaves_a_file_open_or_behind(tmp_path: Path):
-    store = DirectoryBlobStore(tmp_path)
-    await store.put("k", stream(b"1" * (3 << 20)))
+@pytest.mark.parametrize("kind", ["read", "write"])
+async def test_a_call_that_is_cancelled_while_its_file_is_opened_leaves_none_open(
+    tmp_path: Path, kind: str
+):
+    await DirectoryBlobStore(tmp_path).put("k", stream(b"1"))
+    store = SlowToOpen(tmp_path)
+    work = store.put("l", stream(b"2")) if kind == "write" else collected(store.read("k"))
 
-    async def read() -> None:
-        await collected(store.read("k"))
+    task = asyncio.ensure_future(work)
+    await eventually(store.has_opened.is_set)
+    task.cancel()
+    await asyncio.sleep(0)
+    store.go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
 
-    async def write() -> None:
-        await store.put("l", stream(*[b"2" * (1 << 20)] * 3))
-
-    for steps in range(60):
-        task = asyncio.ensure_future(read() if steps % 2 else write())
-        for _ in range(steps // 2):
-            await asyncio.sleep(0.0001)
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-
-    assert [path for path in open_files() if path.startswith(str(tmp_path))] == []
+    assert [file.closed for file in store.opened] == [True]
     assert partial_streams(tmp_path) == []

@@ -130,7 +130,7 @@ async def test_an_upload_of_a_killed_process_is_found_and_dropped(s3_server: S3S
     async with open_blob_store(s3_url, connection=s3_server.connection) as store:
         assert isinstance(store, S3BlobStore)
         handle = store._writes.begin(store._name("blobs/torn"))
-        store._writes.put_part(store._name("blobs/torn"), handle, 1, PART)
+        store._writes.put_part(store._name("blobs/torn"), handle, 1, [PART])
 
         [found] = await store.unfinished_uploads("blobs/")
         assert (found.key, found.handle) == ("blobs/torn", handle)

@@ -13,7 +13,7 @@ from typing import Final
 
 from minio import Minio
 from minio.error import S3Error
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, MaxRetryError
 
 from services.common.blobs.errors import BlobChanged, BlobNotFound
 from services.common.blobs.port import CHUNK_BYTES
@@ -92,6 +92,8 @@ class RangedReads:
         for tried in range(1, _TRIES):
             try:
                 return self._fetch_once(key, name, start, etag)
+            except MaxRetryError:
+                raise  # it never began, and the pool has tried again already
             except HTTPError:
                 time.sleep(_FIRST_PAUSE_S * 2**tried)
         return self._fetch_once(key, name, start, etag)
