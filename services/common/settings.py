@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import difflib
 import os
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar
 from urllib.parse import urlsplit
@@ -21,6 +22,15 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 Address = Annotated[str, StringConstraints(pattern=r"^(\[[0-9a-fA-F:]+\]|[^:\s]+):\d{1,5}$")]
 """`host:port`; an IPv6 host stands in brackets."""
+
+
+def is_loopback(address: Address) -> bool:
+    """Whether a server that listens on `address` is reached from this machine alone."""
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 class InvalidSettings(SystemExit):

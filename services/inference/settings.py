@@ -20,10 +20,11 @@ class InferenceSettings(CommonSettings, env_prefix="ROUNDHOUSE_INFERENCE_"):
     metrics_listen: Address = "127.0.0.1:7103"
     """Address of the Prometheus endpoint. Port 0 picks a free one."""
 
-    server: Literal["native", "grpcio"] = "native"
+    server: Literal["auto", "native", "grpcio"] = "auto"
     """What answers `ModelInfer` on `listen`: `native`, a server in Rust at a fraction of the CPU,
-    or `grpcio`, gRPC's own, which refuses too large a message before it takes it in: choose it
-    where callers aren't trusted. Everything else is always answered by grpcio."""
+    or `grpcio`, gRPC's own, which refuses too large a message before it takes it in. `auto` is
+    native on loopback and grpcio elsewhere: choose native there where every caller is trusted.
+    Everything else is always answered by grpcio."""
 
     data_dir: Path = Path(".roundhouse/inference")
     """Folder of everything the service keeps on this machine; made if missing."""

@@ -10,7 +10,6 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 
@@ -26,7 +25,7 @@ from services.common.rpc.client import connect
 from services.common.rpc.events import event_api
 from services.common.rpc.pins import RegistryPins, Reliance
 from services.common.rpc.server import Api, RunningServer, ServerLimits, serving
-from services.common.settings import InvalidSettings
+from services.common.settings import InvalidSettings, is_loopback
 from services.common.store.database import Database
 from services.common.store.leadership import lead
 from services.common.store.leases import Lease
@@ -218,23 +217,16 @@ def _verifier(settings: InferenceSettings) -> SignatureVerifier | None:
 
 def _native_methods(settings: InferenceSettings) -> tuple[str, ...]:
     """What the server in Rust answers; warns where strangers could fill the memory by it."""
-    if settings.server != "native":
+    exposed = not is_loopback(settings.listen)
+    if settings.server == "grpcio" or (settings.server == "auto" and exposed):
         return ()
-    if not _is_loopback(settings.listen):
+    if exposed:
         log.warning(
             "server.messages_unbounded",
             listen=settings.listen,
             advice="set ROUNDHOUSE_INFERENCE_SERVER=grpcio unless every caller is trusted",
         )
     return (INFER_PATH,)
-
-
-def _is_loopback(address: str) -> bool:
-    host = address.rpartition(":")[0].strip("[]")
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _holder(settings: InferenceSettings) -> str:

@@ -29,14 +29,14 @@ from services.common.blobs.staging import Staging
 from services.common.clock import Clock, utc_now
 from services.common.rpc.events import event_api
 from services.common.rpc.server import Api, RunningServer, ServerLimits, serving
-from services.common.settings import InvalidSettings
+from services.common.settings import InvalidSettings, is_loopback
 from services.common.store.database import Database
 from services.common.store.leadership import lead
 from services.common.store.migrations import migrate
 from services.common.tasks import background_tasks
 from services.common.webhooks.cloudevents import cloud_event
 from services.common.webhooks.dispatcher import Dispatcher
-from services.common.webhooks.sending import http_sender, is_loopback
+from services.common.webhooks.sending import http_sender
 from services.common.webhooks.subscriptions import RetryPolicy
 from services.common.webhooks.targets import TargetPolicy
 from services.registry.adapters.database.lists import SqlRegistryLists

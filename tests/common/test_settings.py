@@ -5,7 +5,13 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from services.common.settings import Address, BlobSettings, InvalidSettings, load_settings
+from services.common.settings import (
+    Address,
+    BlobSettings,
+    InvalidSettings,
+    is_loopback,
+    load_settings,
+)
 
 PREFIX = "ROUNDHOUSE_PROBE_"
 
@@ -113,3 +119,18 @@ def test_an_uncaught_refusal_ends_the_process_with_its_sentence(monkeypatch):
     with pytest.raises(SystemExit) as caught:
         load(monkeypatch, COLOUR="red")
     assert caught.value.code == f"The environment variable {PREFIX}COLOUR is no setting."
+
+
+@pytest.mark.parametrize(
+    ("listen", "expected"),
+    [
+        ("127.0.0.1:1", True),
+        ("[::1]:1", True),
+        ("localhost:1", True),
+        ("0.0.0.0:1", False),
+        ("[::]:1", False),
+        ("inference:1", False),
+    ],
+)
+def test_a_server_on_loopback_is_known_by_its_address(listen, expected):
+    assert is_loopback(listen) is expected

@@ -8,7 +8,7 @@ from aiohttp.abc import ResolveResult
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.common.webhooks.sending import http_sender, is_loopback
+from services.common.webhooks.sending import http_sender
 from services.common.webhooks.signing import key_of, signed_headers
 from services.common.webhooks.subscriptions import RetryPolicy
 from services.common.webhooks.targets import GuardedResolver, TargetPolicy, TargetRefused
@@ -151,11 +151,3 @@ def test_waits_double_up_to_the_longest_and_half_of_each_is_chance(
     longest = min(100.0, 2.0 * 2 ** (failures - 1))
     assert longest / 2 <= retry.wait(failures, draw).total_seconds() <= longest
     assert retry.wait(failures, 0.9) > retry.wait(failures, 0.1)
-
-
-@pytest.mark.parametrize(
-    ("listen", "expected"),
-    [("127.0.0.1:1", True), ("[::1]:1", True), ("localhost:1", True), ("0.0.0.0:1", False)],
-)
-def test_a_server_on_loopback_is_known_by_its_address(listen: str, expected: bool) -> None:
-    assert is_loopback(listen) is expected

@@ -13,7 +13,7 @@ from roundhouse.registry.v1 import retention_service_pb2
 from tritonclient.grpc import service_pb2 as oip
 
 from services.inference.settings import InferenceSettings
-from services.inference.wiring import _is_loopback
+from services.inference.wiring import _native_methods
 from tests.support.bundles import TinyModel, tiny_files
 from tests.support.eventually import eventually
 from tests.support.fake_monitor import Response, fake_monitor
@@ -70,18 +70,17 @@ async def test_either_server_answers_on_the_one_address(tmp_path, registry, moni
 
 
 @pytest.mark.parametrize(
-    ("address", "expected"),
+    ("server", "listen", "native"),
     [
-        ("127.0.0.1:1", True),
-        ("[::1]:1", True),
-        ("localhost:1", True),
-        ("0.0.0.0:1", False),
-        ("[::]:1", False),
-        ("inference:1", False),
+        ("auto", "127.0.0.1:1", True),
+        ("auto", "0.0.0.0:1", False),
+        ("native", "0.0.0.0:1", True),
+        ("grpcio", "127.0.0.1:1", False),
     ],
 )
-def test_only_loopback_addresses_count_as_such(address, expected):
-    assert _is_loopback(address) is expected
+def test_the_server_without_a_limit_is_the_default_on_loopback_only(server, listen, native):
+    settings = InferenceSettings(server=server, listen=listen)
+    assert bool(_native_methods(settings)) is native
 
 
 async def state_of(inference, rollout_id: str, *wanted: int) -> rollout_pb2.Rollout:

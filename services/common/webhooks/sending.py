@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 import aiohttp
 
@@ -96,12 +94,3 @@ async def http_sender(policy: TargetPolicy, timeout_s: float) -> AsyncIterator[H
         headers={"User-Agent": "roundhouse-webhooks/1"},
     ) as session:
         yield HttpSender(session, policy, timeout_s)
-
-
-def is_loopback(listen: str) -> bool:
-    """Whether a server at `host:port` is reached from its own machine alone."""
-    host = urlsplit(f"//{listen}").hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
