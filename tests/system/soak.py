@@ -18,6 +18,7 @@ PROOFS: Final = {
     "approvals": "tests.system.proofs.approvals",
     "corruption": "tests.system.proofs.corruption",
     "kills": "tests.system.proofs.kills",
+    "registry-kills": "tests.system.proofs.registry_kills",
 }
 """Module of each proof; loaded only when it runs."""
 
