@@ -9,8 +9,10 @@ from typing import Annotated
 import typer
 from roundhouse.cli.commands import (
     aliases,
+    collection,
     data,
     endpoints,
+    holds,
     jobs,
     models,
     registry,
@@ -82,7 +84,9 @@ models.app.command("explain")(explain_command)
 models.app.command("diff")(diff_command)
 app.add_typer(models.app, name="models")
 app.add_typer(aliases.app, name="aliases")
+registry.app.add_typer(collection.app, name="gc")
 app.add_typer(registry.app, name="registry")
+app.add_typer(holds.app, name="holds")
 app.add_typer(endpoints.app, name="endpoints")
 app.add_typer(rollouts.app, name="rollouts")
 app.add_typer(webhooks.app, name="webhooks")
