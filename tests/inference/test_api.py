@@ -9,7 +9,7 @@ import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 from roundhouse.inference.v1 import endpoint_pb2, endpoint_service_pb2, rollout_pb2
 from roundhouse.inference.v1 import rollout_service_pb2 as rollouts_pb
-from roundhouse.registry.v1 import retention_service_pb2
+from roundhouse.registry.v1 import model_service_pb2, retention_service_pb2
 from tritonclient.grpc import service_pb2 as oip
 
 from services.inference.settings import InferenceSettings
@@ -280,6 +280,49 @@ async def test_a_rollout_of_a_broken_version_fails_and_traffic_stays(inference, 
     await inference.create_rollout(broken)
     failed = await state_of(inference, "r", State.STATE_FAILED)
     assert "model.onnx" in failed.message
+    assert (await inference.predict())[0] == old.version
+
+
+async def damage_model(registry, tmp_path, version):
+    """Flip a bit of the version's model in the registry's store."""
+    found = await registry.caller.models.GetVersion(
+        model_service_pb2.GetVersionRequest(name=version), timeout=TIMEOUT_S
+    )
+    (digest,) = [file.digest for file in found.files if file.path == "model.onnx"]
+    (blob,) = (tmp_path / "registry" / "blobs").rglob(digest.removeprefix("sha256:"))
+    data = bytearray(blob.read_bytes())
+    data[len(data) // 2] ^= 1
+    blob.write_bytes(data)
+
+
+async def test_a_version_damaged_in_the_store_is_not_rolled_out_and_the_old_one_serves(
+    inference, registry, tmp_path
+):
+    old, new = await registry.approved(), await registry.approved(1.0)
+    await inference.create_endpoint(old)
+    await damage_model(registry, tmp_path, new.version)
+    await inference.create_rollout(new)
+    failed = await state_of(inference, "r", State.STATE_FAILED)
+    assert "model.onnx" in failed.message
+    assert "DIGEST_MISMATCH" in failed.message
+    assert (await inference.predict())[0] == old.version
+
+
+async def test_a_quarantined_version_is_refused_and_what_has_it_loaded_goes_on(
+    inference, registry, tmp_path
+):
+    old = await registry.approved()
+    await inference.create_endpoint(old)
+    await damage_model(registry, tmp_path, old.version)
+    answer = await registry.caller.models.VerifyVersion(
+        model_service_pb2.VerifyVersionRequest(name=old.version, request_id=request_id()),
+        timeout=TIMEOUT_S,
+    )
+    assert [fault.path for fault in answer.faults] == ["model.onnx"]
+    with refused() as refusal:
+        await inference.create_endpoint(old, "again", alias="")
+    assert refusal.reason == "VERSION_NOT_SERVABLE"
+    assert "QUARANTINED" in refusal.details["PreconditionFailure"].violations[0].description
     assert (await inference.predict())[0] == old.version
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import tempfile
 from pathlib import Path
 
+import structlog
 from rich.console import Console
 from rich.table import Table
 
@@ -14,7 +16,7 @@ from tests.support.damage import Damage
 from tests.support.seaweedfs import BUCKET, S3Server
 from tests.system.corruption import Outcome, Place, run_corruption
 
-_CONSOLE = Console()
+_CONSOLE = Console(width=160)
 _COLUMNS = (
     *("objects", "reads refused", "wrong files", "loads refused", "predictions"),
     *("named exactly", "restored", "records", "records named"),
@@ -29,6 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def prove(arguments: argparse.Namespace) -> list[str]:
     """Damage both and print who noticed."""
+    # Each refusal is logged as an error, which here is thousands of lines of what is expected.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     outcomes = {}
     with tempfile.TemporaryDirectory(prefix="roundhouse-soak-") as folder:
         root = Path(folder)
