@@ -7,7 +7,7 @@ import random
 import uuid
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -24,6 +24,7 @@ from services.common.blobs.staging import Staging
 from services.common.clock import utc_now
 from tests.support.bundles import TinyModel, tiny_files
 from tests.support.faulty_s3 import FaultyS3, faulty_s3
+from tests.support.processes import ServerFailedToStart
 from tests.support.registry_api import (
     MANIFEST,
     PROJECT,
@@ -190,7 +191,7 @@ class Round:
             else:
                 self.kills[f"S3: {doing}"] += 1
                 self._s3.kill()
-                self._s3.restart()
+                _restarted(self._s3)
         self._over.set()
 
     @contextmanager
@@ -324,6 +325,15 @@ class Round:
                 left = (planned.versions, planned.blobs, planned.partial_uploads, found.skipped)
                 if not any(left):
                     return
+
+
+def _restarted(s3: S3Server, attempts: int = 5) -> None:
+    """Bring it back; after a kill SeaweedFS now and then dies once more while it starts."""
+    for _ in range(attempts - 1):
+        with suppress(ServerFailedToStart):
+            s3.restart()
+            return
+    s3.restart()
 
 
 @cache
