@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 import time
 import uuid
 from collections.abc import Mapping
@@ -191,6 +192,10 @@ def _mlflow_call(
     headers = {} if method == "PUT" else {"Content-Type": "application/json"}
     for _ in range(_MLFLOW_TRIES):
         try:
+            if connection.sock is None:
+                connection.connect()
+            # Its server sends an answer in two parts and would wait 40 ms for our acknowledgement.
+            connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
             connection.request(method, f"/api/2.0/{path}", body, headers)
             answer = connection.getresponse()
             content = answer.read()
