@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -17,14 +20,17 @@ from roundhouse.client import (
     Timeouts,
     TransferProgress,
     UnsafePath,
+    direct,
 )
 from roundhouse.client.bundles import Download, files_in, no_progress
+from roundhouse.client.direct import read_from
 from roundhouse.client.errors import FailedPrecondition, Unavailable
 from roundhouse.registry.v1.model_pb2 import ArtifactFile, ModelVersion
 
 from tests.support.bundles import tiny_files
 from tests.support.cutting_proxy import cutting_proxy
 from tests.support.registry_api import RegistryCaller, digest_of, running_registry
+from tests.support.seaweedfs import S3Server
 
 MIB = 1 << 20
 ROWS = b"".join(b"%07d\n" % row for row in range(5 * MIB // 8))
@@ -222,3 +228,96 @@ def test_a_registry_that_stays_away_is_told_of(tmp_path: Path) -> None:
     address = Addresses(registry="127.0.0.1:1")
     with Client(address, timeouts=timeouts) as client, pytest.raises(Unavailable):
         client.upload_artifact("projects/p/models/m/versions/1", "card.md", file)
+
+
+class Store(BaseHTTPRequestHandler):
+    """Reads a range of `ROWS`, or does what a store in trouble does, by the path."""
+
+    def do_GET(self) -> None:
+        first = int(self.headers["Range"].removeprefix("bytes=").removesuffix("-"))
+        rest = ROWS[first:]
+        if self.path == "/gone":
+            self.send_error(403)
+            return
+        self.send_response(200 if self.path == "/whole" else 206)
+        self.send_header("Content-Length", str(len(rest)))
+        self.end_headers()
+        self.wfile.write(rest[: MIB if self.path == "/breaks-off" else None])
+
+    def log_message(self, *_: object) -> None:
+        """Says nothing."""
+
+
+@pytest.fixture
+def store() -> Iterator[str]:
+    """The URL of an HTTP server with `ROWS`."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Store) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("there", "path", "expected"),
+    [
+        (0, "/range", len(ROWS)),
+        (2 * MIB, "/range", len(ROWS)),
+        (0, "/breaks-off", MIB),
+        (0, "/whole", len(ROWS)),
+        (2 * MIB, "/whole", 2 * MIB),
+        (2 * MIB, "/gone", 2 * MIB),
+    ],
+)
+def test_what_a_url_gives_is_appended_and_the_rest_is_left_to_the_registry(
+    store: str, tmp_path: Path, there: int, path: str, expected: int
+) -> None:
+    artifact = ArtifactFile(path="rows.csv", digest=digest_of(ROWS), size_bytes=len(ROWS))
+    with closing(Download("v", artifact, tmp_path, no_progress, 1.0)) as download:
+        download.open()
+        if there:
+            download.write(ROWS[:there])
+        read_from(store + path, download)
+        assert download.done_bytes == expected
+        if expected < len(ROWS):
+            download.write(ROWS[expected:])
+        download.finish()
+    assert (tmp_path / "rows.csv").read_bytes() == ROWS
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1/nobody", "file:///etc/hostname", "nonsense"])
+def test_a_store_that_cannot_be_reached_gives_nothing(tmp_path: Path, url: str) -> None:
+    artifact = ArtifactFile(path="rows.csv", digest=digest_of(ROWS), size_bytes=len(ROWS))
+    with closing(Download("v", artifact, tmp_path, no_progress, 1.0)) as download:
+        download.open()
+        read_from(url, download)
+        assert download.done_bytes == 0
+
+
+async def test_large_files_come_from_the_object_store_itself(
+    run: Run, folder: Path, tmp_path: Path, s3_server: S3Server, s3_url: str, monkeypatch: Any
+) -> None:
+    read: list[tuple[str, int]] = []
+
+    def noting(url: str, download: Download) -> None:
+        read_from(url, download)
+        read.append((download.path, download.missing_bytes))
+
+    monkeypatch.setattr(direct, "read_from", noting)
+    (folder / "data" / "rows.csv").write_bytes(ROWS * 2)
+    connection = s3_server.connection
+    async with running_registry(
+        tmp_path / "registry",
+        blob_url=s3_url,
+        s3_endpoint=connection.endpoint,
+        s3_access_key=connection.access_key,
+        s3_secret_key=connection.secret_key,
+        s3_secure=False,
+    ) as caller:
+        model = await caller.create_model()
+        version = await run(caller.address, lambda client: client.upload_version(model, folder))
+        got = tmp_path / "got"
+        await run(caller.address, lambda client: client.download_version(version.name, got))
+    assert read == [("data/rows.csv", 0)]
+    assert (got / "data" / "rows.csv").read_bytes() == ROWS * 2

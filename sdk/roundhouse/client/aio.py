@@ -6,15 +6,16 @@ import asyncio
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from grpc import aio
-from roundhouse.client import bundles, policy, transfer
+from roundhouse.client import bundles, direct, policy, transfer
 from roundhouse.client.addresses import SERVICES, Addresses, ServiceName
 from roundhouse.client.aio_interceptors import ResponseStreams, UnaryCalls
-from roundhouse.client.errors import CallFailed, Unavailable, typed_errors
+from roundhouse.client.errors import CallFailed, FailedPrecondition, Unavailable, typed_errors
 from roundhouse.client.predictions import (
     InputColumn,
     Inputs,
@@ -289,12 +290,20 @@ class AsyncClient:
             if not await asyncio.to_thread(download.is_there):
                 try:
                     await asyncio.to_thread(download.open)
+                    await self._download_past_registry(found.name, download)
                     await self._download(download)
                     await asyncio.to_thread(download.finish)
                 finally:
                     download.close()
         await asyncio.to_thread(bundles.write_manifest, found, folder)
         return folder
+
+    async def _download_past_registry(self, version: str, download: bundles.Download) -> None:
+        request = direct.url_request(version, download)
+        if request is not None:
+            with suppress(FailedPrecondition):  # the registry's store has no URLs
+                (offer,) = (await self.models.CreateDownloadUrls(request)).urls
+                await asyncio.to_thread(direct.read_from, offer.url, download)
 
     async def _download(self, download: bundles.Download) -> None:
         while True:

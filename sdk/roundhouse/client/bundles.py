@@ -302,7 +302,22 @@ class Download:
             version=self._version, path=self._artifact.path, offset_bytes=self._done
         )
 
-    def write(self, chunk: bytes) -> None:
+    @property
+    def path(self) -> str:
+        """Of the file within the bundle."""
+        return self._artifact.path
+
+    @property
+    def done_bytes(self) -> int:
+        """How much has come."""
+        return self._done
+
+    @property
+    def missing_bytes(self) -> int:
+        """How much is still to come."""
+        return self._artifact.size_bytes - self._done
+
+    def write(self, chunk: bytes | memoryview) -> None:
         """Appends the next bytes."""
         self._running.update(chunk)
         self._sink.write(chunk)

@@ -6,15 +6,15 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import grpc
-from roundhouse.client import bundles, policy, transfer
+from roundhouse.client import bundles, direct, policy, transfer
 from roundhouse.client.addresses import SERVICES, Addresses, ServiceName
-from roundhouse.client.errors import CallFailed, Unavailable, typed_errors
+from roundhouse.client.errors import CallFailed, FailedPrecondition, Unavailable, typed_errors
 from roundhouse.client.interceptors import ResponseStreams, UnaryCalls
 from roundhouse.client.predictions import (
     InputColumn,
@@ -285,10 +285,18 @@ class Client:
             if not download.is_there():
                 with closing(download):
                     download.open()
+                    self._download_past_registry(found.name, download)
                     self._download(download)
                     download.finish()
         bundles.write_manifest(found, folder)
         return folder
+
+    def _download_past_registry(self, version: str, download: bundles.Download) -> None:
+        request = direct.url_request(version, download)
+        if request is not None:
+            with suppress(FailedPrecondition):  # the registry's store has no URLs
+                (offer,) = self.models.CreateDownloadUrls(request).urls
+                direct.read_from(offer.url, download)
 
     def _download(self, download: bundles.Download) -> None:
         while True:
