@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -109,6 +110,8 @@ class Transfers:
         return Sample(self._size_bytes / (time.perf_counter() - started) / 1e6)
 
     def _download_from_registry(self) -> Sample:
+        # What is there already would be read and compared first.
+        shutil.rmtree(self._folder / "through", ignore_errors=True)
         with self._memory() as facts:
             started = time.perf_counter()
             self._client.download_version(self._version, self._folder / "through")
@@ -116,6 +119,7 @@ class Transfers:
         return Sample(self._size_bytes / took_s / 1e6, facts)
 
     def _download_from_s3(self) -> Sample:
+        (self._folder / "past").unlink(missing_ok=True)
         started = time.perf_counter()
         self._minio.fget_object(BUCKET, self._object, str(self._folder / "past"))
         return Sample(self._size_bytes / (time.perf_counter() - started) / 1e6)
