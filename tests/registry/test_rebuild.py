@@ -134,6 +134,34 @@ async def test_everything_is_restored_from_the_blobs_alone(
         assert later == [f"{MODEL}/versions/7"]
 
 
+async def test_a_collection_after_a_rebuild_takes_nothing_that_is_relied_on(
+    tmp_path: Path,
+) -> None:
+    blobs = {"blob_url": f"file://{tmp_path / 'blobs'}"}
+    async with running_registry(tmp_path / "one", **blobs) as caller:
+        await live(caller)
+    url = f"sqlite:///{tmp_path / 'rebuilt.db'}"
+    await rebuilt(tmp_path, blobs, url)
+    async with running_registry(tmp_path / "two", database_url=url, **blobs) as caller:
+        plan = await caller.plan_collection()
+        going = await caller.collection_items(plan.name, 'state = "PENDING"')
+        await caller.collect(plan)
+        versions = await caller.models.ListVersions(
+            models_pb.ListVersionsRequest(parent=MODEL), timeout=TIMEOUT_S
+        )
+        committed = [version.name for version in versions.versions if version.digest]
+        found = [
+            await caller.models.VerifyVersion(
+                models_pb.VerifyVersionRequest(name=name, request_id=request_id()),
+                timeout=TIMEOUT_S,
+            )
+            for name in committed
+        ]
+    assert going, "the files of the open upload, which are to be sent again"
+    assert committed
+    assert [list(each.faults) for each in found] == [[]] * len(committed)
+
+
 def test_every_table_is_restored_or_has_a_reason_why_not() -> None:
     restored = {kind.table.name for kind in KINDS.values()} | set(ROWS)
     own = set(METADATA.tables) | {"event", "request"}

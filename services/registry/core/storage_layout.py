@@ -6,6 +6,8 @@ Everything that is written to the store stands under one of these prefixes:
   open upload or signature names the digest; only these may be collected.
 - `RECORDS`: what the metadata database holds, written before each change is acknowledged,
   so that it can be rebuilt. Never collected.
+- `staged/`: uploads that are under way, see `services.common.blobs.staging`; collected once
+  they are abandoned.
 - `PROBES`: what a starting service writes to try the store, and removes again.
 """
 
