@@ -8,8 +8,9 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Final, Generic, Protocol, TypeVar
 
-from services.common.errors import Conflict
+from services.common.errors import Conflict, NotFound
 from services.common.etags import check_etag, etag_of
+from services.common.names import ResourceName
 
 NO_LABELS: Final[Mapping[str, str]] = MappingProxyType({})
 
@@ -109,6 +110,34 @@ class Collection(Protocol[ResourceT]):
     def newest(self, parent: str) -> ResourceT | None:
         """The one under `parent` that was added last."""
         ...
+
+
+def existing(
+    collection: Collection[ResourceT],
+    kind: ResourceName,
+    name: str,
+    missing: Callable[[str], NotFound],
+    *,
+    field: str = "name",
+) -> ResourceT:
+    """The resource called `name`.
+
+    Args:
+        collection: That should have it.
+        kind: What its name must look like.
+        name: From a request.
+        missing: The error for a name that nothing has.
+        field: Where in the request the name stood.
+
+    Raises:
+        InvalidName: The name is of another kind.
+        NotFound: What `missing` gives.
+    """
+    kind.parse(name, field=field)
+    found = collection.get(name)
+    if found is None:
+        raise missing(name)
+    return found
 
 
 @dataclass(frozen=True, slots=True)

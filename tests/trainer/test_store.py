@@ -12,6 +12,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection
 
+from services.common.resources import PageQuery
 from services.common.store.database import Database
 from services.common.store.migrations import migrate
 from services.common.store.outbox import read_after
@@ -27,7 +28,7 @@ from services.trainer.core.jobs import (
     StoredCheckpoint,
     Trial,
 )
-from services.trainer.core.ports import PageQuery, TrainerTx
+from services.trainer.core.ports import TrainerTx
 from services.trainer.core.states import AttemptState, JobState, TrialState
 from services.trainer.wiring import MIGRATIONS
 from tests.support.trainer_memory import MemoryTrainerTx
@@ -179,7 +180,7 @@ async def test_a_watcher_sees_each_point_and_a_replaced_one_again(database: Data
     seen, _ = await reads(lambda r: r.points_after("uid", position, 10))
     assert seen == points(2, 3)
     page = await reads(lambda r: r.points(PageQuery(JOB, 0, ""), "uid", "train_loss"))
-    assert page.items == points(1, 2, 3)
+    assert list(page.items) == points(1, 2, 3)
 
 
 async def test_log_lines_count_without_gaps(database: Database) -> None:

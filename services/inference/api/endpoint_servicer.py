@@ -13,9 +13,9 @@ from roundhouse.inference.v1 import endpoint_service_pb2_grpc as pb_grpc
 
 from services.common.errors import FieldViolation, InvalidRequest
 from services.common.resources import Meta
-from services.common.rpc.inputs import check_settable, masked
+from services.common.rpc.inputs import check_settable, masked, page_query
 from services.inference.api.convert import endpoint_message, policy_of, runtime_of
-from services.inference.api.requests import Transactions, page_query
+from services.inference.api.requests import Transactions
 from services.inference.core.endpoints import Endpoint
 from services.inference.core.errors import RuntimeNotConfigured
 from services.inference.core.hosting import ModelHost

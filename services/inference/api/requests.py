@@ -1,45 +1,20 @@
-"""Pages as requests give them, and how their transactions run."""
+"""How requests run as transactions."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from google.protobuf.message import Message
 from sqlalchemy import Connection
 
 from services.common.clock import Clock
-from services.common.resources import PageQuery
 from services.common.rpc.mutations import Mutation, Mutations
 from services.common.store.database import Database
 from services.inference.core.ports import InferenceTx
 
 T = TypeVar("T")
 R = TypeVar("R", bound=Message)
-
-
-class ListRequest(Protocol):
-    """The fields that every list request has (AIP-132)."""
-
-    @property
-    def parent(self) -> str:
-        """Resource name."""
-
-    @property
-    def page_size(self) -> int:
-        """Most items wanted."""
-
-    @property
-    def page_token(self) -> str:
-        """Of the page before."""
-
-    @property
-    def filter(self) -> str:
-        """AIP-160."""
-
-    @property
-    def order_by(self) -> str:
-        """Fields."""
 
 
 class Transactions:
@@ -70,10 +45,3 @@ class Transactions:
         return await self._mutations.run(
             request, response_type, lambda connection: work(self._open_tx(connection))
         )
-
-
-def page_query(request: ListRequest) -> PageQuery:
-    """The page that a list request asks for."""
-    return PageQuery(
-        request.parent, request.page_size, request.page_token, request.filter, request.order_by
-    )

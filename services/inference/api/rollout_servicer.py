@@ -14,9 +14,9 @@ from roundhouse.inference.v1 import rollout_service_pb2_grpc as pb_grpc
 
 from services.common.causality import causality
 from services.common.resources import Meta
-from services.common.rpc.inputs import check_settable
+from services.common.rpc.inputs import check_settable, page_query
 from services.inference.api.convert import phases_of, plan_message, rollout_message
-from services.inference.api.requests import Transactions, page_query
+from services.inference.api.requests import Transactions
 from services.inference.core.errors import InvalidPhases
 from services.inference.core.plans import AT_ONCE, plan_digest
 from services.inference.core.ports import VersionCatalog

@@ -10,8 +10,8 @@ from roundhouse.monitor.v1 import monitor_pb2 as pb
 from roundhouse.monitor.v1 import monitor_service_pb2 as service_pb
 from roundhouse.monitor.v1 import monitor_service_pb2_grpc as pb_grpc
 
-from services.common.resources import Page, PageQuery
-from services.common.rpc.inputs import check_settable, masked
+from services.common.resources import Page
+from services.common.rpc.inputs import check_settable, masked, page_query
 from services.monitor.api.convert.monitors import (
     drift_report_to_listed_proto,
     drift_report_to_proto,
@@ -23,7 +23,7 @@ from services.monitor.api.convert.monitors import (
 )
 from services.monitor.api.transactions import Transactions
 from services.monitor.core.judging import judged_until
-from services.monitor.core.names import PROJECT, checked
+from services.monitor.core.names import PROJECT
 from services.monitor.core.ports import MonitorLists, MonitorTx, Watching
 from services.monitor.core.resources import DriftReport, PerformanceReport
 from services.monitor.core.use_cases import monitors
@@ -81,13 +81,7 @@ class MonitorServicer(pb_grpc.MonitorServiceServicer):
         self, request: service_pb.ListMonitorsRequest, _: _Context
     ) -> service_pb.ListMonitorsResponse:
         """A page of a project's monitors."""
-        query = PageQuery(
-            checked(PROJECT, request.parent, "parent"),
-            request.page_size,
-            request.page_token,
-            request.filter,
-            request.order_by,
-        )
+        query = page_query(request, PROJECT)
         page = await self._transactions.read_lists(lambda _, lists: lists.monitors(query))
         return service_pb.ListMonitorsResponse(
             monitors=page.map(monitor_to_proto), next_page_token=page.next_page_token
@@ -139,9 +133,7 @@ class MonitorServicer(pb_grpc.MonitorServiceServicer):
         self, request: service_pb.ListDriftReportsRequest, _: _Context
     ) -> service_pb.ListDriftReportsResponse:
         """A page of a monitor's drift reports, without histograms."""
-        query = PageQuery(
-            request.parent, request.page_size, request.page_token, request.filter, request.order_by
-        )
+        query = page_query(request)
 
         def listed(tx: MonitorTx, lists: MonitorLists) -> Page[DriftReport]:
             the_monitor(tx, request.parent, "parent")
@@ -157,9 +149,7 @@ class MonitorServicer(pb_grpc.MonitorServiceServicer):
         self, request: service_pb.ListPerformanceReportsRequest, _: _Context
     ) -> service_pb.ListPerformanceReportsResponse:
         """A page of a monitor's performance reports."""
-        query = PageQuery(
-            request.parent, request.page_size, request.page_token, request.filter, request.order_by
-        )
+        query = page_query(request)
 
         def listed(tx: MonitorTx, lists: MonitorLists) -> Page[PerformanceReport]:
             the_monitor(tx, request.parent, "parent")

@@ -11,9 +11,9 @@ from roundhouse.monitor.v1 import retrain_service_pb2 as service_pb
 from roundhouse.monitor.v1 import retrain_service_pb2_grpc as pb_grpc
 
 from services.common.errors import FieldViolation, InvalidRequest
-from services.common.resources import Page, PageQuery
+from services.common.resources import Page
 from services.common.rpc.convert import from_timestamp
-from services.common.rpc.inputs import check_settable, masked
+from services.common.rpc.inputs import check_settable, masked, page_query
 from services.monitor.api.convert.retraining import (
     POLICY_FIELDS,
     decision_to_proto,
@@ -76,7 +76,7 @@ class RetrainServicer(pb_grpc.RetrainServiceServicer):
         self, request: service_pb.ListRetrainPoliciesRequest, _: _Context
     ) -> service_pb.ListRetrainPoliciesResponse:
         """A page of a monitor's policies."""
-        query = PageQuery(request.parent, request.page_size, request.page_token)
+        query = page_query(request)
 
         def listed(tx: MonitorTx, lists: MonitorLists) -> Page[RetrainPolicy]:
             the_monitor(tx, request.parent, "parent")
@@ -119,7 +119,7 @@ class RetrainServicer(pb_grpc.RetrainServiceServicer):
         self, request: service_pb.ListRetrainDecisionsRequest, _: _Context
     ) -> service_pb.ListRetrainDecisionsResponse:
         """A page of a monitor's decisions, newest first."""
-        query = PageQuery(request.parent, request.page_size, request.page_token, request.filter)
+        query = page_query(request)
 
         def listed(tx: MonitorTx, lists: MonitorLists) -> Page[RetrainDecision]:
             the_monitor(tx, request.parent, "parent")
@@ -140,7 +140,7 @@ class RetrainServicer(pb_grpc.RetrainServiceServicer):
         self, request: service_pb.ListEpisodesRequest, _: _Context
     ) -> service_pb.ListEpisodesResponse:
         """A page of a monitor's episodes, newest first."""
-        query = PageQuery(request.parent, request.page_size, request.page_token, request.filter)
+        query = page_query(request)
 
         def listed(tx: MonitorTx, lists: MonitorLists) -> Page[Episode]:
             the_monitor(tx, request.parent, "parent")

@@ -12,8 +12,8 @@ from roundhouse.registry.v1 import dataset_pb2 as pb
 from roundhouse.registry.v1 import dataset_service_pb2 as service_pb
 from roundhouse.registry.v1 import dataset_service_pb2_grpc as pb_grpc
 
-from services.common.resources import Page, PageQuery
-from services.common.rpc.inputs import check_settable, masked
+from services.common.resources import Page
+from services.common.rpc.inputs import check_settable, masked, page_query
 from services.registry.api.convert.datasets import (
     dataset_to_proto,
     origin_from_proto,
@@ -22,9 +22,10 @@ from services.registry.api.convert.datasets import (
     snapshot_to_proto,
 )
 from services.registry.api.convert.retention import retention_from_proto
-from services.registry.api.inputs import child_name, project_page
+from services.registry.api.inputs import child_name
 from services.registry.api.snapshot_files import SnapshotFiles
 from services.registry.api.transactions import Transactions
+from services.registry.core.names import PROJECT
 from services.registry.core.ports import RegistryLists, RegistryTx
 from services.registry.core.retention.policy import RetentionChange
 from services.registry.core.snapshots import DatasetSnapshot
@@ -86,13 +87,7 @@ class DatasetServicer(pb_grpc.DatasetServiceServicer):
         self, request: service_pb.ListDatasetsRequest, _: _Context
     ) -> service_pb.ListDatasetsResponse:
         """A page of a project's datasets."""
-        query = project_page(
-            request.parent,
-            page_size=request.page_size,
-            page_token=request.page_token,
-            filter_=request.filter,
-            order_by=request.order_by,
-        )
+        query = page_query(request, PROJECT)
         page = await self._transactions.read_lists(lambda _, lists: lists.datasets(query))
         return service_pb.ListDatasetsResponse(
             datasets=[dataset_to_proto(dataset) for dataset in page.items],
@@ -181,13 +176,7 @@ class DatasetServicer(pb_grpc.DatasetServiceServicer):
         self, request: service_pb.ListSnapshotsRequest, _: _Context
     ) -> service_pb.ListSnapshotsResponse:
         """A page of a dataset's snapshots, without column reports."""
-        query = PageQuery(
-            request.parent,
-            request.page_size,
-            request.page_token,
-            request.filter,
-            request.order_by,
-        )
+        query = page_query(request)
 
         def listed(tx: RegistryTx, lists: RegistryLists) -> Page[DatasetSnapshot]:
             the_dataset(tx, request.parent, "parent")

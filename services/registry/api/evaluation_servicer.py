@@ -9,9 +9,8 @@ from roundhouse.registry.v1 import evaluation_pb2 as pb
 from roundhouse.registry.v1 import evaluation_service_pb2 as service_pb
 from roundhouse.registry.v1 import evaluation_service_pb2_grpc as pb_grpc
 
-from services.common.resources import PageQuery
 from services.common.rpc.convert import from_timestamp
-from services.common.rpc.inputs import check_settable
+from services.common.rpc.inputs import check_settable, page_query
 from services.registry.api.convert.evidence import (
     approval_to_proto,
     decision_from_proto,
@@ -21,8 +20,8 @@ from services.registry.api.convert.evidence import (
     seen_from_proto,
     touch_to_proto,
 )
-from services.registry.api.inputs import project_page
 from services.registry.api.transactions import Transactions
+from services.registry.core.names import PROJECT
 from services.registry.core.ports import RegistryLists, RegistryTx
 from services.registry.core.use_cases import approvals, evaluations, promotion
 from services.registry.core.use_cases.lookup import (
@@ -89,7 +88,7 @@ class EvaluationServicer(pb_grpc.EvaluationServiceServicer):
         self, request: service_pb.ListEvaluationsRequest, _: _Context
     ) -> service_pb.ListEvaluationsResponse:
         """A page of a version's evaluations."""
-        query = PageQuery(request.parent, request.page_size, request.page_token, request.filter)
+        query = page_query(request)
 
         def listed(tx: RegistryTx, lists: RegistryLists) -> service_pb.ListEvaluationsResponse:
             the_version(tx, request.parent, "parent")
@@ -105,13 +104,7 @@ class EvaluationServicer(pb_grpc.EvaluationServiceServicer):
         self, request: service_pb.ListTestSetTouchesRequest, _: _Context
     ) -> service_pb.ListTestSetTouchesResponse:
         """A page of a project's ledger."""
-        query = project_page(
-            request.parent,
-            page_size=request.page_size,
-            page_token=request.page_token,
-            filter_=request.filter,
-            order_by="",
-        )
+        query = page_query(request, PROJECT)
         page = await self._transactions.read_lists(lambda _, lists: lists.touches(query))
         return service_pb.ListTestSetTouchesResponse(
             touches=[touch_to_proto(touch) for touch in page.items],
@@ -142,7 +135,7 @@ class EvaluationServicer(pb_grpc.EvaluationServiceServicer):
         self, request: service_pb.ListGateResultsRequest, _: _Context
     ) -> service_pb.ListGateResultsResponse:
         """A page of a version's gate results."""
-        query = PageQuery(request.parent, request.page_size, request.page_token, request.filter)
+        query = page_query(request)
 
         def listed(tx: RegistryTx, lists: RegistryLists) -> service_pb.ListGateResultsResponse:
             the_version(tx, request.parent, "parent")
@@ -225,7 +218,7 @@ class EvaluationServicer(pb_grpc.EvaluationServiceServicer):
         self, request: service_pb.ListApprovalsRequest, _: _Context
     ) -> service_pb.ListApprovalsResponse:
         """A page of the approvals of a version, or of all versions of a model."""
-        query = PageQuery(request.parent, request.page_size, request.page_token, request.filter)
+        query = page_query(request)
 
         def listed(tx: RegistryTx, lists: RegistryLists) -> service_pb.ListApprovalsResponse:
             if request.parent.endswith(_ANY_VERSION):

@@ -13,8 +13,7 @@ from roundhouse.registry.v1 import model_pb2 as pb
 from roundhouse.registry.v1 import model_service_pb2 as service_pb
 from roundhouse.registry.v1 import model_service_pb2_grpc as pb_grpc
 
-from services.common.resources import PageQuery
-from services.common.rpc.inputs import check_settable, masked
+from services.common.rpc.inputs import check_settable, masked, page_query
 from services.registry.api.artifacts import Artifacts
 from services.registry.api.convert.models import (
     accountability_from_proto,
@@ -27,13 +26,13 @@ from services.registry.api.convert.models import (
 )
 from services.registry.api.convert.policies import policy_from_proto
 from services.registry.api.convert.retention import retention_from_proto
-from services.registry.api.inputs import child_name, project_page
+from services.registry.api.inputs import child_name
 from services.registry.api.integrity import Integrity
 from services.registry.api.presigned import PresignedFiles
 from services.registry.api.transactions import Transactions
 from services.registry.core.aliases import Alias
 from services.registry.core.models import Accountability, Model
-from services.registry.core.names import id_of, parent_of
+from services.registry.core.names import PROJECT, id_of, parent_of
 from services.registry.core.ports import RegistryLists, RegistryTx
 from services.registry.core.retention.policy import RetentionChange
 from services.registry.core.use_cases import models, versions
@@ -101,13 +100,7 @@ class ModelServicer(pb_grpc.ModelServiceServicer):
         self, request: service_pb.ListModelsRequest, _: _Context
     ) -> service_pb.ListModelsResponse:
         """A page of a project's models."""
-        query = project_page(
-            request.parent,
-            page_size=request.page_size,
-            page_token=request.page_token,
-            filter_=request.filter,
-            order_by=request.order_by,
-        )
+        query = page_query(request, PROJECT)
         page = await self._transactions.read_lists(lambda _, lists: lists.models(query))
         return service_pb.ListModelsResponse(
             models=[model_to_proto(model) for model in page.items],
@@ -236,13 +229,7 @@ class ModelServicer(pb_grpc.ModelServiceServicer):
         self, request: service_pb.ListVersionsRequest, _: _Context
     ) -> service_pb.ListVersionsResponse:
         """A page of a model's versions."""
-        query = PageQuery(
-            request.parent,
-            request.page_size,
-            request.page_token,
-            request.filter,
-            request.order_by,
-        )
+        query = page_query(request)
 
         def listed(tx: RegistryTx, lists: RegistryLists) -> service_pb.ListVersionsResponse:
             the_model(tx, request.parent, "parent")
@@ -313,7 +300,7 @@ class ModelServicer(pb_grpc.ModelServiceServicer):
         self, request: service_pb.ListAliasesRequest, _: _Context
     ) -> service_pb.ListAliasesResponse:
         """A page of a model's aliases."""
-        query = PageQuery(request.parent, request.page_size, request.page_token)
+        query = page_query(request)
 
         def listed(tx: RegistryTx, lists: RegistryLists) -> service_pb.ListAliasesResponse:
             model = the_model(tx, request.parent, "parent")
@@ -329,7 +316,7 @@ class ModelServicer(pb_grpc.ModelServiceServicer):
         self, request: service_pb.ListAliasMovesRequest, _: _Context
     ) -> service_pb.ListAliasMovesResponse:
         """A page of the past moves of a model's aliases."""
-        query = PageQuery(request.parent, request.page_size, request.page_token, request.filter)
+        query = page_query(request)
 
         def listed(tx: RegistryTx, lists: RegistryLists) -> service_pb.ListAliasMovesResponse:
             the_model(tx, request.parent, "parent")

@@ -11,8 +11,7 @@ from roundhouse.registry.v1 import retention_service_pb2 as service_pb
 from roundhouse.registry.v1 import retention_service_pb2_grpc as pb_grpc
 
 from services.common.clock import Clock
-from services.common.resources import PageQuery
-from services.common.rpc.inputs import check_settable
+from services.common.rpc.inputs import check_settable, page_query
 from services.registry.api.collector import Collector
 from services.registry.api.convert.retention import (
     hold_kind_from_proto,
@@ -22,8 +21,9 @@ from services.registry.api.convert.retention import (
     pin_to_proto,
     plan_to_proto,
 )
-from services.registry.api.inputs import child_name, project_page
+from services.registry.api.inputs import child_name
 from services.registry.api.transactions import Transactions
+from services.registry.core.names import PROJECT
 from services.registry.core.ports import RegistryLists, RegistryTx
 from services.registry.core.use_cases import collection, retention
 
@@ -77,13 +77,7 @@ class RetentionServicer(pb_grpc.RetentionServiceServicer):
         self, request: service_pb.ListPinsRequest, _: _Context
     ) -> service_pb.ListPinsResponse:
         """A page of a project's pins."""
-        query = project_page(
-            request.parent,
-            page_size=request.page_size,
-            page_token=request.page_token,
-            filter_=request.filter,
-            order_by="",
-        )
+        query = page_query(request, PROJECT)
         page = await self._transactions.read_lists(lambda _, lists: lists.pins(query))
         return service_pb.ListPinsResponse(
             pins=page.map(pin_to_proto), next_page_token=page.next_page_token
@@ -127,13 +121,7 @@ class RetentionServicer(pb_grpc.RetentionServiceServicer):
         self, request: service_pb.ListHoldsRequest, _: _Context
     ) -> service_pb.ListHoldsResponse:
         """A page of a project's holds."""
-        query = project_page(
-            request.parent,
-            page_size=request.page_size,
-            page_token=request.page_token,
-            filter_=request.filter,
-            order_by="",
-        )
+        query = page_query(request, PROJECT)
         page = await self._transactions.read_lists(lambda _, lists: lists.holds(query))
         return service_pb.ListHoldsResponse(
             holds=page.map(hold_to_proto), next_page_token=page.next_page_token
@@ -204,13 +192,7 @@ class RetentionServicer(pb_grpc.RetentionServiceServicer):
         self, request: service_pb.ListCollectionPlansRequest, _: _Context
     ) -> service_pb.ListCollectionPlansResponse:
         """A page of a project's plans."""
-        query = project_page(
-            request.parent,
-            page_size=request.page_size,
-            page_token=request.page_token,
-            filter_="",
-            order_by="",
-        )
+        query = page_query(request, PROJECT)
         page = await self._transactions.read_lists(lambda _, lists: lists.plans(query))
         now = self._now()
         return service_pb.ListCollectionPlansResponse(
@@ -222,7 +204,7 @@ class RetentionServicer(pb_grpc.RetentionServiceServicer):
         self, request: service_pb.ListCollectionItemsRequest, _: _Context
     ) -> service_pb.ListCollectionItemsResponse:
         """A page of what a plan looked at."""
-        query = PageQuery(request.parent, request.page_size, request.page_token, request.filter)
+        query = page_query(request)
 
         def listed(tx: RegistryTx, lists: RegistryLists) -> service_pb.ListCollectionItemsResponse:
             collection.the_plan(tx, request.parent)

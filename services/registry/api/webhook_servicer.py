@@ -12,8 +12,7 @@ from roundhouse.registry.v1 import webhook_service_pb2 as service_pb
 from roundhouse.registry.v1 import webhook_service_pb2_grpc as pb_grpc
 
 from services.common.errors import FieldViolation, InvalidRequest
-from services.common.resources import PageQuery
-from services.common.rpc.inputs import check_settable, masked
+from services.common.rpc.inputs import check_settable, masked, page_query
 from services.common.webhooks.signing import key_of
 from services.common.webhooks.targets import TargetPolicy
 from services.registry.api.convert.webhooks import (
@@ -21,8 +20,9 @@ from services.registry.api.convert.webhooks import (
     format_from_proto,
     webhook_to_proto,
 )
-from services.registry.api.inputs import child_name, project_page
+from services.registry.api.inputs import child_name
 from services.registry.api.transactions import Transactions
+from services.registry.core.names import PROJECT
 from services.registry.core.ports import RegistryLists, RegistryTx
 from services.registry.core.use_cases import webhooks
 from services.registry.core.webhooks import WebhookChange
@@ -79,13 +79,7 @@ class WebhookServicer(pb_grpc.WebhookServiceServicer):
         self, request: service_pb.ListWebhooksRequest, _: _Context
     ) -> service_pb.ListWebhooksResponse:
         """A page of a project's webhooks."""
-        query = project_page(
-            request.parent,
-            page_size=request.page_size,
-            page_token=request.page_token,
-            filter_="",
-            order_by="",
-        )
+        query = page_query(request, PROJECT)
         page = await self._transactions.read_lists(lambda _, lists: lists.webhooks(query))
         return service_pb.ListWebhooksResponse(
             webhooks=page.map(webhook_to_proto), next_page_token=page.next_page_token
@@ -126,7 +120,7 @@ class WebhookServicer(pb_grpc.WebhookServiceServicer):
         self, request: service_pb.ListWebhookDeliveriesRequest, _: _Context
     ) -> service_pb.ListWebhookDeliveriesResponse:
         """A page of what became of a webhook's events."""
-        query = PageQuery(request.parent, request.page_size, request.page_token, request.filter)
+        query = page_query(request)
 
         def listed(
             tx: RegistryTx, lists: RegistryLists

@@ -13,7 +13,7 @@ from roundhouse.trainer.v1 import job_service_pb2_grpc as pb_grpc
 
 from services.common.errors import FieldViolation
 from services.common.names import PROJECT
-from services.common.rpc.inputs import check_settable
+from services.common.rpc.inputs import check_settable, page_query
 from services.common.rpc.tracing import current_span_context, format_traceparent
 from services.trainer.api.convert import (
     job_to_proto,
@@ -27,7 +27,6 @@ from services.trainer.core.errors import InvalidSpec, UnusableSnapshot
 from services.trainer.core.jobs import TRAINING_JOB, TrainingJob
 from services.trainer.core.parameters import Rules
 from services.trainer.core.ports import (
-    PageQuery,
     Snapshots,
     TrainerReads,
     TrainerTx,
@@ -111,14 +110,7 @@ class JobServicer(pb_grpc.JobServiceServicer):
         self, request: pb.ListTrainingJobsRequest, _: _Context
     ) -> pb.ListTrainingJobsResponse:
         """Lists a project's jobs."""
-        PROJECT.parse(request.parent, field="parent")
-        query = PageQuery(
-            request.parent,
-            request.page_size,
-            request.page_token,
-            request.filter,
-            request.order_by,
-        )
+        query = page_query(request, PROJECT)
 
         def listed(_: object, reads: TrainerReads) -> pb.ListTrainingJobsResponse:
             page = reads.jobs(query)
@@ -171,7 +163,7 @@ class JobServicer(pb_grpc.JobServiceServicer):
 
     async def ListTrials(self, request: pb.ListTrialsRequest, _: _Context) -> pb.ListTrialsResponse:
         """Lists a job's trials."""
-        query = PageQuery(request.parent, request.page_size, request.page_token)
+        query = page_query(request)
 
         def listed(tx: TrainerTx, reads: TrainerReads) -> pb.ListTrialsResponse:
             job = submission.existing(tx, request.parent)
@@ -187,7 +179,7 @@ class JobServicer(pb_grpc.JobServiceServicer):
         self, request: pb.ReadMetricsRequest, _: _Context
     ) -> pb.ReadMetricsResponse:
         """Reads a job's series."""
-        query = PageQuery(request.parent, request.page_size, request.page_token)
+        query = page_query(request)
 
         def listed(tx: TrainerTx, reads: TrainerReads) -> pb.ReadMetricsResponse:
             job = submission.existing(tx, request.parent)

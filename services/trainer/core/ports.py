@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
+from services.common.resources import Page, PageQuery
 from services.trainer.core.jobs import (
     LogLine,
     MetricPoint,
@@ -107,33 +108,6 @@ class TrainerTx(Protocol):
     def tell(self, kind: str, subject: str, data: Mapping[str, Any]) -> str:
         """Write an event into the outbox; gives its id."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class PageQuery:
-    """One page of a list.
-
-    Attributes:
-        parent: Resource name that the items are under.
-        page_size: Most items wanted; 0 means the default.
-        page_token: Of the page before; empty for the first.
-        filter: AIP-160; empty means all.
-        order_by: Fields with an optional ` desc`; empty means the default.
-    """
-
-    parent: str
-    page_size: int
-    page_token: str
-    filter: str = ""
-    order_by: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Page(Generic[T]):
-    """Some items of a list; the token is empty on the last page."""
-
-    items: Sequence[T]
-    next_page_token: str
 
 
 class TrainerReads(Protocol):

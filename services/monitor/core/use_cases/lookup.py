@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from services.common.resources import existing
 from services.monitor.core.errors import (
     DecisionNotFound,
     EpisodeNotFound,
@@ -17,7 +18,6 @@ from services.monitor.core.names import (
     PERFORMANCE_REPORT,
     RETRAIN_DECISION,
     RETRAIN_POLICY,
-    checked,
 )
 from services.monitor.core.ports import MonitorTx
 from services.monitor.core.resources import (
@@ -35,10 +35,7 @@ def the_monitor(tx: MonitorTx, name: str, field: str = "name") -> Monitor:
     Raises:
         MonitorNotFound: There is none.
     """
-    monitor = tx.monitors.get(checked(MONITOR, name, field))
-    if monitor is None:
-        raise MonitorNotFound(name)
-    return monitor
+    return existing(tx.monitors, MONITOR, name, MonitorNotFound, field=field)
 
 
 def the_policy(tx: MonitorTx, name: str, field: str = "name") -> RetrainPolicy:
@@ -47,10 +44,7 @@ def the_policy(tx: MonitorTx, name: str, field: str = "name") -> RetrainPolicy:
     Raises:
         PolicyNotFound: There is none.
     """
-    policy = tx.policies.get(checked(RETRAIN_POLICY, name, field))
-    if policy is None:
-        raise PolicyNotFound(name)
-    return policy
+    return existing(tx.policies, RETRAIN_POLICY, name, PolicyNotFound, field=field)
 
 
 def the_decision(tx: MonitorTx, name: str) -> RetrainDecision:
@@ -59,10 +53,7 @@ def the_decision(tx: MonitorTx, name: str) -> RetrainDecision:
     Raises:
         DecisionNotFound: There is none.
     """
-    decision = tx.decisions.get(checked(RETRAIN_DECISION, name, "name"))
-    if decision is None:
-        raise DecisionNotFound(name)
-    return decision
+    return existing(tx.decisions, RETRAIN_DECISION, name, DecisionNotFound)
 
 
 def the_drift_report(tx: MonitorTx, name: str) -> DriftReport:
@@ -71,10 +62,7 @@ def the_drift_report(tx: MonitorTx, name: str) -> DriftReport:
     Raises:
         ReportNotFound: There is none.
     """
-    report = tx.drift_reports.get(checked(DRIFT_REPORT, name, "name"))
-    if report is None:
-        raise ReportNotFound(name)
-    return report
+    return existing(tx.drift_reports, DRIFT_REPORT, name, ReportNotFound)
 
 
 def the_performance_report(tx: MonitorTx, name: str) -> PerformanceReport:
@@ -83,10 +71,7 @@ def the_performance_report(tx: MonitorTx, name: str) -> PerformanceReport:
     Raises:
         ReportNotFound: There is none.
     """
-    report = tx.performance_reports.get(checked(PERFORMANCE_REPORT, name, "name"))
-    if report is None:
-        raise ReportNotFound(name)
-    return report
+    return existing(tx.performance_reports, PERFORMANCE_REPORT, name, ReportNotFound)
 
 
 def the_episode(tx: MonitorTx, name: str) -> Episode:
@@ -95,7 +80,4 @@ def the_episode(tx: MonitorTx, name: str) -> Episode:
     Raises:
         EpisodeNotFound: There is none.
     """
-    episode = tx.episodes.get(checked(EPISODE, name, "name"))
-    if episode is None:
-        raise EpisodeNotFound(name)
-    return episode
+    return existing(tx.episodes, EPISODE, name, EpisodeNotFound)

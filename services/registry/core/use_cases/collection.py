@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from services.common.errors import FieldViolation, InvalidRequest
+from services.common.resources import existing
 from services.registry.core.errors import CollectionPlanNotFound
-from services.registry.core.names import COLLECTION_PLAN, checked, id_of
+from services.registry.core.names import COLLECTION_PLAN, id_of
 from services.registry.core.ports import RegistryTx
 from services.registry.core.retention import fence
 from services.registry.core.retention.plans import (
@@ -68,10 +69,7 @@ def the_plan(tx: RegistryTx, name: str) -> CollectionPlan:
     Raises:
         InvalidName, CollectionPlanNotFound: There is none.
     """
-    found = tx.plans.get(checked(COLLECTION_PLAN, name, "name"))
-    if found is None:
-        raise CollectionPlanNotFound(name)
-    return found
+    return existing(tx.plans, COLLECTION_PLAN, name, CollectionPlanNotFound)
 
 
 def plan_collection(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from services.common.resources import existing
 from services.registry.core.aliases import Alias
 from services.registry.core.approvals import Approval
 from services.registry.core.errors import (
@@ -26,7 +27,6 @@ from services.registry.core.names import (
     MODEL,
     SNAPSHOT,
     VERSION,
-    checked,
 )
 from services.registry.core.ports import RegistryTx
 from services.registry.core.snapshots import Dataset, DatasetSnapshot
@@ -39,10 +39,7 @@ def the_dataset(tx: RegistryTx, name: str, field: str = "name") -> Dataset:
     Raises:
         InvalidName, DatasetNotFound: There is none.
     """
-    found = tx.datasets.get(checked(DATASET, name, field))
-    if found is None:
-        raise DatasetNotFound(name)
-    return found
+    return existing(tx.datasets, DATASET, name, DatasetNotFound, field=field)
 
 
 def the_snapshot(tx: RegistryTx, name: str, field: str = "name") -> DatasetSnapshot:
@@ -51,10 +48,7 @@ def the_snapshot(tx: RegistryTx, name: str, field: str = "name") -> DatasetSnaps
     Raises:
         InvalidName, SnapshotNotFound: There is none.
     """
-    found = tx.snapshots.get(checked(SNAPSHOT, name, field))
-    if found is None:
-        raise SnapshotNotFound(name)
-    return found
+    return existing(tx.snapshots, SNAPSHOT, name, SnapshotNotFound, field=field)
 
 
 def the_model(tx: RegistryTx, name: str, field: str = "name") -> Model:
@@ -63,10 +57,7 @@ def the_model(tx: RegistryTx, name: str, field: str = "name") -> Model:
     Raises:
         InvalidName, ModelNotFound: There is none.
     """
-    found = tx.models.get(checked(MODEL, name, field))
-    if found is None:
-        raise ModelNotFound(name)
-    return found
+    return existing(tx.models, MODEL, name, ModelNotFound, field=field)
 
 
 def the_version(tx: RegistryTx, name: str, field: str = "name") -> ModelVersion:
@@ -75,10 +66,7 @@ def the_version(tx: RegistryTx, name: str, field: str = "name") -> ModelVersion:
     Raises:
         InvalidName, VersionNotFound: There is none.
     """
-    found = tx.versions.get(checked(VERSION, name, field))
-    if found is None:
-        raise VersionNotFound(name)
-    return found
+    return existing(tx.versions, VERSION, name, VersionNotFound, field=field)
 
 
 def the_alias(tx: RegistryTx, name: str, field: str = "name") -> Alias:
@@ -87,10 +75,7 @@ def the_alias(tx: RegistryTx, name: str, field: str = "name") -> Alias:
     Raises:
         InvalidName, AliasNotFound: There is none.
     """
-    found = tx.aliases.get(checked(ALIAS, name, field))
-    if found is None:
-        raise AliasNotFound(name)
-    return found
+    return existing(tx.aliases, ALIAS, name, AliasNotFound, field=field)
 
 
 def the_evaluation(tx: RegistryTx, name: str, field: str = "name") -> Evaluation:
@@ -99,10 +84,7 @@ def the_evaluation(tx: RegistryTx, name: str, field: str = "name") -> Evaluation
     Raises:
         InvalidName, EvaluationNotFound: There is none.
     """
-    found = tx.evaluations.get(checked(EVALUATION, name, field))
-    if found is None:
-        raise EvaluationNotFound(name)
-    return found
+    return existing(tx.evaluations, EVALUATION, name, EvaluationNotFound, field=field)
 
 
 def the_gate_result(tx: RegistryTx, name: str, field: str = "name") -> GateResult:
@@ -111,10 +93,7 @@ def the_gate_result(tx: RegistryTx, name: str, field: str = "name") -> GateResul
     Raises:
         InvalidName, GateResultNotFound: There is none.
     """
-    found = tx.gate_results.get(checked(GATE_RESULT, name, field))
-    if found is None:
-        raise GateResultNotFound(name)
-    return found
+    return existing(tx.gate_results, GATE_RESULT, name, GateResultNotFound, field=field)
 
 
 def the_approval(tx: RegistryTx, name: str, field: str = "name") -> Approval:
@@ -123,7 +102,4 @@ def the_approval(tx: RegistryTx, name: str, field: str = "name") -> Approval:
     Raises:
         InvalidName, ApprovalNotFound: There is none.
     """
-    found = tx.approvals.get(checked(APPROVAL, name, field))
-    if found is None:
-        raise ApprovalNotFound(name)
-    return found
+    return existing(tx.approvals, APPROVAL, name, ApprovalNotFound, field=field)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from services.common.errors import FieldViolation, InvalidRequest
+from services.common.resources import existing
 from services.registry.core.errors import (
     HoldNotFound,
     PinNotFound,
@@ -25,10 +26,7 @@ def the_pin(tx: RegistryTx, name: str) -> Pin:
     Raises:
         InvalidName, PinNotFound: There is none.
     """
-    found = tx.pins.get(checked(PIN, name, "name"))
-    if found is None:
-        raise PinNotFound(name)
-    return found
+    return existing(tx.pins, PIN, name, PinNotFound)
 
 
 def the_hold(tx: RegistryTx, name: str) -> Hold:
@@ -37,10 +35,7 @@ def the_hold(tx: RegistryTx, name: str) -> Hold:
     Raises:
         InvalidName, HoldNotFound: There is none.
     """
-    found = tx.holds.get(checked(HOLD, name, "name"))
-    if found is None:
-        raise HoldNotFound(name)
-    return found
+    return existing(tx.holds, HOLD, name, HoldNotFound)
 
 
 def set_pin(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from services.common.resources import existing
 from services.registry.core.errors import (
     DeliveryNotFound,
     TooManyWebhooks,
@@ -34,10 +35,7 @@ def the_webhook(tx: RegistryTx, name: str, field: str = "name") -> Webhook:
     Raises:
         InvalidName, WebhookNotFound: There is none.
     """
-    found = tx.webhooks.get(checked(WEBHOOK, name, field))
-    if found is None:
-        raise WebhookNotFound(name)
-    return found
+    return existing(tx.webhooks, WEBHOOK, name, WebhookNotFound, field=field)
 
 
 def create_webhook(

@@ -8,12 +8,12 @@ from typing import Final
 
 from sqlalchemy import Connection, func, select
 
+from services.common.resources import Page, PageQuery
 from services.common.store.listing import Listing, ListQuery
 from services.trainer.adapters.store import rows
 from services.trainer.adapters.store.tables import JOB, LOG_LINE, POINT, TRIAL
 from services.trainer.adapters.store.transaction import SqlTrainerTx
 from services.trainer.core.jobs import LogLine, MetricPoint, TrainingJob, Trial, share_done
-from services.trainer.core.ports import Page, PageQuery
 
 JOBS: Final = Listing(
     fields={
@@ -64,13 +64,13 @@ class SqlTrainerReads:
         """Of a project, newest first."""
         found = select(JOB).where(JOB.c.project == query.parent)
         page = JOBS.page(self._connection, found, _list_query(query), scope=query.parent)
-        return Page(self._tx.jobs_of(page.rows), page.next_page_token)
+        return Page(tuple(self._tx.jobs_of(page.rows)), page.next_page_token)
 
     def trials(self, query: PageQuery, job_uid: str) -> Page[Trial]:
         """Of a job, in the order of its candidates."""
         found = select(TRIAL).where(TRIAL.c.job_uid == job_uid)
         page = TRIALS.page(self._connection, found, _list_query(query), scope=job_uid)
-        return Page([rows.trial_of(row) for row in page.rows], page.next_page_token)
+        return Page(tuple(rows.trial_of(row) for row in page.rows), page.next_page_token)
 
     def points(self, query: PageQuery, job_uid: str, series: str) -> Page[MetricPoint]:
         """Of a job, by trial, series and step; an empty series means all."""
@@ -79,7 +79,7 @@ class SqlTrainerReads:
             found = found.where(POINT.c.series == series)
         scope = f"{job_uid}/{series}"
         page = POINTS.page(self._connection, found, _list_query(query), scope=scope)
-        return Page([rows.point_of(row) for row in page.rows], page.next_page_token)
+        return Page(tuple(rows.point_of(row) for row in page.rows), page.next_page_token)
 
     def points_after(
         self, job_uid: str, position: int, limit: int
