@@ -18,10 +18,10 @@ from tests.support.processes import ServerProcess, free_ports
 SERVICES = ["registry", "trainer", "inference", "monitor"]
 
 FOREIGN = {
-    "registry": {"torch", "scikit-learn", "onnxruntime", "tritonclient", "deltalake", "rich"},
-    "trainer": {"tritonclient", "deltalake", "rich"},
-    "inference": {"torch", "scikit-learn", "pandas", "deltalake", "rich"},
-    "monitor": {"torch", "onnxruntime", "tritonclient", "rich"},
+    "registry": {"torch", "scikit-learn", "onnxruntime", "tritonclient", "deltalake", "typer"},
+    "trainer": {"tritonclient", "deltalake", "typer"},
+    "inference": {"torch", "scikit-learn", "pandas", "deltalake", "typer"},
+    "monitor": {"torch", "onnxruntime", "tritonclient", "typer"},
 }
 """Distributions that belong to other services or to people's tools."""
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import secrets
 
+import grpc
 import pytest
 from roundhouse.monitor.v1 import ingest_service_pb2
 from roundhouse.monitor.v1 import judgement_service_pb2 as judgement
+from roundhouse.monitor.v1.judgement_service_pb2_grpc import JudgementServiceStub
 from roundhouse.registry.v1 import model_pb2, model_service_pb2
 
 from tests.system.clients import Clients, all_answered, answered, clients_of, request_id, until
@@ -36,11 +38,13 @@ async def test_a_changed_world_brings_one_new_version_into_service(tmp_path):
         }
 
         trace_id = secrets.token_hex(16)
-        explained = await clients.judgements.ExplainServing(
-            judgement.ExplainServingRequest(endpoint=ENDPOINT),
-            timeout=20,
-            metadata=(("traceparent", f"00-{trace_id}-{secrets.token_hex(8)}-01"),),
-        )
+        # A bare channel: where this process traces, too, ours would put its own trace there.
+        async with grpc.aio.insecure_channel(suite.address("monitor")) as channel:
+            explained = await JudgementServiceStub(channel).ExplainServing(
+                judgement.ExplainServingRequest(endpoint=ENDPOINT),
+                timeout=20,
+                metadata=(("traceparent", f"00-{trace_id}-{secrets.token_hex(8)}-01"),),
+            )
         assert explained.root.kind == "endpoint"
         assert {"version", "rollout", "approval", "gate_result", "training_job"} <= kinds(
             explained.root
