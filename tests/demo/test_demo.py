@@ -63,6 +63,9 @@ def test_the_demo_reports_what_happened(tmp_path: Path) -> None:
     assert march["auc"] == pytest.approx(march["frozen_auc"], abs=0.05)
     assert [each["algorithm"] for each in report["candidates"]] == ["logistic_regression"]
     assert report["versions"][0]["digest"].startswith("sha256:")
+    seen_in_validation = {each["validation_auc"] for each in report["candidates"]}
+    assert 0.5 < report["versions"][0]["test_auc"] < 1
+    assert report["versions"][0]["test_auc"] not in seen_in_validation
     assert report["causal_record"]["kind"] == "endpoint"
     assert not children_in(tmp_path)
 

@@ -128,16 +128,15 @@ async def _versions(client: AsyncClient) -> Json:
     )
     found = []
     for version in versions.versions:
-        # The oldest is its own job's; later ones are comparisons with later candidates.
-        evaluations = await client.evaluations.ListEvaluations(
-            ListEvaluationsRequest(parent=version.name, page_size=1000)
+        # One at most: later comparisons with later candidates are no tests of its own.
+        tests = await client.evaluations.ListEvaluations(
+            ListEvaluationsRequest(parent=version.name, filter="purpose = TEST")
         )
-        own = evaluations.evaluations[-1] if evaluations.evaluations else None
         found.append(
             {
                 "name": version.name,
                 "digest": version.digest,
-                "test_auc": own.metrics["auc"] if own else None,
+                "test_auc": tests.evaluations[0].metrics["auc"] if tests.evaluations else None,
             }
         )
     return found

@@ -68,9 +68,9 @@ class RegistryBaselines:
         return await asyncio.to_thread(lambda: Profile.from_json(json.loads(content)))
 
     async def _test_metrics(self, version: str) -> dict[str, float]:
-        """Of the oldest evaluation on a test part: the one it was registered with."""
+        """Of its oldest test; to be scored as the baseline of a candidate is none."""
         request = evaluation_pb.ListEvaluationsRequest(
-            parent=version, filter='split = "test"', page_size=1000
+            parent=version, filter="purpose = TEST", page_size=1000
         )
         page = await self._evaluations.ListEvaluations(request)
         return dict(page.evaluations[-1].metrics) if page.evaluations else {}
