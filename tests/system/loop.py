@@ -107,7 +107,8 @@ async def _finished_episode(
     clients: Clients, traffic: Traffic, rollout_rate_per_s: float, timeout_s: float
 ) -> monitor_pb2.Episode:
     async def over() -> monitor_pb2.Episode | None:
-        newest = next(iter(await episodes(clients)), None)
+        async with _sparing_while_away(traffic):
+            newest = next(iter(await episodes(clients)), None)
         traffic.rate_per_s = _TRICKLE_PER_S
         if newest is None and traffic.log.event_us < _CHANGED_LONG_ENOUGH_US:
             traffic.rate_per_s = FULL_RATE_PER_S
@@ -116,6 +117,21 @@ async def _finished_episode(
         return newest if newest and newest.state in TERMINAL else None
 
     return await until(over, what="end of the episode", timeout_s=timeout_s)
+
+
+@asynccontextmanager
+async def _sparing_while_away(traffic: Traffic) -> AsyncIterator[None]:
+    """Lets flights trickle once the block takes long: its service is away and would miss them."""
+
+    async def spare() -> None:
+        await asyncio.sleep(_POLL_S)
+        traffic.rate_per_s = _TRICKLE_PER_S
+
+    sparing = asyncio.create_task(spare())
+    try:
+        yield
+    finally:
+        sparing.cancel()
 
 
 @asynccontextmanager
