@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import grpc
 import pytest
+import tritonclient.grpc.aio as aio_client
+from tritonclient.grpc import service_pb2_grpc
 
 from services.inference.core.ports import Bundle
 from services.inference.core.routing import Variant
 from services.inference.core.signature import parse_signature
 from tests.support.bundles import TinyModel, tiny_files, write_bundle
+from tests.support.fake_monitor import fake_monitor
+from tests.support.inference_api import registry_with_models, running_inference
 from tests.support.serving import DataPlane, data_plane, oip_server, version_name
 
 
@@ -51,3 +56,36 @@ def bundle(tmp_path: Path):
         return Bundle(version_name(1), digest, tmp_path / "bundles" / f"v{bias}", signature)
 
     return make
+
+
+@pytest.fixture
+async def client(oip_address):
+    connected = aio_client.InferenceServerClient(oip_address)
+    yield connected
+    await connected.close()
+
+
+@pytest.fixture
+async def stub(oip_address):
+    async with grpc.aio.insecure_channel(oip_address) as channel:
+        yield service_pb2_grpc.GRPCInferenceServiceStub(channel)
+
+
+@pytest.fixture
+async def registry(tmp_path):
+    async with registry_with_models(tmp_path / "registry") as running:
+        yield running
+
+
+@pytest.fixture
+async def monitor():
+    async with fake_monitor() as running:
+        yield running
+
+
+@pytest.fixture
+async def inference(tmp_path, registry, monitor):
+    async with running_inference(
+        tmp_path / "inference", registry.address, monitor.address
+    ) as caller:
+        yield caller

@@ -6,80 +6,18 @@ import asyncio
 import queue
 from dataclasses import replace
 
-import grpc
 import numpy as np
 import pytest
 import tritonclient.grpc as sync_client
 import tritonclient.grpc.aio as aio_client
-from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
-from grpc_status import rpc_status
 from tritonclient.grpc import service_pb2 as pb
-from tritonclient.grpc import service_pb2_grpc
-from tritonclient.utils import InferenceServerException
 
-from services.inference.core.admission import Admission
 from services.inference.core.errors import ModelFailed
 from services.inference.core.ports import Outcome
 from services.inference.core.routing import bucket
 from tests.support.bundles import TinyModel
-from tests.support.probe import details_of
-from tests.support.serving import ENDPOINT, endpoint, oip_server, version_name
-
-
-def inputs_of(client, *rows: tuple[float, float, str]):
-    columns = list(zip(*rows, strict=True))
-    made = []
-    for name, datatype, values in zip(
-        ("distance", "delay", "carrier"), ("FP32", "FP32", "BYTES"), columns, strict=True
-    ):
-        tensor = client.InferInput(name, [len(rows), 1], datatype)
-        dtype = np.float32 if datatype == "FP32" else np.object_
-        tensor.set_data_from_numpy(np.array(values, dtype=dtype).reshape(-1, 1))
-        made.append(tensor)
-    return made
-
-
-FLIGHT = (100.0, 5.0, "AA")
-
-
-@pytest.fixture
-async def client(oip_address):
-    connected = aio_client.InferenceServerClient(oip_address)
-    yield connected
-    await connected.close()
-
-
-@pytest.fixture
-async def stub(oip_address):
-    async with grpc.aio.insecure_channel(oip_address) as channel:
-        yield service_pb2_grpc.GRPCInferenceServiceStub(channel)
-
-
-def parameters_of(response) -> dict[str, object]:
-    return {
-        name: getattr(value, value.WhichOneof("parameter_choice"))
-        for name, value in response.parameters.items()
-    }
-
-
-async def error_of(call) -> tuple[grpc.StatusCode, str, list[str]]:
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await call
-    info, bad = ErrorInfo(), BadRequest()
-    for detail in rpc_status.from_call(caught.value).details:
-        detail.Unpack(info)
-        detail.Unpack(bad)
-    fields = [violation.field for violation in bad.field_violations]
-    return caught.value.code(), info.reason, fields
-
-
-def raw_request(**changes) -> pb.ModelInferRequest:
-    request = pb.ModelInferRequest(model_name="delays")
-    for tensor in inputs_of(sync_client, FLIGHT):
-        request.inputs.append(tensor._get_tensor())
-        request.raw_input_contents.append(tensor._get_content())
-    request.MergeFrom(pb.ModelInferRequest(**changes))
-    return request
+from tests.support.oip_calls import FLIGHT, inputs_of, parameters_of, raw_request
+from tests.support.serving import ENDPOINT, endpoint, version_name
 
 
 async def test_a_stock_client_gets_the_models_probabilities(plane, publish, client):
@@ -176,17 +114,6 @@ async def test_a_pinned_version_is_answered_by_that_version(plane, publish, clie
     assert result.get_response().model_version == "2"
 
 
-async def test_a_version_that_is_not_loaded_is_not_found(plane, publish, stub):
-    await plane.serve(publish(1))
-    code, reason, _ = await error_of(stub.ModelInfer(raw_request(model_version="9")))
-    assert (code, reason) == (grpc.StatusCode.NOT_FOUND, "VERSION_NOT_LOADED")
-
-
-async def test_an_unknown_endpoint_is_not_found(plane, stub):
-    code, reason, _ = await error_of(stub.ModelInfer(raw_request()))
-    assert (code, reason) == (grpc.StatusCode.NOT_FOUND, "ENDPOINT_NOT_FOUND")
-
-
 async def test_a_canary_through_all_its_weights_answers_every_call(plane, publish, client):
     old, new = publish(1), publish(2, bias=1.0)
     await plane.serve(old)
@@ -254,234 +181,6 @@ async def test_typed_contents_mean_the_same_as_raw_ones(plane, publish, stub):
     assert by_type.raw_output_contents == by_raw.raw_output_contents
 
 
-async def test_every_wrong_tensor_is_named(plane, publish, stub):
-    await plane.serve(publish(1))
-    request = raw_request()
-    request.inputs[0].name = "speed"
-    request.inputs[1].datatype = "INT32"
-    code, reason, fields = await error_of(stub.ModelInfer(request))
-    assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_TENSOR")
-    assert sorted(fields) == ["delay", "distance", "speed"]
-
-
-@pytest.mark.parametrize(
-    ("parameter", "value"),
-    [
-        ("surprise", pb.InferParameter(bool_param=True)),
-        ("event_time", pb.InferParameter(string_param="now")),
-        ("event_time", pb.InferParameter(int64_param=-1)),
-        ("sticky_key", pb.InferParameter(int64_param=1)),
-        ("timeout", pb.InferParameter(int64_param=0)),
-    ],
-    ids=["unknown", "time_as_text", "time_before_1970", "key_as_number", "no_timeout"],
-)
-async def test_a_parameter_that_nothing_acts_on_is_refused(plane, publish, stub, parameter, value):
-    await plane.serve(publish(1))
-    code, reason, _ = await error_of(stub.ModelInfer(raw_request(parameters={parameter: value})))
-    assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "UNSUPPORTED_PARAMETER")
-
-
-async def test_shared_memory_and_classification_are_refused(plane, publish, client):
-    await plane.serve(publish(1))
-    classified = [aio_client.InferRequestedOutput("probabilities", class_count=2)]
-    with pytest.raises(InferenceServerException):
-        await client.infer("delays", inputs_of(aio_client, FLIGHT), outputs=classified)
-    tensors = inputs_of(aio_client, FLIGHT)
-    tensors[0].set_shared_memory("region", 4)
-    with pytest.raises(InferenceServerException):
-        await client.infer("delays", tensors)
-
-
-async def test_bytes_that_are_no_request_are_the_callers_fault(plane, oip_address):
-    async with grpc.aio.insecure_channel(oip_address) as channel:
-        call = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")(b"\xff\xff")
-        code, reason, _ = await error_of(call)
-    assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")
-
-
-async def test_interleaved_callers_of_all_sizes_get_exactly_their_own_rows(plane, publish, client):
-    await plane.serve(publish(1, bias=0.5))
-    generator = np.random.default_rng(7)
-
-    async def call(number: int) -> None:
-        rows = [
-            (
-                float(np.float32(generator.choice([np.nan, generator.normal()]))),
-                float(np.float32(generator.normal())),
-                str(generator.choice(["AA", "UA", "", "é" * number, "x" * 300])),
-            )
-            for _ in range(generator.integers(1, 40))
-        ]
-        tensors = inputs_of(aio_client, *rows)
-        generator.shuffle(tensors)
-        result = await client.infer("delays", tensors, request_id=str(number))
-        assert result.get_response().id == str(number)
-        expected = [TinyModel(0.5).probability(*row) for row in rows]
-        np.testing.assert_allclose(result.as_numpy("probabilities")[:, 1], expected, rtol=1e-4)
-
-    await asyncio.gather(*(call(number) for number in range(150)))
-    runs = plane.predictor.endpoint("delays").variants[0].model.statistics.runs
-    assert runs < 150
-
-
-@pytest.mark.parametrize("native", [False, True], ids=["grpcio", "native"])
-async def test_a_caller_with_too_many_calls_is_told_when_to_come_back(plane, publish, native):
-    await plane.serve(publish(1))
-    model = plane.predictor.endpoint("delays").variants[0].model
-    entered, release = asyncio.Queue(), asyncio.Event()
-    run = model._batcher._run
-
-    async def held(rows):
-        entered.put_nowait(rows)
-        await release.wait()
-        return await run(rows)
-
-    model._batcher._run = held
-    admission = Admission(max_calls_per_caller=3, max_bytes=1 << 20)
-    async with (
-        oip_server(plane, native, admission) as address,
-        grpc.aio.insecure_channel(address) as channel,
-    ):
-        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
-        calls = [asyncio.ensure_future(_finished(stub.ModelInfer(raw_request()))) for _ in range(3)]
-        await asyncio.wait_for(entered.get(), 10)
-        async with asyncio.timeout(10):
-            while admission.calls_under_way < 3:
-                await asyncio.sleep(0)
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await stub.ModelInfer(raw_request())
-        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-        details = details_of(caught.value)
-        assert details[ErrorInfo].reason == "TOO_MANY_CALLS"
-        assert details[RetryInfo].retry_delay.ToTimedelta().total_seconds() > 0
-        release.set()
-        await asyncio.gather(*calls)
-        assert (admission.calls_under_way, admission.bytes_under_way) == (0, 0)
-        await stub.ModelInfer(raw_request())
-
-
-async def _finished(call):
-    return await call
-
-
-async def test_a_flood_is_refused_in_part_and_answered_in_part_and_leaves_nothing(plane, publish):
-    await plane.serve(publish(1))
-    batcher = plane.predictor.endpoint("delays").variants[0].model._batcher
-    batcher._limits = replace(batcher._limits, max_waiting_rows=20, max_batch_rows=4)
-    admission = Admission(max_calls_per_caller=400, max_bytes=1 << 20)
-    outcomes = {}
-
-    async def call(stub) -> None:
-        try:
-            await stub.ModelInfer(raw_request(), timeout=60)
-            outcome = "answered"
-        except grpc.aio.AioRpcError as error:
-            outcome = details_of(error)[ErrorInfo].reason
-        outcomes[outcome] = outcomes.get(outcome, 0) + 1
-
-    async with (
-        oip_server(plane, True, admission) as address,
-        grpc.aio.insecure_channel(address) as channel,
-    ):
-        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
-        await asyncio.gather(*(call(stub) for _ in range(800)))
-    assert outcomes["answered"] == len(plane.log.observations)
-    assert sum(outcomes.values()) == 800
-    assert set(outcomes) <= {"answered", "QUEUE_FULL", "TOO_MANY_CALLS"}
-    assert (admission.calls_under_way, admission.bytes_under_way) == (0, 0)
-    assert batcher.waiting_rows == 0
-
-
-async def test_an_unknown_output_is_named(plane, publish, stub):
-    await plane.serve(publish(1))
-    request = raw_request()
-    request.outputs.add(name="logits")
-    code, reason, fields = await error_of(stub.ModelInfer(request))
-    assert (code, reason, fields) == (
-        grpc.StatusCode.INVALID_ARGUMENT,
-        "INVALID_TENSOR",
-        ["logits"],
-    )
-
-
-async def test_rubbish_requests_are_refused_and_never_break_the_server(plane, publish, stub):
-    await plane.serve(publish(1))
-    generator = np.random.default_rng(7)
-    whole = raw_request().SerializeToString()
-    answered = 0
-    for _ in range(1000):
-        content = bytearray(whole)
-        for _ in range(generator.integers(1, 6)):
-            content[generator.integers(len(content))] = generator.integers(256)
-        try:
-            request = pb.ModelInferRequest.FromString(bytes(content))
-        except Exception:
-            continue
-        try:
-            await stub.ModelInfer(request)
-        except grpc.aio.AioRpcError as error:
-            assert error.code() in (
-                grpc.StatusCode.INVALID_ARGUMENT,
-                grpc.StatusCode.NOT_FOUND,
-                grpc.StatusCode.DEADLINE_EXCEEDED,
-            ), error
-        answered += 1
-    assert answered > 50
-    await stub.ModelInfer(raw_request())
-
-
-async def test_metadata_config_index_and_statistics_describe_what_is_loaded(plane, publish, client):
-    variant = publish(2)
-    await plane.serve(publish(1, weight_bp=0), variant)
-    await client.infer("delays", inputs_of(aio_client, FLIGHT))
-    metadata = await client.get_model_metadata("delays", as_json=True)
-    assert metadata["versions"] == ["1", "2"]
-    assert [(t["name"], t["datatype"]) for t in metadata["inputs"]] == [
-        ("distance", "FP32"),
-        ("delay", "FP32"),
-        ("carrier", "BYTES"),
-    ]
-    config = await client.get_model_config("delays")
-    assert config.config.parameters["artifact_digest"].string_value == variant.digest
-    index = await client.get_model_repository_index()
-    assert [(m.name, m.version, m.state) for m in index.models] == [
-        ("delays", "1", "READY"),
-        ("delays", "2", "READY"),
-    ]
-    statistics = await client.get_inference_statistics("delays", "2")
-    assert statistics.model_stats[0].inference_count >= 1
-    assert (await client.get_server_metadata()).name == "roundhouse-inference"
-
-
-async def test_readiness_runs_a_real_inference(plane, publish, client):
-    await plane.serve(publish(1))
-    model = plane.predictor.endpoint("delays").variants[0].model
-    before = model.statistics.runs
-    assert await client.is_model_ready("delays")
-    assert model.statistics.runs == before + 1
-    await model.unload()
-    assert not await client.is_model_ready("delays")
-
-
-async def test_a_corrupted_bundle_never_serves(plane, publish, client, tmp_path):
-    variant = publish(1)
-    model = tmp_path / "source" / variant.version / "model.onnx"
-    model.write_bytes(model.read_bytes()[:-1] + b"\0")
-    await plane.serve(variant)
-    assert not await client.is_model_ready("delays")
-    with pytest.raises(InferenceServerException, match="no version with a share"):
-        await client.infer("delays", inputs_of(aio_client, FLIGHT))
-
-
-async def test_a_model_that_contradicts_its_signature_never_serves(plane, publish, client):
-    wrong = [
-        {"name": "label", "datatype": "FP32", "shape": [-1]},
-        {"name": "probabilities", "datatype": "FP32", "shape": [-1, 2]},
-    ]
-    await plane.serve(publish(1, outputs=wrong))
-    assert not await client.is_model_ready("delays")
-
-
 async def test_the_stream_answers_in_order_and_survives_a_refused_request(
     plane, publish, oip_address
 ):
@@ -501,27 +200,3 @@ async def test_the_stream_answers_in_order_and_survives_a_refused_request(
     answers = [heard.get_nowait() for _ in range(3)]
     assert [error is None for _, error in answers] == [True, False, True]
     assert answers[2][0].get_response().id == "3"
-
-
-@pytest.mark.parametrize(
-    "call",
-    [
-        lambda client: client.load_model("delays"),
-        lambda client: client.unload_model("delays"),
-        lambda client: client.get_system_shared_memory_status(),
-        lambda client: client.get_cuda_shared_memory_status(),
-        lambda client: client.get_trace_settings(),
-        lambda client: client.get_log_settings(),
-    ],
-    ids=["load", "unload", "system_memory", "cuda_memory", "trace", "log"],
-)
-async def test_what_endpoints_own_is_refused_with_a_sentence(client, call):
-    with pytest.raises(InferenceServerException) as caught:
-        await call(client)
-    assert caught.value.status() == "StatusCode.FAILED_PRECONDITION"
-
-
-async def test_the_refusal_of_a_load_says_who_manages_models(stub):
-    request = pb.RepositoryModelLoadRequest(model_name="delays")
-    code, reason, _ = await error_of(stub.RepositoryModelLoad(request))
-    assert (code, reason) == (grpc.StatusCode.FAILED_PRECONDITION, "MANAGED_BY_ENDPOINTS")

@@ -16,13 +16,12 @@ from roundhouse.registry.v1 import model_pb2
 
 from services.inference.core.plans import AT_ONCE, plan_digest
 from services.inference.core.rollouts import DEFAULT_PHASES, Phase
-from tests.support.fake_monitor import Response, fake_monitor
+from tests.support.fake_monitor import Response
 from tests.support.inference_api import (
     ENDPOINT,
     TIMEOUT_S,
     registry_with_models,
     request_id,
-    running_inference,
 )
 from tests.support.registry_api import refused
 
@@ -62,20 +61,6 @@ async def registry(tmp_path):
             protected_aliases=["champion"], requires_plan=True
         )
         yield running
-
-
-@pytest.fixture
-async def monitor():
-    async with fake_monitor() as running:
-        yield running
-
-
-@pytest.fixture
-async def inference(tmp_path, registry, monitor):
-    async with running_inference(
-        tmp_path / "inference", registry.address, monitor.address
-    ) as caller:
-        yield caller
 
 
 async def plan(inference, **fields) -> rollout_pb2.RolloutPlan:

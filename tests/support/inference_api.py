@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -31,6 +32,13 @@ from tests.support.registry_api import RegistryCaller
 TIMEOUT_S = 20.0
 PROJECT = "projects/default"
 ENDPOINT = f"{PROJECT}/endpoints/delays"
+
+State = rollout_pb2.Rollout
+QUICK = [
+    rollout_pb2.Phase(weight_basis_points=5000, min_outcomes=1),
+    rollout_pb2.Phase(weight_basis_points=10_000),
+]
+"""Phases that need one outcome."""
 
 
 def request_id() -> str:
@@ -196,3 +204,11 @@ async def running_inference(
         server.set_serving()
         channel = grpc.aio.insecure_channel(f"127.0.0.1:{server.port}")
         yield InferenceCaller(await stack.enter_async_context(channel))
+
+
+async def state_of(inference, rollout_id: str, *wanted: int) -> rollout_pb2.Rollout:
+    """The rollout, once it is in a state that is wanted."""
+    async with asyncio.timeout(TIMEOUT_S):
+        while (rollout := await inference.rollout(rollout_id)).state not in wanted:
+            await asyncio.sleep(0.05)
+    return rollout
