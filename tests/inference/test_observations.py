@@ -95,9 +95,9 @@ def counted(registry: CollectorRegistry, name: str) -> float:
 
 
 def assert_adds_up(registry: CollectorRegistry) -> None:
-    kept = counted(registry, "logged_total") + counted(registry, "recovered_total")
-    gone = counted(registry, "acknowledged_total") + counted(registry, "rejected_total")
-    assert kept == gone + counted(registry, "pending")
+    began = counted(registry, "observed_total") + counted(registry, "recovered_total")
+    ended = ("acknowledged_total", "rejected_total", "pending", "dropped_total")
+    assert began == sum(counted(registry, name) for name in ended)
 
 
 async def test_observations_reach_the_monitor_with_their_columns(tmp_path, metrics, registry):

@@ -101,9 +101,14 @@ def export_admission(admission: Admission, registry: CollectorRegistry = REGISTR
 
 
 class ObservationMetrics:
-    """Counters that add up: logged + recovered = acknowledged + rejected + pending."""
+    """Counters that add up: observed + recovered = acknowledged + rejected + pending + dropped."""
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+        self.observed = Counter(
+            "roundhouse_inference_observations_observed",
+            "Rows answered whose endpoint keeps observations.",
+            registry=registry,
+        )
         self.logged = Counter(
             "roundhouse_inference_observations_logged",
             "Rows written to the local log.",
@@ -137,5 +142,15 @@ class ObservationMetrics:
         self.pending_bytes = Gauge(
             "roundhouse_inference_observations_pending_bytes",
             "Size of the local log.",
+            registry=registry,
+        )
+        self.limit_bytes = Gauge(
+            "roundhouse_inference_observations_limit_bytes",
+            "Allowance of the local log.",
+            registry=registry,
+        )
+        self.filling = Gauge(
+            "roundhouse_inference_observations_filling",
+            "1 while the allowance or the disk has room for less than a fifth of the allowance.",
             registry=registry,
         )

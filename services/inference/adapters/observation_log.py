@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import structlog
 
@@ -19,6 +21,9 @@ from services.inference.adapters.observation_frames import (
 from services.inference.core.ports import Observation
 
 log = structlog.get_logger()
+
+_ALARM_SHARE: Final = 0.2
+"""Of the allowance; with less room than that a person is told, before anything is dropped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +48,8 @@ class SegmentLog:
     machine. The log is the queue: memory holds nothing that the disk does not.
     When the monitor stays away until the allowance is used up, the oldest
     observations are kept; later requests are served all the same, and their
-    rows counted as dropped and reported as an error.
+    rows counted as dropped and reported as an error. That the room runs short,
+    in the allowance or on the disk, is reported as an error before.
 
     Args:
         folder: Owned by this object alone. What an earlier process left there is sealed.
@@ -69,26 +75,30 @@ class SegmentLog:
         self._segment_s = segment_s
         self._metrics = metrics
         self._is_dropping = False
+        self._is_filling = False
         self._open: _OpenSegment | None = None
         left = [path for path in sorted(folder.iterdir()) if path.suffix in {".open", ".sealed"}]
         self._sealed = [self._recovered(path) for path in left]
         self._bytes = sum(segment.size_bytes for segment in self._sealed)
+        metrics.limit_bytes.set(limit_bytes)
         metrics.pending_bytes.set(self._bytes)
+        self._look_at_room()
 
     def append(self, observation: Observation) -> None:
         """See `ObservationLog`."""
         count = observation.rows.count
+        self._metrics.observed.inc(count)
         try:
-            frames = self._frames(observation)
+            segment = self._open or self._opened()
+            frames, layout = segment.frames(observation)
             if self._bytes + len(frames) > self._limit_bytes:
                 self._drop(count, "the disk allowance is used up")
                 return
-            segment = self._open or self._opened()
             segment.write(frames, count)
         except OSError as error:
-            self.seal()
             self._drop(count, str(error))
             return
+        segment.layouts.setdefault(*layout)
         self._is_dropping = False
         self._bytes += len(frames)
         self._metrics.logged.inc(count)
@@ -101,7 +111,11 @@ class SegmentLog:
         segment, self._open = self._open, None
         if segment is None:
             return
-        self._sealed.append(segment.sealed())
+        sealed = segment.sealed()
+        if sealed.rows:
+            self._sealed.append(sealed)
+        else:
+            sealed.path.unlink()
 
     def seal_if_due(self) -> None:
         """Close the open segment if it is old enough."""
@@ -131,20 +145,20 @@ class SegmentLog:
         self._metrics.pending.dec(segment.rows)
         self._metrics.pending_bytes.set(self._bytes)
 
-    def _frames(self, observation: Observation) -> bytes:
-        segment = self._open or self._opened()
-        key = (observation.endpoint, observation.variant)
-        number = segment.layouts.get(key)
-        if number is not None:
-            return rows_frame(number, observation)
-        number = len(segment.layouts)
-        segment.layouts[key] = number
-        return layout_frame(number, observation) + rows_frame(number, observation)
-
     def _opened(self) -> _OpenSegment:
+        self._look_at_room()
         self._open = _OpenSegment(self._folder)
         self._metrics.pending_bytes.set(self._bytes)
         return self._open
+
+    def _look_at_room(self) -> None:
+        """Tell once when the room runs short; take it back when there is enough again."""
+        room_bytes = min(self._limit_bytes - self._bytes, shutil.disk_usage(self._folder).free)
+        is_filling = room_bytes < _ALARM_SHARE * self._limit_bytes
+        if is_filling and not self._is_filling:
+            log.error("observations.filling", room_bytes=room_bytes, limit_bytes=self._limit_bytes)
+        self._is_filling = is_filling
+        self._metrics.filling.set(is_filling)
 
     def _drop(self, rows: int, why: str) -> None:
         self._metrics.dropped.inc(rows)
@@ -175,6 +189,16 @@ class _OpenSegment:
         self._rows = 0
         self._path = folder / f"{self.id}.open"
         self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+
+    def frames(self, observation: Observation) -> tuple[bytes, tuple[tuple[str, str], int]]:
+        """What `observation` adds to the file, and the layout, by its key, that it then has."""
+        key = (observation.endpoint, observation.variant)
+        number = self.layouts.get(key)
+        if number is not None:
+            return rows_frame(number, observation), (key, number)
+        number = len(self.layouts)
+        frames = layout_frame(number, observation) + rows_frame(number, observation)
+        return frames, (key, number)
 
     def write(self, frames: bytes, rows: int) -> None:
         """Append whole frames; what a full disk cuts short is taken back.
