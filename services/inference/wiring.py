@@ -127,9 +127,12 @@ async def inference(
         await reconciler.refresh()
         await host.settled()
 
+        written = asyncio.Event()
+        database.on_write(written.set)
+
         async def control(lease: Lease) -> None:
             store = SqlStore(database, lease)
-            await RolloutController(store, host, catalog, monitor, now).run()
+            await RolloutController(store, host, catalog, monitor, now).run(written)
 
         async def keep(_: Lease) -> None:
             store = SqlStore(database)

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import grpc
 import pytest
@@ -18,46 +14,7 @@ from roundhouse.inference.v1 import endpoint_service_pb2
 from tests.support.eventually import eventually
 from tests.support.fake_monitor import fake_monitor
 from tests.support.inference_api import InferenceCaller, registry_with_models
-from tests.support.processes import free_ports
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-class Process:
-    """`python -m services.inference` with fixed ports and data, started again at will."""
-
-    def __init__(self, folder: Path, registry_address: str, monitor_address: str) -> None:
-        self._folder = folder
-        grpc_port, metrics_port = free_ports(2)
-        self.address = f"127.0.0.1:{grpc_port}"
-        settings = {
-            "listen": self.address,
-            "metrics_listen": f"127.0.0.1:{metrics_port}",
-            "data_dir": str(folder / "data"),
-            "registry_address": registry_address,
-            "monitor_address": monitor_address,
-            "drain_timeout_s": "5",
-        }
-        self._environment = {
-            **os.environ,
-            **{f"ROUNDHOUSE_INFERENCE_{name.upper()}": value for name, value in settings.items()},
-        }
-        self._child: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        with (self._folder / "inference.log").open("ab") as log:
-            self._child = subprocess.Popen(
-                [sys.executable, "-m", "services.inference"],
-                cwd=ROOT,
-                env=self._environment,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-
-    def end(self, number: signal.Signals) -> int:
-        assert self._child is not None
-        self._child.send_signal(number)
-        return self._child.wait(30)
+from tests.support.inference_process import InferenceProcess
 
 
 @pytest.fixture
@@ -66,7 +23,7 @@ async def killable(tmp_path):
     async with contextlib.AsyncExitStack() as stack:
         registry = await stack.enter_async_context(registry_with_models(tmp_path / "registry"))
         monitor = await stack.enter_async_context(fake_monitor())
-        process = Process(tmp_path, registry.address, monitor.address)
+        process = InferenceProcess(tmp_path, registry.address, monitor.address)
         process.start()
         channel = await stack.enter_async_context(
             grpc.aio.insecure_channel(

@@ -19,6 +19,8 @@ PROOFS: Final = {
     "corruption": "tests.system.proofs.corruption",
     "kills": "tests.system.proofs.kills",
     "registry-kills": "tests.system.proofs.registry_kills",
+    "rollbacks": "tests.system.proofs.rollbacks",
+    "swaps": "tests.system.proofs.swaps",
 }
 """Module of each proof; loaded only when it runs."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from typing import Final, Protocol
 
@@ -20,7 +21,7 @@ from services.inference.core.use_cases.endpoints import get_endpoint
 log = structlog.get_logger()
 
 LOOK_S: Final = 0.3
-"""Seconds between looks at the rollouts; a verdict of the monitor is as old at most."""
+"""Longest time between looks at the rollouts; a verdict of the monitor is as old at most."""
 
 
 class Loads(Protocol):
@@ -63,11 +64,18 @@ class RolloutController:
         self._judge = judge
         self._now = now
 
-    async def run(self) -> None:
-        """Drive rollouts until cancelled."""
+    async def run(self, written: asyncio.Event) -> None:
+        """Drive rollouts until cancelled.
+
+        Args:
+            written: Set when this process has written: there may be a next step at once.
+        """
         while True:
+            written.clear()
             await self.pass_once()
-            await asyncio.sleep(LOOK_S)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_S):
+                    await written.wait()
 
     async def pass_once(self) -> None:
         """Move each rollout one step, if it can move."""

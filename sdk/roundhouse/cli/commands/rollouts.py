@@ -129,7 +129,7 @@ def rollback(
     reason: Annotated[str, typer.Option(help="Why, for the record.")],
     as_json: Json = False,
 ) -> None:
-    """Bring back the version that served before, at once."""
+    """Bring back the version that served before, at once, also in the middle of a rollout."""
     session = session_of(context)
     request = RollbackEndpointRequest(
         name=names.full(session.project, "endpoints", endpoint), reason=reason
@@ -138,8 +138,10 @@ def rollback(
         undoing = client.rollouts.RollbackEndpoint(request)
     if as_json:
         print_json(as_dict(undoing))
-    else:
-        OUT.print(f"{endpoint} goes back to {names.short(undoing.version)}.")
+        return
+    is_cancelled = undoing.state == Rollout.STATE_CANCELLED
+    back = undoing.previous_version if is_cancelled else undoing.version
+    OUT.print(f"{endpoint} goes back to {names.short(back)}.")
 
 
 def state(rollout: Rollout) -> str:

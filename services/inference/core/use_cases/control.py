@@ -13,6 +13,7 @@ from services.inference.core.use_cases.rollouts import (
     get_rollout,
     pass_phase,
     store,
+    succeed,
     told,
     withdraw,
 )
@@ -74,11 +75,7 @@ def promote(tx: InferenceTx, name: str, message: str, now: datetime) -> None:
     rollout = get_rollout(tx, name)
     if rollout.state is not State.RUNNING or not rollout.has_passed:
         return
-    endpoint = get_endpoint(tx, rollout.endpoint)
-    if endpoint.stable.version != rollout.version:
-        tx.endpoints.replace(endpoint.promoted(rollout.candidate(), now))
-    succeeded = rollout.moved_to(State.SUCCEEDED, message or rollout.message)
-    store(tx, told(tx, succeeded, "rollout.succeeded", now), now)
+    succeed(tx, rollout, message, now)
 
 
 def _is_in(rollout: Rollout, phase: int) -> bool:

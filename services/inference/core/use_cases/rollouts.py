@@ -27,7 +27,11 @@ from services.inference.core.rollouts import (
     check_phases,
 )
 from services.inference.core.routing import WHOLE_BP
-from services.inference.core.use_cases.endpoints import get_endpoint, require_no_active_rollout
+from services.inference.core.use_cases.endpoints import (
+    active_rollout,
+    get_endpoint,
+    require_no_active_rollout,
+)
 
 BY_HAND: Final = "ended by hand"
 
@@ -139,7 +143,7 @@ def cancel_rollout(tx: InferenceTx, name: str, etag: str, reason: str, now: date
 
 
 def rollback_endpoint(tx: InferenceTx, meta: Meta, endpoint: str, reason: str) -> Rollout:
-    """Bring the previous version back at once, as a rollout whose phases are over.
+    """Bring the version back at once that served before, whatever is under way.
 
     Args:
         tx: The transaction.
@@ -147,19 +151,33 @@ def rollback_endpoint(tx: InferenceTx, meta: Meta, endpoint: str, reason: str) -
         endpoint: Resource name.
         reason: For the record.
 
+    Returns:
+        A rollout whose phases are over; or the one that was under way, cancelled, which
+        gives the traffic back to the version that it was to take it from.
+
     Raises:
         EndpointNotFound: There is no such endpoint.
-        RolloutInProgress: One is under way; cancelling it does the same.
         NothingToRollBackTo: No earlier version is held.
     """
     now = meta.create_time
+    active = active_rollout(tx, get_endpoint(tx, endpoint).name)
+    if active is not None:
+        if not active.has_passed:
+            return cancel_rollout(tx, active.name, "", reason, now)
+        # The registry is away, and who is called at night must not wait for it.
+        passed = active.resumed(now) if active.state is State.PAUSED else active
+        succeed(tx, passed, "rolled back before its alias was seen to be moved", now)
     before = get_endpoint(tx, endpoint)
-    require_no_active_rollout(tx, endpoint)
-    after = before.rolled_back(now)
+    return _undo(tx, meta, before, before.rolled_back(now), reason)
+
+
+def _undo(tx: InferenceTx, meta: Meta, before: Endpoint, after: Endpoint, reason: str) -> Rollout:
+    """Store `after`, and a rollout with its phases over that says so."""
+    now = meta.create_time
     undone = _latest_success(tx, before)
     rollout = Rollout(
         meta=meta,
-        endpoint=endpoint,
+        endpoint=after.name,
         version=after.stable.version,
         digest=after.stable.digest,
         approval=undone.approval,
@@ -178,6 +196,15 @@ def rollback_endpoint(tx: InferenceTx, meta: Meta, endpoint: str, reason: str) -
     created = told(tx, passed, "rollout.created", now)
     tx.rollouts.add(created)
     return created
+
+
+def succeed(tx: InferenceTx, rollout: Rollout, message: str, now: datetime) -> Rollout:
+    """Make the version the stable one; the old one stays loaded to go back to."""
+    endpoint = get_endpoint(tx, rollout.endpoint)
+    if endpoint.stable.version != rollout.version:
+        tx.endpoints.replace(endpoint.promoted(rollout.candidate(), now))
+    succeeded = rollout.moved_to(State.SUCCEEDED, message or rollout.message)
+    return store(tx, told(tx, succeeded, "rollout.succeeded", now), now)
 
 
 def pass_phase(tx: InferenceTx, rollout: Rollout, judgement: Judgement, now: datetime) -> Rollout:
