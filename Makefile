@@ -8,8 +8,12 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-TRITON_READY := .triton/installed.sha256
-MLFLOW_READY := .mlflow/installed.sha256
+ENVIRONMENTS := .environments
+TRITON := $(ENVIRONMENTS)/triton/installed.sha256
+# What a benchmark measures against, each in an environment of its own.
+PEERS_registry := mlflow
+PEERS_inference := $(if $(QUICK),,mlserver)
+PEERS := $(PEERS_$(NAME):%=$(ENVIRONMENTS)/%/installed.sha256)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -29,18 +33,14 @@ $(READY): pyproject.toml constraints.txt tools/protogen.py $(shell find protos/r
 	@$(BIN)/pip install -q -c constraints.txt -e '.[dev]'
 	@touch $@
 
-$(TRITON_READY): tools/triton_env.py $(wildcard tools/triton*.txt) | $(READY)
-	@echo "Installing Triton for the tests ..."
-	@$(BIN)/python tools/triton_env.py --dir .triton
-
-$(MLFLOW_READY): tools/mlflow_env.py tools/mlflow-requirements.txt | $(READY)
-	@echo "Installing MLflow to measure against ..."
-	@$(BIN)/python tools/mlflow_env.py --dir .mlflow
+$(ENVIRONMENTS)/%/installed.sha256: tools/environments/%.txt tools/isolated_env.py | $(READY)
+	@$(BIN)/python tools/isolated_env.py $*
+$(TRITON): tools/environments/triton.py
 
 demo: $(READY) ## Run the whole loop on a year of real flights (about 5 minutes)
 	@$(BIN)/roundhouse demo $(ARGS)
 
-test: $(READY) $(TRITON_READY) ## Run the whole test suite, real components included
+test: $(READY) $(TRITON) ## Run the whole test suite, real components included
 	@$(BIN)/python -m pytest -q $(ARGS)
 
 check: $(READY) ## Check format, lint, types, imports, contracts; run the unit tests
@@ -60,12 +60,12 @@ format: $(READY) ## Put code and protos into the one format
 up: $(READY) ## Start the four services on this machine
 	@$(BIN)/roundhouse up $(ARGS)
 
-bench: $(READY) $(TRITON_READY) $(if $(filter registry,$(NAME)),$(MLFLOW_READY)) ## Measure: NAME=loop, inference or registry, QUICK=1 for at most a minute
+bench: $(READY) $(TRITON) $(PEERS) ## Measure: NAME=loop, inference or registry, QUICK=1 for at most a minute
 	@test -n "$(NAME)" || { echo "Which benchmark? NAME=loop, NAME=inference or NAME=registry" >&2; exit 2; }
 	@$(BIN)/python -m benchmarks $(NAME) $(if $(QUICK),--quick)
 
-soak: $(READY) $(TRITON_READY) ## Run a long proof: NAME=kills; without one it names them all
+soak: $(READY) $(TRITON) ## Run a long proof: NAME=kills; without one it names them all
 	@$(BIN)/python -m tests.system.soak $(NAME) $(ARGS)
 
 clean: ## Remove environments, generated code and run-time data
-	@rm -rf $(VENV) .triton .mlflow .roundhouse protos/gen .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf $(VENV) $(ENVIRONMENTS) .roundhouse protos/gen .mypy_cache .ruff_cache .pytest_cache .hypothesis

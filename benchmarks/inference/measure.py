@@ -11,7 +11,6 @@ from pathlib import Path
 
 from benchmarks.callers import calling
 from benchmarks.harness import Bar, Report, Row, interleaved
-from benchmarks.inference import mlserver
 from benchmarks.inference.models import BenchmarkModel, dense, flights
 from benchmarks.inference.world import (
     DIRECT,
@@ -60,9 +59,6 @@ class Effort:
 
 def measure(*, quick: bool) -> Report:
     """See the folder's README."""
-    if not quick and not mlserver.is_installed():
-        print("Installing MLServer ...")
-        mlserver.install()
     configure_logs("benchmark", "error")
     with warnings.catch_warnings(), tempfile.TemporaryDirectory(prefix="roundhouse-bench-") as name:
         # The exporter's libraries announce changes of theirs.

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import venv
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,30 +11,11 @@ from pathlib import Path
 import grpc
 
 from benchmarks.inference.models import BenchmarkModel
+from benchmarks.servers import commands_of
 from tests.support.processes import ServerProcess, free_ports
 
 _HERE = Path(__file__).resolve().parent
-_ENVIRONMENT = _HERE.parents[1] / ".roundhouse" / "mlserver"
-_REQUIREMENTS = _HERE / "mlserver-requirements.txt"
 _READY_S = 60.0
-
-
-def is_installed() -> bool:
-    """Whether the environment is there; making it takes a minute."""
-    stamp = _ENVIRONMENT / "requirements.txt"
-    return stamp.exists() and stamp.read_bytes() == _REQUIREMENTS.read_bytes()
-
-
-def install() -> None:
-    """Make the environment.
-
-    Raises:
-        subprocess.CalledProcessError: pip failed; its output says why.
-    """
-    venv.create(_ENVIRONMENT, clear=True, with_pip=True)
-    pip = [_ENVIRONMENT / "bin/python", "-m", "pip", "install", "--quiet", "--no-deps"]
-    subprocess.run([*pip, "--requirement", _REQUIREMENTS], check=True)
-    shutil.copyfile(_REQUIREMENTS, _ENVIRONMENT / "requirements.txt")
 
 
 @contextmanager
@@ -63,10 +42,11 @@ def mlserver(folder: Path, models: Sequence[BenchmarkModel]) -> Iterator[tuple[s
             "parameters": {"uri": "./model.onnx"},
         }
         (home / "model-settings.json").write_text(json.dumps(document))
+    commands = commands_of("mlserver")
     process = ServerProcess(
-        [_ENVIRONMENT / "bin/mlserver", "start", folder],
+        [commands / "mlserver", "start", folder],
         log=folder / "mlserver.log",
-        environment={"HOME": str(folder), "PATH": f"{_ENVIRONMENT / 'bin'}:/usr/bin:/bin"},
+        environment={"HOME": str(folder), "PATH": f"{commands}:/usr/bin:/bin"},
     )
     address = f"127.0.0.1:{ports[1]}"
     try:

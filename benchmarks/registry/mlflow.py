@@ -1,13 +1,13 @@
-"""An MLflow server, from the environment that `tools/mlflow_env.py` makes."""
+"""An MLflow server, in an environment of its own."""
 
 from __future__ import annotations
 
 import http.client
 from pathlib import Path
 
+from benchmarks.servers import commands_of
 from tests.support.processes import ServerProcess, free_ports
 
-_ROOT = Path(__file__).resolve().parents[2]
 _WORKERS = 4
 """MLflow's own default."""
 
@@ -21,9 +21,7 @@ class MlflowServer:
     """
 
     def __init__(self, folder: Path, database_url: str) -> None:
-        python = _ROOT / ".mlflow/venv/bin/python"
-        if not python.exists():
-            raise RuntimeError("MLflow is not installed: run `make bench NAME=registry`.")
+        python = commands_of("mlflow") / "python"
         (port,) = free_ports(1)
         self.address = f"127.0.0.1:{port}"
         self._process = ServerProcess(

@@ -1,4 +1,4 @@
-"""A real Triton on loopback, from the environment that tools/triton_env.py makes."""
+"""A real Triton on loopback, from the environment that tools/isolated_env.py makes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.support.processes import ServerProcess, free_ports, started
 
-INSTALLATION = Path(__file__).resolve().parents[2] / ".triton"
+INSTALLATION = Path(__file__).resolve().parents[2] / ".environments/triton"
 
 _SHARED_MEMORY = Path("/dev/shm")
 
@@ -67,7 +67,7 @@ class TritonServer:
         server = INSTALLATION / "tritonserver"
         if not server.exists():
             raise RuntimeError(
-                "The tests need Triton: run `make test`, or `python tools/triton_env.py`."
+                "The tests need Triton: run `make test`, or `python tools/isolated_env.py triton`."
             )
         grpc, http, metrics = self._ports
         process = ServerProcess(
