@@ -1,0 +1,193 @@
+"""What jobs make and how it is scored, beside a real registry."""
+
+from __future__ import annotations
+
+import json
+
+import grpc
+import numpy as np
+import onnxruntime
+import pytest
+from roundhouse.registry.v1 import (
+    evaluation_pb2,
+    evaluation_service_pb2,
+    model_pb2,
+    model_service_pb2,
+)
+from roundhouse.trainer.v1 import job_pb2, job_service_pb2
+
+from services.common.profiles import Profile
+from tests.support.registry_api import PROJECT, TIMEOUT_S, refused, request_id
+from tests.support.trainer_api import TrainerCaller, state_name
+from tests.support.trainer_values import arrow_rows
+
+pytestmark = pytest.mark.real
+ALL = ("logistic_regression", "decision_tree", "random_forest", "lightgbm", "mlp")
+
+
+async def artifact(caller: TrainerCaller, version: str, path: str) -> bytes:
+    request = model_service_pb2.DownloadArtifactRequest(version=version, path=path)
+    parts = caller.registry.models.DownloadArtifact(request, timeout=TIMEOUT_S)
+    return b"".join([part.chunk async for part in parts])
+
+
+async def test_five_candidates_become_one_version_with_its_evidence(caller: TrainerCaller) -> None:
+    job = await caller.until_over(await caller.submit("first", *ALL))
+    assert state_name(job) == "SUCCEEDED", job.error
+    (version,) = await caller.versions()
+    assert (version.name, version.state) == (
+        job.model_version,
+        model_pb2.ModelVersion.STATE_READY,
+    )
+    assert version.training_job == job.name
+    assert [file.path for file in version.files] == [
+        "card.md",
+        "evaluation.json",
+        "model.onnx",
+        "profile.json",
+        "signature.json",
+        "training.json",
+    ]
+    evaluation = await caller.registry.evaluations.GetEvaluation(
+        evaluation_service_pb2.GetEvaluationRequest(name=job.evaluation), timeout=TIMEOUT_S
+    )
+    assert (evaluation.split, evaluation.rows, evaluation.evaluator) == ("test", 180, job.name)
+    assert evaluation.metrics["auc"] > 0.6
+    trials = (
+        await caller.jobs.ListTrials(
+            job_service_pb2.ListTrialsRequest(parent=job.name), timeout=TIMEOUT_S
+        )
+    ).trials
+    best = max(trials, key=lambda trial: trial.metrics["auc"])
+    assert (job.best_trial, [trial.progress for trial in trials]) == (best.name, [1.0] * 5)
+
+    training = json.loads(await artifact(caller, version.name, "training.json"))
+    assert training["winner"]["algorithm"] == best.algorithm
+    assert training["split"]["train_rows"] == 840
+    assert training["environment"]["packages"].keys() >= {"torch", "scikit-learn", "lightgbm"}
+    profile = Profile.from_json(json.loads(await artifact(caller, version.name, "profile.json")))
+    assert (profile.n, set(profile.features)) == (1020, {"distance", "wind", "origin", "carrier"})
+    written = json.loads(await artifact(caller, version.name, "evaluation.json"))
+    assert written["scores"]["auc"] == evaluation.metrics["auc"]
+    assert written["beats_baseline"]
+    assert "# delays" in (await artifact(caller, version.name, "card.md")).decode()
+
+
+async def test_the_graph_takes_raw_features_under_their_own_names(caller: TrainerCaller) -> None:
+    job = await caller.until_over(await caller.submit("first"))
+    signature = json.loads(await artifact(caller, job.model_version, "signature.json"))
+    assert [(each["name"], each["datatype"]) for each in signature["inputs"]] == [
+        ("distance", "FP32"),
+        ("wind", "FP32"),
+        ("origin", "BYTES"),
+        ("carrier", "BYTES"),
+    ]
+    assert signature["inputs"][2]["categories"] == ["EWR", "JFK", "LGA"]
+    session = onnxruntime.InferenceSession(await artifact(caller, job.model_version, "model.onnx"))
+    rows = arrow_rows(3).to_pylist()
+    feed = {
+        name: np.array([[row[name] or ""] for row in rows], dtype=object)
+        for name in ("origin", "carrier")
+    }
+    feed |= {
+        name: np.array([[row[name]] for row in rows], dtype=np.float32)
+        for name in ("distance", "wind")
+    }
+    label, probabilities = session.run(["label", "probabilities"], feed)
+    assert (label.shape, label.dtype, probabilities.shape) == ((3,), np.int64, (3, 2))
+    assert np.allclose(probabilities.sum(axis=1), 1)
+
+
+async def evaluations_of(
+    caller: TrainerCaller, version: str
+) -> dict[str, evaluation_pb2.Evaluation]:
+    """The version's evaluations by name."""
+    recorded = await caller.registry.evaluations.ListEvaluations(
+        evaluation_service_pb2.ListEvaluationsRequest(parent=version), timeout=TIMEOUT_S
+    )
+    return {each.name: each for each in recorded.evaluations}
+
+
+async def test_a_version_is_scored_as_its_job_scored_it_and_once(caller: TrainerCaller) -> None:
+    job = await caller.until_over(await caller.submit("first"))
+    request = job_service_pb2.EvaluateVersionRequest(
+        version=job.model_version,
+        training_job=job.name,
+        split="test",
+        purpose=job_service_pb2.EvaluateVersionRequest.PURPOSE_BASELINE,
+        request_id=request_id(),
+    )
+    first = await caller.jobs.EvaluateVersion(request, timeout=TIMEOUT_S)
+    assert await caller.jobs.EvaluateVersion(request, timeout=TIMEOUT_S) == first
+    by_name = await evaluations_of(caller, job.model_version)
+    assert set(by_name) > {job.evaluation, first.evaluation}
+    mine, theirs = by_name[first.evaluation], by_name[job.evaluation]
+    assert mine.split_digest == theirs.split_digest
+    assert mine.metrics["auc"] == pytest.approx(theirs.metrics["auc"])
+    assert mine.standard_errors == pytest.approx(theirs.standard_errors)
+    for scored in (mine, theirs):
+        assert 0 < scored.metrics["latency.p50_ms"] <= scored.metrics["latency.p99_ms"]
+
+
+async def test_a_job_says_what_it_selected_and_what_it_tested_on(caller: TrainerCaller) -> None:
+    job = await caller.until_over(await caller.submit("first"))
+    purposes = {
+        each.split: evaluation_pb2.Evaluation.Purpose.Name(each.purpose)
+        for each in (await evaluations_of(caller, job.model_version)).values()
+    }
+    assert purposes == {"validation": "PURPOSE_SELECTION", "test": "PURPOSE_TEST"}
+    ledger = await caller.registry.evaluations.ListTestSetTouches(
+        evaluation_service_pb2.ListTestSetTouchesRequest(parent=PROJECT), timeout=TIMEOUT_S
+    )
+    assert {touch.split for touch in ledger.touches} == {"validation", "test"}
+    assert all(touch.lineage == [job.model_version, job.name] for touch in ledger.touches)
+
+
+async def test_a_job_cannot_test_its_version_twice(caller: TrainerCaller) -> None:
+    job = await caller.until_over(await caller.submit("first"))
+    with refused() as refusal:
+        await caller.jobs.EvaluateVersion(
+            job_service_pb2.EvaluateVersionRequest(
+                version=job.model_version,
+                training_job=job.name,
+                split="test",
+                request_id=request_id(),
+            ),
+            timeout=TIMEOUT_S,
+        )
+    assert (refusal.code, refusal.reason) == (
+        grpc.StatusCode.FAILED_PRECONDITION,
+        "EVALUATION_FAILED",
+    )
+
+
+async def test_a_successor_is_not_tested_on_the_rows_of_its_parents_test(
+    caller: TrainerCaller,
+) -> None:
+    first = await caller.until_over(await caller.submit("first"))
+    second = await caller.until_over(
+        await caller.submit("second", parent_version=first.model_version)
+    )
+    assert (state_name(second), second.error.error_class) == (
+        "FAILED",
+        job_pb2.JobError.ERROR_CLASS_DATA_FAULT,
+    )
+    assert first.evaluation in second.error.message
+
+
+async def test_a_version_that_is_not_there_cannot_be_scored(caller: TrainerCaller) -> None:
+    job = await caller.submit("first")
+    with refused() as refusal:
+        await caller.jobs.EvaluateVersion(
+            job_service_pb2.EvaluateVersionRequest(
+                version=f"{PROJECT}/models/delays/versions/9",
+                training_job=job,
+                split="test",
+                request_id=request_id(),
+            ),
+            timeout=TIMEOUT_S,
+        )
+    assert (refusal.code, refusal.reason) == (
+        grpc.StatusCode.FAILED_PRECONDITION,
+        "EVALUATION_FAILED",
+    )
