@@ -40,6 +40,7 @@ from services.trainer.adapters.worker.config import WorkerConfig
 from services.trainer.api.job_servicer import JobServicer
 from services.trainer.api.transactions import Transactions
 from services.trainer.api.worker_servicer import WorkerServicer
+from services.trainer.core.jobs import TrainingJob
 from services.trainer.settings import TrainerSettings
 
 MIGRATIONS: Final = Path(__file__).parent / "adapters" / "migrations"
@@ -126,14 +127,15 @@ async def _led(
         await asyncio.gather(*running, return_exceptions=True)
 
 
-def _config_of(settings: TrainerSettings, port: int) -> Callable[[str, str], WorkerConfig]:
+def _config_of(settings: TrainerSettings, port: int) -> Callable[[TrainingJob, str], WorkerConfig]:
     host = settings.listen.rpartition(":")[0]
     reachable = "127.0.0.1" if host in ("0.0.0.0", "[::]") else host  # noqa: S104 - compared only
 
-    def config_of(job: str, worker: str) -> WorkerConfig:
+    def config_of(job: TrainingJob, worker: str) -> WorkerConfig:
         return WorkerConfig(
-            job=job,
+            job=job.name,
             worker=worker,
+            lanes=job.spec.lanes,
             trainer_address=f"{reachable}:{port}",
             registry_address=settings.registry_address,
             registry_patience_s=settings.registry_patience_s,
@@ -155,13 +157,16 @@ def _apis(
 ) -> list[Api]:
     transactions = Transactions(database, now, open_tx=SqlTrainerTx, open_reads=SqlTrainerReads)
     registry = RegistryClient(channel, patience_s=CALL_PATIENCE_S)
+    recipes = {name: recipe.rules for name, recipe in load_recipes().items()}
     job_servicer = JobServicer(
         transactions,
         RegistrySnapshots(registry, pins),
         RegistryVersionEvaluator(registry),
-        recipes={name: recipe.rules for name, recipe in load_recipes().items()},
+        recipes=recipes,
     )
-    worker_servicer = WorkerServicer(transactions, timedelta(seconds=settings.lease_ttl_s))
+    worker_servicer = WorkerServicer(
+        transactions, timedelta(seconds=settings.lease_ttl_s), recipes=recipes
+    )
     return [
         (
             jobs.DESCRIPTOR.services_by_name["JobService"].full_name,

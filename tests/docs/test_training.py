@@ -1,10 +1,18 @@
-"""docs/training.md says what the recipes take."""
+"""docs/training.md says what the recipes take, and its examples are good."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+from google.protobuf.json_format import ParseDict
+from roundhouse.trainer.v1 import job_pb2
+
 from services.trainer.adapters.recipes import load_recipes
+from services.trainer.api.convert import spec_from_proto
+from services.trainer.core.spec import spec_to_json
+from services.trainer.core.validation import spec_faults
+from tests.support.trainer_values import spec
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "training.md"
 
@@ -23,3 +31,10 @@ def test_the_tables_of_parameters_are_those_of_the_recipes() -> None:
         ]
         for algorithm, recipe in load_recipes().items()
     }
+
+
+def test_the_search_of_the_document_is_a_good_one() -> None:
+    example = json.loads(DOCUMENT.read_text().split("```json\n")[1].split("```")[0])
+    message = ParseDict({**spec_to_json(spec()), **example}, job_pb2.JobSpec())
+    rules = {name: recipe.rules for name, recipe in load_recipes().items()}
+    assert spec_faults(spec_from_proto(message), rules) == []

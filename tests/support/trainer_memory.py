@@ -68,6 +68,9 @@ class MemoryTrainerTx:
     def trials(self, job_uid: str) -> tuple[Trial, ...]:
         return tuple(trial for _, trial in sorted(self._trials.get(job_uid, {}).items()))
 
+    def add_trials(self, job_uid: str, trials: Sequence[Trial]) -> None:
+        self._trials[job_uid] |= {trial.index: trial for trial in trials}
+
     def replace_trial(self, job_uid: str, trial: Trial) -> None:
         self._trials[job_uid][trial.index] = trial
 

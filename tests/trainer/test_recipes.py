@@ -17,14 +17,22 @@ from services.trainer.adapters.learning.thresholds import rounded_down
 from services.trainer.adapters.learning.trials import Workbench
 from services.trainer.adapters.recipes import load_recipes
 from services.trainer.core.failures import DataFault, ExportMismatch, NanLoss
+from services.trainer.core.jobs import Trial
 from services.trainer.core.parameters import completed
-from services.trainer.core.spec import Candidate
+from services.trainer.core.spec import Candidate, JobSpec
 from services.trainer.core.splits import SplitShares, split_by_time
 from services.trainer.core.tables import Table
 from tests.support.trainer_values import spec, table
 
 RECIPES = load_recipes()
 ALGORITHMS = sorted(RECIPES)
+
+
+def only_trial(job: JobSpec) -> Trial:
+    """The trial of a job's only candidate."""
+    (candidate,) = job.candidates
+    rules = RECIPES[candidate.algorithm].rules
+    return Trial("only", 0, candidate.algorithm, completed(candidate.parameters, rules))
 
 
 class Interrupted(Exception):
@@ -163,7 +171,7 @@ def test_what_the_watched_rows_settled_is_used_to_retrain(data: Table, algorithm
     job = spec(algorithm)
     split = split_by_time(data.event_time_us, job.shares)
     bench = Workbench(job, RECIPES, data, split, cores=1)
-    outcome = bench.run_trial(0, Recorder(), None)
+    outcome = bench.run_trial(only_trial(job), Recorder(), None)
     recorder = Recorder()
     bench.retrain(outcome, recorder, None)
     settled = "rounds" if algorithm == "lightgbm" else "epochs"
@@ -185,7 +193,7 @@ def test_a_feature_without_any_value_can_be_trained_on_and_exported(data: Table)
         job = spec(candidates=(Candidate(algorithm, {}),))
         split = split_by_time(empty.event_time_us, job.shares)
         bench = Workbench(job, RECIPES, empty, split, cores=1)
-        model = bench.retrain(bench.run_trial(0, Recorder(), None), Recorder(), None)
+        model = bench.retrain(bench.run_trial(only_trial(job), Recorder(), None), Recorder(), None)
         graph = GraphModel(export_graph(model.encoder, model.estimator, empty), 1)
         assert check_parity(graph, model.encoder, model.estimator, data) < 1e-5
 

@@ -37,7 +37,10 @@ from tests.support.trainer_values import EPOCH, JOB, job
 Work: TypeAlias = Callable[[Any], Any]
 Run: TypeAlias = Callable[[Work], Any]
 TTL = timedelta(seconds=10)
-TRIALS = (Trial("mlp-1", 0, "mlp", {"epochs": 8.0}), Trial("lightgbm-2", 1, "lightgbm", {}))
+TRIALS = (
+    Trial("mlp-1", 0, "mlp", {"epochs": 8.0}),
+    Trial("lightgbm-2", 1, "lightgbm", {}, candidate=1),
+)
 
 
 @pytest.fixture

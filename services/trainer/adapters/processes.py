@@ -23,6 +23,7 @@ PRELOADED: Final = (
     "sklearn.ensemble",
     "sklearn.linear_model",
     "skl2onnx",
+    "optuna",
     "services.trainer.adapters.worker.process",
 )
 

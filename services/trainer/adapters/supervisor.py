@@ -32,8 +32,8 @@ PASS_INTERVAL_S: Final = 1.0
 STRAY_GRACE: Final = timedelta(seconds=5)
 """How long a worker may take to end by itself once its job is over or another's."""
 
-ConfigOf: TypeAlias = Callable[[str, str], WorkerConfig]
-"""How a worker is started, from the job's name and the worker's."""
+ConfigOf: TypeAlias = Callable[[TrainingJob, str], WorkerConfig]
+"""How a worker is started, from the job and the worker's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,19 +143,19 @@ class Supervisor:
         for job in desk.jobs:
             due = job.state is JobState.QUEUED and job.ready_time <= desk.now
             if due and job.name not in busy and len(watched) < self._max_workers:
-                await self._start(lease, job.name, workers, watched)
+                await self._start(lease, job, workers, watched)
 
     async def _start(
         self,
         lease: Lease,
-        job: str,
+        job: TrainingJob,
         workers: asyncio.TaskGroup,
         watched: dict[str, Watched],
     ) -> None:
         worker = f"worker-{uuid.uuid4().hex[:12]}"
         process = await self._processes.start(self._config_of(job, worker))
-        log.info("worker.started", job=job, worker=worker, pid=process.pid)
-        watched[worker] = Watched(job, process)
+        log.info("worker.started", job=job.name, worker=worker, pid=process.pid)
+        watched[worker] = Watched(job.name, process)
         workers.create_task(self._watch(lease, worker, watched))
 
     async def _watch(self, lease: Lease, worker: str, watched: dict[str, Watched]) -> None:

@@ -24,6 +24,7 @@ from services.trainer.core.jobs import (
     Trial,
 )
 from services.trainer.core.parameters import Parameters
+from services.trainer.core.search import Proposal
 from services.trainer.core.spec import JobSpec, spec_from_json, spec_to_json
 from services.trainer.core.states import JobState, TrialState
 from services.trainer.core.use_cases.attempts import Assignment, Claim
@@ -71,6 +72,7 @@ def trial_to_proto(job: str, trial: Trial) -> job_pb2.Trial:
         duration=to_duration(trial.duration_s),
         message=trial.message,
         chosen_parameters=to_struct(trial.chosen_parameters) if trial.chosen_parameters else None,
+        candidate=trial.candidate,
     )
 
 
@@ -88,6 +90,11 @@ def trial_from_proto(trial: job_pb2.Trial) -> Trial:
         message=trial.message,
         chosen_parameters=_numbers(from_struct(trial.chosen_parameters)),
     )
+
+
+def proposal_from_proto(request: worker_service_pb2.AddTrialRequest) -> Proposal:
+    """What a worker's sampler has chosen."""
+    return Proposal(request.candidate, _numbers(from_struct(request.parameters)))
 
 
 def point_to_proto(point: MetricPoint) -> job_pb2.MetricPoint:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from datetime import timedelta
 from typing import Any, Final, TypeAlias
 
@@ -12,6 +12,7 @@ from roundhouse.trainer.v1 import worker_service_pb2_grpc as pb_grpc
 
 from services.trainer.api import convert
 from services.trainer.api.transactions import Transactions
+from services.trainer.core.parameters import Rules
 from services.trainer.core.use_cases import attempts, reports
 from services.trainer.core.use_cases.attempts import Order, Registered
 
@@ -30,11 +31,15 @@ class WorkerServicer(pb_grpc.WorkerServiceServicer):
     Args:
         transactions: Over the trainer's rows.
         lease_ttl: How long a claim holds without a heartbeat.
+        recipes: The parameters of each algorithm there is.
     """
 
-    def __init__(self, transactions: Transactions, lease_ttl: timedelta) -> None:
+    def __init__(
+        self, transactions: Transactions, lease_ttl: timedelta, *, recipes: Mapping[str, Rules]
+    ) -> None:
         self._transactions = transactions
         self._ttl = lease_ttl
+        self._recipes = recipes
 
     async def ClaimJob(self, request: pb.ClaimJobRequest, _: _Context) -> pb.ClaimJobResponse:
         """Takes the job for an attempt."""
@@ -72,6 +77,15 @@ class WorkerServicer(pb_grpc.WorkerServiceServicer):
             yield pb.ReportMetricsResponse(
                 acknowledged_sequence=await self._take_report(claim, report)
             )
+
+    async def AddTrial(self, request: pb.AddTrialRequest, _: _Context) -> pb.AddTrialResponse:
+        """Stores the next trial of a job's tuning."""
+        claim = convert.claim_from_proto(request.claim)
+        proposal = convert.proposal_from_proto(request)
+        trial = await self._transactions.write(
+            lambda tx: reports.add_trial(tx, claim, proposal, request.position, self._recipes)
+        )
+        return pb.AddTrialResponse(trial=convert.trial_to_proto(claim.job, trial))
 
     async def ReportTrial(
         self, request: pb.ReportTrialRequest, _: _Context

@@ -125,5 +125,19 @@ class SnapshotHeld(FailedPrecondition):
         )
 
 
+class InvalidProposal(InvalidArgument):
+    """The trial is none that the job's tuning could choose next."""
+
+    reason = "INVALID_PROPOSAL"
+
+    def __init__(self, job: str, field: str, cause: str) -> None:
+        super().__init__(
+            f"{job!r} takes no such trial: {field} {cause}.",
+            violations=[FieldViolation(field, cause)],
+            job=job,
+            field=field,
+        )
+
+
 class UnusableSnapshot(Exception):
     """A snapshot does not exist or is not sealed; its text goes on from the field's name."""

@@ -133,19 +133,20 @@ class TrainingJob:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One candidate's training within a job.
+    """One training within a job: of a candidate, or of what tuning chose for it.
 
     Attributes:
         id: Last part of its name.
-        index: Position of the candidate in the spec, from 0.
+        index: Position among the job's trials, from 0.
         algorithm: What it trains.
         parameters: All its parameters.
         state: Where it stands.
         progress: Share of its training done, 0 to 1.
         metrics: Validation scores.
         duration_s: Time that it trained for, over all attempts.
-        message: Why it failed.
+        message: Why it failed or was stopped early.
         chosen_parameters: What to retrain it with; empty until it has succeeded.
+        candidate: Position of its candidate in the spec, from 0.
     """
 
     id: str
@@ -158,6 +159,7 @@ class Trial:
     duration_s: float = 0.0
     message: str = ""
     chosen_parameters: Parameters = field(default_factory=dict)
+    candidate: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +221,7 @@ def checkpoint_key(job_uid: str, trial: str, digest: str) -> str:
 
 
 def trial_id(index: int, algorithm: str) -> str:
-    """Id of the trial of the candidate at `index`, such as `random-forest-3`."""
+    """Id of the trial at `index`, such as `random-forest-3`."""
     return f"{algorithm.replace('_', '-')}-{index + 1}"
 
 

@@ -54,7 +54,11 @@ class TrainerTx(Protocol):
         ...
 
     def trials(self, job_uid: str) -> tuple[Trial, ...]:
-        """A job's trials in the order of its candidates."""
+        """A job's trials in their order."""
+        ...
+
+    def add_trials(self, job_uid: str, trials: Sequence[Trial]) -> None:
+        """Store new trials of a job."""
         ...
 
     def replace_trial(self, job_uid: str, trial: Trial) -> None:
@@ -121,7 +125,7 @@ class TrainerReads(Protocol):
         ...
 
     def trials(self, query: PageQuery, job_uid: str) -> Page[Trial]:
-        """Of a job, in the order of its candidates."""
+        """Of a job, in their order."""
         ...
 
     def points(self, query: PageQuery, job_uid: str, series: str) -> Page[MetricPoint]:

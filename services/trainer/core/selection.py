@@ -23,10 +23,10 @@ class Metric(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TrialOutcome:
-    """A candidate that was trained to its end.
+    """A trial that went to its end.
 
     Attributes:
-        index: Position of the candidate in the spec.
+        index: Position among the job's trials.
         algorithm: Recipe that trained it.
         metrics: What it scored on the validation part.
         refit_parameters: Parameters to retrain it with, such as the best number of rounds.
@@ -39,7 +39,7 @@ class TrialOutcome:
 
 
 def best_trial(trials: Sequence[TrialOutcome], metric: Metric) -> TrialOutcome:
-    """The trial with the best validation metric; of equals, the earliest in the spec.
+    """The trial with the best validation metric; of equals, the earliest.
 
     Raises:
         DataFault: `trials` is empty.

@@ -8,8 +8,10 @@ from enum import StrEnum
 from typing import Any
 
 from services.trainer.core.parameters import Parameters
+from services.trainer.core.search_space import Space, space_from_json, space_to_json
 from services.trainer.core.selection import Metric
 from services.trainer.core.splits import SplitShares
+from services.trainer.core.tuning import Tuning, tuning_from_json, tuning_to_json
 
 Json = Mapping[str, Any]  # the content of a message or file
 
@@ -38,10 +40,12 @@ class Candidate:
     Attributes:
         algorithm: Name of a recipe.
         parameters: Fixed parameters; what is left out takes the recipe's default.
+        space: Parameters that tuning chooses; empty for a model that is tried once.
     """
 
     algorithm: str
     parameters: Parameters
+    space: Space = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +58,7 @@ class JobSpec:
         features: Columns the model sees, in the order of its inputs.
         time_column: Timestamp column that orders the rows.
         shares: Shares of the parts, in order of time; they may not sum to 1 before the check.
-        candidates: Models to try, each of them once.
+        candidates: Models to try.
         metric: What validation picks the winner by; a `Metric` once it is checked.
         seed: Start of every random number.
         slices: Columns by whose values the evaluation is broken down.
@@ -62,6 +66,7 @@ class JobSpec:
         parent_version: Version that it descends from; may be empty.
         max_attempts: Attempts before the job fails.
         threads: Threads that an attempt may keep busy; 0 means every core of its machine.
+        tuning: How spaces of candidates are searched; None when none has any.
     """
 
     snapshot: str
@@ -77,11 +82,23 @@ class JobSpec:
     parent_version: str
     max_attempts: int
     threads: int
+    tuning: Tuning | None = None
 
     @property
     def checked_metric(self) -> Metric:
         """The metric of a spec without faults."""
         return Metric(self.metric)
+
+    @property
+    def lanes(self) -> int:
+        """Trials that may run at a time."""
+        return self.tuning.parallel_trials if self.tuning else 1
+
+    @property
+    def expected_trials(self) -> int:
+        """Trials that the job does at most."""
+        once = sum(not candidate.space for candidate in self.candidates)
+        return once + (self.tuning.max_trials if self.tuning else 0)
 
     def named(self, kind: FeatureKind) -> tuple[str, ...]:
         """The features of one kind, in the order of the spec."""
@@ -109,7 +126,11 @@ def spec_from_json(document: Json) -> JobSpec:
         time_column=split["time_column"],
         shares=SplitShares(*fractions) if any(fractions) else SplitShares(),
         candidates=tuple(
-            Candidate(candidate["algorithm"], candidate.get("parameters", {}))
+            Candidate(
+                candidate["algorithm"],
+                candidate.get("parameters", {}),
+                space_from_json(candidate.get("search_space", ())),
+            )
             for candidate in document["candidates"]
         ),
         metric=document.get("metric") or Metric.AUC.value,
@@ -119,6 +140,7 @@ def spec_from_json(document: Json) -> JobSpec:
         parent_version=document.get("parent_version", ""),
         max_attempts=document.get("max_attempts") or DEFAULT_MAX_ATTEMPTS,
         threads=document.get("threads", 0),
+        tuning=tuning_from_json(document["tuning"]) if "tuning" in document else None,
     )
 
 
@@ -135,7 +157,11 @@ def spec_to_json(spec: JobSpec) -> dict[str, Any]:
             "test_fraction": spec.shares.test,
         },
         "candidates": [
-            {"algorithm": candidate.algorithm, "parameters": dict(candidate.parameters)}
+            {
+                "algorithm": candidate.algorithm,
+                "parameters": dict(candidate.parameters),
+                "search_space": space_to_json(candidate.space),
+            }
             for candidate in spec.candidates
         ],
         "metric": spec.metric,
@@ -145,4 +171,5 @@ def spec_to_json(spec: JobSpec) -> dict[str, Any]:
         "parent_version": spec.parent_version,
         "max_attempts": spec.max_attempts,
         "threads": spec.threads,
+        **({} if spec.tuning is None else {"tuning": tuning_to_json(spec.tuning)}),
     }

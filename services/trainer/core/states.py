@@ -61,14 +61,15 @@ class AttemptState(StrEnum):
 
 
 class TrialState(StrEnum):
-    """Where one candidate's training stands."""
+    """Where one trial stands."""
 
     PENDING = "PENDING"
     RUNNING = "RUNNING"
     SUCCEEDED = "SUCCEEDED"
     FAILED = "FAILED"
+    PRUNED = "PRUNED"
 
     @property
     def over(self) -> bool:
         """Whether no attempt needs to look at it again."""
-        return self in (TrialState.SUCCEEDED, TrialState.FAILED)
+        return self in (TrialState.SUCCEEDED, TrialState.FAILED, TrialState.PRUNED)

@@ -12,6 +12,7 @@ from services.common.names import ResourceName
 from services.trainer.core.parameters import Rules, parameter_faults
 from services.trainer.core.selection import Metric
 from services.trainer.core.spec import Feature, FeatureKind, JobSpec
+from services.trainer.core.tuning_faults import tuning_faults
 
 SNAPSHOT: Final = ResourceName(
     "projects/{project}/datasets/{dataset}/snapshots/{snapshot}", server_ids=("snapshot",)
@@ -38,6 +39,7 @@ def spec_faults(spec: JobSpec, recipes: Mapping[str, Rules]) -> list[FieldViolat
         *_column_faults(spec),
         *_split_faults(spec),
         *_candidate_faults(spec, recipes),
+        *tuning_faults(spec, recipes, ROOT),
     ]
 
 

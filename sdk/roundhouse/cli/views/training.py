@@ -68,5 +68,7 @@ def _trial_note(trial: Trial, latest: str) -> str:
             return f"validation {scores}"
         case Trial.STATE_FAILED:
             return f"failed: {trial.message}"
+        case Trial.STATE_PRUNED:
+            return f"stopped early: {trial.message}"
         case _:
             return latest

@@ -12,7 +12,7 @@ from sklearn.compose import ColumnTransformer
 from services.trainer.adapters.learning.encoding import EncodedRows
 from services.trainer.adapters.learning.recipe import Checkpoint, FitObserver, FitTask, Recipe
 from services.trainer.core.failures import DataFault
-from services.trainer.core.parameters import completed
+from services.trainer.core.jobs import Trial
 from services.trainer.core.scores import score
 from services.trainer.core.selection import TrialOutcome
 from services.trainer.core.spec import JobSpec
@@ -34,7 +34,7 @@ class TrainedModel:
 
 
 class Workbench:
-    """Trains the candidates of one job on one split.
+    """Trains the trials of one job on one split.
 
     Args:
         spec: The job.
@@ -67,15 +67,14 @@ class Workbench:
         self._rows = EncodedRows(table, split.train, split.validation)
 
     def run_trial(
-        self, index: int, observer: FitObserver, resume_from: Checkpoint | None
+        self, trial: Trial, observer: FitObserver, resume_from: Checkpoint | None
     ) -> TrialOutcome:
-        """The candidate at `index`, trained on the train part and scored on validation.
+        """The trial, trained on the train part and scored on validation.
 
         Raises:
-            NanLoss: The candidate can't be trained with its parameters.
+            NanLoss: It can't be trained with its parameters.
         """
-        candidate = self._spec.candidates[index]
-        recipe = self._recipes[candidate.algorithm]
+        recipe = self._recipes[trial.algorithm]
         matrices = self._rows.encoded(recipe.encoding)
         watched = self._table.label[self._split.validation]
         task = FitTask(
@@ -83,7 +82,7 @@ class Workbench:
             label=self._rows.fit.label,
             watch_rows=matrices.watch,
             watch_label=watched,
-            parameters=completed(candidate.parameters, recipe.rules),
+            parameters=trial.parameters,
             seed=self._spec.seed,
             cores=self._cores,
             observer=observer,
@@ -91,7 +90,7 @@ class Workbench:
         )
         fitted = recipe.fit(task)
         scores = score(watched, fitted.estimator.predict_proba(matrices.watch)[:, 1])
-        return TrialOutcome(index, recipe.algorithm, scores.values, fitted.refit_parameters)
+        return TrialOutcome(trial.index, recipe.algorithm, scores.values, fitted.refit_parameters)
 
     def retrain(
         self, winner: TrialOutcome, observer: FitObserver, resume_from: Checkpoint | None

@@ -67,7 +67,7 @@ class SqlTrainerReads:
         return Page(tuple(self._tx.jobs_of(page.rows)), page.next_page_token)
 
     def trials(self, query: PageQuery, job_uid: str) -> Page[Trial]:
-        """Of a job, in the order of its candidates."""
+        """Of a job, in their order."""
         found = select(TRIAL).where(TRIAL.c.job_uid == job_uid)
         page = TRIALS.page(self._connection, found, _list_query(query), scope=job_uid)
         return Page(tuple(rows.trial_of(row) for row in page.rows), page.next_page_token)
@@ -108,12 +108,15 @@ class SqlTrainerReads:
     def progress_of(self, jobs: Sequence[TrainingJob]) -> Mapping[str, float]:
         """Share of each job that is done, 0 to 1, by its name."""
         query = (
-            select(TRIAL.c.job_uid, func.avg(TRIAL.c.progress).label("trained"))
+            select(TRIAL.c.job_uid, func.sum(TRIAL.c.progress).label("trained"))
             .where(TRIAL.c.job_uid.in_([job.uid for job in jobs]))
             .group_by(TRIAL.c.job_uid)
         )
         trained = {row.job_uid: float(row.trained) for row in self._connection.execute(query)}
-        return {job.name: share_done(job.state, trained.get(job.uid, 0.0)) for job in jobs}
+        return {
+            job.name: share_done(job.state, trained.get(job.uid, 0.0) / job.spec.expected_trials)
+            for job in jobs
+        }
 
 
 def _list_query(query: PageQuery) -> ListQuery:

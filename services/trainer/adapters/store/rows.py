@@ -102,6 +102,7 @@ def trial_values(job_uid: str, trial: Trial) -> Values:
         "duration_s": trial.duration_s,
         "message": trial.message,
         "chosen_parameters": dict(trial.chosen_parameters),
+        "candidate": trial.candidate,
     }
 
 
@@ -118,6 +119,7 @@ def trial_of(row: AnyRow) -> Trial:
         duration_s=row.duration_s,
         message=row.message,
         chosen_parameters=row.chosen_parameters,
+        candidate=row.candidate,
     )
 
 

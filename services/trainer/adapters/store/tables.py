@@ -78,6 +78,7 @@ TRIAL: Final = Table(
     Column("duration_s", Float, nullable=False),
     Column("message", Text, nullable=False),
     Column("chosen_parameters", JSON, nullable=False),
+    Column("candidate", Integer, nullable=False),
 )
 
 POINT: Final = Table(

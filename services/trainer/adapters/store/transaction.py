@@ -94,9 +94,7 @@ class SqlTrainerTx:
     def add_job(self, job: TrainingJob, trials: Sequence[Trial]) -> None:
         """Store a new job with its trials."""
         self._connection.execute(JOB.insert().values(rows.job_values(job)))
-        self._connection.execute(
-            TRIAL.insert(), [rows.trial_values(job.uid, trial) for trial in trials]
-        )
+        self.add_trials(job.uid, trials)
 
     def replace_job(self, job: TrainingJob) -> None:
         """Store the next revision of a job, with its attempts."""
@@ -116,9 +114,16 @@ class SqlTrainerTx:
         self._connection.execute(JOB.delete().where(JOB.c.name == name))
 
     def trials(self, job_uid: str) -> tuple[Trial, ...]:
-        """A job's trials in the order of its candidates."""
+        """A job's trials in their order."""
         query = select(TRIAL).where(TRIAL.c.job_uid == job_uid).order_by(TRIAL.c.position)
         return tuple(rows.trial_of(row) for row in self._connection.execute(query))
+
+    def add_trials(self, job_uid: str, trials: Sequence[Trial]) -> None:
+        """Store new trials of a job."""
+        if trials:
+            self._connection.execute(
+                TRIAL.insert(), [rows.trial_values(job_uid, trial) for trial in trials]
+            )
 
     def replace_trial(self, job_uid: str, trial: Trial) -> None:
         """Store how a trial stands."""

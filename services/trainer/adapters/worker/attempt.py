@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import pyarrow as pa
@@ -30,10 +30,12 @@ from services.trainer.adapters.registry_client import (
     SnapshotRef,
 )
 from services.trainer.adapters.worker.contract import Work
+from services.trainer.adapters.worker.lanes import Lanes
 from services.trainer.adapters.worker.link import TrainerLink
 from services.trainer.adapters.worker.observing import Checkpoints, StopTraining, TrialObserver
+from services.trainer.adapters.worker.sweep import Sweep, numbers
 from services.trainer.core.errors import SnapshotHeld, UnusableSnapshot
-from services.trainer.core.failures import DataFault, NanLoss
+from services.trainer.core.failures import DataFault
 from services.trainer.core.jobs import RETRAIN, Trial
 from services.trainer.core.purposes import Purpose
 from services.trainer.core.scores import Scores, constant_scores, score, score_slices
@@ -73,6 +75,7 @@ class AttemptRun:
         registry: For the data and the version.
         blobs: For checkpoints.
         recipes: Every algorithm there is.
+        lanes: Where trials run.
         threads: Threads that training may keep busy.
     """
 
@@ -84,6 +87,7 @@ class AttemptRun:
         blobs: BlobStore,
         *,
         recipes: Mapping[str, Recipe],
+        lanes: Lanes,
         threads: int,
     ) -> None:
         self._work = work
@@ -91,6 +95,7 @@ class AttemptRun:
         self._registry = registry
         self._checkpoints = Checkpoints(blobs, work, link)
         self._recipes = recipes
+        self._lanes = lanes
         self._threads = threads
 
     async def run(self) -> None:
@@ -112,11 +117,13 @@ class AttemptRun:
             prepared.split,
             cores=self._threads,
         )
-        trials = [await self._trial(bench, trial) for trial in self._work.trials]
+        self._lanes.open(spec, prepared.table, prepared.split, bench)
+        sweep = Sweep(self._work, self._link, self._checkpoints, self._lanes.free)
+        trials = await sweep.run()
         winner = best_trial(_outcomes(trials), spec.checked_metric)
         self._stop_if_told()
         await self._link.entered(JobState.EVALUATING)
-        self._link.logged(f"winner {winner.algorithm}: {_numbers(winner.metrics)}")
+        self._link.logged(f"winner {winner.algorithm}: {numbers(winner.metrics)}")
         with tracer().start_as_current_span("trainer.retrain"):
             model = await self._retrain(bench, winner)
         with tracer().start_as_current_span("trainer.export"):
@@ -145,40 +152,6 @@ class AttemptRun:
             f"{len(split.validation)} to validate, {len(split.test)} to test; split {split.digest}"
         )
         return Prepared(snapshot, table, split)
-
-    async def _trial(self, bench: Workbench, trial: Trial) -> Trial:
-        """The trial at its end; what an earlier attempt finished stays as it is."""
-        if trial.state.over:
-            return trial
-        self._stop_if_told()
-        running = replace(trial, state=TrialState.RUNNING)
-        self._link.trial_moved(running)
-        observer = TrialObserver(
-            self._link, self._checkpoints, running, trial.id, asyncio.get_running_loop()
-        )
-        checkpoint = await self._checkpoints.newest(trial.id)
-        if checkpoint is not None:
-            self._link.logged(f"{trial.id} goes on after step {checkpoint.step}")
-        algorithm = {"roundhouse.trial": trial.id, "roundhouse.algorithm": trial.algorithm}
-        try:
-            with tracer().start_as_current_span("trainer.trial", attributes=algorithm):
-                outcome = await asyncio.to_thread(
-                    bench.run_trial, trial.index, observer, checkpoint
-                )
-        except NanLoss as failure:
-            over = replace(running, state=TrialState.FAILED, message=str(failure))
-        else:
-            over = replace(
-                running,
-                state=TrialState.SUCCEEDED,
-                progress=1.0,
-                metrics=outcome.metrics,
-                chosen_parameters=outcome.refit_parameters,
-            )
-        over = replace(over, duration_s=trial.duration_s + observer.elapsed_s)
-        await self._link.trial_over(over)
-        self._link.logged(f"{over.id} {over.message or _numbers(over.metrics)}")
-        return over
 
     async def _retrain(self, bench: Workbench, winner: TrialOutcome) -> TrainedModel:
         observer = TrialObserver(
@@ -263,7 +236,7 @@ class AttemptRun:
             latency_ms=built.latency_ms,
         )
         evaluation = await self._registry.record(tested, self._work.uid)
-        self._link.logged(f"registered {version}: test {_numbers(evidence.scores.values)}")
+        self._link.logged(f"registered {version}: test {numbers(evidence.scores.values)}")
         await self._link.succeeded(version, evaluation, winner.id)
 
     def _stop_if_told(self) -> None:
@@ -277,7 +250,3 @@ def _outcomes(trials: Sequence[Trial]) -> list[TrialOutcome]:
         for trial in trials
         if trial.state is TrialState.SUCCEEDED
     ]
-
-
-def _numbers(values: Mapping[str, float]) -> str:
-    return ", ".join(f"{name} {value:.4f}" for name, value in values.items())

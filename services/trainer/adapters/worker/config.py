@@ -15,6 +15,7 @@ class WorkerConfig:
     Attributes:
         job: Job to claim, by resource name.
         worker: What this process calls itself.
+        lanes: Trials that it runs at a time.
         trainer_address: Of the trainer.
         registry_address: Of the registry.
         registry_patience_s: How long the registry may be away before the attempt fails.
@@ -26,6 +27,7 @@ class WorkerConfig:
 
     job: str
     worker: str
+    lanes: int
     trainer_address: str
     registry_address: str
     registry_patience_s: float

@@ -33,8 +33,9 @@ class Work:
         uid: Job's uid.
         attempt: Number of the attempt.
         spec: What to train.
-        trials: As earlier attempts left them, in the order of the candidates.
+        trials: As earlier attempts left them, in their order.
         checkpoints: Newest first.
+        worked_s: Time that earlier attempts have worked on the job.
         ttl_s: How long the claim holds without a heartbeat.
         correlation_id: Episode that the attempt belongs to; may be empty.
         causation_id: Event that it stems from.
@@ -48,6 +49,7 @@ class Work:
     spec: JobSpec
     trials: tuple[Trial, ...]
     checkpoints: tuple[StoredCheckpoint, ...]
+    worked_s: float
     ttl_s: float
     correlation_id: str
     causation_id: str
@@ -63,7 +65,7 @@ def work_of(claimed: worker_service_pb2.ClaimJobResponse) -> Work:
         uid=uuid.UUID(job.uid),
         attempt=job.attempts[-1].number,
         spec=spec_from_json(MessageToDict(job.spec, preserving_proto_field_name=True)),
-        trials=tuple(_trial_of(index, found) for index, found in enumerate(claimed.trials)),
+        trials=tuple(trial_of(index, found) for index, found in enumerate(claimed.trials)),
         checkpoints=tuple(
             StoredCheckpoint(
                 trial=found.trial,
@@ -73,6 +75,10 @@ def work_of(claimed: worker_service_pb2.ClaimJobResponse) -> Work:
                 create_time=from_timestamp(found.create_time),
             )
             for found in claimed.checkpoints
+        ),
+        worked_s=sum(
+            (from_timestamp(each.end_time) - from_timestamp(each.start_time)).total_seconds()
+            for each in job.attempts[:-1]
         ),
         ttl_s=from_duration(claimed.ttl),
         correlation_id=claimed.correlation_id,
@@ -93,6 +99,7 @@ def trial_to_proto(job: str, trial: Trial) -> job_pb2.Trial:
         duration=to_duration(trial.duration_s),
         message=trial.message,
         chosen_parameters=to_struct(trial.chosen_parameters),
+        candidate=trial.candidate,
     )
 
 
@@ -129,7 +136,8 @@ def trial_name(job: str, trial: str) -> str:
     return f"{job}/trials/{trial}"
 
 
-def _trial_of(index: int, found: job_pb2.Trial) -> Trial:
+def trial_of(index: int, found: job_pb2.Trial) -> Trial:
+    """The trial at `index` of the job's, as the trainer has it."""
     return Trial(
         id=found.name.rpartition("/")[2],
         index=index,
@@ -141,6 +149,7 @@ def _trial_of(index: int, found: job_pb2.Trial) -> Trial:
         duration_s=from_duration(found.duration),
         message=found.message,
         chosen_parameters=_numbers(from_struct(found.chosen_parameters)),
+        candidate=found.candidate,
     )
 
 

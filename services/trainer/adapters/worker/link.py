@@ -10,8 +10,15 @@ from typing import Final, NoReturn, TypeVar
 
 import grpc
 import structlog
-from roundhouse.trainer.v1 import job_pb2, worker_service_pb2, worker_service_pb2_grpc
+from roundhouse.trainer.v1 import (
+    job_pb2,
+    job_service_pb2,
+    job_service_pb2_grpc,
+    worker_service_pb2,
+    worker_service_pb2_grpc,
+)
 
+from services.common.rpc.convert import to_struct
 from services.common.rpc.remote import RemoteError, remote_errors
 from services.trainer.adapters.worker.contract import (
     Work,
@@ -19,11 +26,13 @@ from services.trainer.adapters.worker.contract import (
     error_to_proto,
     point_to_proto,
     trial_name,
+    trial_of,
     trial_to_proto,
     work_of,
 )
 from services.trainer.core.failures import TrainingFailure
 from services.trainer.core.jobs import MetricPoint, StoredCheckpoint, Trial
+from services.trainer.core.search import Proposal
 from services.trainer.core.states import JobState
 from services.trainer.core.use_cases.attempts import Order
 
@@ -33,6 +42,7 @@ T = TypeVar("T")
 PEER: Final = "trainer"
 FLUSH_INTERVAL_S: Final = 0.3
 RETRY_PAUSE_S: Final = 0.2
+CURVE_PAGE: Final = 1000
 SUPERSEDED_EXIT_STATUS: Final = 75
 _ORDERS: Final = {
     worker_service_pb2.HeartbeatResponse.ORDER_GO_ON: Order.GO_ON,
@@ -56,12 +66,14 @@ class TrainerLink:
 
     def __init__(self, channel: grpc.aio.Channel, work: Work) -> None:
         self.order = Order.GO_ON
+        self._channel = channel
         self._stub = worker_service_pb2_grpc.WorkerServiceStub(channel)
         self._work = work
         self._lock = threading.Lock()
+        self._flushing = asyncio.Lock()
         self._points: list[MetricPoint] = []
         self._log_lines: list[str] = []
-        self._trial: Trial | None = None
+        self._trials: dict[str, Trial] = {}
         self._sequence = 0
 
     @staticmethod
@@ -87,14 +99,14 @@ class TrainerLink:
             self._log_lines.append(line)
 
     def trial_moved(self, trial: Trial) -> None:
-        """Send how a running trial stands soon; only the newest is sent."""
+        """Send how a running trial stands soon; only the newest of each is sent."""
         with self._lock:
-            self._trial = trial
+            self._trials[trial.id] = trial
 
     async def trial_over(self, trial: Trial) -> None:
         """Have the end of a trial stored before going on."""
         with self._lock:
-            self._trial = None
+            self._trials.pop(trial.id, None)
         await self._report_trial(trial)
 
     async def entered(self, stage: JobState) -> None:
@@ -103,6 +115,32 @@ class TrainerLink:
             claim=self._work.claim, stage=job_pb2.TrainingJob.State.Value(f"STATE_{stage.value}")
         )
         await self._call(lambda: self._stub.ReportStage(request))
+
+    async def added(self, position: int, proposal: Proposal) -> Trial:
+        """The next trial of the job's tuning, stored."""
+        request = worker_service_pb2.AddTrialRequest(
+            claim=self._work.claim,
+            position=position,
+            candidate=proposal.candidate,
+            parameters=to_struct(proposal.parameters),
+        )
+        response = await self._call(lambda: self._stub.AddTrial(request))
+        return trial_of(position, response.trial)
+
+    async def curves(self, series: str) -> dict[str, dict[int, float]]:
+        """What earlier attempts measured of a series: the value by trial and step."""
+        jobs = job_service_pb2_grpc.JobServiceStub(self._channel)
+        found: dict[str, dict[int, float]] = {}
+        request = job_service_pb2.ReadMetricsRequest(
+            parent=self._work.job, series=series, page_size=CURVE_PAGE
+        )
+        while True:
+            page = await self._call(lambda: jobs.ReadMetrics(request))
+            for point in page.points:
+                found.setdefault(point.trial, {})[point.step] = point.value
+            if not page.next_page_token:
+                return found
+            request.page_token = page.next_page_token
 
     async def checkpointed(self, stored: StoredCheckpoint) -> None:
         """Have a checkpoint in the blob store known to later attempts."""
@@ -164,10 +202,15 @@ class TrainerLink:
 
     async def flush(self) -> None:
         """Have everything that has been gathered stored before going on."""
+        # In turn: a report that overtakes another would make that one look like a repeat.
+        async with self._flushing:
+            await self._flush()
+
+    async def _flush(self) -> None:
         with self._lock:
             points, self._points = self._points, []
             lines, self._log_lines = self._log_lines, []
-            trial, self._trial = self._trial, None
+            trials, self._trials = self._trials, {}
         if points or lines:
             self._sequence += 1
             request = worker_service_pb2.ReportMetricsRequest(
@@ -177,7 +220,7 @@ class TrainerLink:
                 log_lines=lines,
             )
             await self._call(lambda: self._report(request))
-        if trial is not None:
+        for trial in trials.values():
             await self._report_trial(trial)
 
     async def _report(self, request: worker_service_pb2.ReportMetricsRequest) -> None:

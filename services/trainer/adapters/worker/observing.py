@@ -7,6 +7,7 @@ import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Protocol
 
 from services.common.blobs.digests import once, parse_digest
 from services.common.blobs.errors import BlobNotFound
@@ -21,6 +22,18 @@ from services.trainer.core.use_cases.attempts import Order
 
 class StopTraining(Exception):
     """The job was paused; nothing is wrong."""
+
+
+class TrialPruned(Exception):
+    """The trial is stopped early; its text says why."""
+
+
+class Judge(Protocol):
+    """Decides whether a trial goes on."""
+
+    def why_pruned(self, step: Step) -> str:
+        """Why the trial that has just done `step` is stopped; empty when it goes on."""
+        ...
 
 
 class Checkpoints:
@@ -83,6 +96,10 @@ class TrialObserver:
         trial: As it stands before the fit; None for the winner's retraining.
         name: Trial's id, or `retrain`.
         loop: That `link` and `checkpoints` live in.
+        judge: Of the trial; None when it goes to its end in any case.
+
+    Attributes:
+        reached: The trial as its newest step left it.
     """
 
     def __init__(
@@ -92,12 +109,16 @@ class TrialObserver:
         trial: Trial | None,
         name: str,
         loop: asyncio.AbstractEventLoop,
+        *,
+        judge: Judge | None = None,
     ) -> None:
         self._link = link
         self._checkpoints = checkpoints
         self._trial = trial
+        self.reached = trial
         self._name = name
         self._loop = loop
+        self._judge = judge
         self._started = time.monotonic()
 
     @property
@@ -106,17 +127,23 @@ class TrialObserver:
         return time.monotonic() - self._started
 
     def stepped(self, step: Step) -> None:
-        """Report a step."""
+        """Report a step.
+
+        Raises:
+            TrialPruned: It was the trial's last.
+        """
         self._link.measured(self._points(step))
         if self._trial is not None:
-            self._link.trial_moved(
-                replace(
-                    self._trial,
-                    progress=step.number / step.total,
-                    metrics=step.metrics,
-                    duration_s=self._trial.duration_s + self.elapsed_s,
-                )
+            self.reached = replace(
+                self._trial,
+                progress=step.number / step.total,
+                metrics=step.metrics,
+                duration_s=self._trial.duration_s + self.elapsed_s,
             )
+            self._link.trial_moved(self.reached)
+        why = "" if self._judge is None else self._judge.why_pruned(step)
+        if why:
+            raise TrialPruned(why)
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Keep a checkpoint durably; blocks the training thread.

@@ -24,6 +24,7 @@ from services.trainer.adapters.registry_client import RegistryClient
 from services.trainer.adapters.worker.attempt import AttemptRun
 from services.trainer.adapters.worker.config import WorkerConfig
 from services.trainer.adapters.worker.contract import Work
+from services.trainer.adapters.worker.lanes import Lanes, forked_lanes
 from services.trainer.adapters.worker.link import TrainerLink
 from services.trainer.adapters.worker.observing import StopTraining
 from services.trainer.core.failures import InternalFailure, OutOfMemory, TrainingFailure
@@ -41,11 +42,16 @@ def run_attempt(config: WorkerConfig) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.nice(NICENESS)
     configure_logs(NAME, config.log_level)
-    with traced(NAME, config.traces):
-        asyncio.run(_work(config))
+    # Before any thread: a fork of a process with threads may wait for ever for their locks.
+    lanes = forked_lanes(config.lanes)
+    try:
+        with traced(NAME, config.traces):
+            asyncio.run(_work(config, lanes))
+    finally:
+        lanes.close()
 
 
-async def _work(config: WorkerConfig) -> None:
+async def _work(config: WorkerConfig, lanes: Lanes) -> None:
     async with connect(config.trainer_address) as trainer:
         try:
             work = await TrainerLink.claim(trainer, config.job, config.worker)
@@ -63,10 +69,10 @@ async def _work(config: WorkerConfig) -> None:
             caused_by(work.correlation_id, work.causation_id),
             tracer().start_as_current_span("trainer.attempt", attributes=names),
         ):
-            await _attempt(config, work, TrainerLink(trainer, work))
+            await _attempt(config, work, TrainerLink(trainer, work), lanes)
 
 
-async def _attempt(config: WorkerConfig, work: Work, link: TrainerLink) -> None:
+async def _attempt(config: WorkerConfig, work: Work, link: TrainerLink, lanes: Lanes) -> None:
     log.info("attempt.started", job=work.job, attempt=work.attempt)
     beating = asyncio.ensure_future(link.keep_alive())
     reporting = asyncio.ensure_future(link.keep_reporting())
@@ -77,7 +83,15 @@ async def _attempt(config: WorkerConfig, work: Work, link: TrainerLink) -> None:
         ):
             registry = RegistryClient(channel, patience_s=config.registry_patience_s)
             threads = work.spec.threads or len(os.sched_getaffinity(0))
-            run = AttemptRun(work, link, registry, blobs, recipes=load_recipes(), threads=threads)
+            run = AttemptRun(
+                work,
+                link,
+                registry,
+                blobs,
+                recipes=load_recipes(),
+                lanes=lanes,
+                threads=threads,
+            )
             with threadpool_limits(threads):
                 await _outcome(run, link)
     finally:

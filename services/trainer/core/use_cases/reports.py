@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from services.trainer.core.errors import AttemptSuperseded
-from services.trainer.core.jobs import MetricPoint, StoredCheckpoint, Trial
+from services.trainer.core.errors import AttemptSuperseded, InvalidProposal
+from services.trainer.core.jobs import MetricPoint, StoredCheckpoint, Trial, trial_id
+from services.trainer.core.parameters import Rules, completed
 from services.trainer.core.ports import TrainerTx
+from services.trainer.core.search import Proposal, tuned
+from services.trainer.core.search_space import contains
 from services.trainer.core.use_cases.attempts import Claim, guarded
 
 
@@ -42,6 +45,42 @@ def take_report(tx: TrainerTx, claimed: Claim, report: Report) -> int:
     return report.sequence
 
 
+def add_trial(
+    tx: TrainerTx, claimed: Claim, proposal: Proposal, position: int, recipes: Mapping[str, Rules]
+) -> Trial:
+    """The trial at `position`: of `proposal` if it is the next one, else as it is stored.
+
+    Raises:
+        AttemptSuperseded: The claim is no longer good.
+        InvalidProposal: The job's tuning could not choose it, or it is not the next one.
+    """
+    job = guarded(tx, claimed)
+    trials = tx.trials(job.uid)
+    if position < len(trials):
+        return trials[position]
+    if position > len(trials):
+        raise InvalidProposal(job.name, "position", f"is {position}; the job has {len(trials)}")
+    if job.spec.tuning is None or len(tuned(job.spec, trials)) >= job.spec.tuning.max_trials:
+        raise InvalidProposal(job.name, "position", "is beyond the trials of its tuning")
+    candidates = job.spec.candidates
+    if not (proposal.candidate < len(candidates) and candidates[proposal.candidate].space):
+        raise InvalidProposal(job.name, "candidate", "names none with a search space")
+    candidate = candidates[proposal.candidate]
+    if not contains(candidate.space, proposal.parameters):
+        raise InvalidProposal(job.name, "parameters", "lie outside of the search space")
+    trial = Trial(
+        id=trial_id(position, candidate.algorithm),
+        index=position,
+        algorithm=candidate.algorithm,
+        parameters=completed(
+            {**candidate.parameters, **proposal.parameters}, recipes[candidate.algorithm]
+        ),
+        candidate=proposal.candidate,
+    )
+    tx.add_trials(job.uid, [trial])
+    return trial
+
+
 def take_trial(tx: TrainerTx, claimed: Claim, trial: Trial) -> None:
     """Store how a trial stands; one that is over stays as it is.
 
@@ -53,7 +92,8 @@ def take_trial(tx: TrainerTx, claimed: Claim, trial: Trial) -> None:
     if known is None:
         raise AttemptSuperseded(claimed.job, claimed.fence)
     if not known.state.over:
-        tx.replace_trial(job.uid, replace(trial, index=known.index))
+        kept = replace(trial, index=known.index, candidate=known.candidate)
+        tx.replace_trial(job.uid, kept)
 
 
 def take_checkpoint(tx: TrainerTx, claimed: Claim, checkpoint: StoredCheckpoint) -> None:

@@ -16,7 +16,7 @@ from services.trainer.core.errors import (
 from services.trainer.core.jobs import TrainingJob, Trial, trial_id
 from services.trainer.core.parameters import Rules, completed
 from services.trainer.core.ports import TrainerTx
-from services.trainer.core.spec import JobSpec
+from services.trainer.core.spec import Candidate, JobSpec
 from services.trainer.core.states import AttemptState, JobState
 from services.trainer.core.use_cases.attempts import end_attempt, store, tell_state
 
@@ -39,7 +39,9 @@ class NewJob:
 
 
 def submit(tx: TrainerTx, new: NewJob, recipes: Mapping[str, Rules]) -> TrainingJob:
-    """A queued job with a pending trial for each candidate; its spec has been checked.
+    """A queued job with a pending trial for each candidate without a search space.
+
+    Its spec has been checked.
 
     Raises:
         JobExists: The name is taken.
@@ -52,8 +54,9 @@ def submit(tx: TrainerTx, new: NewJob, recipes: Mapping[str, Rules]) -> Training
             index=index,
             algorithm=candidate.algorithm,
             parameters=completed(candidate.parameters, recipes[candidate.algorithm]),
+            candidate=position,
         )
-        for index, candidate in enumerate(new.spec.candidates)
+        for index, (position, candidate) in enumerate(_tried_once(new.spec))
     ]
     event = tx.tell("job.queued", new.name, {"snapshot": new.spec.snapshot, "attempt": 0})
     job = TrainingJob(
@@ -143,6 +146,10 @@ def delete(tx: TrainerTx, name: str, etag: str) -> None:
         raise JobActive(name, job.state)
     tx.remove_job(name)
     tx.tell("job.deleted", name, {})
+
+
+def _tried_once(spec: JobSpec) -> list[tuple[int, Candidate]]:
+    return [(place, each) for place, each in enumerate(spec.candidates) if not each.space]
 
 
 def _current(tx: TrainerTx, name: str, etag: str) -> TrainingJob:

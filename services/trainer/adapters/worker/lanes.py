@@ -1,0 +1,210 @@
+"""Where trials run: in a thread of the worker, or in processes of their own beside it.
+
+A lane's process is forked before the worker has any thread, waits for the data, then runs one
+trial after the other. It speaks to the worker alone, over a pipe: each step and each checkpoint is
+answered before the trial goes on. It ends with the worker, whatever ends that.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import select
+import threading
+from collections.abc import Callable, Sequence
+from functools import partial
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkProcess
+from typing import Final, Protocol
+
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # ships no types
+
+from services.trainer.adapters.learning.recipe import Checkpoint, FitObserver, Step
+from services.trainer.adapters.learning.trials import Workbench
+from services.trainer.adapters.recipes import load_recipes
+from services.trainer.core.failures import OutOfMemory, WorkerLost
+from services.trainer.core.jobs import Trial
+from services.trainer.core.selection import TrialOutcome
+from services.trainer.core.spec import JobSpec
+from services.trainer.core.splits import Split
+from services.trainer.core.tables import Table
+
+_ABANDONED_EXIT_STATUS: Final = 76
+
+
+class Lane(Protocol):
+    """Runs one trial at a time; blocks its thread meanwhile."""
+
+    def run_trial(
+        self, trial: Trial, observer: FitObserver, resume_from: Checkpoint | None
+    ) -> TrialOutcome:
+        """The trial, trained on the train part and scored on validation.
+
+        Raises:
+            NanLoss: It can't be trained with its parameters.
+            OutOfMemory: It needs more memory than there is.
+            WorkerLost: The lane's process is gone; the lane is of no more use.
+        """
+        ...
+
+
+class ProcessLane:
+    """A process that runs trials.
+
+    Args:
+        process: Already started.
+        connection: To it.
+    """
+
+    def __init__(self, process: ForkProcess, connection: Connection) -> None:
+        self._process = process
+        self._connection = connection
+
+    def open(self, spec: JobSpec, table: Table, split: Split, cores: int) -> None:
+        """Hand over the data."""
+        self._connection.send((spec, table, split, cores))
+
+    def run_trial(
+        self, trial: Trial, observer: FitObserver, resume_from: Checkpoint | None
+    ) -> TrialOutcome:
+        """The trial, trained on the train part and scored on validation.
+
+        Raises:
+            NanLoss, OutOfMemory, WorkerLost: As `Lane` says; and whatever `observer` raises.
+        """
+        try:
+            self._connection.send((trial, resume_from))
+            return self._conversation(observer)
+        except (EOFError, OSError) as error:
+            self._process.join()
+            status = self._process.exitcode
+            raise WorkerLost(f"the process of {trial.id} ended with status {status}") from error
+
+    def close(self) -> None:
+        """End the process."""
+        self._connection.close()
+        self._process.kill()
+        self._process.join()
+
+    def _conversation(self, observer: FitObserver) -> TrialOutcome:
+        while True:
+            match self._connection.recv():
+                case Step() as step:
+                    self._answer(partial(observer.stepped, step))
+                case Checkpoint() as checkpoint:
+                    self._answer(partial(observer.save, checkpoint))
+                case TrialOutcome() as outcome:
+                    return outcome
+                case BaseException() as error:
+                    raise error
+
+    def _answer(self, hear: Callable[[], None]) -> None:
+        """Let the trial go on, or let it unwind with what `hear` raised."""
+        try:
+            hear()
+        except Exception as error:  # noqa: BLE001 - the trial must end, and passes it back
+            self._connection.send(error)
+        else:
+            self._connection.send(None)
+
+
+class Lanes:
+    """Every lane of a worker.
+
+    Args:
+        processes: Lanes of their own; none when trials run in the worker itself.
+    """
+
+    def __init__(self, processes: Sequence[ProcessLane]) -> None:
+        self._processes = processes
+        self.free: Sequence[Lane] = processes
+
+    def open(self, spec: JobSpec, table: Table, split: Split, bench: Workbench) -> None:
+        """Make the lanes ready; `bench` serves when there is no process."""
+        if not self._processes:
+            self.free = [bench]
+            return
+        cores = spec.threads or len(os.sched_getaffinity(0))
+        for lane in self._processes:
+            lane.open(spec, table, split, max(1, cores // len(self._processes)))
+
+    def close(self) -> None:
+        """End every process."""
+        for lane in self._processes:
+            lane.close()
+
+
+def forked_lanes(count: int) -> Lanes:
+    """So many lanes; a single one needs no process. Call it before any thread is started."""
+    lanes: list[ProcessLane] = []
+    ours: list[Connection] = []
+    context = multiprocessing.get_context("fork")
+    for _ in range(count if count > 1 else 0):
+        mine, theirs = context.Pipe()
+        ours.append(mine)
+        process = context.Process(target=_serve, args=(theirs, list(ours)))
+        process.start()
+        theirs.close()
+        lanes.append(ProcessLane(process, mine))
+    return Lanes(lanes)
+
+
+class PipeObserver:
+    """Passes what a fit tells on to the worker, and waits for its answer.
+
+    Args:
+        connection: To the worker.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def stepped(self, step: Step) -> None:
+        """Report a step."""
+        self._told(step)
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Have a checkpoint kept."""
+        self._told(checkpoint)
+
+    def _told(self, message: Step | Checkpoint) -> None:
+        self._connection.send(message)
+        answer = self._connection.recv()
+        if answer is not None:
+            raise answer
+
+
+def _serve(connection: Connection, inherited: Sequence[Connection]) -> None:
+    for other in inherited:
+        other.close()
+    threading.Thread(target=_end_with_the_worker, args=(connection.fileno(),), daemon=True).start()
+    try:
+        spec, table, split, cores = connection.recv()
+        bench = Workbench(spec, load_recipes(), table, split, cores=cores)
+        with threadpool_limits(cores):
+            while True:
+                trial, checkpoint = connection.recv()
+                connection.send(_run(bench, trial, PipeObserver(connection), checkpoint))
+    except EOFError:
+        return
+
+
+def _run(
+    bench: Workbench, trial: Trial, observer: FitObserver, checkpoint: Checkpoint | None
+) -> TrialOutcome | Exception:
+    try:
+        return bench.run_trial(trial, observer, checkpoint)
+    except MemoryError:
+        return OutOfMemory(f"{trial.id} ran out of memory")
+    except EOFError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the worker decides what becomes of it
+        return error
+
+
+def _end_with_the_worker(descriptor: int) -> None:
+    poll = select.poll()
+    poll.register(descriptor, 0)
+    poll.poll()  # returns when the other end is closed, and for nothing else
+    # Nobody is left to hear of the trial; its checkpoints are with the trainer.
+    os._exit(_ABANDONED_EXIT_STATUS)
