@@ -17,6 +17,8 @@ import structlog
 from prometheus_client import REGISTRY, CollectorRegistry
 from roundhouse.inference.v1 import endpoint_service_pb2 as endpoints
 from roundhouse.inference.v1 import endpoint_service_pb2_grpc as endpoints_grpc
+from roundhouse.inference.v1 import policy_service_pb2 as policies
+from roundhouse.inference.v1 import policy_service_pb2_grpc as policies_grpc
 from roundhouse.inference.v1 import rollout_service_pb2 as rollouts
 from roundhouse.inference.v1 import rollout_service_pb2_grpc as rollouts_grpc
 
@@ -49,6 +51,7 @@ from services.inference.adapters.triton.runtime import TritonRuntime
 from services.inference.api.endpoint_servicer import EndpointServicer
 from services.inference.api.oip.servicer import INFER_PATH, OipServicer, register
 from services.inference.api.oip.servicer import SERVICE as OIP_SERVICE
+from services.inference.api.policy_servicer import PolicyServicer
 from services.inference.api.requests import Transactions
 from services.inference.api.rollout_servicer import RolloutServicer
 from services.inference.core.admission import Admission
@@ -156,6 +159,7 @@ async def inference(
             *_apis(
                 EndpointServicer(transactions, catalog, host, reconciler),
                 RolloutServicer(transactions, catalog, reconciler),
+                PolicyServicer(transactions, host, reconciler),
                 OipServicer(predictor, lambda: host.is_settled, admission),
             ),
             event_api(database),
@@ -240,6 +244,7 @@ def _holder(settings: InferenceSettings) -> str:
 def _apis(
     endpoint_servicer: EndpointServicer,
     rollout_servicer: RolloutServicer,
+    policy_servicer: PolicyServicer,
     oip_servicer: OipServicer,
 ) -> list[Api]:
     return [
@@ -253,6 +258,12 @@ def _apis(
             rollouts.DESCRIPTOR.services_by_name["RolloutService"].full_name,
             lambda server: rollouts_grpc.add_RolloutServiceServicer_to_server(
                 rollout_servicer, server
+            ),
+        ),
+        (
+            policies.DESCRIPTOR.services_by_name["PolicyService"].full_name,
+            lambda server: policies_grpc.add_PolicyServiceServicer_to_server(
+                policy_servicer, server
             ),
         ),
         (

@@ -58,7 +58,9 @@ class Sink:
         )
 
 
-def observation(prediction_id: str, count: int = 1, variant: str = "v/1") -> Observation:
+def observation(
+    prediction_id: str, count: int = 1, variant: str = "v/1", policy: str = "p/1"
+) -> Observation:
     numeric = np.arange(2 * count, dtype=np.float32).reshape(2, count)
     scores = np.linspace(0, 1, count, dtype=np.float32)
     return Observation(
@@ -70,6 +72,7 @@ def observation(prediction_id: str, count: int = 1, variant: str = "v/1") -> Obs
         Rows(count, numeric, (["Ünited"] * count,)),
         scores,
         (scores > 0.5).astype(np.int64),
+        policy,
     )
 
 
@@ -112,6 +115,7 @@ async def test_observations_reach_the_monitor_with_their_columns(tmp_path, metri
         "variant",
         "score",
         "label",
+        "policy",
         "f_distance",
         "f_delay",
         "f_carrier",
@@ -131,6 +135,21 @@ async def test_variants_go_into_batches_of_their_own(tmp_path, metrics):
         segments.append(observation(str(i), variant=f"v/{i % 2}"))
     await ObservationSender(segments, sink).flush(5)
     assert [set(b["variant"].to_pylist()) for b in sink.batches.values()] == [{"v/0"}, {"v/1"}]
+
+
+async def test_rows_under_another_policy_name_that_one(tmp_path, metrics):
+    segments, sink = make_log(tmp_path, metrics, segment_s=60.0), Sink()
+    for i in range(4):
+        segments.append(observation(str(i), policy=f"p/{i // 2}"))
+    await ObservationSender(segments, sink).flush(5)
+    told = [
+        pair
+        for batch in sink.batches.values()
+        for pair in zip(
+            batch["prediction_id"].to_pylist(), batch["policy"].to_pylist(), strict=True
+        )
+    ]
+    assert sorted(told) == [("0:0", "p/0"), ("1:0", "p/0"), ("2:0", "p/1"), ("3:0", "p/1")]
 
 
 async def test_while_the_monitor_is_away_observations_wait_on_the_disk(tmp_path, metrics, registry):

@@ -59,6 +59,7 @@ async def test_the_response_tells_the_decision_and_where_it_came_from(plane, pub
         "variant": version_name(3),
         "prediction_id": "r-1",
         "policy_version": 1,
+        "policy": f"{ENDPOINT}/decisionPolicies/1",
         "time": 77,
         "label": 1,
         "labels": "1",

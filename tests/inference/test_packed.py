@@ -194,7 +194,7 @@ def test_layouts_are_forgotten_before_they_fill_the_memory():
 def test_an_answer_put_together_decodes_to_what_was_meant(
     prediction_id, time_us, out_of_range, count, with_texts
 ):
-    policy = DecisionPolicy(version=3, positive_action="rebook", negative_action="")
+    policy = DecisionPolicy(version=3, positive_action="rebook", negative_action="").decider("e")
     scores = np.linspace(0, 1, count, dtype=np.float32)
     outputs = {
         "label": (scores > 0.5).astype(np.int64),
@@ -222,6 +222,7 @@ def test_an_answer_put_together_decodes_to_what_was_meant(
         "model_version": "3",
         "variant": variant.version,
         "policy_version": 3,
+        "policy": "e/decisionPolicies/3",
         "prediction_id": prediction_id,
         "time": time_us,
     }

@@ -12,10 +12,17 @@ from services.common.store.migrations import migrate
 from services.inference.adapters.database.store import SqlStore
 from services.inference.core.endpoints import Runtime
 from services.inference.core.errors import EndpointExists
+from services.inference.core.policies import (
+    ClassThreshold,
+    CostedAction,
+    CostRule,
+    ThresholdRule,
+)
 from services.inference.core.rollouts import Judgement, Phase, State, Verdict
 from services.inference.core.routing import WHOLE_BP, Variant
 from services.inference.core.use_cases import control
 from services.inference.core.use_cases import endpoints as endpoint_cases
+from services.inference.core.use_cases import policies as policy_cases
 from services.inference.core.use_cases import rollouts as cases
 from tests.support.inference_memory import MemoryInferenceTx, MemoryStore
 from tests.support.serving import ENDPOINT, T0, endpoint, version_name
@@ -126,3 +133,36 @@ async def test_lists_give_what_is_under_the_parent(store):
     assert elsewhere.items == ()
     rollouts = await store.read(lambda tx: tx.page_rollouts(PageQuery(ENDPOINT, 10, "")))
     assert [each.name for each in rollouts.items] == [f"{ENDPOINT}/rollouts/r"]
+
+
+async def test_policy_versions_and_moves_come_back_as_they_were_stored(store):
+    thresholds = ThresholdRule((ClassThreshold(0, 0.75, "none"), ClassThreshold(1, 0.25, "act")))
+    costs = CostRule((CostedAction("a", (0.0, 2.0)), CostedAction("b", (1.0, 0.0), 1)))
+    parent = "projects/default/policies/delays"
+    made = [
+        await store.write(
+            lambda tx, rule=rule: policy_cases.create_policy_version(
+                tx, policy_cases.NewPolicyVersion(parent, "4" * 8, "ada", "why", rule), T0
+            )
+        )
+        for rule in (thresholds, costs)
+    ]
+    await store.write(lambda tx: endpoint_cases.create_endpoint(tx, endpoint([OLD])))
+    pointing = policy_cases.Pointing(made[1].name, "bob", "trial")
+    pointed = await store.write(
+        lambda tx: policy_cases.point_endpoint(
+            tx, endpoint_cases.get_endpoint(tx, ENDPOINT), pointing, T0
+        )
+    )
+    assert await store.read(lambda tx: tx.endpoints.get(ENDPOINT)) == pointed
+    assert pointed.decider.name == made[1].name
+    for query in (PageQuery(parent, 0, ""), PageQuery("projects/default/policies/-", 0, "")):
+        page = await store.read(lambda tx, query=query: tx.page_policy_versions(query))
+        assert page.items == (made[1], made[0])
+    other = PageQuery("projects/other/policies/-", 0, "")
+    assert (await store.read(lambda tx: tx.page_policy_versions(other))).items == ()
+    moves = await store.read(lambda tx: tx.page_policy_moves(PageQuery(ENDPOINT, 0, "")))
+    assert [each.after for each in moves.items] == [
+        made[1].name,
+        f"{ENDPOINT}/decisionPolicies/1",
+    ]

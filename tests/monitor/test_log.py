@@ -53,6 +53,24 @@ async def test_what_was_taken_in_is_replayed_as_it_was_delivered(place):
         assert not again.delivered
 
 
+async def test_what_decided_is_kept_where_a_batch_says_it(place):
+    world = World()
+    silent = world.observations(5, MONDAY, MONDAY + WEEK)
+    telling = world.observations(5, MONDAY, MONDAY + WEEK)
+    telling = telling.append_column("policy", [["projects/p/policies/x/versions/2"] * 5])
+    async with written_log(place) as written:
+        await written.intake.append_observations("a", arrow(silent))
+        await written.intake.append_observations("b", arrow(telling))
+        rows = [row for batch in await replayed(written.log) for row in batch.rows.to_pylist()]
+        assert [row["policy"] for row in rows] == [
+            *[None] * 5,
+            *["projects/p/policies/x/versions/2"] * 5,
+        ]
+        wrong = silent.append_column("policy", [[2] * 5])
+        with pytest.raises(InvalidBatch):
+            await written.intake.append_observations("c", arrow(wrong))
+
+
 async def test_a_batch_is_stored_once_across_repeats_and_restarts(place):
     world = World()
     rows = world.observations(10, MONDAY, MONDAY + WEEK)

@@ -15,6 +15,7 @@ import numpy as np
 from prometheus_client import CollectorRegistry
 from roundhouse.inference.v1 import endpoint_pb2, endpoint_service_pb2, rollout_pb2
 from roundhouse.inference.v1 import endpoint_service_pb2_grpc as endpoints_grpc
+from roundhouse.inference.v1 import policy_service_pb2_grpc as policies_grpc
 from roundhouse.inference.v1 import rollout_service_pb2 as rollouts_pb
 from roundhouse.inference.v1 import rollout_service_pb2_grpc as rollouts_grpc
 from roundhouse.registry.v1 import model_pb2
@@ -109,10 +110,13 @@ class InferenceCaller:
 
     Args:
         channel: To it.
+        address: Its `host:port`.
     """
 
-    def __init__(self, channel: grpc.aio.Channel) -> None:
+    def __init__(self, channel: grpc.aio.Channel, address: str) -> None:
+        self.address = address
         self.endpoints = endpoints_grpc.EndpointServiceStub(channel)
+        self.policies = policies_grpc.PolicyServiceStub(channel)
         self.rollouts = rollouts_grpc.RolloutServiceStub(channel)
         self.oip: Any = oip_grpc.GRPCInferenceServiceStub(channel)
 
@@ -202,8 +206,9 @@ async def running_inference(
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(inference(chosen, registry=CollectorRegistry()))
         server.set_serving()
-        channel = grpc.aio.insecure_channel(f"127.0.0.1:{server.port}")
-        yield InferenceCaller(await stack.enter_async_context(channel))
+        address = f"127.0.0.1:{server.port}"
+        channel = grpc.aio.insecure_channel(address)
+        yield InferenceCaller(await stack.enter_async_context(channel), address)
 
 
 async def state_of(inference, rollout_id: str, *wanted: int) -> rollout_pb2.Rollout:

@@ -13,6 +13,7 @@ from services.common.errors import ServiceError
 from services.common.resources import Page, PageQuery
 from services.inference.core.endpoints import ENDPOINT_NAME, Endpoint
 from services.inference.core.errors import AliasElsewhere
+from services.inference.core.policies import PolicyMove, PolicyVersion
 from services.inference.core.ports import InferenceTx
 from services.inference.core.rollouts import Judgement, Rollout, Verdict
 from tests.support.registry_memory import MemoryCollection
@@ -39,6 +40,8 @@ class MemoryInferenceTx:
     def __init__(self) -> None:
         self.endpoints: MemoryCollection[Endpoint] = MemoryCollection()
         self.rollouts: MemoryCollection[Rollout] = MemoryCollection()
+        self.policy_versions: MemoryCollection[PolicyVersion] = MemoryCollection()
+        self.policy_moves: MemoryCollection[PolicyMove] = MemoryCollection()
         self.events: list[MemoryEvent] = []
         self._ids = itertools.count()
 
@@ -59,6 +62,21 @@ class MemoryInferenceTx:
 
     def page_rollouts(self, query: PageQuery) -> Page[Rollout]:
         return Page(tuple(reversed(self.rollouts.under(query.parent))), "")
+
+    def page_policy_versions(self, query: PageQuery) -> Page[PolicyVersion]:
+        project, wildcard, rest = query.parent.partition("/policies/-")
+        if wildcard and not rest:
+            found = [
+                each
+                for each in self.policy_versions.all()
+                if each.name.startswith(f"{project}/policies/")
+            ]
+        else:
+            found = list(self.policy_versions.under(query.parent))
+        return Page(tuple(reversed(found)), "")
+
+    def page_policy_moves(self, query: PageQuery) -> Page[PolicyMove]:
+        return Page(tuple(reversed(self.policy_moves.under(query.parent))), "")
 
     def emit(self, kind: str, subject: str, now: datetime, data: Mapping[str, str | float]) -> str:
         origin = causality()

@@ -11,6 +11,7 @@ from roundhouse.cli.commands import (
     aliases,
     collection,
     data,
+    decision_policies,
     endpoints,
     holds,
     jobs,
@@ -88,6 +89,7 @@ registry.app.add_typer(collection.app, name="gc")
 app.add_typer(registry.app, name="registry")
 app.add_typer(holds.app, name="holds")
 app.add_typer(endpoints.app, name="endpoints")
+app.add_typer(decision_policies.app, name="policies")
 app.add_typer(rollouts.app, name="rollouts")
 app.add_typer(webhooks.app, name="webhooks")
 app.command()(predict)

@@ -54,6 +54,9 @@ class Prediction:
     """Version that answered, by resource name."""
     model_digest: str
     policy_version: int
+    """Number of the decision policy's version."""
+    policy: str
+    """The policy version that decided, by resource name."""
 
     def row_id(self, row: int) -> str:
         """Under which the outcome of a row is to be reported."""
@@ -129,6 +132,7 @@ def prediction_of(response: OipMessage) -> Prediction:
         model_version=response.parameters["variant"].string_param,
         model_digest=response.parameters["model_digest"].string_param,
         policy_version=response.parameters["policy_version"].int64_param,
+        policy=response.parameters["policy"].string_param,
     )
 
 

@@ -28,6 +28,7 @@ from roundhouse.client.predictions import (
 from roundhouse.common.v1.events_pb2 import Event, WatchEventsRequest
 from roundhouse.common.v1.events_pb2_grpc import EventServiceStub
 from roundhouse.inference.v1.endpoint_service_pb2_grpc import EndpointServiceStub
+from roundhouse.inference.v1.policy_service_pb2_grpc import PolicyServiceStub
 from roundhouse.inference.v1.rollout_service_pb2_grpc import RolloutServiceStub
 from roundhouse.monitor.v1.ingest_service_pb2 import IngestOutcomesRequest
 from roundhouse.monitor.v1.ingest_service_pb2_grpc import IngestServiceStub
@@ -63,7 +64,7 @@ class Client:
     Attributes:
         datasets, models, evaluations, lineage, retention, webhooks: The registry.
         jobs: The trainer.
-        endpoints, rollouts, oip: Inference; `oip` is the Open Inference Protocol.
+        endpoints, policies, rollouts, oip: Inference; `oip` is the Open Inference Protocol.
         monitors, ingest, retraining, judgements: The monitor.
     """
 
@@ -89,6 +90,7 @@ class Client:
         self.retention = RetentionServiceStub(channels["registry"])
         self.jobs = JobServiceStub(channels["trainer"])
         self.endpoints = EndpointServiceStub(channels["inference"])
+        self.policies = PolicyServiceStub(channels["inference"])
         self.rollouts = RolloutServiceStub(channels["inference"])
         self.oip = oip_grpc.GRPCInferenceServiceStub(channels["inference"])
         self.monitors = MonitorServiceStub(channels["monitor"])

@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 from sqlalchemy import (
     JSON,
     Column,
+    ColumnElement,
     Connection,
     Delete,
     Index,
@@ -218,10 +219,12 @@ class SqlCollection(Generic[ResourceT]):
         found = self._connection.execute(rows.order_by(self._kind.table.c.seq))
         return [self._kind.from_row(row) for row in found]
 
-    def page(self, listing: Listing, query: PageQuery) -> Page[ResourceT]:
-        """One page of the resources directly under `query.parent`."""
+    def page(
+        self, listing: Listing, query: PageQuery, within: ColumnElement[bool] | None = None
+    ) -> Page[ResourceT]:
+        """One page of the resources directly under `query.parent`, or of those `within`."""
         asked = ListQuery(query.page_size, query.page_token, query.filter, query.order_by)
         table = self._kind.table
-        rows = select(table).where(table.c.parent == query.parent)
+        rows = select(table).where(table.c.parent == query.parent if within is None else within)
         page = listing.page(self._connection, rows, asked, scope=query.parent)
         return Page(tuple(self._kind.from_row(row) for row in page.rows), page.next_page_token)

@@ -37,6 +37,7 @@ def layout_frame(number: int, observation: Observation) -> bytes:
         "number": number,
         "endpoint": observation.endpoint,
         "variant": observation.variant,
+        "policy": observation.policy,
         "numeric": [spec.name for spec in signature.numeric],
         "text": [spec.name for spec in signature.text],
     }
@@ -71,6 +72,7 @@ class _Layout:
     variant: str
     numeric: list[str]
     text: list[str]
+    policy: str = ""
     ids: list[str] = field(default_factory=list)
     times: list[int] = field(default_factory=list)
     scores: list[NDArray[np.float32]] = field(default_factory=list)
@@ -109,6 +111,8 @@ class _Layout:
             "score": pa.array(np.concatenate(self.scores), pa.float32()),
             "label": pa.array(np.concatenate(self.labels).astype(np.int64), pa.int64()),
         }
+        if self.policy:
+            columns["policy"] = pa.array([self.policy] * count, pa.string())
         for name, line in zip(self.numeric, matrix, strict=True):
             columns[f"f_{name}"] = pa.array(line, pa.float32())
         for name, values in zip(self.text, self.texts, strict=True):

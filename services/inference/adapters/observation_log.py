@@ -8,7 +8,7 @@ import time
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 import structlog
 
@@ -21,6 +21,9 @@ from services.inference.adapters.observation_frames import (
 from services.inference.core.ports import Observation
 
 log = structlog.get_logger()
+
+_LayoutKey: TypeAlias = tuple[str, str, str]
+"""Endpoint, variant and policy, by name."""
 
 _ALARM_SHARE: Final = 0.2
 """Of the allowance; with less room than that a person is told, before anything is dropped."""
@@ -184,15 +187,15 @@ class _OpenSegment:
     def __init__(self, folder: Path) -> None:
         self.id = f"{time.time_ns() // 1000:016x}-{uuid.uuid4().hex[:16]}"
         self.opened_at = time.monotonic()
-        self.layouts: dict[tuple[str, str], int] = {}
+        self.layouts: dict[_LayoutKey, int] = {}
         self.size_bytes = 0
         self._rows = 0
         self._path = folder / f"{self.id}.open"
         self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
 
-    def frames(self, observation: Observation) -> tuple[bytes, tuple[tuple[str, str], int]]:
+    def frames(self, observation: Observation) -> tuple[bytes, tuple[_LayoutKey, int]]:
         """What `observation` adds to the file, and the layout, by its key, that it then has."""
-        key = (observation.endpoint, observation.variant)
+        key = (observation.endpoint, observation.variant, observation.policy)
         number = self.layouts.get(key)
         if number is not None:
             return rows_frame(number, observation), (key, number)

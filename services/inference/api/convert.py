@@ -65,6 +65,7 @@ def endpoint_message(
         ),
         alias=endpoint.alias,
         log_observations=endpoint.logs_observations,
+        policy_version="" if endpoint.points_at is None else endpoint.points_at.name,
     )
 
 

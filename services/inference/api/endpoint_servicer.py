@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
 from typing import Any, Final, TypeAlias
 
 import grpc
@@ -20,11 +21,13 @@ from services.inference.core.endpoints import Endpoint
 from services.inference.core.errors import RuntimeNotConfigured
 from services.inference.core.hosting import ModelHost
 from services.inference.core.plans import AT_ONCE, plan_digest
+from services.inference.core.policies import PolicyReference
 from services.inference.core.ports import InferenceTx, VersionCatalog
 from services.inference.core.reconciler import Reconciler
 from services.inference.core.routing import WHOLE_BP, Variant
 from services.inference.core.use_cases import endpoints as use_cases
 from services.inference.core.use_cases.endpoints import EndpointChanges
+from services.inference.core.use_cases.policies import reference_to
 
 _Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]  # generic over every method's messages
 
@@ -36,6 +39,7 @@ _SETTABLE: Final = (
     "decision_policy",
     "alias",
     "log_observations",
+    "policy_version",
 )
 _CHANGEABLE: Final = ("labels", "decision_policy", "log_observations")
 
@@ -70,7 +74,10 @@ class EndpointServicer(pb_grpc.EndpointServiceServicer):
         endpoint = self._new_endpoint(request)
         if not self._host.offers(endpoint.runtime):
             raise RuntimeNotConfigured(endpoint.runtime)
-        known = await self._transactions.read(lambda tx: tx.endpoints.get(endpoint.name))
+        known, reference = await self._transactions.read(
+            lambda tx: (tx.endpoints.get(endpoint.name), _reference(tx, request, endpoint.name))
+        )
+        endpoint = replace(endpoint, points_at=reference)
         if known is not None:
             # A repeat, or a name that is taken: either way nothing is to be loaded.
             return await self._stored(request, endpoint)
@@ -81,7 +88,7 @@ class EndpointServicer(pb_grpc.EndpointServiceServicer):
         )
         await self._catalog.pin(endpoint.name, version)
         async with self._host.on_trial(endpoint.runtime, version, digest):
-            created = self._new_endpoint(request, digest)
+            created = replace(self._new_endpoint(request, digest), points_at=reference)
             answer = await self._stored(request, created)
             await self._reconciler.refresh()
         await self._host.loaded(created)
@@ -173,3 +180,11 @@ class EndpointServicer(pb_grpc.EndpointServiceServicer):
             alias=given.alias,
             logs_observations=given.log_observations,
         )
+
+
+def _reference(
+    tx: InferenceTx, request: service_pb.CreateEndpointRequest, endpoint: str
+) -> PolicyReference | None:
+    """What a new endpoint points at; versions never change nor go, so it may be read before."""
+    named = request.endpoint.policy_version
+    return reference_to(tx, named, endpoint, field="endpoint.policy_version") if named else None

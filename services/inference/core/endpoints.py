@@ -9,8 +9,9 @@ from typing import Final
 
 from services.common.names import ResourceName
 from services.common.resources import Meta
-from services.inference.core.decisions import DecisionPolicy
+from services.inference.core.decisions import Decider, DecisionPolicy
 from services.inference.core.errors import InvalidWeights, NothingToRollBackTo
+from services.inference.core.policies import PolicyReference
 from services.inference.core.routing import WHOLE_BP, Variant, check_weights
 
 ENDPOINT_NAME: Final = ResourceName("projects/{project}/endpoints/{endpoint}")
@@ -33,6 +34,8 @@ class Endpoint:
         variants: In routing order: a candidate first, the stable version last.
             Variants without a share stay loaded: candidates being prepared, and
             the version to go back to.
+        policy: The endpoint's own, which decides unless it points at another.
+        points_at: The policy version that decides; None for the endpoint's own.
         alias: Alias of the model that follows the stable version; '' moves none.
         logs_observations: Whether predictions go to the monitor.
         initial_version: What it was created with,
@@ -49,6 +52,7 @@ class Endpoint:
     alias: str = ""
     logs_observations: bool = True
     previous_version: str = ""
+    points_at: PolicyReference | None = None
 
     def __post_init__(self) -> None:
         """Refuse variants that are no split, or versions of different models.
@@ -74,6 +78,13 @@ class Endpoint:
     def answers_to(self) -> tuple[str, str]:
         """The model names that inference requests may use for it."""
         return (self.name, ENDPOINT_NAME.id_of(self.name))
+
+    @property
+    def decider(self) -> Decider:
+        """What decides, made ready; costs too much for each request."""
+        if self.points_at is not None:
+            return self.points_at.decider()
+        return self.policy.decider(self.name)
 
     def with_candidate(self, candidate: Variant, share_bp: int, now: datetime) -> Endpoint:
         """`candidate` first with `share_bp`, the stable version with the rest."""

@@ -51,6 +51,15 @@ class VersionNotLoaded(NotFound):
         )
 
 
+class PolicyVersionNotFound(NotFound):
+    """No policy version has this name."""
+
+    reason = "POLICY_VERSION_NOT_FOUND"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"Policy version {name!r} does not exist.", name=name)
+
+
 class EndpointExists(AlreadyExists):
     """Another request created this endpoint."""
 
@@ -113,10 +122,7 @@ class InvalidPolicy(InvalidArgument):
     reason = "INVALID_DECISION_POLICY"
 
     def __init__(self, field: str, description: str) -> None:
-        super().__init__(
-            f"decision_policy.{field}: {description}",
-            violations=[FieldViolation(f"decision_policy.{field}", description)],
-        )
+        super().__init__(f"{field}: {description}", violations=[FieldViolation(field, description)])
 
 
 class InvalidPhases(InvalidArgument):

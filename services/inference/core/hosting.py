@@ -226,7 +226,7 @@ class ModelHost:
         for endpoint in self._endpoints:
             served = ServedEndpoint(
                 endpoint.name,
-                endpoint.policy,
+                endpoint.decider,
                 self._served(endpoint, live),
                 endpoint.logs_observations,
             )

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from services.common.resources import Collection, Page, PageQuery
 from services.inference.core.endpoints import Endpoint
+from services.inference.core.policies import PolicyMove, PolicyVersion
 from services.inference.core.rollouts import Judgement, Rollout
 from services.inference.core.rows import Rows, Tensors
 from services.inference.core.signature import Signature
@@ -175,6 +176,7 @@ class Observation:
         variant: Resource name of the version that answered.
         scores: float32 [rows], probability of class 1.
         labels: int64 [rows], the decision.
+        policy: Name of the policy version that decided.
     """
 
     prediction_id: str
@@ -185,6 +187,7 @@ class Observation:
     rows: Rows
     scores: NDArray[np.float32]
     labels: NDArray[np.int64]
+    policy: str
 
 
 class ObservationLog(Protocol):
@@ -249,6 +252,16 @@ class InferenceTx(Protocol):
         """Rollouts, under their endpoints."""
         ...
 
+    @property
+    def policy_versions(self) -> Collection[PolicyVersion]:
+        """Versions, under their policies."""
+        ...
+
+    @property
+    def policy_moves(self) -> Collection[PolicyMove]:
+        """What endpoints were pointed at, under the endpoints."""
+        ...
+
     def all_endpoints(self) -> Sequence[Endpoint]:
         """The endpoints of all projects, oldest first."""
         ...
@@ -274,6 +287,22 @@ class InferenceTx(Protocol):
 
         Raises:
             InvalidFilter, InvalidOrder, InvalidPageToken: The query is wrong.
+        """
+        ...
+
+    def page_policy_versions(self, query: PageQuery) -> Page[PolicyVersion]:
+        """One page of a policy's versions, newest first; of all of a project under `policies/-`.
+
+        Raises:
+            InvalidFilter, InvalidOrder, InvalidPageToken: The query is wrong.
+        """
+        ...
+
+    def page_policy_moves(self, query: PageQuery) -> Page[PolicyMove]:
+        """One page of what an endpoint was pointed at, newest first.
+
+        Raises:
+            InvalidPageToken: The query is wrong.
         """
         ...
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.common.errors import ServiceError
-from services.inference.core.decisions import Decision, DecisionPolicy
+from services.inference.core.decisions import Decider, Decision
 from services.inference.core.errors import (
     EndpointNotFound,
     InvalidTensors,
@@ -62,7 +62,7 @@ class ServedEndpoint:
     """
 
     name: str
-    policy: DecisionPolicy
+    policy: Decider
     variants: tuple[ServedVariant, ...]
     logs_observations: bool = True
 
@@ -129,7 +129,7 @@ class Prediction:
     """
 
     served: ServedVariant
-    policy: DecisionPolicy
+    policy: Decider
     id: str
     event_time_us: int
     outputs: Tensors
@@ -240,6 +240,7 @@ class Predictor:
                     rows,
                     scores,
                     policy.labels(scores) if decision is None else _LABELS[decision.label],
+                    policy.name,
                 )
             )
         if out_of_range := rows.out_of_range(signature):
@@ -258,7 +259,7 @@ class Predictor:
 def _selected(
     names: tuple[str, ...],
     outputs: Tensors,
-    policy: DecisionPolicy,
+    policy: Decider,
     scores: NDArray[np.float32],
 ) -> Tensors:
     """The outputs named, the decision's tensors among them; all of the model's if none is."""

@@ -56,6 +56,7 @@ def predict(
                 "model_version": answer.model_version,
                 "model_digest": answer.model_digest,
                 "policy_version": answer.policy_version,
+                "policy": answer.policy,
                 "rows": listed,
             }
         )

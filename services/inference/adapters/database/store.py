@@ -17,16 +17,22 @@ from services.common.store.outbox import Outbox
 from services.inference.adapters.database.tables import (
     ENDPOINT_LISTING,
     ENDPOINTS,
+    POLICY_MOVE_LISTING,
+    POLICY_MOVES,
+    POLICY_VERSION_LISTING,
+    POLICY_VERSIONS,
     ROLLOUT_LISTING,
     ROLLOUTS,
 )
 from services.inference.core.endpoints import Endpoint
+from services.inference.core.policies import PolicyMove, PolicyVersion
 from services.inference.core.ports import InferenceTx
 from services.inference.core.rollouts import TERMINAL, Rollout
 
 T = TypeVar("T")
 
 _OUTBOX: Final = Outbox("inference")
+_EVERY_POLICY: Final = "/policies/-"
 
 
 class SqlInferenceTx:
@@ -36,6 +42,8 @@ class SqlInferenceTx:
         self._connection = connection
         self.endpoints = SqlCollection(connection, ENDPOINTS)
         self.rollouts = SqlCollection(connection, ROLLOUTS)
+        self.policy_versions = SqlCollection(connection, POLICY_VERSIONS)
+        self.policy_moves = SqlCollection(connection, POLICY_MOVES)
 
     def all_endpoints(self) -> Sequence[Endpoint]:
         """See `InferenceTx`."""
@@ -60,6 +68,20 @@ class SqlInferenceTx:
     def page_rollouts(self, query: PageQuery) -> Page[Rollout]:
         """See `InferenceTx`."""
         return self.rollouts.page(ROLLOUT_LISTING, query)
+
+    def page_policy_versions(self, query: PageQuery) -> Page[PolicyVersion]:
+        """See `InferenceTx`."""
+        project, wildcard, rest = query.parent.partition(_EVERY_POLICY)
+        if wildcard and not rest:
+            columns = POLICY_VERSIONS.table.c
+            return self.policy_versions.page(
+                POLICY_VERSION_LISTING, query, columns.project == project
+            )
+        return self.policy_versions.page(POLICY_VERSION_LISTING, query)
+
+    def page_policy_moves(self, query: PageQuery) -> Page[PolicyMove]:
+        """See `InferenceTx`."""
+        return self.policy_moves.page(POLICY_MOVE_LISTING, query)
 
     def emit(self, kind: str, subject: str, now: datetime, data: Mapping[str, str | float]) -> str:
         """See `InferenceTx`."""

@@ -8,6 +8,7 @@ from sqlalchemy import Column, MetaData, String
 
 from services.common.store.documents import Kind, resource_table
 from services.inference.core.endpoints import ENDPOINT_NAME, Endpoint
+from services.inference.core.policies import POLICY_VERSION_NAME, PolicyMove, PolicyVersion
 from services.inference.core.rollouts import Rollout
 
 METADATA: Final = MetaData()
@@ -31,6 +32,26 @@ ROLLOUTS: Final = Kind(
     lambda rollout: {"state": rollout.state.value, "version": rollout.version},
 )
 
+POLICY_VERSIONS: Final = Kind(
+    resource_table(
+        "policy_version",
+        METADATA,
+        Column("project", String(80), nullable=False, index=True),
+        Column("author", String(128), nullable=False),
+    ),
+    PolicyVersion,
+    lambda version: {
+        "project": f"projects/{POLICY_VERSION_NAME.parse(version.name)['project']}",
+        "author": version.author,
+    },
+)
+
+POLICY_MOVES: Final = Kind(resource_table("policy_move", METADATA), PolicyMove)
+
+POLICY_VERSION_LISTING: Final = POLICY_VERSIONS.listing(
+    filterable=("author",), orderable=("create_time desc", "name")
+)
+POLICY_MOVE_LISTING: Final = POLICY_MOVES.listing(filterable=(), orderable=("create_time desc",))
 ENDPOINT_LISTING: Final = ENDPOINTS.listing(
     filterable=("labels",), orderable=("name", "create_time", "update_time")
 )

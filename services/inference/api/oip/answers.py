@@ -33,6 +33,7 @@ def response_bytes(model_name: str, prediction: Prediction) -> bytes:
             served.variant.digest,
             served.variant.version,
             prediction.policy.version,
+            prediction.policy.name,
         ),
         field(_ID, prediction_id),
         _entry(_PREDICTION_ID, b"\x1a" + varint(len(prediction_id)) + prediction_id),
@@ -54,7 +55,9 @@ def response_bytes(model_name: str, prediction: Prediction) -> bytes:
 
 
 @lru_cache(_SHARED_PARTS)
-def _origin(model_name: str, number: str, digest: str, version: str, policy_version: int) -> bytes:
+def _origin(
+    model_name: str, number: str, digest: str, version: str, policy_version: int, policy: str
+) -> bytes:
     """What all answers of one version under one policy share."""
     response = pb.ModelInferResponse(model_name=model_name, model_version=number)
     parameters = response.parameters
@@ -62,6 +65,7 @@ def _origin(model_name: str, number: str, digest: str, version: str, policy_vers
     parameters["model_version"].string_param = number
     parameters["variant"].string_param = version
     parameters["policy_version"].int64_param = policy_version
+    parameters["policy"].string_param = policy
     shared: bytes = response.SerializeToString()
     return shared
 

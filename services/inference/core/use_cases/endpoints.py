@@ -11,6 +11,7 @@ from services.inference.core.endpoints import ENDPOINT_NAME, Endpoint
 from services.inference.core.errors import EndpointExists, EndpointNotFound, RolloutInProgress
 from services.inference.core.ports import InferenceTx
 from services.inference.core.rollouts import Rollout
+from services.inference.core.use_cases.policies import record_move
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,7 @@ def create_endpoint(tx: InferenceTx, endpoint: Endpoint) -> Endpoint:
     if tx.endpoint_with_id(ENDPOINT_NAME.id_of(endpoint.name)) is not None:
         raise EndpointExists(endpoint.name)
     tx.endpoints.add(endpoint)
+    record_move(tx, None, endpoint, actor="", purpose="the endpoint was created")
     tx.emit(
         "endpoint.created",
         endpoint.name,
@@ -76,12 +78,13 @@ def update_endpoint(
     if changes.logs_observations is not None:
         updated = replace(updated, logs_observations=changes.logs_observations)
     tx.endpoints.replace(updated)
+    record_move(tx, endpoint, updated, actor="", purpose="an update of the endpoint's own policy")
     tx.emit("endpoint.updated", name, now, {"policy_version": policy.version})
     return updated
 
 
 def delete_endpoint(tx: InferenceTx, name: str, etag: str, now: datetime) -> None:
-    """Forget an endpoint and its rollouts.
+    """Forget an endpoint, its rollouts and what it was pointed at.
 
     Raises:
         EndpointNotFound, EtagMismatch: It is not there, or not as the caller read it.
@@ -92,6 +95,8 @@ def delete_endpoint(tx: InferenceTx, name: str, etag: str, now: datetime) -> Non
     require_no_active_rollout(tx, name)
     for rollout in tx.rollouts.under(name):
         tx.rollouts.remove(rollout.name)
+    for move in tx.policy_moves.under(name):
+        tx.policy_moves.remove(move.meta.name)
     tx.endpoints.remove(name)
     tx.emit("endpoint.deleted", name, now, {"version": endpoint.stable.version})
 

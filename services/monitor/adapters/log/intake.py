@@ -15,6 +15,7 @@ from services.monitor.core.names import ENDPOINT
 from services.monitor.core.stream.batches import (
     FEATURE_PREFIX,
     OBSERVATION_COLUMNS,
+    OPTIONAL_OBSERVATION_COLUMNS,
     OUTCOME_COLUMNS,
     ObservationBatch,
     OutcomeBatch,
@@ -39,7 +40,12 @@ class ArrowIntake:
         """See `ObservationLog`."""
         rows = _read(batch_id, arrow_stream)
         features = [name for name in rows.column_names if name.startswith(FEATURE_PREFIX)]
-        rows = _checked(batch_id, rows, OBSERVATION_COLUMNS, features)
+        optional = {
+            name: kind
+            for name, kind in OPTIONAL_OBSERVATION_COLUMNS.items()
+            if name in rows.column_names
+        }
+        rows = _checked(batch_id, rows, {**OBSERVATION_COLUMNS, **optional}, features)
         if rows.num_rows:
             self._check_features(batch_id, rows, features)
             await self._committer.submit(ObservationBatch, batch_id, rows)

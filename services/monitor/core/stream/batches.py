@@ -19,6 +19,9 @@ OBSERVATION_COLUMNS: Final = {
 }
 """Columns that every batch of predictions has, beside one `f_<name>` per feature."""
 
+OPTIONAL_OBSERVATION_COLUMNS: Final = {"policy": pa.string()}
+"""Columns that a batch of predictions may have: by name, the decision policy that decided."""
+
 OUTCOME_COLUMNS: Final = {
     "prediction_id": pa.string(),
     "outcome": pa.int64(),
