@@ -23,6 +23,14 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 Address = Annotated[str, StringConstraints(pattern=r"^(\[[0-9a-fA-F:]+\]|[^:\s]+):\d{1,5}$")]
 """`host:port`; an IPv6 host stands in brackets."""
 
+Addresses = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^(\[[0-9a-fA-F:]+\]|[^:\s,]+):\d{1,5}(,(\[[0-9a-fA-F:]+\]|[^:\s,]+):\d{1,5})*$"
+    ),
+]
+"""One `Address` or several, separated by commas."""
+
 
 def is_loopback(address: Address) -> bool:
     """Whether a server that listens on `address` is reached from this machine alone."""

@@ -8,7 +8,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from services.common.settings import Address, CommonSettings
+from services.common.settings import Address, Addresses, CommonSettings
 
 
 class InferenceSettings(CommonSettings, env_prefix="ROUNDHOUSE_INFERENCE_"):
@@ -35,9 +35,10 @@ class InferenceSettings(CommonSettings, env_prefix="ROUNDHOUSE_INFERENCE_"):
     monitor_address: Address = "127.0.0.1:7004"
     """`host:port` of the monitor."""
 
-    triton_address: Address | None = None
-    """`host:port` of a Triton server's gRPC, started with `--model-control-mode=explicit`.
-    Unset: endpoints with the Triton runtime are refused."""
+    triton_address: Addresses | None = None
+    """`host:port` of a Triton server's gRPC, started with `--model-control-mode=explicit`;
+    those of several replicas are separated by commas. Unset: endpoints with the Triton runtime
+    are refused."""
 
     max_request_rows: int = Field(default=4096, ge=1, le=1_000_000)
     """Rows of one request."""
@@ -69,8 +70,9 @@ class InferenceSettings(CommonSettings, env_prefix="ROUNDHOUSE_INFERENCE_"):
     """Runs of one model at once, and threads of ONNX Runtime; the event loop keeps a core."""
 
     triton_runs: int = Field(default=1, ge=1, le=256)
-    """Runs of one model on Triton at once. Its one instance of a model gains nothing from a
-    second run in flight: each is smaller, and costs the front as much as a large one."""
+    """Runs of one model on each replica of Triton at once. Its one instance of a model gains
+    nothing from a second run in flight: each is smaller, and costs the front as much as a large
+    one."""
 
     triton_linger_s: float = Field(default=0.001, ge=0.0, le=1.0)
     """While a run of a model is under way, another that is not full waits so long for company."""

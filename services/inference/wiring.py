@@ -47,6 +47,7 @@ from services.inference.adapters.observation_log import SegmentLog
 from services.inference.adapters.observation_sender import ObservationSender
 from services.inference.adapters.onnx_runtime import OnnxRuntime
 from services.inference.adapters.registry_client import RegistryClient
+from services.inference.adapters.triton.pool import ReplicaPool
 from services.inference.adapters.triton.runtime import TritonRuntime
 from services.inference.api.endpoint_servicer import EndpointServicer
 from services.inference.api.oip.servicer import INFER_PATH, OipServicer, register
@@ -194,10 +195,15 @@ async def _runtimes(
     stack.callback(own.close)
     runtimes: dict[Runtime, ModelRuntime] = {Runtime.ONNX_RUNTIME: own}
     if settings.triton_address is not None:
+        replicas = settings.triton_address.split(",")
         triton = TritonRuntime(
-            settings.triton_address,
+            ReplicaPool(replicas),
             tasks,
-            replace(limits, concurrency=settings.triton_runs, linger_s=settings.triton_linger_s),
+            replace(
+                limits,
+                concurrency=settings.triton_runs * len(replicas),
+                linger_s=settings.triton_linger_s,
+            ),
         )
         stack.push_async_callback(triton.close)
         runtimes[Runtime.TRITON] = triton

@@ -38,7 +38,7 @@ class Model:
         if not held:
             self.released.set()
 
-    async def run(self, rows: Rows):
+    async def run(self, rows: Rows, deadline: float | None):
         values = rows.numeric[0].tolist()
         self.runs.append(values)
         await self.released.wait()
@@ -236,7 +236,7 @@ async def test_nobody_lingers_beyond_the_time_given(crowded):
 @pytest.mark.parametrize("linger_s", [0.0, 0.0003, 0.001, 0.01])
 @pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
 def test_callers_that_come_and_go_are_answered_whatever_the_loop_and_the_lingering(run, linger_s):
-    async def double(rows: Rows):
+    async def double(rows: Rows, _: float | None):
         await asyncio.sleep(0.0002)
         return {"doubled": rows.numeric[0] * 2}
 

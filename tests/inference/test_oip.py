@@ -165,7 +165,7 @@ async def test_what_a_candidate_cannot_run_the_stable_version_answers(plane, pub
     assert plane.host.fails_often(endpoint([old]), new.digest)
 
 
-async def _broken(rows):
+async def _broken(rows, _):
     raise ModelFailed(version_name(2), "broken")
 
 

@@ -51,10 +51,10 @@ async def test_a_caller_with_too_many_calls_is_told_when_to_come_back(plane, pub
     entered, release = asyncio.Queue(), asyncio.Event()
     run = model._batcher._run
 
-    async def held(rows):
+    async def held(rows, deadline):
         entered.put_nowait(rows)
         await release.wait()
-        return await run(rows)
+        return await run(rows, deadline)
 
     model._batcher._run = held
     admission = Admission(max_calls_per_caller=3, max_bytes=1 << 20)

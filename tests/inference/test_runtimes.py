@@ -11,6 +11,7 @@ import pytest
 from services.common.tasks import background_tasks
 from services.inference.adapters.batching import BatchLimits
 from services.inference.adapters.onnx_runtime import OnnxRuntime, _RunCosts
+from services.inference.adapters.triton.pool import ReplicaPool
 from services.inference.adapters.triton.runtime import TritonRuntime
 from services.inference.core.errors import ModelUnavailable, UnservableBundle
 from services.inference.core.rows import Rows
@@ -28,7 +29,7 @@ async def runtime(request):
             running.close()
         else:
             server = request.getfixturevalue("triton_server")
-            running = TritonRuntime(server.address, tasks, BatchLimits())
+            running = TritonRuntime(ReplicaPool([server.address]), tasks, BatchLimits())
             yield running
             await running.close()
 

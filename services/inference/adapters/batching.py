@@ -20,7 +20,8 @@ from services.inference.core.errors import (
 from services.inference.core.ports import RunStatistics
 from services.inference.core.rows import Rows, Tensors, joined
 
-Run = Callable[[Rows], Awaitable[Tensors]]
+Run = Callable[[Rows, float | None], Awaitable[Tensors]]
+"""Runs rows; nobody waits for them after the second argument, a `time.monotonic()`."""
 
 _SMOOTHING: Final = 0.1
 _SHORTEST_WAIT_S: Final = 0.0005
@@ -239,7 +240,7 @@ class MicroBatcher:
 
     async def _answer(self, batch: list[_Call]) -> None:
         try:
-            outputs = await self._timed_run(joined([call.rows for call in batch]))
+            outputs = await self._timed_run(batch)
         except ModelFailed as error:
             if len(batch) == 1:
                 self.statistics.failed_rows += batch[0].rows.count
@@ -250,15 +251,18 @@ class MicroBatcher:
         except asyncio.CancelledError:
             _settle_error(batch, ModelUnavailable(self._name, "is being stopped"))
             raise
+        except QueueDeadlineExceeded as error:
+            _settle_error(batch, error)
         except Exception as error:  # noqa: BLE001 - goes to the callers, who await it.
             self.statistics.failed_rows += sum(call.rows.count for call in batch)
             _settle_error(batch, error)
         else:
             _settle(batch, outputs)
 
-    async def _timed_run(self, rows: Rows) -> Tensors:
+    async def _timed_run(self, batch: list[_Call]) -> Tensors:
+        rows = joined([call.rows for call in batch])
         started = time.perf_counter_ns()
-        outputs = await self._run(rows)
+        outputs = await self._run(rows, _last_deadline(batch))
         took_ns = time.perf_counter_ns() - started
         self._run_s += _SMOOTHING * (took_ns / 1e9 - self._run_s)
         statistics = self.statistics
@@ -271,6 +275,16 @@ class MicroBatcher:
     def _notice_drained(self) -> None:
         if self._drained and not (self._drained.done() or self._waiting or self._running):
             self._drained.set_result(None)
+
+
+def _last_deadline(batch: list[_Call]) -> float | None:
+    """When the most patient of the callers gives up; None if one does not."""
+    last = 0.0
+    for call in batch:
+        if call.deadline is None:
+            return None
+        last = max(last, call.deadline)
+    return last
 
 
 def _settle(batch: list[_Call], outputs: Tensors) -> None:

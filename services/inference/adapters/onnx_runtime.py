@@ -108,7 +108,7 @@ class OnnxModel:
         if self._task is not None:
             self._task.cancel()
 
-    async def _run(self, rows: Rows) -> Tensors:
+    async def _run(self, rows: Rows, _: float | None) -> Tensors:
         if self._costs.is_light(rows.count):
             return self._run_blocking(rows)
         loop = asyncio.get_running_loop()

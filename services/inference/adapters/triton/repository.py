@@ -8,15 +8,16 @@ from collections.abc import Mapping
 from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import grpc
 from tritonclient.grpc.service_pb2 import ModelInferRequest, RepositoryModelLoadRequest
 
+from services.inference.core.errors import ModelFailed
 from services.inference.core.ports import Bundle
-from services.inference.core.rows import Rows
+from services.inference.core.rows import Rows, Tensors
 from services.inference.core.signature import Datatype, InputSpec, OutputSpec
-from services.inference.core.wire import encoded_texts, field
+from services.inference.core.wire import decoded, encoded_texts, field
 
 _MODEL_PY: Final = Path(__file__).with_name("onnx_backend.py")
 _CONTENT: Final = 0x3A  # tag of `raw_input_contents`
@@ -60,6 +61,8 @@ def load_request(bundle: Bundle, backend: Backend, generation: str) -> Repositor
         "output": [_tensor_config(spec, spec.shape) for spec in bundle.signature.outputs],
         "version_policy": {"specific": {"versions": [1]}},
         "instance_group": [{"kind": "KIND_CPU", "count": 1}],
+        # With the scheduler that it brings, Triton drops what waits when its time is over.
+        "dynamic_batching": {},
         "parameters": {
             "artifact_sha256": {"string_value": hashlib.sha256(onnx).hexdigest()},
             "generation": {"string_value": generation},
@@ -87,6 +90,25 @@ def infer_request(bundle: Bundle, rows: Rows) -> bytes:
     contents = [field(_CONTENT, line.tobytes()) for line in rows.numeric]
     contents += [field(_CONTENT, encoded_texts(values)) for values in rows.text]
     return b"".join((leading, _described(inputs, rows.count), *contents))
+
+
+def read_outputs(bundle: Bundle, response: Any, count: int) -> Tensors:
+    """The outputs in a `ModelInferResponse` for `count` rows.
+
+    Raises:
+        ModelFailed: They are not what the model's configuration says.
+    """
+    try:
+        outputs = {
+            output.name: decoded(output.datatype, tuple(output.shape), raw)
+            for output, raw in zip(response.outputs, response.raw_output_contents, strict=True)
+        }
+    except (ValueError, KeyError) as error:
+        raise ModelFailed(bundle.version, f"unreadable output: {error}") from error
+    # Under numpy 2 Triton 2.51's stub answers OK with empty outputs.
+    if any(len(outputs.get(name, ())) != count for name in bundle.signature.output_names):
+        raise ModelFailed(bundle.version, "an output lacks rows")
+    return outputs
 
 
 @lru_cache(_SHARED_PARTS)
@@ -134,3 +156,8 @@ def is_away(error: grpc.aio.AioRpcError) -> bool:
         grpc.StatusCode.DEADLINE_EXCEEDED,
         grpc.StatusCode.CANCELLED,
     )
+
+
+def refusal_text(error: grpc.aio.AioRpcError) -> str:
+    """What Triton, or the way to it, said."""
+    return f"{error.code().name}: {error.details()}"
