@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SecretStr, model_validator
 
 from services.common.settings import Address, Addresses, CommonSettings
 
@@ -79,6 +79,10 @@ class InferenceSettings(CommonSettings, env_prefix="ROUNDHOUSE_INFERENCE_"):
 
     observation_limit_bytes: int = Field(default=1 << 30, ge=1 << 20)
     """Disk for observations that the monitor has not taken; later ones are counted as dropped."""
+
+    redaction_key: SecretStr | None = Field(default=None, min_length=16, max_length=64)
+    """What digests of redacted texts are keyed with, 16 to 64 characters; the same on each
+    replica. Unset: endpoints may drop features, not digest them."""
 
     signature_key_file: Path | None = None
     """PEM of the public key whose signature a version must have to be served. Unset: any."""

@@ -125,6 +125,7 @@ async def inference(
             PrometheusMeters(registry),
             predictor,
             tasks,
+            _redaction_key(settings),
         )
         reconciler = Reconciler(SqlStore(database), host)
         database.on_write(reconciler.wake)
@@ -226,6 +227,11 @@ def _verifier(settings: InferenceSettings) -> SignatureVerifier | None:
         raise InvalidSettings(
             f"signature_key_file {settings.signature_key_file} is no usable public key: {error}"
         ) from error
+
+
+def _redaction_key(settings: InferenceSettings) -> bytes:
+    key = settings.redaction_key
+    return b"" if key is None else key.get_secret_value().encode()
 
 
 def _native_methods(settings: InferenceSettings) -> tuple[str, ...]:

@@ -7,7 +7,11 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
-from services.inference.adapters.metrics import PrometheusMeters, export_admission
+from services.inference.adapters.metrics import (
+    ObservationMetrics,
+    PrometheusMeters,
+    export_admission,
+)
 from services.inference.core.admission import Admission
 from services.inference.settings import InferenceSettings
 from tests.contracts.descriptors import reasons
@@ -27,6 +31,7 @@ def test_every_setting_and_reason_that_the_guide_names_exists():
 def test_every_metric_that_the_guide_names_exists():
     registry = CollectorRegistry()
     PrometheusMeters(registry)
+    ObservationMetrics(registry)
     export_admission(Admission(max_calls_per_caller=1, max_bytes=1), registry)
     exported = {family.name for family in registry.collect()}
     named = set(re.findall(r"`(roundhouse_\w+)`", GUIDE))

@@ -194,3 +194,33 @@ async def test_observations_reach_the_monitor(inference, registry, monitor):
 def test_settings_that_contradict_each_other_are_refused():
     with pytest.raises(ValueError, match="max_waiting_rows"):
         InferenceSettings(max_batch_rows=100, max_waiting_rows=10)
+
+
+async def test_what_is_observed_is_data_that_is_checked_against_the_inputs(inference, registry):
+    rules = endpoint_pb2.ObservationRules(
+        sample_rate=0.25, redactions=[endpoint_pb2.Redaction(feature="carrier")]
+    )
+    created = await inference.create_endpoint(await registry.approved(), observation_rules=rules)
+    assert created.observation_rules.sample_rate == 0.25
+    assert [each.feature for each in created.observation_rules.redactions] == ["carrier"]
+
+    async def update(*paths: str) -> endpoint_pb2.Endpoint:
+        request = endpoint_service_pb2.UpdateEndpointRequest(
+            endpoint=endpoint_pb2.Endpoint(name=ENDPOINT, observation_rules=rules),
+            update_mask=FieldMask(paths=paths),
+            request_id=request_id(),
+        )
+        return await inference.endpoints.UpdateEndpoint(request, timeout=TIMEOUT_S)
+
+    rules.redactions[0].feature = "wind"
+    with refused() as refusal:
+        await update("observation_rules")
+    assert refusal.reason == "INVALID_OBSERVATION_RULES"
+    rules.redactions[0].feature = "carrier"
+    rules.redactions[0].treatment = endpoint_pb2.Redaction.TREATMENT_DIGEST
+    with refused() as refusal:
+        await update("observation_rules")
+    assert refusal.reason == "REDACTION_KEY_MISSING"
+    del rules.redactions[:]
+    assert (await update()).observation_rules == created.observation_rules, "only when it is named"
+    assert not (await update("observation_rules")).observation_rules.redactions

@@ -52,6 +52,7 @@ class MemoryMeters:
 
     counts: dict[Outcome, int] = field(default_factory=dict)
     values_out_of_range: int = 0
+    rows_not_sampled: int = 0
 
     def meter(self, endpoint: str, variant: str, model: LoadedModel) -> MemoryMeters:
         return self
@@ -61,6 +62,9 @@ class MemoryMeters:
 
     def out_of_range(self, values: int) -> None:
         self.values_out_of_range += values
+
+    def not_sampled(self, rows: int) -> None:
+        self.rows_not_sampled += rows
 
     def retire(self) -> None:
         pass

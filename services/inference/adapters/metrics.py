@@ -38,6 +38,13 @@ class PrometheusMeters:
             registry=registry,
         )
 
+        self.not_sampled = Counter(
+            "roundhouse_inference_rows_not_sampled",
+            "Rows answered that the endpoint's sample rate left unobserved.",
+            _LABELS,
+            registry=registry,
+        )
+
         self.waiting_rows = Gauge(
             "roundhouse_inference_waiting_rows",
             "Rows that wait for the model; endpoints that share one show the same.",
@@ -70,6 +77,7 @@ class PrometheusMeter:
         }
         self._seconds = meters.seconds.labels(endpoint, variant)
         self._out_of_range = meters.out_of_range.labels(endpoint, variant)
+        self._not_sampled = meters.not_sampled.labels(endpoint, variant)
 
     def answered(self, outcome: Outcome, seconds: float) -> None:
         """See `Meter`."""
@@ -80,12 +88,17 @@ class PrometheusMeter:
         """See `Meter`."""
         self._out_of_range.inc(values)
 
+    def not_sampled(self, rows: int) -> None:
+        """See `Meter`."""
+        self._not_sampled.inc(rows)
+
     def retire(self) -> None:
         """See `Meter`."""
         for outcome in Outcome:
             self._meters.requests.remove(*self._names, outcome.value)
         self._meters.seconds.remove(*self._names)
         self._meters.out_of_range.remove(*self._names)
+        self._meters.not_sampled.remove(*self._names)
         self._meters.waiting_rows.remove(*self._names)
         self._meters.memory_bytes.remove(*self._names)
 

@@ -12,6 +12,7 @@ from roundhouse.inference.v1 import rollout_pb2 as rollout_pb
 from services.common.rpc.convert import from_duration, to_timestamp
 from services.inference.core.decisions import DecisionPolicy
 from services.inference.core.endpoints import Endpoint, Runtime
+from services.inference.core.observing import ObservationRules, Redaction, Treatment
 from services.inference.core.plans import plan_digest
 from services.inference.core.rollouts import (
     DEFAULT_PHASES,
@@ -65,6 +66,16 @@ def endpoint_message(
         ),
         alias=endpoint.alias,
         log_observations=endpoint.logs_observations,
+        observation_rules=endpoint_pb.ObservationRules(
+            sample_rate=endpoint.observation_rules.sample_rate,
+            redactions=[
+                endpoint_pb.Redaction(
+                    feature=each.feature,
+                    treatment=endpoint_pb.Redaction.Treatment.Value(f"TREATMENT_{each.treatment}"),
+                )
+                for each in endpoint.observation_rules.redactions
+            ],
+        ),
         policy_version="" if endpoint.points_at is None else endpoint.points_at.name,
     )
 
@@ -81,6 +92,24 @@ def policy_of(message: endpoint_pb.DecisionPolicy) -> DecisionPolicy:
         negative_action=message.negative_action,
         minimum_confidence=message.minimum_confidence,
         abstain_action=message.abstain_action,
+    )
+
+
+def observation_rules_of(message: endpoint_pb.ObservationRules) -> ObservationRules:
+    """What a request wants observed.
+
+    Raises:
+        InvalidObservationRules: It contradicts itself.
+    """
+    digest = endpoint_pb.Redaction.TREATMENT_DIGEST
+    return ObservationRules(
+        message.sample_rate if message.HasField("sample_rate") else 1.0,
+        tuple(
+            Redaction(
+                each.feature, Treatment.DIGEST if each.treatment == digest else Treatment.DROP
+            )
+            for each in message.redactions
+        ),
     )
 
 

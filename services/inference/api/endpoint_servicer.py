@@ -15,7 +15,12 @@ from roundhouse.inference.v1 import endpoint_service_pb2_grpc as pb_grpc
 from services.common.errors import FieldViolation, InvalidRequest
 from services.common.resources import Meta
 from services.common.rpc.inputs import check_settable, masked, page_query
-from services.inference.api.convert import endpoint_message, policy_of, runtime_of
+from services.inference.api.convert import (
+    endpoint_message,
+    observation_rules_of,
+    policy_of,
+    runtime_of,
+)
 from services.inference.api.requests import Transactions
 from services.inference.core.endpoints import Endpoint
 from services.inference.core.errors import RuntimeNotConfigured
@@ -40,8 +45,10 @@ _SETTABLE: Final = (
     "alias",
     "log_observations",
     "policy_version",
+    "observation_rules",
 )
-_CHANGEABLE: Final = ("labels", "decision_policy", "log_observations")
+_CHANGED_UNASKED: Final = ("labels", "decision_policy", "log_observations")
+_CHANGEABLE: Final = (*_CHANGED_UNASKED, "observation_rules")
 
 
 class EndpointServicer(pb_grpc.EndpointServiceServicer):
@@ -88,6 +95,7 @@ class EndpointServicer(pb_grpc.EndpointServiceServicer):
         )
         await self._catalog.pin(endpoint.name, version)
         async with self._host.on_trial(endpoint.runtime, version, digest):
+            self._host.check_rules(endpoint.runtime, digest, endpoint.observation_rules)
             created = replace(self._new_endpoint(request, digest), points_at=reference)
             answer = await self._stored(request, created)
             await self._reconciler.refresh()
@@ -114,11 +122,17 @@ class EndpointServicer(pb_grpc.EndpointServiceServicer):
     ) -> pb.Endpoint:
         """The endpoint, changed."""
         given = request.endpoint
-        fields = masked(request.update_mask.paths, _CHANGEABLE)
+        fields = masked(request.update_mask.paths or _CHANGED_UNASKED, _CHANGEABLE)
+        rules = None
+        if "observation_rules" in fields:
+            rules = observation_rules_of(given.observation_rules)
+            held = await self._transactions.read(lambda tx: use_cases.get_endpoint(tx, given.name))
+            self._host.check_rules(held.runtime, held.stable.digest, rules)
         changes = EndpointChanges(
             labels=dict(given.labels) if "labels" in fields else None,
             policy=policy_of(given.decision_policy) if "decision_policy" in fields else None,
             logs_observations=given.log_observations if "log_observations" in fields else None,
+            observation_rules=rules,
         )
         now = self._transactions.now()
         answer = await self._transactions.mutate(
@@ -179,6 +193,7 @@ class EndpointServicer(pb_grpc.EndpointServiceServicer):
             runtime=runtime_of(given),
             alias=given.alias,
             logs_observations=given.log_observations,
+            observation_rules=observation_rules_of(given.observation_rules),
         )
 
 

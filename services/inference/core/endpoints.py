@@ -11,6 +11,7 @@ from services.common.names import ResourceName
 from services.common.resources import Meta
 from services.inference.core.decisions import Decider, DecisionPolicy
 from services.inference.core.errors import InvalidWeights, NothingToRollBackTo
+from services.inference.core.observing import OBSERVE_ALL, ObservationRules
 from services.inference.core.policies import PolicyReference
 from services.inference.core.routing import WHOLE_BP, Variant, check_weights
 
@@ -35,6 +36,7 @@ class Endpoint:
             Variants without a share stay loaded: candidates being prepared, and
             the version to go back to.
         policy: The endpoint's own, which decides unless it points at another.
+        observation_rules: What the monitor is told.
         points_at: The policy version that decides; None for the endpoint's own.
         alias: Alias of the model that follows the stable version; '' moves none.
         logs_observations: Whether predictions go to the monitor.
@@ -53,6 +55,7 @@ class Endpoint:
     logs_observations: bool = True
     previous_version: str = ""
     points_at: PolicyReference | None = None
+    observation_rules: ObservationRules = OBSERVE_ALL
 
     def __post_init__(self) -> None:
         """Refuse variants that are no split, or versions of different models.

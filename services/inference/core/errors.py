@@ -125,6 +125,32 @@ class InvalidPolicy(InvalidArgument):
         super().__init__(f"{field}: {description}", violations=[FieldViolation(field, description)])
 
 
+class InvalidObservationRules(InvalidArgument):
+    """What is to be observed contradicts itself, or the version's inputs."""
+
+    reason = "INVALID_OBSERVATION_RULES"
+
+    def __init__(self, field: str, description: str) -> None:
+        where = f"endpoint.observation_rules.{field}"
+        super().__init__(f"{where}: {description}", violations=[FieldViolation(where, description)])
+
+
+class RedactionKeyMissing(FailedPrecondition):
+    """Digests of features need a key that the service was not given."""
+
+    reason = "REDACTION_KEY_MISSING"
+
+    def __init__(self, feature: str) -> None:
+        text = (
+            f"A digest of {feature!r} needs the setting redaction_key; set it, or drop {feature!r}."
+        )
+        super().__init__(
+            text,
+            violations=[PreconditionViolation("SETTING", "redaction_key", text)],
+            feature=feature,
+        )
+
+
 class InvalidPhases(InvalidArgument):
     """The rollout's phases do not lead up to the whole traffic."""
 

@@ -13,6 +13,7 @@ import structlog
 from services.common.errors import ServiceError
 from services.inference.core.endpoints import Endpoint, Runtime, number_of
 from services.inference.core.errors import ModelUnavailable, SignatureMismatch
+from services.inference.core.observing import OBSERVE_ALL, ObservationRules, Observer
 from services.inference.core.ports import (
     Bundle,
     Bundles,
@@ -55,6 +56,7 @@ class ModelHost:
         meters: One per variant of an endpoint.
         predictor: Gets the new table whenever something changed.
         tasks: Holds loads and unloads.
+        redaction_key: Of the digests that stand for redacted texts; empty: they are dropped.
     """
 
     def __init__(
@@ -64,7 +66,9 @@ class ModelHost:
         meters: Meters,
         predictor: Predictor,
         tasks: asyncio.TaskGroup,
+        redaction_key: bytes = b"",
     ) -> None:
+        self._redaction_key = redaction_key
         self._bundles = bundles
         self._runtimes = runtimes
         self._meters = meters
@@ -148,6 +152,18 @@ class ModelHost:
             if variant.weight_bp
         ):
             await self._changed.wait()
+
+    def check_rules(self, runtime: Runtime, digest: str, rules: ObservationRules) -> None:
+        """Pass if `rules` can be kept for the version that is loaded with this digest.
+
+        Raises:
+            InvalidObservationRules, RedactionKeyMissing: They can't.
+            ModelUnavailable: The version is not loaded, so that nobody knows.
+        """
+        hosted = self._hosted.get((runtime, digest))
+        if hosted is None:
+            raise ModelUnavailable(digest, "is not loaded; its inputs are not known yet")
+        rules.check(hosted.bundle.signature, has_key=bool(self._redaction_key))
 
     def offers(self, runtime: Runtime) -> bool:
         """Whether this server is configured with `runtime`."""
@@ -250,9 +266,22 @@ class ModelHost:
             meter = self._live_meters.get(key) or self._meters.meter(*key, hosted.model)
             live[key] = meter
             served.append(
-                ServedVariant(variant, number, hosted.bundle.signature, hosted.model, meter)
+                ServedVariant(
+                    variant,
+                    number,
+                    hosted.bundle.signature,
+                    hosted.model,
+                    meter,
+                    self._observer(endpoint, hosted.bundle.signature),
+                )
             )
         return tuple(served)
+
+    def _observer(self, endpoint: Endpoint, signature: Signature) -> Observer | None:
+        rules = endpoint.observation_rules
+        if rules == OBSERVE_ALL:
+            return None
+        return Observer(endpoint.name, rules, signature, self._redaction_key)
 
     def _announce(self) -> None:
         self._changed.set()

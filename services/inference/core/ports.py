@@ -223,6 +223,10 @@ class Meter(Protocol):
         """Count feature values outside what training saw."""
         ...
 
+    def not_sampled(self, rows: int) -> None:
+        """Count rows that were answered and, by the sample rate, not observed."""
+        ...
+
     def retire(self) -> None:
         """Stop exporting this variant."""
         ...

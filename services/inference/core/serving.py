@@ -21,9 +21,10 @@ from services.inference.core.errors import (
     QueueFull,
     VersionNotLoaded,
 )
+from services.inference.core.observing import Observer
 from services.inference.core.ports import LoadedModel, Meter, Observation, ObservationLog, Outcome
 from services.inference.core.routing import WHOLE_BP, Split, Variant, bucket
-from services.inference.core.rows import RowSource, Tensors
+from services.inference.core.rows import Rows, RowSource, Tensors
 from services.inference.core.signature import PROBABILITIES, Signature
 
 DECISION_LABEL = "decision_label"
@@ -43,13 +44,27 @@ _OUTCOMES: dict[type[ServiceError], Outcome] = {
 
 @dataclass(frozen=True, slots=True)
 class ServedVariant:
-    """A loaded version of an endpoint."""
+    """A loaded version of an endpoint.
+
+    Attributes:
+        observer: What may be told of its rows; None: everything.
+    """
 
     variant: Variant
     number: str
     signature: Signature
     model: LoadedModel
     meter: Meter
+    observer: Observer | None = None
+
+    def observed(self, prediction_id: str, rows: Rows) -> tuple[Signature, Rows] | None:
+        """What may be told of `rows`; None if they are not observed."""
+        if self.observer is None:
+            return self.signature, rows
+        if self.observer.samples(prediction_id):
+            return self.observer.signature, self.observer.seen(rows)
+        self.meter.not_sampled(rows.count)
+        return None
 
 
 @dataclass(frozen=True)
@@ -229,15 +244,14 @@ class Predictor:
         decision = policy.decide(float(scores[0])) if rows.count == 1 else None
         prediction_id = query.id or self._new_id()
         event_time_us = self._now_us() if query.event_time_us is None else query.event_time_us
-        if endpoint.logs_observations:
+        if endpoint.logs_observations and (told := served.observed(prediction_id, rows)):
             self._log.append(
                 Observation(
                     prediction_id,
                     event_time_us,
                     endpoint.name,
                     served.variant.version,
-                    signature,
-                    rows,
+                    *told,
                     scores,
                     policy.labels(scores) if decision is None else _LABELS[decision.label],
                     policy.name,

@@ -9,6 +9,7 @@ from datetime import datetime
 from services.inference.core.decisions import DecisionPolicy
 from services.inference.core.endpoints import ENDPOINT_NAME, Endpoint
 from services.inference.core.errors import EndpointExists, EndpointNotFound, RolloutInProgress
+from services.inference.core.observing import ObservationRules
 from services.inference.core.ports import InferenceTx
 from services.inference.core.rollouts import Rollout
 from services.inference.core.use_cases.policies import record_move
@@ -21,6 +22,7 @@ class EndpointChanges:
     labels: Mapping[str, str] | None = None
     policy: DecisionPolicy | None = None
     logs_observations: bool | None = None
+    observation_rules: ObservationRules | None = None
 
 
 def create_endpoint(tx: InferenceTx, endpoint: Endpoint) -> Endpoint:
@@ -77,6 +79,8 @@ def update_endpoint(
     updated = replace(endpoint, meta=meta, policy=policy)
     if changes.logs_observations is not None:
         updated = replace(updated, logs_observations=changes.logs_observations)
+    if changes.observation_rules is not None:
+        updated = replace(updated, observation_rules=changes.observation_rules)
     tx.endpoints.replace(updated)
     record_move(tx, endpoint, updated, actor="", purpose="an update of the endpoint's own policy")
     tx.emit("endpoint.updated", name, now, {"policy_version": policy.version})
