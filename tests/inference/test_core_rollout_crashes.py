@@ -9,10 +9,11 @@ from dataclasses import dataclass
 
 import pytest
 
+from services.common.criteria import Verdict
 from services.common.resources import Meta
 from services.inference.core.controller import RolloutController
 from services.inference.core.ports import InferenceTx
-from services.inference.core.rollouts import TERMINAL, Judgement, Phase, Rollout, State, Verdict
+from services.inference.core.rollouts import TERMINAL, Judgement, Phase, Rollout, State
 from services.inference.core.routing import WHOLE_BP, Variant
 from services.inference.core.use_cases import endpoints as endpoint_cases
 from services.inference.core.use_cases import rollouts as cases

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.common.criteria import Criteria, Verdict
 from services.common.errors import Unavailable
 from services.common.resources import Meta
 from services.inference.core.controller import RolloutController
@@ -22,7 +23,7 @@ from services.inference.core.errors import (
     RolloutExists,
     RolloutInProgress,
 )
-from services.inference.core.rollouts import Phase, State, Verdict, check_phases
+from services.inference.core.rollouts import OnInconclusive, Phase, State, check_phases
 from services.inference.core.routing import WHOLE_BP, Variant
 from services.inference.core.use_cases import endpoints as endpoint_cases
 from services.inference.core.use_cases import rollouts as cases
@@ -175,6 +176,54 @@ async def test_too_little_evidence_rolls_back_only_when_the_time_is_over(world):
     await world.turn()
     assert world.rollout().state is State.ROLLED_BACK
     assert world.rollout().outcomes[-1].verdict is Verdict.INCONCLUSIVE
+
+
+async def test_too_little_evidence_holds_the_rollout_where_the_plan_says_so(world):
+    first = Phase(500, 10, timedelta(hours=1), on_inconclusive=OnInconclusive.HOLD)
+    world.create(phases=(first, Phase(WHOLE_BP)))
+    await world.turn(2)
+    world.peers.pass_time(hours=1)
+    await world.turn()
+    held = world.rollout()
+    assert held.state is State.PAUSED
+    assert held.outcomes[-1].numbers == {"p_value": 0.5}
+    assert held.outcomes[-1].end_time is None
+    assert world.weights() == {"2": 500, "1": 9_500}
+    world.peers.pass_time(days=3)
+    cases.resume_rollout(world.tx, world.name, "", world.peers.now)
+    world.peers.pass_time(minutes=59)
+    await world.turn()
+    assert world.rollout().state is State.RUNNING
+    world.peers.verdict = Verdict.PASS
+    await world.turn()
+    assert world.weights() == {"2": 10_000, "1": 0}
+
+
+async def test_too_little_evidence_lets_the_rollout_go_on_where_the_plan_says_so(world):
+    carefree = {"max_duration": timedelta(hours=1), "on_inconclusive": OnInconclusive.GO_ON}
+    world.create(phases=(Phase(500, 10, **carefree), Phase(WHOLE_BP, **carefree)))
+    await world.turn(2)
+    for _ in range(2):
+        world.peers.pass_time(hours=1)
+        await world.turn()
+    await world.turn()
+    assert world.rollout().state is State.SUCCEEDED
+    assert {outcome.verdict for outcome in world.rollout().outcomes} == {Verdict.INCONCLUSIVE}
+
+
+async def test_harm_rolls_back_whatever_the_plan_says_of_too_little_evidence(world):
+    world.create(phases=(Phase(500, on_inconclusive=OnInconclusive.GO_ON), Phase(WHOLE_BP)))
+    await world.turn(2)
+    world.peers.verdict = Verdict.FAIL
+    await world.turn()
+    assert world.rollout().state is State.ROLLED_BACK
+
+
+async def test_phases_that_declare_no_alpha_share_that_of_the_rollout(world):
+    declared = Phase(5000, criteria=Criteria(alpha=0.01))
+    rollout = world.create(phases=(Phase(500), declared, Phase(WHOLE_BP)))
+    alphas = [rollout.criteria(phase).alpha for phase in range(3)]
+    assert alphas == [pytest.approx(0.05 / 3), 0.01, pytest.approx(0.05 / 3)]
 
 
 async def test_while_the_monitor_is_away_no_phase_passes(world):

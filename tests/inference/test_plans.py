@@ -14,8 +14,9 @@ from roundhouse.inference.v1 import rollout_pb2
 from roundhouse.inference.v1 import rollout_service_pb2 as rollouts_pb
 from roundhouse.registry.v1 import model_pb2
 
+from services.common.criteria import Criteria, PassRule
 from services.inference.core.plans import AT_ONCE, plan_digest
-from services.inference.core.rollouts import DEFAULT_PHASES, Phase
+from services.inference.core.rollouts import DEFAULT_PHASES, OnInconclusive, Phase
 from tests.support.fake_monitor import Response
 from tests.support.inference_api import (
     ENDPOINT,
@@ -27,12 +28,23 @@ from tests.support.registry_api import refused
 
 STATE = rollout_pb2.Rollout
 AT_ONCE_PHASES = [rollout_pb2.Phase(weight_basis_points=10_000)]
+CRITERIA = st.builds(
+    Criteria,
+    alpha=st.none() | st.sampled_from([0.01, 0.05]),
+    min_requests=st.integers(0, 2),
+    max_loss_rise=st.sampled_from([0.02, 0.1]),
+    slow_after=st.none() | st.just(timedelta(seconds=0.1)),
+    slices=st.sampled_from([(), ("carrier",), ("carrier", "origin")]),
+    pass_rule=st.sampled_from(PassRule),
+)
 PHASES = st.lists(
     st.builds(
         Phase,
         st.integers(1, 10_000),
         st.integers(0, 100),
         st.integers(1, 10**6).map(lambda ms: timedelta(milliseconds=ms)),
+        CRITERIA,
+        st.sampled_from(OnInconclusive),
     ),
     max_size=4,
 )

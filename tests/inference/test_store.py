@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from services.common.criteria import Criteria, Finding, Measure, Verdict
 from services.common.resources import ConcurrentChange, Meta, PageQuery
 from services.common.store.database import Database
 from services.common.store.migrations import migrate
@@ -18,7 +20,7 @@ from services.inference.core.policies import (
     CostRule,
     ThresholdRule,
 )
-from services.inference.core.rollouts import Judgement, Phase, State, Verdict
+from services.inference.core.rollouts import Judgement, Phase, State
 from services.inference.core.routing import WHOLE_BP, Variant
 from services.inference.core.use_cases import control
 from services.inference.core.use_cases import endpoints as endpoint_cases
@@ -32,6 +34,23 @@ MIGRATIONS = (
 )
 OLD = Variant(version_name(1), "sha256:" + "1" * 64, WHOLE_BP)
 PARENT = "projects/default"
+CRITERIA = Criteria(alpha=0.01, slow_after=timedelta(seconds=0.2), slices=("carrier", "origin"))
+FINDING = Finding(
+    measure=Measure.SLOW_SHARE,
+    slice_feature="carrier",
+    slice_value="UA",
+    candidate_n=400,
+    champion_n=7000,
+    candidate_value=0.02,
+    champion_value=0.01,
+    effect=0.01,
+    lower=-0.01,
+    upper=None,
+    tolerance=0.02,
+    alpha=0.001,
+    verdict=Verdict.INCONCLUSIVE,
+    reason="neither",
+)
 
 
 @pytest.fixture(params=["memory", "sqlite", pytest.param("postgres", marks=pytest.mark.real)])
@@ -53,7 +72,7 @@ def new_rollout(rollout_id: str = "r") -> cases.NewRollout:
         version_name(2),
         "sha256:" + "2" * 64,
         f"{version_name(2)}/approvals/a",
-        (Phase(500, 10), Phase(WHOLE_BP)),
+        (Phase(500, 10, criteria=CRITERIA), Phase(WHOLE_BP)),
         "episode",
         "",
     )
@@ -77,7 +96,7 @@ async def test_an_id_is_taken_in_every_project(store):
 async def test_a_rollout_comes_back_after_each_step_as_it_was_stored(store):
     await store.write(lambda tx: endpoint_cases.create_endpoint(tx, endpoint([OLD])))
     name = f"{ENDPOINT}/rollouts/r"
-    passed = Judgement(Verdict.PASS, "good", {"p_value": 0.25})
+    passed = Judgement(Verdict.PASS, "good", {"p_value": 0.25}, (FINDING,))
     steps = [
         lambda tx: cases.create_rollout(tx, new_rollout()),
         lambda tx: control.prepare(tx, name, T0),
@@ -100,6 +119,8 @@ async def test_a_rollout_comes_back_after_each_step_as_it_was_stored(store):
         states.append(written.state)
     assert states[-1] is State.SUCCEEDED
     assert written.outcomes[0].numbers == {"p_value": 0.25}
+    assert written.outcomes[0].findings == (FINDING,)
+    assert written.phases == new_rollout().phases
     assert await store.read(lambda tx: list(tx.active_rollouts())) == []
     held = await store.read(lambda tx: tx.endpoints.get(ENDPOINT))
     assert held.stable.version == version_name(2)

@@ -2,127 +2,208 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import numpy as np
 import pytest
 
+from services.common.criteria import Criteria, Finding, Measure, PassRule, Verdict
 from services.monitor.core.quality import UNKNOWN, quality
 from services.monitor.core.verdicts import (
-    ALPHA,
-    Predictions,
-    Verdict,
-    confidence_sequence_half_width,
+    REPORTED_SLICES,
+    RolloutVerdict,
     judge_rollout,
+    verdict_on,
 )
+from tests.support.trials import CANDIDATE, Requests, feed, trial_of
+
+SLICED = Criteria(slices=("carrier",))
 
 
-def predictions(n: int, seed: int, skill: float = 1.0, rate: float = 0.25) -> Predictions:
-    """Calibrated scores, bent by `skill`: 1 is honest, below 0 is harmful."""
-    generator = np.random.default_rng(seed)
-    truth = generator.beta(1, 1 / rate - 1, size=n)
-    labels = (generator.random(n) < truth).astype(np.int8)
-    scores = np.clip(0.5 + skill * (truth - 0.5), 0.001, 0.999).astype(np.float32)
-    return Predictions(scores, labels, moments(n))
+def judged(
+    criteria: Criteria | None = None,
+    *,
+    n: int = 1200,
+    champion_n: int = 2400,
+    min_outcomes: int = 300,
+    seed: int = 1,
+    **harm: float | np.ndarray,
+) -> RolloutVerdict:
+    """The verdict on a candidate with `harm` beside a sound champion."""
+    criteria = criteria or Criteria()
+    requests = Requests(seed)
+    trial = trial_of(criteria)
+    feed(trial, requests.batch(champion_n), requests.batch(n, CANDIDATE, **harm))
+    return judge_rollout(trial, criteria, min_outcomes=min_outcomes)
 
 
-def moments(n: int) -> np.ndarray:
-    """Times of `n` predictions over one hour, the same hour for every version."""
-    return np.linspace(0, 3_600_000_000, n).astype(np.int64)
+def culprits(verdict: RolloutVerdict) -> list[tuple[Measure, str]]:
+    return [
+        (found.measure, found.slice_value)
+        for found in verdict.findings
+        if found.verdict is Verdict.FAIL
+    ]
 
 
-def unknown(n: int) -> Predictions:
-    scores = np.linspace(0.1, 0.9, n, dtype=np.float32)
-    return Predictions(scores, np.full(n, UNKNOWN, np.int8), moments(n))
-
-
-NOTHING = Predictions(np.empty(0, np.float32), np.empty(0, np.int8), np.empty(0, np.int64))
+def found(verdict: RolloutVerdict, measure: Measure) -> Finding:
+    return next(each for each in verdict.findings if each.measure is measure)
 
 
 def test_an_equal_version_passes_once_there_is_enough() -> None:
-    verdict = judge_rollout(predictions(400, 1), predictions(8000, 2), min_outcomes=300)
+    verdict = judged()
     assert verdict.verdict is Verdict.PASS
-    assert verdict.numbers["candidate_outcomes"] == 400
-    assert verdict.numbers["champion_predictions"] == 8000
-    assert verdict.numbers["alpha"] == ALPHA
-    assert {"candidate_auc", "champion_auc", "log_loss_difference", "half_width"} <= set(
-        verdict.numbers
-    )
-
-
-def test_a_harmful_version_fails_before_there_is_enough() -> None:
-    verdict = judge_rollout(predictions(200, 1, skill=-1.0), predictions(4000, 2), min_outcomes=300)
-    assert verdict.verdict is Verdict.FAIL
-    assert verdict.numbers["log_loss_difference"] > verdict.numbers["half_width"]
-
-
-def test_too_few_outcomes_are_inconclusive() -> None:
-    verdict = judge_rollout(predictions(50, 1), predictions(1000, 2), min_outcomes=300)
-    assert verdict.verdict is Verdict.INCONCLUSIVE
-
-
-def test_a_rise_beyond_the_margin_that_may_be_chance_is_inconclusive() -> None:
-    candidate, champion = predictions(300, 1, skill=0.6), predictions(5000, 2)
-    verdict = judge_rollout(candidate, champion, min_outcomes=300)
-    assert 0.02 < verdict.numbers["log_loss_difference"] < verdict.numbers["half_width"]
-    assert verdict.verdict is Verdict.INCONCLUSIVE
-
-
-@pytest.mark.parametrize("candidate", [NOTHING, unknown(500)])
-def test_no_outcome_is_inconclusive(candidate: Predictions) -> None:
-    verdict = judge_rollout(candidate, predictions(1000, 2), min_outcomes=1)
-    assert verdict.verdict is Verdict.INCONCLUSIVE
-
-
-def test_with_all_the_traffic_enough_outcomes_suffice() -> None:
-    assert judge_rollout(predictions(300, 1), NOTHING, min_outcomes=300).verdict is Verdict.PASS
-    early = judge_rollout(predictions(299, 1), NOTHING, min_outcomes=300)
-    assert early.verdict is Verdict.INCONCLUSIVE
+    assert verdict.numbers["candidate_requests"] == 1200
+    assert verdict.numbers["champion_predictions"] + verdict.numbers["champion_failed"] == 2400
+    assert verdict.numbers["alpha"] == 0.05
+    assert {each.measure for each in verdict.findings} == {
+        Measure.FAILED_SHARE,
+        Measure.SLOW_SHARE,
+        Measure.LOG_LOSS,
+    }
+    for each in verdict.findings:
+        assert each.lower is not None
+        assert each.upper is not None
+        assert each.lower <= each.effect <= each.upper
+        assert each.effect == pytest.approx(each.candidate_value - each.champion_value)
+        assert each.reason
 
 
 @pytest.mark.parametrize(
-    "scores",
+    ("harm", "measure"),
     [
-        np.full(60, 0.3, np.float32),
-        np.array([0.1, np.nan], np.float32),
-        np.array([0.1, 1.2], np.float32),
+        ({"failing": 0.05}, Measure.FAILED_SHARE),
+        ({"slower": 1.5}, Measure.SLOW_SHARE),
+        ({"skill": -0.5}, Measure.LOG_LOSS),
     ],
 )
-def test_unusable_scores_fail_without_any_outcome(scores: np.ndarray) -> None:
-    candidate = Predictions(scores, np.full(scores.size, UNKNOWN, np.int8), moments(scores.size))
-    assert judge_rollout(candidate, NOTHING, min_outcomes=0).verdict is Verdict.FAIL
+def test_each_harm_is_proven_by_its_own_measure(harm: dict[str, float], measure: Measure) -> None:
+    verdict = judged(**harm)
+    assert verdict.verdict is Verdict.FAIL
+    assert culprits(verdict) == [(measure, "")]
+    finding = found(verdict, measure)
+    assert finding.lower is not None
+    assert finding.lower > finding.tolerance
+    assert verdict.reason == finding.reason
+
+
+@pytest.mark.parametrize("loss", [Measure.BRIER, Measure.WRONG_SHARE])
+def test_quality_is_measured_as_the_plan_says(loss: Measure) -> None:
+    criteria = Criteria(loss=loss, max_loss_rise=0.01)
+    verdict = judged(criteria, skill=-0.5)
+    assert culprits(verdict) == [(loss, "")]
+    assert judged(criteria).verdict is Verdict.PASS
+
+
+@pytest.mark.parametrize("shift", [-0.1, 0.1])
+def test_a_shift_of_the_score_is_harm_to_either_side_where_it_is_tested(shift: float) -> None:
+    tested = Criteria(max_score_shift=0.02, max_loss_rise=1.0)
+    assert (Measure.MEAN_SCORE, "") in culprits(judged(tested, shift=shift))
+    assert judged(Criteria(max_loss_rise=1.0), shift=shift).verdict is Verdict.PASS
+
+
+def test_harm_in_a_slice_of_one_request_in_twenty_is_found_and_named() -> None:
+    requests = Requests(3)
+    carriers = requests.carriers(4000)
+    failing = np.where(np.array(carriers) == "HA", 0.15, 0.002)
+    harmful = requests.batch(4000, CANDIDATE, failing=failing, carriers=carriers)
+    sound = requests.batch(4000)
+    verdict = judge_rollout(feed(trial_of(SLICED), sound, harmful), SLICED, min_outcomes=300)
+    assert culprits(verdict) == [(Measure.FAILED_SHARE, "HA")]
+    assert "carrier is HA" in verdict.reason
+    blind = judge_rollout(feed(trial_of(), sound, harmful), Criteria(), min_outcomes=300)
+    assert blind.verdict is Verdict.PASS
+
+
+def test_the_tests_spend_no_more_than_alpha_together() -> None:
+    verdict = judged(SLICED)
+    overall = sum(each.alpha for each in verdict.findings if not each.slice_feature)
+    assert overall == pytest.approx(0.025)
+    (each_slice,) = {each.alpha for each in verdict.findings if each.slice_feature}
+    assert 20 * 3 * each_slice == pytest.approx(0.025)
+    reported = [each for each in verdict.findings if each.slice_feature]
+    assert len(reported) <= 3 * REPORTED_SLICES
+    assert sum(each.alpha for each in judged().findings) == pytest.approx(0.05)
+
+
+def test_too_few_outcomes_are_inconclusive() -> None:
+    verdict = judged(n=100)
+    assert verdict.verdict is Verdict.INCONCLUSIVE
+    assert "300 are asked for" in verdict.reason
+
+
+def test_too_few_requests_are_inconclusive_though_no_outcome_is_asked_for() -> None:
+    asked = Criteria(min_requests=1300)
+    assert judged(asked, min_outcomes=0).verdict is Verdict.INCONCLUSIVE
+    assert judged(asked, n=1300, min_outcomes=0).verdict is Verdict.PASS
+
+
+def test_harm_that_is_seen_but_may_be_chance_does_not_pass() -> None:
+    verdict = judged(n=300, skill=0.8, min_outcomes=100)
+    assert found(verdict, Measure.LOG_LOSS).effect > 0.02
+    assert verdict.verdict is Verdict.INCONCLUSIVE
+
+
+def test_a_plan_may_ask_that_harm_is_excluded() -> None:
+    strict = Criteria(pass_rule=PassRule.HARM_EXCLUDED, max_loss_rise=0.1, max_failed_rise=0.02)
+    early, late = judged(strict, n=400), judged(strict, n=3000, champion_n=6000)
+    assert early.verdict is Verdict.INCONCLUSIVE
+    assert late.verdict is Verdict.PASS
+    assert all(each.verdict is Verdict.PASS for each in late.findings)
+
+
+def test_no_evidence_is_inconclusive() -> None:
+    trial = trial_of()
+    assert judge_rollout(trial, Criteria(), min_outcomes=0).verdict is Verdict.INCONCLUSIVE
+    feed(trial, Requests(1).batch(100))
+    assert judge_rollout(trial, Criteria(), min_outcomes=0).verdict is Verdict.INCONCLUSIVE
+
+
+def test_with_all_the_traffic_enough_of_the_new_version_suffices() -> None:
+    trial = feed(trial_of(), Requests(1).batch(310, CANDIDATE, failing=0.0))
+    ask = {"criteria": Criteria(), "alone": True}
+    assert judge_rollout(trial, min_outcomes=310, **ask).verdict is Verdict.PASS
+    assert judge_rollout(trial, min_outcomes=311, **ask).verdict is Verdict.INCONCLUSIVE
+
+
+@pytest.mark.parametrize("score", [0.3, 1.2])
+def test_unusable_scores_fail_without_any_outcome(score: float) -> None:
+    trial = trial_of()
+    seen, _ = Requests(1).batch(60, CANDIDATE)
+    column = seen.rows.column_names.index("score")
+    rows = seen.rows.set_column(column, "score", np.full((1, 60), score, np.float32).tolist())
+    rows = rows.cast(seen.rows.schema)
+    trial.observe(type(seen)(1, 1, rows))
+    assert judge_rollout(trial, Criteria(), min_outcomes=0).verdict is Verdict.FAIL
 
 
 def test_a_harmless_version_is_hardly_ever_failed_though_judged_after_every_batch() -> None:
     failed = 0
-    for seed in range(100):
-        candidate, champion = predictions(1000, 2 * seed), predictions(9000, 2 * seed + 1)
-        failed += any(
-            judge_rollout(
-                Predictions(candidate.scores[:n], candidate.labels[:n], moments(n)),
-                Predictions(champion.scores[: 9 * n], champion.labels[: 9 * n], moments(9 * n)),
-                min_outcomes=n,
-            ).verdict
-            is Verdict.FAIL
-            for n in range(20, 1001, 40)
-        )
-    assert failed <= 100 * ALPHA
+    for seed in range(20):
+        requests, trial = Requests(seed), trial_of(SLICED)
+        for _ in range(10):
+            feed(trial, requests.batch(100), requests.batch(20, CANDIDATE))
+            if verdict_on(trial, SLICED, min_outcomes=10**6) is Verdict.FAIL:
+                failed += 1
+                break
+    assert failed <= 2
 
 
-def test_the_confidence_sequence_narrows_with_evidence_and_widens_with_certainty() -> None:
-    widths = [confidence_sequence_half_width(n, 1.0, 0.05) for n in (50, 500, 5000)]
-    assert widths[0] > widths[1] > widths[2]
-    assert confidence_sequence_half_width(500, 1.0, 0.01) > widths[1]
-    # At most three times a fixed-sample interval where it is tightest.
-    assert widths[1] < 3 * 1.96 / np.sqrt(500)
+def test_slow_is_what_the_plan_says() -> None:
+    objective = Criteria(slow_after=timedelta(milliseconds=4))
+    finding = found(judged(objective), Measure.SLOW_SHARE)
+    assert finding.candidate_n + 10 > 1200
+    assert finding.champion_value > 0.5
+    assert finding.effect == pytest.approx(0, abs=0.1)
 
 
 def test_quality_counts_predictions_without_outcome_but_does_not_score_them() -> None:
     labels = np.array([0, 1, UNKNOWN, 1, 0], np.int8)
     scores = np.array([0.2, 0.9, 0.5, 0.6, 0.4], np.float32)
-    found = quality(labels, scores)
-    assert (found.predictions, found.outcomes) == (5, 4)
-    assert found.metrics["auc"] == 1.0
-    assert found.metrics["positive_rate"] == 0.5
-    assert found.half_widths["log_loss"] > 0
+    known = quality(labels, scores)
+    assert (known.predictions, known.outcomes) == (5, 4)
+    assert known.metrics["auc"] == 1.0
+    assert known.metrics["positive_rate"] == 0.5
+    assert known.half_widths["log_loss"] > 0
 
 
 def test_quality_of_one_class_has_no_auc_and_of_nothing_no_score() -> None:
@@ -131,33 +212,3 @@ def test_quality_of_one_class_has_no_auc_and_of_nothing_no_score() -> None:
     assert "log_loss" in one_class.metrics
     nothing = quality(np.array([UNKNOWN], np.int8), np.array([0.4], np.float32))
     assert (nothing.metrics, nothing.outcomes) == ({}, 0)
-
-
-def test_rows_of_one_moment_count_as_one_piece_of_evidence() -> None:
-    rows = predictions(600, 3)
-    moment = np.repeat(moments(30), 20)
-    labels = np.tile(np.repeat([0, 1], 20), 15).astype(np.int8)
-    champion = predictions(8000, 4)
-    crowded = Predictions(rows.scores, labels, moment)
-    spread = Predictions(rows.scores, labels, moments(600))
-    wide = judge_rollout(crowded, champion, min_outcomes=300).numbers["half_width"]
-    narrow = judge_rollout(spread, champion, min_outcomes=300).numbers["half_width"]
-    assert wide > 2 * narrow
-
-
-def test_hours_in_which_the_old_version_did_not_serve_are_not_compared() -> None:
-    champion, alike = predictions(8000, 4), predictions(400, 1)
-    harmful = predictions(200, 2, skill=-1.0)
-    later = Predictions(
-        np.concatenate([alike.scores, harmful.scores]),
-        np.concatenate([alike.labels, harmful.labels]),
-        np.concatenate([alike.event_us, harmful.event_us + 2 * 3_600_000_000]),
-    )
-    alone = judge_rollout(alike, champion, min_outcomes=300)
-    compared = judge_rollout(later, champion, min_outcomes=300)
-    assert compared.numbers["log_loss_difference"] == alone.numbers["log_loss_difference"]
-
-
-def test_half_the_traffic_each_is_compared_before_it_passes() -> None:
-    verdict = judge_rollout(predictions(310, 1), predictions(290, 2), min_outcomes=300)
-    assert verdict.verdict is Verdict.INCONCLUSIVE

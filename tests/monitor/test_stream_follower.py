@@ -5,26 +5,29 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
 
 import pytest
 
 from services.common.clock import utc_now
+from services.common.criteria import Criteria, Measure, Verdict
 from services.common.errors import Unavailable
 from services.monitor.adapters.database.transaction import SqlMonitorTx
 from services.monitor.core.judging import judge_window, judged_until
+from services.monitor.core.ports import RolloutCase
 from services.monitor.core.resources import DecisionKind, DriftTest, QualityTrigger
 from services.monitor.core.stream.batches import ObservationBatch, OutcomeBatch
 from services.monitor.core.stream.follower import Follower
 from services.monitor.core.stream.judge import FollowedJudge
 from services.monitor.core.stream.ports import Baseline
-from services.monitor.core.verdicts import Verdict
+from services.monitor.core.stream.trials import Trial, TrialSpec
+from services.monitor.core.windows import to_us
 from tests.support.monitor_database import monitor_database, written
 from tests.support.monitor_values import CHAMPION, ENDPOINT, MONITOR, policy_of, watched
 from tests.support.predictions import DAY, MONDAY, World
 
 WEEK = 7 * DAY
 CANDIDATE = "projects/default/models/delays/versions/2"
+TRIAL = TrialSpec(ENDPOINT, CANDIDATE, CHAMPION, 0, ("origin",), None, Measure.LOG_LOSS)
 TEST = DriftTest(min_rows=200, persistence_hits=2, persistence_windows=3)
 
 
@@ -38,9 +41,11 @@ class MemoryLog:
 
     batches: list = field(default_factory=list)
 
-    async def replay(self, endpoint, *, since, until_position):
+    async def replay(self, endpoint, *, since, until_position, arrived_since=None):
         found = []
         for batch in self.batches:
+            if arrived_since is not None and batch.arrival_us < to_us(arrived_since):
+                continue
             rows = batch.rows
             if since is not None:
                 rows = rows.filter([time >= since for time in rows["event_time"].to_pylist()])
@@ -218,13 +223,6 @@ async def test_a_restart_holds_the_same_bits(database, world, baselines):
         log.batches = batches
         async with follower(database, log, baselines) as restarted:
             await restarted.settled()
-            for version, since in ((CHAMPION, MONDAY), (CANDIDATE, MONDAY)):
-                ours = await living.predictions(ENDPOINT, version, since)
-                theirs = await restarted.predictions(ENDPOINT, version, since)
-                assert ours is not None
-                assert theirs is not None
-                assert ours.scores.tobytes() == theirs.scores.tobytes()
-                assert ours.labels.tobytes() == theirs.labels.tobytes()
             books = [each._ledger.books[ENDPOINT] for each in (living, restarted)]
             assert books[0].watermark == books[1].watermark
             counts = [
@@ -259,7 +257,7 @@ async def test_a_deleted_monitor_is_judged_no_more(database, world, baselines):
         following.unfollow(ENDPOINT)
         following.take(batches)
         await following.settled()
-        assert await following.predictions(ENDPOINT, CHAMPION, MONDAY) is None
+        assert await following.compared(TRIAL, vars) is None
     assert not (await told(database))[1]
 
 
@@ -311,24 +309,65 @@ async def test_a_rollout_is_judged_on_what_arrived_since_its_phase_began(
     old = world.observations(150, MONDAY + DAY, MONDAY + 2 * DAY)
     start = utc_now()
     now_us = int(start.timestamp() * 1_000_000)
-    async with follower(database, MemoryLog(), baselines, position=0) as following:
-        following.take(
-            [
-                ObservationBatch(1, now_us - 60_000_000, early),
-                ObservationBatch(2, now_us + 1_000_000, new),
-                ObservationBatch(3, now_us + 1_000_000, old),
-                *(
-                    OutcomeBatch(position, now_us + 2_000_000, world.outcomes(rows))
-                    for position, rows in ((4, early), (5, new), (6, old))
-                ),
-            ]
+    batches = [
+        ObservationBatch(1, now_us - 60_000_000, early),
+        ObservationBatch(2, now_us + 1_000_000, new),
+        ObservationBatch(3, now_us + 1_000_000, old),
+        *(
+            OutcomeBatch(position, now_us + 2_000_000, world.outcomes(rows))
+            for position, rows in ((4, early), (5, new), (6, old))
+        ),
+    ]
+    async with follower(database, MemoryLog(batches), baselines) as following:
+        case = RolloutCase(
+            endpoint=ENDPOINT,
+            candidate=CANDIDATE,
+            champion=CHAMPION,
+            since=start,
+            criteria=Criteria(),
+            min_outcomes=100,
+            alone=False,
         )
-        await following.settled()
-        verdict = await FollowedJudge(following).judge(ENDPOINT, CANDIDATE, CHAMPION, start, 100)
+        verdict = await FollowedJudge(following).judge(case)
         unknown = await FollowedJudge(following).judge(
-            "projects/default/endpoints/x", CANDIDATE, CHAMPION, start - timedelta(days=1), 0
+            replace(case, endpoint="projects/default/endpoints/x")
         )
     assert verdict.numbers["champion_predictions"] == 150
     assert verdict.numbers["candidate_outcomes"] == 150
     assert verdict.verdict is not Verdict.FAIL
     assert unknown.verdict is Verdict.INCONCLUSIVE
+
+
+async def test_a_comparison_that_is_made_again_from_the_log_holds_the_same_bits(
+    database, world, baselines
+):
+    batches = compared_traffic(world)
+    log = MemoryLog(batches[:3])
+    async with follower(database, log, baselines) as living:
+        await living.compared(TRIAL, vars)
+        for batch in batches[3:]:
+            log.batches.append(batch)
+            living.take([batch])
+        await living.settled()
+        expected = await living.compared(TRIAL, state_of)
+    async with follower(database, log, baselines) as restarted:
+        assert await restarted.compared(TRIAL, state_of) == expected
+        assert await restarted.compared(replace(TRIAL, slices=()), state_of) != expected
+
+
+def compared_traffic(world):
+    """Predictions of both versions by turns, each batch's outcomes two batches later."""
+    batches, waiting = [], []
+    for part in range(8):
+        version = (CHAMPION, CANDIDATE)[part % 2]
+        rows = world.observations(60, MONDAY, MONDAY + WEEK, version=version)
+        batches.append(ObservationBatch(len(batches) + 1, _arrival(len(batches)), rows))
+        waiting.append(world.outcomes(rows))
+        if len(waiting) > 2:
+            batches.append(OutcomeBatch(len(batches) + 1, _arrival(len(batches)), waiting.pop(0)))
+    return batches
+
+
+def state_of(trial: Trial) -> str:
+    """Everything that a comparison holds."""
+    return repr([trial.candidate, trial.champion, sorted(trial._awaited), trial.slow_after_us])

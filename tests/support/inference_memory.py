@@ -9,13 +9,14 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 
 from services.common.causality import causality
+from services.common.criteria import Verdict
 from services.common.errors import ServiceError
 from services.common.resources import Page, PageQuery
 from services.inference.core.endpoints import ENDPOINT_NAME, Endpoint
 from services.inference.core.errors import AliasElsewhere
 from services.inference.core.policies import PolicyMove, PolicyVersion
 from services.inference.core.ports import InferenceTx
-from services.inference.core.rollouts import Judgement, Rollout, Verdict
+from services.inference.core.rollouts import Judgement, Rollout
 from tests.support.registry_memory import MemoryCollection
 from tests.support.serving import T0
 
@@ -154,8 +155,8 @@ class FakePeers:
             raise AliasElsewhere(alias, self.aliases[alias])
         self.aliases[alias] = to_version
 
-    async def judge(self, rollout: Rollout, since: datetime, min_outcomes: int) -> Judgement:
-        self.asked.append((since, min_outcomes))
+    async def judge(self, rollout: Rollout, since: datetime) -> Judgement:
+        self.asked.append((since, rollout.phases[rollout.current_phase].min_outcomes))
         if self.judge_error is not None:
             raise self.judge_error
         return Judgement(self.verdict, "as the test says", {"p_value": 0.5})

@@ -13,6 +13,7 @@ from roundhouse.monitor.v1 import ingest_service_pb2_grpc as ingest_grpc
 from roundhouse.monitor.v1 import judgement_service_pb2 as judgement
 from roundhouse.monitor.v1 import judgement_service_pb2_grpc as judgement_grpc
 
+from services.common.criteria import Verdict
 from services.common.errors import InvalidArgument
 from services.common.rpc.convert import to_timestamp
 from services.common.rpc.remote import (
@@ -21,7 +22,9 @@ from services.common.rpc.remote import (
     as_own_failure,
     remote_errors,
 )
-from services.inference.core.rollouts import Judgement, Rollout, Verdict
+from services.common.rpc.verdicts import criteria_message, finding_of
+from services.inference.core.rollouts import Judgement, Rollout
+from services.inference.core.routing import WHOLE_BP
 
 _MONITOR: Final = "monitor"
 _DELIVERY_TIMEOUT_S: Final = 30.0
@@ -69,14 +72,17 @@ class MonitorClient:
         if missing:
             raise DependencyUnavailable(_MONITOR)
 
-    async def judge(self, rollout: Rollout, since: datetime, min_outcomes: int) -> Judgement:
+    async def judge(self, rollout: Rollout, since: datetime) -> Judgement:
         """See `Judge`."""
+        phase = rollout.phases[rollout.current_phase]
         request = judgement.JudgeRolloutRequest(
             endpoint=rollout.endpoint,
             candidate=rollout.version,
             champion=rollout.previous_version,
             since_time=to_timestamp(since),
-            min_outcomes=min_outcomes,
+            min_outcomes=phase.min_outcomes,
+            criteria=criteria_message(rollout.criteria(rollout.current_phase)),
+            alone=phase.weight_bp == WHOLE_BP,
         )
         try:
             with remote_errors(_MONITOR):
@@ -87,6 +93,7 @@ class MonitorClient:
             _VERDICTS.get(answer.verdict, Verdict.INCONCLUSIVE),
             answer.reason,
             dict(answer.numbers),
+            tuple(finding_of(finding) for finding in answer.findings),
         )
 
 

@@ -10,12 +10,14 @@ from roundhouse.inference.v1 import endpoint_pb2 as endpoint_pb
 from roundhouse.inference.v1 import rollout_pb2 as rollout_pb
 
 from services.common.rpc.convert import from_duration, to_timestamp
+from services.common.rpc.verdicts import criteria_message, criteria_of, finding_message
 from services.inference.core.decisions import DecisionPolicy
 from services.inference.core.endpoints import Endpoint, Runtime
 from services.inference.core.observing import ObservationRules, Redaction, Treatment
 from services.inference.core.plans import plan_digest
 from services.inference.core.rollouts import (
     DEFAULT_PHASES,
+    OnInconclusive,
     Phase,
     PhaseOutcome,
     Rollout,
@@ -129,6 +131,8 @@ def phases_of(phases: Sequence[rollout_pb.Phase]) -> tuple[Phase, ...]:
             timedelta(seconds=from_duration(phase.max_duration))
             if phase.HasField("max_duration")
             else _DEFAULT_DURATION,
+            criteria_of(phase.criteria),
+            _on_inconclusive(phase),
         )
         for phase in phases
     )
@@ -166,7 +170,14 @@ def plan_message(phases: Sequence[Phase]) -> rollout_pb.RolloutPlan:
 
 
 def _phase_message(phase: Phase) -> rollout_pb.Phase:
-    message = rollout_pb.Phase(weight_basis_points=phase.weight_bp, min_outcomes=phase.min_outcomes)
+    message = rollout_pb.Phase(
+        weight_basis_points=phase.weight_bp,
+        min_outcomes=phase.min_outcomes,
+        criteria=criteria_message(phase.criteria),
+        on_inconclusive=rollout_pb.Phase.OnInconclusive.Value(
+            f"ON_INCONCLUSIVE_{phase.on_inconclusive}"
+        ),
+    )
     message.max_duration.FromTimedelta(phase.max_duration)
     return message
 
@@ -180,4 +191,12 @@ def _outcome_message(outcome: PhaseOutcome) -> rollout_pb.PhaseOutcome:
         verdict=rollout_pb.PhaseOutcome.Verdict.Value(verdict),
         reason=outcome.reason,
         numbers=outcome.numbers,
+        findings=[finding_message(finding) for finding in outcome.findings],
     )
+
+
+def _on_inconclusive(phase: rollout_pb.Phase) -> OnInconclusive:
+    if not phase.on_inconclusive:
+        return OnInconclusive.ROLL_BACK
+    given = rollout_pb.Phase.OnInconclusive.Name(phase.on_inconclusive)
+    return OnInconclusive(given.removeprefix("ON_INCONCLUSIVE_"))

@@ -11,10 +11,11 @@ from typing import Final, Protocol
 import structlog
 
 from services.common.causality import caused_by
+from services.common.criteria import Verdict
 from services.common.errors import FailedPrecondition, ServiceError, Unavailable
 from services.inference.core.endpoints import Endpoint, model_of
 from services.inference.core.ports import InferenceTx, Judge, Store, VersionCatalog
-from services.inference.core.rollouts import Judgement, Rollout, State, Verdict
+from services.inference.core.rollouts import Judgement, Rollout, State
 from services.inference.core.use_cases import control
 from services.inference.core.use_cases.endpoints import get_endpoint
 
@@ -134,9 +135,7 @@ class RolloutController:
         """The monitor's word; while it is away there is no evidence."""
         phase = rollout.outcomes[-1]
         try:
-            return await self._judge.judge(
-                rollout, phase.start_time, rollout.phases[phase.phase].min_outcomes
-            )
+            return await self._judge.judge(rollout, phase.start_time)
         except ServiceError as error:
             log.warning("rollout.not_judged", rollout=rollout.name, reason=error.reason)
             return Judgement(Verdict.INCONCLUSIVE, f"the monitor could not be asked: {error}")

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from typing import Final, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Final, Protocol, TypeAlias
+
+Planned: TypeAlias = str | float | Sequence["Planned"] | Mapping[str, "Planned"] | None
+"""What a plan says of one thing."""
 
 
 class PlannedPhase(Protocol):
     """One step, as far as a plan says it."""
 
-    def as_plan(self) -> dict[str, int | float]:
-        """Every number that the approver agrees to, by name."""
+    def as_plan(self) -> dict[str, Planned]:
+        """Everything that the approver agrees to, by name."""
         ...
 
 

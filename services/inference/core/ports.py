@@ -378,12 +378,11 @@ class VersionCatalog(Protocol):
 class Judge(Protocol):
     """Who compares versions on what came true."""
 
-    async def judge(self, rollout: Rollout, since: datetime, min_outcomes: int) -> Judgement:
+    async def judge(self, rollout: Rollout, since: datetime) -> Judgement:
         """The verdict on a rollout's version beside the previous one, as of now.
 
         Args:
-            rollout: Names the endpoint and both versions.
+            rollout: Names the endpoint and both versions, and says what its phase wants judged.
             since: Only predictions that arrived from then on, server clock.
-            min_outcomes: Outcomes of the new version that a verdict needs.
         """
         ...

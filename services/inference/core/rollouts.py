@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
+from services.common.criteria import DEFAULT_ALPHA, DEFAULT_CRITERIA, Criteria, Finding, Verdict
 from services.common.names import ResourceName
 from services.common.resources import Meta
 from services.inference.core.errors import IllegalRolloutMove, InvalidPhases
-from services.inference.core.plans import plan_digest
+from services.inference.core.plans import Planned, plan_digest
 from services.inference.core.routing import WHOLE_BP, Variant
 
 ROLLOUT_NAME: Final = ResourceName("projects/{project}/endpoints/{endpoint}/rollouts/{rollout}")
@@ -44,12 +45,12 @@ _NEXT: Final[Mapping[State, frozenset[State]]] = {
 TERMINAL: Final = frozenset(state for state, following in _NEXT.items() if not following)
 
 
-class Verdict(StrEnum):
-    """What the evidence of a phase says."""
+class OnInconclusive(StrEnum):
+    """What follows when a phase's time is up without a verdict; see `Phase.OnInconclusive`."""
 
-    PASS = "PASS"  # noqa: S105 - a verdict, no password
-    FAIL = "FAIL"
-    INCONCLUSIVE = "INCONCLUSIVE"
+    ROLL_BACK = "ROLL_BACK"
+    HOLD = "HOLD"
+    GO_ON = "GO_ON"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,21 +59,37 @@ class Phase:
 
     Attributes:
         weight_bp: Share of the new version, 1 to 10,000 basis points.
-        min_outcomes: Outcomes of the new version that a verdict needs.
+        min_outcomes: Outcomes of either version that a PASS needs.
         max_duration: Longest wait for them.
+        criteria: What is tested and tolerated meanwhile.
+        on_inconclusive: What follows if that leads to no verdict.
     """
 
     weight_bp: int
     min_outcomes: int = 0
     max_duration: timedelta = timedelta(days=1)
+    criteria: Criteria = DEFAULT_CRITERIA
+    on_inconclusive: OnInconclusive = OnInconclusive.ROLL_BACK
 
-    def as_plan(self) -> dict[str, int | float]:
+    def as_plan(self) -> dict[str, Planned]:
         """See `PlannedPhase`."""
-        return {
+        plan: dict[str, Planned] = {
             "weight_basis_points": self.weight_bp,
             "min_outcomes": self.min_outcomes,
             "max_duration_s": self.max_duration.total_seconds(),
         }
+        # Plans from before there were criteria keep their digests.
+        if self.criteria != DEFAULT_CRITERIA:
+            plan["criteria"] = _planned(self.criteria)
+        if self.on_inconclusive is not OnInconclusive.ROLL_BACK:
+            plan["on_inconclusive"] = self.on_inconclusive
+        return plan
+
+    def ends_well(self, verdict: Verdict | None) -> bool:
+        """Whether the rollout goes on after the phase ended so."""
+        if verdict is Verdict.INCONCLUSIVE:
+            return self.on_inconclusive is OnInconclusive.GO_ON
+        return verdict is Verdict.PASS
 
 
 DEFAULT_PHASES: Final = (Phase(500), Phase(5_000), Phase(WHOLE_BP))
@@ -85,7 +102,8 @@ class PhaseOutcome:
     Attributes:
         end_time: None while it runs.
         verdict: None while it runs.
-        numbers: What the verdict rests on.
+        numbers: How much evidence there was.
+        findings: What each test found.
     """
 
     phase: int
@@ -94,6 +112,7 @@ class PhaseOutcome:
     verdict: Verdict | None = None
     reason: str = ""
     numbers: Mapping[str, float] = field(default_factory=dict)
+    findings: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +122,7 @@ class Judgement:
     verdict: Verdict
     reason: str
     numbers: Mapping[str, float] = field(default_factory=dict)
+    findings: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,8 +182,17 @@ class Rollout:
 
     @property
     def has_passed(self) -> bool:
-        """Whether every phase has passed, so that only the promotion is left."""
-        return len(self.outcomes) == len(self.phases) and self.outcomes[-1].verdict is Verdict.PASS
+        """Whether every phase ended well, so that only the promotion is left."""
+        if len(self.outcomes) < len(self.phases):
+            return False
+        return self.phases[-1].ends_well(self.outcomes[-1].verdict)
+
+    def criteria(self, phase: int) -> Criteria:
+        """Of a phase, with its share of the rollout's chance of a false rollback."""
+        criteria = self.phases[phase].criteria
+        if criteria.alpha is not None:
+            return criteria
+        return replace(criteria, alpha=DEFAULT_ALPHA / len(self.phases))
 
     def candidate(self) -> Variant:
         """The version as a variant of the endpoint, with the share of the phase begun last."""
@@ -208,8 +237,25 @@ class Rollout:
             verdict=judgement.verdict,
             reason=judgement.reason,
             numbers=judgement.numbers,
+            findings=judgement.findings,
         )
         return replace(self, outcomes=(*self.outcomes[:-1], ended))
+
+    def held(self, judgement: Judgement, now: datetime) -> Rollout:
+        """This rollout, paused in the present phase, which has as long again once resumed."""
+        so_far = replace(
+            self.outcomes[-1],
+            reason=judgement.reason,
+            numbers=judgement.numbers,
+            findings=judgement.findings,
+        )
+        phase = self.phases[self.current_phase]
+        return replace(
+            self.moved_to(State.PAUSED, f"held for a person: {judgement.reason}"),
+            outcomes=(*self.outcomes[:-1], so_far),
+            paused_at=now,
+            deadline=now + phase.max_duration,
+        )
 
     def paused(self, now: datetime) -> Rollout:
         """This rollout, held as it is."""
@@ -243,3 +289,10 @@ def check_phases(phases: Sequence[Phase]) -> None:
         raise InvalidPhases("each must have a larger share than the one before")
     if any(phase.max_duration <= timedelta(0) for phase in phases):
         raise InvalidPhases("a duration is not above zero")
+
+
+def _planned(criteria: Criteria) -> dict[str, Planned]:
+    plan = asdict(criteria)
+    if criteria.slow_after is not None:
+        plan["slow_after"] = criteria.slow_after.total_seconds()
+    return {**plan, "slices": list(criteria.slices)}

@@ -9,9 +9,10 @@ from roundhouse.monitor.v1 import judgement_service_pb2 as service_pb
 from roundhouse.monitor.v1 import judgement_service_pb2_grpc as pb_grpc
 
 from services.common.rpc.convert import from_timestamp, to_timestamp
+from services.common.rpc.verdicts import criteria_of, finding_message
 from services.monitor.core.explanation import Cause
 from services.monitor.core.names import ENDPOINT, VERSION, checked
-from services.monitor.core.ports import Judge, ServingExplainer
+from services.monitor.core.ports import Judge, RolloutCase, ServingExplainer
 
 _Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]  # generic over every method's messages
 
@@ -33,15 +34,22 @@ class JudgementServicer(pb_grpc.JudgementServiceServicer):
     ) -> service_pb.JudgeRolloutResponse:
         """What the evidence says so far."""
         found = await self._judge.judge(
-            checked(ENDPOINT, request.endpoint, "endpoint"),
-            checked(VERSION, request.candidate, "candidate"),
-            checked(VERSION, request.champion, "champion"),
-            from_timestamp(request.since_time),
-            request.min_outcomes,
+            RolloutCase(
+                endpoint=checked(ENDPOINT, request.endpoint, "endpoint"),
+                candidate=checked(VERSION, request.candidate, "candidate"),
+                champion=checked(VERSION, request.champion, "champion"),
+                since=from_timestamp(request.since_time),
+                criteria=criteria_of(request.criteria),
+                min_outcomes=request.min_outcomes,
+                alone=request.alone,
+            )
         )
         verdict = service_pb.JudgeRolloutResponse.Verdict.Value(f"VERDICT_{found.verdict.value}")
         return service_pb.JudgeRolloutResponse(
-            verdict=verdict, reason=found.reason, numbers=found.numbers
+            verdict=verdict,
+            reason=found.reason,
+            numbers=found.numbers,
+            findings=[finding_message(finding) for finding in found.findings],
         )
 
     async def ExplainServing(

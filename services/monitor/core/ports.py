@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, TypeAlias
 
+from services.common.criteria import Criteria
 from services.common.resources import Collection, Page, PageQuery
 from services.monitor.core.explanation import Cause
 from services.monitor.core.loop.episodes import Episode
@@ -132,21 +133,34 @@ class ObservationLog(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutCase:
+    """What a rollout's phase wants judged.
+
+    Attributes:
+        endpoint: By resource name.
+        candidate: New version, by resource name.
+        champion: Version that served before, by resource name.
+        since: When the phase began, server clock.
+        criteria: What is tested and tolerated.
+        min_outcomes: Outcomes of either version that a PASS needs.
+        alone: Whether the new version has all the traffic.
+    """
+
+    endpoint: str
+    candidate: str
+    champion: str
+    since: datetime
+    criteria: Criteria
+    min_outcomes: int
+    alone: bool
+
+
 class Judge(Protocol):
     """Compares two versions of an endpoint while both serve."""
 
-    async def judge(
-        self, endpoint: str, candidate: str, champion: str, since: datetime, min_outcomes: int
-    ) -> RolloutVerdict:
-        """What the outcomes of predictions that arrived since then say so far.
-
-        Args:
-            endpoint: By resource name.
-            candidate: New version, by resource name.
-            champion: Version that served before, by resource name.
-            since: Server clock.
-            min_outcomes: Outcomes of the new version that a verdict needs.
-        """
+    async def judge(self, case: RolloutCase) -> RolloutVerdict:
+        """What has arrived since the phase began says so far."""
         ...
 
 

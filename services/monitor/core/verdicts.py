@@ -2,192 +2,349 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Any, Final
+from typing import Final
 
-import numpy as np
-import numpy.typing as npt
+from services.common.criteria import (
+    DEFAULT_ALPHA,
+    Criteria,
+    Finding,
+    Measure,
+    PassRule,
+    Verdict,
+)
+from services.monitor.core.sequential import (
+    Bounds,
+    is_above,
+    mean_difference,
+    share_difference,
+)
+from services.monitor.core.stream.trials import MAX_SLICE_VALUES, Tally, Trial, VersionRecord
 
-from services.common import scoring
-from services.monitor.core.quality import UNKNOWN, quality
-
-ALPHA: Final = 0.05
-"""Chance that a harmless version is ever failed, however often it is judged."""
-
-MARGIN: Final = 0.02
-"""Rise of the log loss, in nats, that is not yet harm: a twentieth of a usual one."""
-
-_TUNED_FOR: Final = 500
-"""Outcomes at which the confidence sequence is tightest."""
+REPORTED_SLICES: Final = 3
+"""Of each measure, those nearest to a FAIL."""
 
 _SAME_SCORE_ROWS: Final = 50
-
-
-class Verdict(StrEnum):
-    """See `JudgeRolloutResponse.Verdict`."""
-
-    PASS = "PASS"  # noqa: S105 - a verdict, no password
-    FAIL = "FAIL"
-    INCONCLUSIVE = "INCONCLUSIVE"
-
-
-@dataclass(frozen=True, slots=True)
-class Predictions:
-    """What one version predicted, and what came true.
-
-    Attributes:
-        scores: float32 [n].
-        labels: int8 [n]: 0, 1 or `UNKNOWN`.
-        event_us: int64 [n], event time. Rows of one moment, such as those of one request,
-            share what happened then and are no independent evidence.
-    """
-
-    scores: npt.NDArray[Any]
-    labels: npt.NDArray[Any]
-    event_us: npt.NDArray[np.int64]
+_MILLION: Final = 1_000_000
+_SHARES: Final = frozenset({Measure.FAILED_SHARE, Measure.SLOW_SHARE})
+_WORDS: Final[Mapping[Measure, tuple[str, str]]] = {
+    Measure.FAILED_SHARE: ("The share of failed requests", "requests"),
+    Measure.SLOW_SHARE: ("The share of slow requests", "requests"),
+    Measure.MEAN_SCORE: ("The mean score", "predictions"),
+    Measure.LOG_LOSS: ("The log loss", "outcomes"),
+    Measure.BRIER: ("The Brier score", "outcomes"),
+    Measure.WRONG_SHARE: ("The share of wrong decisions", "outcomes"),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class RolloutVerdict:
-    """A verdict, its sentence and its numbers."""
+    """A verdict, its sentence, its numbers and the tests that it rests on."""
 
     verdict: Verdict
     reason: str
     numbers: Mapping[str, float]
+    findings: tuple[Finding, ...] = ()
 
 
-def judge_rollout(
-    candidate: Predictions, champion: Predictions, *, min_outcomes: int
-) -> RolloutVerdict:
-    """What the evidence says so far; it may be asked for after every outcome.
+@dataclass(frozen=True, slots=True, eq=False)
+class _Test:
+    """One measure in one slice.
 
-    FAIL: the scores are not usable, or the confidence sequence of the rise in log loss lies
-    above 0. PASS: enough outcomes of both, no FAIL, and a rise of at most `MARGIN`. Only the
-    event time in which both served is compared: another hour is another world. Once the old
-    version serves no more, as in a phase that gives the new one all the traffic, enough
-    outcomes of the new one since then suffice. Otherwise INCONCLUSIVE.
-
-    Args:
-        candidate: Of the new version.
-        champion: Of the old one, from the same time.
-        min_outcomes: Outcomes of each version that a PASS needs.
+    Attributes:
+        alpha: Its share of the phase's.
     """
-    numbers = {**_numbers("candidate", candidate), **_numbers("champion", champion)}
-    fault = _unusable(candidate.scores)
-    if fault:
-        return RolloutVerdict(Verdict.FAIL, fault, numbers)
-    alone = _outcomes_after(candidate, champion)
-    if alone and alone >= min_outcomes:
-        words = f"{alone} outcomes of the new version since the old one last served"
-        return RolloutVerdict(
-            Verdict.PASS, f"{words}: nothing to compare with, nothing against it.", numbers
+
+    measure: Measure
+    slice: tuple[str, str]
+    tolerance: float
+    alpha: float
+    candidate: Tally
+    champion: Tally
+
+    def harm(self) -> float:
+        """How far the estimate is beyond the tolerance; above 0 it is."""
+        new, old = self._values()
+        effect = abs(new - old) if self.measure is Measure.MEAN_SCORE else new - old
+        return effect - self.tolerance
+
+    def verdict(self) -> Verdict:
+        """Whether harm beyond the tolerance is proven, excluded, or neither."""
+        if self.measure in _SHARES:
+            new, old = self.candidate.share(self.measure), self.champion.share(self.measure)
+            proven = is_above(new, old, self.tolerance, self.alpha)
+            excluded = not proven and is_above(old, new, -self.tolerance, self.alpha)
+        else:
+            bounds = self.bounds()
+            proven = bounds is not None and self._is_harm(bounds)
+            excluded = bounds is not None and not proven and self._is_harmless(bounds)
+        return Verdict.FAIL if proven else Verdict.PASS if excluded else Verdict.INCONCLUSIVE
+
+    def bounds(self) -> Bounds | None:
+        """Of the effect."""
+        if self.measure in _SHARES:
+            shares = self.candidate.share(self.measure), self.champion.share(self.measure)
+            return share_difference(*shares, self.alpha)
+        # Of the score, either bound may prove a shift: they share the alpha.
+        sides = 2 if self.measure is Measure.MEAN_SCORE else 1
+        return mean_difference(
+            self.candidate.sums(self.measure).mean(),
+            self.champion.sums(self.measure).mean(),
+            self.alpha / sides,
         )
-    new, old = _Losses.of(_while_both_served(candidate, champion)), _Losses.of(champion)
-    if not new.size or not old.size:
-        words = f"{new.size} outcomes of the new version and {old.size} of the old one"
-        return RolloutVerdict(Verdict.INCONCLUSIVE, f"{words} are known.", numbers)
-    enough = min(new.size, old.size) >= min_outcomes
-    rise = new.mean - old.mean
-    width = new.half_width + old.half_width
-    numbers |= {
-        "log_loss_difference": rise,
-        "half_width": width,
-        "alpha": ALPHA,
-        "margin": MARGIN,
-    }
-    words = (
-        f"The log loss rises by {rise:+.4f} +- {width:.4f} (always-valid {1 - ALPHA:.0%} interval)"
-        f" over {new.size} outcomes of the new version and {old.size} of the old one"
-    )
-    if rise - width > 0:
-        return RolloutVerdict(Verdict.FAIL, f"{words}: the new version is worse.", numbers)
-    if enough and rise <= MARGIN:
-        return RolloutVerdict(
-            Verdict.PASS, f"{words}: no harm beyond the margin of {MARGIN}.", numbers
+
+    def sizes(self) -> tuple[int, int]:
+        """Requests, predictions or outcomes of the new version and of the old one."""
+        if self.measure in _SHARES:
+            return self.candidate.share(self.measure).n, self.champion.share(self.measure).n
+        return self.candidate.sums(self.measure).rows, self.champion.sums(self.measure).rows
+
+    def finding(self) -> Finding:
+        """What it found, with its bounds."""
+        bounds = self.bounds()
+        verdict = self.verdict()
+        (new, old), (new_n, old_n) = self._values(), self.sizes()
+        return Finding(
+            measure=self.measure,
+            slice_feature=self.slice[0],
+            slice_value=self.slice[1],
+            candidate_n=new_n,
+            champion_n=old_n,
+            candidate_value=new,
+            champion_value=old,
+            effect=new - old,
+            lower=None if bounds is None else bounds.lower,
+            upper=None if bounds is None else bounds.upper,
+            tolerance=self.tolerance,
+            alpha=self.alpha,
+            verdict=verdict,
+            reason=self._sentence(bounds, verdict),
         )
-    missing = "" if enough else f"; {min_outcomes} outcomes are asked for"
-    return RolloutVerdict(Verdict.INCONCLUSIVE, f"{words}{missing}: too early to tell.", numbers)
 
+    def _is_harm(self, bounds: Bounds) -> bool:
+        falls = self.measure is Measure.MEAN_SCORE and bounds.upper < -self.tolerance
+        return bounds.lower > self.tolerance or falls
 
-def confidence_sequence_half_width(n: int, deviation: float, alpha: float) -> float:
-    """Half width around a running mean that holds for all n at once.
+    def _is_harmless(self, bounds: Bounds) -> bool:
+        falls = self.measure is Measure.MEAN_SCORE and bounds.lower <= -self.tolerance
+        return bounds.upper < self.tolerance and not falls
 
-    Waudby-Smith, Arbour, Sinha, Kennedy and Ramdas, Time-uniform central limit theory and
-    asymptotic confidence sequences, Annals of Statistics 2024, equation (5), with rho chosen
-    by their appendix B.2 for `_TUNED_FOR` observations.
+    def _values(self) -> tuple[float, float]:
+        if self.measure in _SHARES:
+            shares = self.candidate.share(self.measure), self.champion.share(self.measure)
+            new, old = (share.hits / share.n if share.n else 0.0 for share in shares)
+            return new, old
+        return (
+            self.candidate.sums(self.measure).mean().value,
+            self.champion.sums(self.measure).mean().value,
+        )
 
-    Args:
-        n: Observations.
-        deviation: Their standard deviation.
-        alpha: Chance that the mean ever lies outside.
-    """
-    rho_squared = (-2 * np.log(alpha) + np.log(-2 * np.log(alpha) + 1)) / _TUNED_FOR
-    inner = n * rho_squared + 1
-    width = np.sqrt(2 * inner / (n**2 * rho_squared) * np.log(np.sqrt(inner) / alpha))
-    return float(deviation * width)
-
-
-def _outcomes_after(candidate: Predictions, champion: Predictions) -> int:
-    last_us = champion.event_us.max(initial=np.iinfo(np.int64).min)
-    return int(((candidate.labels != UNKNOWN) & (candidate.event_us > last_us)).sum())
-
-
-def _while_both_served(candidate: Predictions, champion: Predictions) -> Predictions:
-    if not champion.event_us.size:
-        return candidate
-    first_us, last_us = champion.event_us.min(), champion.event_us.max()
-    both = (candidate.event_us >= first_us) & (candidate.event_us <= last_us)
-    return Predictions(candidate.scores[both], candidate.labels[both], candidate.event_us[both])
+    def _sentence(self, bounds: Bounds | None, verdict: Verdict) -> str:
+        what, unit = _WORDS[self.measure]
+        where = f" where {self.slice[0]} is {self.slice[1]}" if self.slice[0] else ""
+        (new, old), (new_n, old_n) = self._values(), self.sizes()
+        interval = (
+            "no interval yet"
+            if bounds is None
+            else f"always-valid interval {bounds.lower:+.4f} to {bounds.upper:+.4f}"
+        )
+        end = {
+            Verdict.FAIL: f"more than the {self.tolerance:g} that is tolerated",
+            Verdict.PASS: f"more than {self.tolerance:g} is excluded",
+            Verdict.INCONCLUSIVE: f"more than {self.tolerance:g} is neither proven nor excluded",
+        }[verdict]
+        return (
+            f"{what}{where} is {new:.4f} over {new_n:,} {unit} of the new version and {old:.4f} "
+            f"over {old_n:,} of the old one, {new - old:+.4f} ({interval}): {end}."
+        )
 
 
 @dataclass(frozen=True, slots=True)
-class _Losses:
-    """Log losses of known outcomes: how many, their mean, and how far to trust it."""
+class _Ruling:
+    """What the tests come to, before it is put into words.
 
-    size: int
-    mean: float
-    half_width: float
+    Attributes:
+        overall: Tests over all requests.
+        in_slices: The others.
+        failed: Those of either that prove harm.
+        missing: What the minimum sample lacks; empty if nothing.
+        unpassed: The first test over all requests that does not pass; None if all do.
+    """
 
-    @classmethod
-    def of(cls, predictions: Predictions) -> _Losses:
-        known = predictions.labels != UNKNOWN
-        if not known.any():
-            return cls(0, 0.0, float("inf"))
-        losses = scoring.log_losses(predictions.labels[known], predictions.scores[known])
-        mean = float(losses.mean())
-        return cls(losses.size, mean, _half_width(losses - mean, predictions.event_us[known]))
+    overall: list[_Test]
+    in_slices: list[_Test]
+    failed: list[_Test]
+    missing: str
+    unpassed: _Test | None
 
-
-def _half_width(residuals: npt.NDArray[np.float64], event_us: npt.NDArray[np.int64]) -> float:
-    """Of the mean, with rows of one moment as one cluster (Liang and Zeger, 1986)."""
-    _, cluster = np.unique(event_us, return_inverse=True)
-    totals = np.bincount(cluster, weights=residuals)
-    if totals.size < 2:
-        return float(-np.log(scoring.PROBABILITY_FLOOR))
-    per_cluster = totals * (totals.size / residuals.size)
-    deviation = float(per_cluster.std(ddof=1))
-    return confidence_sequence_half_width(totals.size, deviation, ALPHA / 2)
+    @property
+    def verdict(self) -> Verdict:
+        if self.failed:
+            return Verdict.FAIL
+        return Verdict.INCONCLUSIVE if self.missing or self.unpassed else Verdict.PASS
 
 
-def _unusable(scores: npt.NDArray[Any]) -> str:
-    if not np.isfinite(scores).all():
-        return f"{int((~np.isfinite(scores)).sum())} scores of the new version are no numbers."
-    if ((scores < 0) | (scores > 1)).any():
-        return "Scores of the new version are no probabilities."
-    if scores.size >= _SAME_SCORE_ROWS and np.ptp(scores) == 0:
-        return f"The new version gave the same score {scores.size} times."
+def verdict_on(
+    trial: Trial, criteria: Criteria, *, min_outcomes: int, alone: bool = False
+) -> Verdict:
+    """The verdict that `judge_rollout` gives, without its words and intervals: much cheaper."""
+    if _unusable(trial.candidate):
+        return Verdict.FAIL
+    if alone:
+        missing = _missing(trial.candidate, criteria, min_outcomes)
+        return Verdict.INCONCLUSIVE if missing else Verdict.PASS
+    return _ruling(trial, criteria, min_outcomes).verdict
+
+
+def judge_rollout(
+    trial: Trial, criteria: Criteria, *, min_outcomes: int, alone: bool = False
+) -> RolloutVerdict:
+    """What the evidence says so far; it may be asked for after every request.
+
+    FAIL: the scores are not usable, or some test proves harm beyond what is tolerated. The tests
+    split alpha before any evidence is seen: half to those over all requests and half to the
+    slices, or all of it where no slice is declared; then equally over the measures; then over
+    every slice that there can be (Bonferroni), so that a version without harm beyond what is
+    tolerated fails with a chance of at most alpha, however many looks are taken. PASS: the
+    minimum sample is there, and passes as the criteria's rule says. Otherwise INCONCLUSIVE.
+
+    Args:
+        trial: What both versions did.
+        criteria: What is tested and tolerated.
+        min_outcomes: Outcomes of either version that a PASS needs.
+        alone: Whether the new version has all the traffic, so that there is no other to compare
+            it with: enough evidence of it then suffices.
+    """
+    numbers = {
+        **_numbers("candidate", trial.candidate),
+        **_numbers("champion", trial.champion),
+        "alpha": _alpha(criteria),
+    }
+    verdict = verdict_on(trial, criteria, min_outcomes=min_outcomes, alone=alone)
+    fault = _unusable(trial.candidate)
+    if fault:
+        return RolloutVerdict(verdict, fault, numbers)
+    if alone:
+        missing = _missing(trial.candidate, criteria, min_outcomes)
+        words = missing or "nothing to compare with any more, and nothing against it."
+        return RolloutVerdict(verdict, f"The new version alone: {words}", numbers)
+    ruling = _ruling(trial, criteria, min_outcomes)
+    findings = tuple(test.finding() for test in _reported(ruling))
+    if ruling.failed:
+        reason = next(each.reason for each in findings if each.verdict is Verdict.FAIL)
+    elif ruling.missing:
+        reason = f"Too early to tell: {ruling.missing}"
+    elif ruling.unpassed is not None:
+        reason = f"Too early to tell. {ruling.unpassed.finding().reason}"
+    else:
+        reason = _passed(findings, criteria)
+    return RolloutVerdict(verdict, reason, numbers, findings)
+
+
+def _ruling(trial: Trial, criteria: Criteria, min_outcomes: int) -> _Ruling:
+    overall, in_slices = list(_tests(trial, criteria)), list(_slice_tests(trial, criteria))
+    tests = (*overall, *in_slices)
+    return _Ruling(
+        overall,
+        in_slices,
+        failed=[test for test in tests if test.harm() > 0 and test.verdict() is Verdict.FAIL],
+        missing=_missing(trial.candidate, criteria, min_outcomes)
+        or _missing(trial.champion, criteria, min_outcomes),
+        unpassed=next((test for test in overall if not _passes(test, criteria)), None),
+    )
+
+
+def _alpha(criteria: Criteria) -> float:
+    return DEFAULT_ALPHA if criteria.alpha is None else criteria.alpha
+
+
+def _tests(trial: Trial, criteria: Criteria) -> Iterator[_Test]:
+    """Over all requests, as far as there is evidence of both versions."""
+    tolerances = criteria.tolerances()
+    each = _alpha(criteria) / (2 if criteria.slices else 1) / len(tolerances)
+    for measure, tolerance in tolerances.items():
+        test = _Test(
+            measure,
+            ("", ""),
+            tolerance,
+            each,
+            trial.candidate.overall,
+            trial.champion.overall,
+        )
+        if all(test.sizes()):
+            yield test
+
+
+def _slice_tests(trial: Trial, criteria: Criteria) -> Iterator[_Test]:
+    tolerances = criteria.tolerances()
+    most = max(1, len(criteria.slices) * MAX_SLICE_VALUES)
+    each = _alpha(criteria) / 2 / len(tolerances) / most
+    for key in trial.slices:
+        candidate, champion = trial.candidate.slices.get(key), trial.champion.slices.get(key)
+        if candidate is None or champion is None:
+            continue
+        for measure, tolerance in tolerances.items():
+            test = _Test(measure, key, tolerance, each, candidate, champion)
+            if all(test.sizes()):
+                yield test
+
+
+def _reported(ruling: _Ruling) -> Iterator[_Test]:
+    yield from ruling.overall
+    told: dict[Measure, int] = {}
+    order = sorted(ruling.in_slices, key=lambda test: (test not in ruling.failed, -test.harm()))
+    for test in order:
+        told[test.measure] = told.get(test.measure, 0) + 1
+        if told[test.measure] <= REPORTED_SLICES:
+            yield test
+
+
+def _passes(test: _Test, criteria: Criteria) -> bool:
+    if criteria.pass_rule is PassRule.HARM_EXCLUDED:
+        return test.verdict() is Verdict.PASS
+    return test.harm() <= 0
+
+
+def _passed(findings: tuple[Finding, ...], criteria: Criteria) -> str:
+    effects = ", ".join(
+        f"{_WORDS[each.measure][0].removeprefix('The ')} {each.effect:+.4f}"
+        for each in findings
+        if not each.slice_feature
+    )
+    rule = "is excluded" if criteria.pass_rule is PassRule.HARM_EXCLUDED else "is seen"
+    return f"No harm beyond what is tolerated {rule} in a sufficient sample: {effects}."
+
+
+def _missing(record: VersionRecord, criteria: Criteria, min_outcomes: int) -> str:
+    """What the minimum sample lacks of one version; empty if nothing."""
+    outcomes, requests = record.overall.losses.rows, record.overall.requests
+    # Somebody must have asked for no outcome at all, or there is no evidence whatever.
+    asked = min_outcomes or (0 if criteria.min_requests else 1)
+    if outcomes < asked:
+        return f"{outcomes:,} outcomes are known of one version; {asked:,} are asked for."
+    if requests < criteria.min_requests:
+        asked = criteria.min_requests
+        return f"{requests:,} requests reached one version; {asked:,} are asked for."
     return ""
 
 
-def _numbers(who: str, predictions: Predictions) -> dict[str, float]:
-    found = quality(predictions.labels, predictions.scores)
-    numbers = {
-        f"{who}_predictions": float(found.predictions),
-        f"{who}_outcomes": float(found.outcomes),
+def _unusable(record: VersionRecord) -> str:
+    if record.lowest is None or record.highest is None:
+        return ""
+    if record.lowest < 0 or record.highest > _MILLION:
+        return "Scores of the new version are no probabilities."
+    rows = record.overall.scores.rows
+    if rows >= _SAME_SCORE_ROWS and record.lowest == record.highest:
+        return f"The new version gave the same score {rows:,} times."
+    return ""
+
+
+def _numbers(who: str, record: VersionRecord) -> dict[str, float]:
+    tally = record.overall
+    return {
+        f"{who}_requests": float(tally.requests),
+        f"{who}_failed": float(tally.failed),
+        f"{who}_predictions": float(tally.scores.rows),
+        f"{who}_outcomes": float(tally.losses.rows),
     }
-    for metric in ("auc", "log_loss"):
-        if metric in found.metrics:
-            numbers[f"{who}_{metric}"] = found.metrics[metric]
-    return numbers

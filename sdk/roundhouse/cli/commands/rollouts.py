@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 from roundhouse.cli import names
+from roundhouse.cli.commands.rollout_findings import show_rollout
 from roundhouse.cli.failures import BadOutcome, UsageFault
 from roundhouse.cli.output import (
     ERR,
@@ -71,6 +72,25 @@ def list_rollouts(context: typer.Context, endpoint: EndpointName, as_json: Json 
         ],
         title=f"Rollouts of {endpoint}",
     )
+
+
+@app.command()
+def show(
+    context: typer.Context,
+    endpoint: EndpointName,
+    rollout: Annotated[str, typer.Argument(help="Rollout's id; the newest if left out.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Show what each phase came to, and the tests that its verdict rests on."""
+    session = session_of(context)
+    parent = names.full(session.project, "endpoints", endpoint)
+    with session.client() as client:
+        name = f"{parent}/rollouts/{rollout}" if rollout else _newest(client, parent)
+        found = client.rollouts.GetRollout(GetRolloutRequest(name=name))
+    if as_json:
+        print_json(as_dict(found))
+    else:
+        show_rollout(found)
 
 
 @app.command()

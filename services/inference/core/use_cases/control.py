@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Final
 
+from services.common.criteria import Verdict
 from services.inference.core.ports import InferenceTx
-from services.inference.core.rollouts import Judgement, Rollout, State, Verdict
+from services.inference.core.rollouts import Judgement, OnInconclusive, Rollout, State
 from services.inference.core.use_cases.endpoints import get_endpoint
 from services.inference.core.use_cases.rollouts import (
     begin_phase,
@@ -53,15 +54,20 @@ def fail(tx: InferenceTx, name: str, message: str, now: datetime) -> None:
 def judge_phase(
     tx: InferenceTx, name: str, phase: int, judgement: Judgement, now: datetime
 ) -> None:
-    """End `phase` as judged: go on, or give all traffic back at once.
+    """End `phase` as judged: go on, hold, or give all traffic back at once.
 
     A judgement of a phase that is over meanwhile changes nothing.
     """
     rollout = get_rollout(tx, name)
     if not _is_in(rollout, phase):
         return
-    if judgement.verdict is Verdict.PASS:
+    planned = rollout.phases[phase]
+    if planned.ends_well(judgement.verdict):
         pass_phase(tx, rollout, judgement, now)
+        return
+    if judgement.verdict is Verdict.INCONCLUSIVE and planned.on_inconclusive is OnInconclusive.HOLD:
+        held = rollout.held(judgement, now)
+        store(tx, told(tx, held, "rollout.paused", now, reason=judgement.reason), now)
         return
     withdraw(tx, rollout, now)
     ended = rollout.phase_ended(judgement, now)

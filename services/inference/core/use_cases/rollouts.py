@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from services.common.causality import caused_by
+from services.common.criteria import Verdict
 from services.common.resources import Meta
 from services.inference.core.endpoints import Endpoint
 from services.inference.core.errors import (
@@ -18,14 +19,7 @@ from services.inference.core.errors import (
 )
 from services.inference.core.plans import AT_ONCE, plan_digest
 from services.inference.core.ports import InferenceTx
-from services.inference.core.rollouts import (
-    Judgement,
-    Phase,
-    Rollout,
-    State,
-    Verdict,
-    check_phases,
-)
+from services.inference.core.rollouts import Judgement, Phase, Rollout, State, check_phases
 from services.inference.core.routing import WHOLE_BP
 from services.inference.core.use_cases.endpoints import (
     active_rollout,
@@ -208,7 +202,7 @@ def succeed(tx: InferenceTx, rollout: Rollout, message: str, now: datetime) -> R
 
 
 def pass_phase(tx: InferenceTx, rollout: Rollout, judgement: Judgement, now: datetime) -> Rollout:
-    """End the present phase as passed; begin the next, if there is one.
+    """End the present phase, which lets the rollout go on; begin the next, if there is one.
 
     Raises:
         IllegalRolloutMove: No phase is under way.

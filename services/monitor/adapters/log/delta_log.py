@@ -89,10 +89,20 @@ class DeltaPredictionLog:
         return await self._run(partial(self._batch_ids, since))
 
     async def replay(
-        self, endpoint: str, *, since: datetime | None, until_position: int
+        self,
+        endpoint: str,
+        *,
+        since: datetime | None,
+        until_position: int,
+        arrived_since: datetime | None = None,
     ) -> Sequence[Batch]:
         """See `PredictionLog`."""
-        return await self._run(partial(self._replay, endpoint, since, until_position))
+        where = ds.field(POSITION) <= until_position
+        if since is not None:
+            where &= ds.field("event_time") >= _scalar(since)
+        if arrived_since is not None:
+            where &= ds.field(ARRIVAL) >= to_us(arrived_since)
+        return await self._run(partial(self._replay, endpoint, where))
 
     async def observations(
         self, endpoint: str, *, start: datetime | None, end: datetime, until_position: int
@@ -156,10 +166,7 @@ class DeltaPredictionLog:
             )
         )
 
-    def _replay(self, endpoint: str, since: datetime | None, until_position: int) -> list[Batch]:
-        where = ds.field(POSITION) <= until_position
-        if since is not None:
-            where &= ds.field("event_time") >= _scalar(since)
+    def _replay(self, endpoint: str, where: ds.Expression) -> list[Batch]:
         batches: list[Batch] = []
         table = self._observations.get(endpoint)
         observations = table and table.read(where=where)

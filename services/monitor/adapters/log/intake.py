@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import pyarrow as pa
@@ -14,12 +14,16 @@ from services.monitor.core.errors import InvalidBatch
 from services.monitor.core.names import ENDPOINT
 from services.monitor.core.stream.batches import (
     FEATURE_PREFIX,
+    LATENCY,
     OBSERVATION_COLUMNS,
     OPTIONAL_OBSERVATION_COLUMNS,
     OUTCOME_COLUMNS,
+    REQUEST_COLUMNS,
     ObservationBatch,
     OutcomeBatch,
 )
+
+_NOTHING: Final[Mapping[str, pa.DataType]] = {}
 
 _FEATURE_TYPES: Final = (pa.float32(), pa.string())
 
@@ -40,12 +44,8 @@ class ArrowIntake:
         """See `ObservationLog`."""
         rows = _read(batch_id, arrow_stream)
         features = [name for name in rows.column_names if name.startswith(FEATURE_PREFIX)]
-        optional = {
-            name: kind
-            for name, kind in OPTIONAL_OBSERVATION_COLUMNS.items()
-            if name in rows.column_names
-        }
-        rows = _checked(batch_id, rows, {**OBSERVATION_COLUMNS, **optional}, features)
+        columns = {**OBSERVATION_COLUMNS, **_held(rows, OPTIONAL_OBSERVATION_COLUMNS)}
+        rows = _checked(batch_id, rows, columns, features, _held(rows, REQUEST_COLUMNS))
         if rows.num_rows:
             self._check_features(batch_id, rows, features)
             await self._committer.submit(ObservationBatch, batch_id, rows)
@@ -53,7 +53,7 @@ class ArrowIntake:
 
     async def append_outcomes(self, batch_id: str, arrow_stream: bytes) -> int:
         """See `ObservationLog`."""
-        rows = _checked(batch_id, _read(batch_id, arrow_stream), OUTCOME_COLUMNS, [])
+        rows = _checked(batch_id, _read(batch_id, arrow_stream), OUTCOME_COLUMNS)
         if not pc.all(pc.is_in(rows.column("outcome"), pa.array([0, 1])), min_count=0).as_py():
             raise InvalidBatch(batch_id, "an outcome is neither 0 nor 1", "outcome")
         if rows.num_rows:
@@ -81,22 +81,35 @@ def _read(batch_id: str, arrow_stream: bytes) -> pa.Table:
         raise InvalidBatch(batch_id, f"it is no Arrow stream ({error})") from error
 
 
+def _held(rows: pa.Table, columns: Mapping[str, pa.DataType]) -> Mapping[str, pa.DataType]:
+    return {name: kind for name, kind in columns.items() if name in rows.column_names}
+
+
 def _checked(
-    batch_id: str, rows: pa.Table, columns: Mapping[str, pa.DataType], features: list[str]
+    batch_id: str,
+    rows: pa.Table,
+    columns: Mapping[str, pa.DataType],
+    features: Sequence[str] = (),
+    nullable: Mapping[str, pa.DataType] = _NOTHING,
 ) -> pa.Table:
-    """The named columns alone, with these types and without nulls, and the features."""
-    for name, kind in columns.items():
+    """The named columns alone, with these types, and the features; no null where none may be."""
+    for name, kind in {**columns, **nullable}.items():
         if rows.column_names.count(name) != 1:
             raise InvalidBatch(batch_id, f"it needs one column {name}", name)
         if rows.schema.field(name).type != kind:
             raise InvalidBatch(
                 batch_id, f"{name} is {rows.schema.field(name).type}, not {kind}", name
             )
-        if rows.column(name).null_count:
+        if name not in nullable and rows.column(name).null_count:
             raise InvalidBatch(batch_id, f"{name} has no value in some row", name)
     for name in features:
         if rows.column_names.count(name) != 1 or rows.schema.field(name).type not in _FEATURE_TYPES:
             raise InvalidBatch(batch_id, f"{name} must be one column of float32 or string", name)
     if "score" in columns and not pc.all(pc.is_finite(rows.column("score")), min_count=0).as_py():
         raise InvalidBatch(batch_id, "a score is no number", "score")
-    return rows.select([*columns, *features])
+    if (
+        LATENCY in nullable
+        and not pc.all(pc.greater_equal(rows.column(LATENCY), 0), min_count=0).as_py()
+    ):
+        raise InvalidBatch(batch_id, "a request took less than no time", LATENCY)
+    return rows.select([*columns, *nullable, *features])

@@ -23,6 +23,7 @@ from services.monitor.adapters.snapshots.rows import (
 )
 from services.monitor.core.errors import NoTrainingRows
 from services.monitor.core.ports import BuiltSnapshot, SnapshotOrder
+from services.monitor.core.stream.batches import answered
 
 _FILE: Final = "rows.parquet"
 
@@ -88,7 +89,7 @@ class LoggedTrainingSnapshots:
         outcomes = await self._log.outcomes(until_position=position)
         if observations is None or outcomes is None:
             raise NoTrainingRows(order.monitor)
-        rows = await asyncio.to_thread(joined, observations, outcomes, columns)
+        rows = await asyncio.to_thread(joined, answered(observations), outcomes, columns)
         if not rows.num_rows:
             raise NoTrainingRows(order.monitor)
         return rows

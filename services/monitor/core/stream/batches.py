@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 FEATURE_PREFIX: Final = "f_"
 
@@ -22,6 +23,13 @@ OBSERVATION_COLUMNS: Final = {
 OPTIONAL_OBSERVATION_COLUMNS: Final = {"policy": pa.string()}
 """Columns that a batch of predictions may have: by name, the decision policy that decided."""
 
+LATENCY: Final = "latency_us"
+FAILED: Final = "failed"
+
+REQUEST_COLUMNS: Final = {LATENCY: pa.int64(), FAILED: pa.bool_()}
+"""Columns that a batch of predictions may have: how long a request took, on its first row alone,
+and whether the row stands for a request that the version could not answer."""
+
 OUTCOME_COLUMNS: Final = {
     "prediction_id": pa.string(),
     "outcome": pa.int64(),
@@ -37,7 +45,7 @@ class ObservationBatch:
     Attributes:
         position: In the log; grows with each batch of either kind.
         arrival_us: When they arrived, server clock, microseconds since the epoch.
-        rows: With `OBSERVATION_COLUMNS` and features.
+        rows: With `OBSERVATION_COLUMNS`, `REQUEST_COLUMNS` where they were sent, and features.
     """
 
     position: int
@@ -58,6 +66,13 @@ class OutcomeBatch:
     position: int
     arrival_us: int
     rows: pa.Table
+
+
+def answered(rows: pa.Table) -> pa.Table:
+    """The rows that are predictions: those of failed requests left out."""
+    if FAILED not in rows.column_names:
+        return rows
+    return rows.filter(pc.invert(pc.fill_null(rows.column(FAILED), False)))
 
 
 Batch: TypeAlias = ObservationBatch | OutcomeBatch

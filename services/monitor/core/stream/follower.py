@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import TypeAlias, TypeVar
+from typing import Final, TypeAlias, TypeVar
 
 import pyarrow.compute as pc
 import structlog
@@ -23,7 +24,8 @@ from services.monitor.core.stream.ports import (
     PredictionLog,
     WindowJudge,
 )
-from services.monitor.core.verdicts import Predictions
+from services.monitor.core.stream.trials import Trial, TrialSpec
+from services.monitor.core.windows import from_us
 
 T = TypeVar("T")
 
@@ -31,6 +33,16 @@ log = structlog.get_logger()
 
 
 _Task: TypeAlias = Callable[[], Awaitable[None]]
+
+TRIAL_IDLE_S: Final = 600.0
+"""Seconds after which a comparison that nobody asked about is forgotten; should somebody ask
+again, it is made again from the log."""
+
+
+@dataclass(slots=True)
+class _Followed:
+    trial: Trial
+    asked_at: float
 
 
 class Follower:
@@ -56,6 +68,7 @@ class Follower:
         self._ledger.position = position
         self._monitors: dict[str, str] = {}
         self._known: dict[str, Baseline] = {}
+        self._trials: dict[str, _Followed] = {}
         self._tasks: asyncio.Queue[_Task] = asyncio.Queue()
         # Counting takes milliseconds, too long for the event loop.
         self._counting = ThreadPoolExecutor(1, thread_name_prefix="ledger")
@@ -91,11 +104,18 @@ class Follower:
         """Return when everything handed in so far was counted and judged."""
         await self._tasks.join()
 
-    async def predictions(self, endpoint: str, version: str, since: datetime) -> Predictions | None:
-        """What a version predicted since a moment of the server clock; None if not followed."""
-        if endpoint not in self._ledger.books:
-            return None
-        return await self._count(partial(self._ledger.predictions, endpoint, version, since))
+    async def compared(self, spec: TrialSpec, ask: Callable[[Trial], T]) -> T | None:
+        """What `ask` makes of a comparison as it stands; None if its endpoint is not followed.
+
+        A comparison that is new, or that this process does not know since it was started, is
+        made from the log first.
+        """
+        if self._known_trial(spec) is None:
+            opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._tasks.put_nowait(partial(self._open_trial, spec, opened))
+            await opened
+        followed = self._known_trial(spec)
+        return None if followed is None else await self._count(partial(ask, followed.trial))
 
     def close(self) -> None:
         """Wait for the counting under way."""
@@ -111,14 +131,45 @@ class Follower:
         batches = await self._log.replay(endpoint, since=book.keeps_from(), until_position=position)
         self._ledger.open(endpoint, book)
         for batch in batches:
-            await self._apply(batch)
+            await self._count_windows(batch)
         self._ledger.position = position
 
     async def _end(self, endpoint: str) -> None:
+        self._trials.pop(endpoint, None)
         if self._monitors.pop(endpoint, None) is not None:
             await self._count(partial(self._ledger.close, endpoint))
 
+    def _known_trial(self, spec: TrialSpec) -> _Followed | None:
+        followed = self._trials.get(spec.endpoint)
+        if followed is None or followed.trial.spec != spec:
+            return None
+        followed.asked_at = asyncio.get_running_loop().time()
+        return followed
+
+    async def _open_trial(self, spec: TrialSpec, opened: asyncio.Future[None]) -> None:
+        if spec.endpoint in self._monitors and self._known_trial(spec) is None:
+            batches = await self._log.replay(
+                spec.endpoint,
+                since=None,
+                arrived_since=from_us(spec.since_us),
+                until_position=self._ledger.position,
+            )
+            trial = Trial(spec)
+            await self._count(partial(_count_all, trial, batches))
+            self._trials[spec.endpoint] = _Followed(trial, asyncio.get_running_loop().time())
+        if not opened.done():
+            opened.set_result(None)
+
     async def _apply(self, batch: Batch) -> None:
+        await self._count_windows(batch)
+        forgotten_before = asyncio.get_running_loop().time() - TRIAL_IDLE_S
+        for endpoint, followed in list(self._trials.items()):
+            if followed.asked_at < forgotten_before:
+                del self._trials[endpoint]
+            else:
+                await self._count(partial(_count_all, followed.trial, [batch]))
+
+    async def _count_windows(self, batch: Batch) -> None:
         if not isinstance(batch, ObservationBatch):
             await self._count(partial(self._ledger.learn, batch))
             return
@@ -147,6 +198,14 @@ class Follower:
 
     async def _count(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._counting, work)
+
+
+def _count_all(trial: Trial, batches: Sequence[Batch]) -> None:
+    for batch in batches:
+        if isinstance(batch, ObservationBatch):
+            trial.observe(batch)
+        else:
+            trial.learn(batch)
 
 
 async def _until_available(ask: Callable[[], Awaitable[T]]) -> T:

@@ -15,13 +15,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from services.common.profiles import Profile
-from services.monitor.core.stream.batches import ObservationBatch, OutcomeBatch
+from services.monitor.core.stream.batches import ObservationBatch, OutcomeBatch, answered
 from services.monitor.core.stream.tallies import Tally
-from services.monitor.core.verdicts import Predictions
 from services.monitor.core.windows import Window, from_us, to_us, window_at
 
 KEPT_WINDOWS: Final = 2
-"""Windows that stay after they were judged: rollouts are judged on them, late outcomes join."""
+"""Windows that stay after they were judged: late outcomes join."""
 
 MAX_CLOCK_SKEW: Final = timedelta(hours=1)
 """A prediction said to be made later than this after it arrived is passed over: one wrong
@@ -102,10 +101,11 @@ class Ledger:
             profiles: Baseline of each version in the batch.
         """
         self.position = batch.position
-        for endpoint in pc.unique(batch.rows.column("endpoint")).to_pylist():
+        predictions = answered(batch.rows)
+        for endpoint in pc.unique(predictions.column("endpoint")).to_pylist():
             book = self.books.get(endpoint)
             if book is not None:
-                rows = batch.rows.filter(pc.equal(batch.rows.column("endpoint"), endpoint))
+                rows = predictions.filter(pc.equal(predictions.column("endpoint"), endpoint))
                 self._observe_endpoint(book, rows, batch.arrival_us, profiles)
 
     def learn(self, batch: OutcomeBatch) -> None:
@@ -137,21 +137,6 @@ class Ledger:
                 key: value for key, value in self._parked.items() if value[1] >= horizon
             }
 
-    def predictions(self, endpoint: str, version: str, since: datetime) -> Predictions:
-        """What a version predicted from a moment of the server clock on, as far as it is kept."""
-        book = self.books[endpoint]
-        since_us = to_us(since)
-        scores, labels = [np.empty(0, np.float32)], [np.empty(0, np.int8)]
-        event_us = [np.empty(0, np.int64)]
-        for window in sorted(book.windows):
-            tally = book.windows[window].get(version)
-            if tally is not None:
-                recent = tally.arrival_us >= since_us
-                scores.append(tally.scores[recent])
-                labels.append(tally.labels[recent])
-                event_us.append(tally.event_us[recent])
-        return Predictions(np.concatenate(scores), np.concatenate(labels), np.concatenate(event_us))
-
     def _observe_endpoint(
         self,
         book: EndpointBook,
@@ -180,7 +165,7 @@ class Ledger:
                 own = inside.filter(pc.equal(inside.column("variant"), version))
                 tallies = book.windows.setdefault(window, {})
                 tally = tallies.setdefault(version, Tally(profiles[version]))
-                self._count(tally, own, arrival_us)
+                self._count(tally, own)
 
     def _fresh(self, rows: pa.Table) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
         fresh = np.ones(rows.num_rows, np.bool_)
@@ -191,8 +176,8 @@ class Ledger:
             within.add(prediction)
         return fresh
 
-    def _count(self, tally: Tally, rows: pa.Table, arrival_us: int) -> None:
-        first = tally.observe(rows, arrival_us)
+    def _count(self, tally: Tally, rows: pa.Table) -> None:
+        first = tally.observe(rows)
         for index, prediction in enumerate(rows.column("prediction_id").to_pylist(), first):
             self._places[prediction] = _Place(tally, index)
             waiting = self._parked.pop(prediction, None)

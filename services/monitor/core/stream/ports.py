@@ -44,13 +44,19 @@ class PredictionLog(Protocol):
     """What was predicted and came true, as it became durable."""
 
     async def replay(
-        self, endpoint: str, *, since: datetime | None, until_position: int
+        self,
+        endpoint: str,
+        *,
+        since: datetime | None,
+        until_position: int,
+        arrived_since: datetime | None = None,
     ) -> Sequence[Batch]:
         """The predictions of an endpoint and all outcomes, in the order of their positions.
 
         Args:
             endpoint: By resource name.
             since: Earliest event time wanted, inclusive; None for all.
+            arrived_since: Earliest arrival wanted, server clock, inclusive; None for all.
             until_position: Last position wanted.
         """
         ...

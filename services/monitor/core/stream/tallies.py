@@ -40,8 +40,6 @@ class Tally:
         self._last_us: int | None = None
         self._scores: npt.NDArray[np.float32] = np.empty(_FIRST_ROWS, np.float32)
         self._labels: npt.NDArray[np.int8] = np.empty(_FIRST_ROWS, np.int8)
-        self._arrival_us: npt.NDArray[np.int64] = np.empty(_FIRST_ROWS, np.int64)
-        self._event_us: npt.NDArray[np.int64] = np.empty(_FIRST_ROWS, np.int64)
         self._outcome_us: npt.NDArray[np.int64] = np.empty(_FIRST_ROWS, np.int64)
 
     @property
@@ -55,23 +53,13 @@ class Tally:
         return self._labels[: self.rows]
 
     @property
-    def arrival_us(self) -> npt.NDArray[np.int64]:
-        """int64 [rows]: server clock, microseconds since the epoch."""
-        return self._arrival_us[: self.rows]
-
-    @property
-    def event_us(self) -> npt.NDArray[np.int64]:
-        """int64 [rows]: event time, microseconds since the epoch."""
-        return self._event_us[: self.rows]
-
-    @property
     def span(self) -> timedelta:
         """Event time from the first prediction to the last: a window may be served in part."""
         if self._first_us is None or self._last_us is None:
             return timedelta()
         return timedelta(microseconds=self._last_us - self._first_us)
 
-    def observe(self, rows: pa.Table, arrival_us: int) -> int:
+    def observe(self, rows: pa.Table) -> int:
         """Count predictions that are new, at least one; gives the index of the first.
 
         A feature that the baseline has and `rows` has not counts as missing.
@@ -90,8 +78,6 @@ class Tally:
         self._reserve(end)
         self._scores[first:end] = scores
         self._labels[first:end] = UNKNOWN
-        self._arrival_us[first:end] = arrival_us
-        self._event_us[first:end] = rows.column("event_time").cast(pa.int64()).to_numpy()
         self._outcome_us[first:end] = np.iinfo(np.int64).min
         self.rows = end
         return first
@@ -114,8 +100,6 @@ class Tally:
         size = max(rows, 2 * self._scores.size)
         self._scores = _grown(self._scores, size)
         self._labels = _grown(self._labels, size)
-        self._arrival_us = _grown(self._arrival_us, size)
-        self._event_us = _grown(self._event_us, size)
         self._outcome_us = _grown(self._outcome_us, size)
 
 
