@@ -125,6 +125,37 @@ async def test_broken_connections_are_taken_up_by_themselves(
     assert (got / "data" / "rows.csv").read_bytes() == ROWS
 
 
+async def test_a_download_that_is_called_off_leaves_what_came_for_the_next_one(
+    folder: Path, tmp_path: Path
+) -> None:
+    loop = asyncio.get_running_loop()
+    called_off = threading.Event()
+
+    def call_off() -> None:
+        downloading.cancel()
+        loop.call_soon(loop.call_soon, called_off.set)
+
+    def on_progress(progress: TransferProgress) -> None:
+        if progress.done_bytes >= MIB:
+            loop.call_soon_threadsafe(call_off)
+            assert called_off.wait(30)
+
+    async with running_registry(tmp_path / "registry") as caller:
+        got = tmp_path / "got"
+        async with AsyncClient(Addresses(registry=caller.address)) as client:
+            version = await client.upload_version(await caller.create_model(), folder)
+            downloading = asyncio.ensure_future(
+                client.download_version(version.name, got, on_progress=on_progress)
+            )
+            with pytest.raises(asyncio.CancelledError):
+                await downloading
+            (part,) = got.glob("data/.*.part")
+            assert MIB <= part.stat().st_size < len(ROWS)
+            await client.download_version(version.name, got)
+    assert (got / "data" / "rows.csv").read_bytes() == ROWS
+    assert not part.exists()
+
+
 async def test_an_upload_that_was_given_up_goes_on_later(
     run: Run, folder: Path, tmp_path: Path
 ) -> None:
@@ -234,15 +265,16 @@ class Store(BaseHTTPRequestHandler):
     """Reads a range of `ROWS`, or does what a store in trouble does, by the path."""
 
     def do_GET(self) -> None:
-        first = int(self.headers["Range"].removeprefix("bytes=").removesuffix("-"))
-        rest = ROWS[first:]
+        first, last = map(int, self.headers["Range"].removeprefix("bytes=").split("-"))
+        rest = ROWS[first : last + 1]
         if self.path == "/gone":
             self.send_error(403)
             return
         self.send_response(200 if self.path == "/whole" else 206)
         self.send_header("Content-Length", str(len(rest)))
         self.end_headers()
-        self.wfile.write(rest[: MIB if self.path == "/breaks-off" else None])
+        breaks_off = self.path == "/breaks-off" and first >= 3 * MIB
+        self.wfile.write(rest[: MIB // 2 if breaks_off else None])
 
     def log_message(self, *_: object) -> None:
         """Says nothing."""
@@ -264,15 +296,16 @@ def store() -> Iterator[str]:
     [
         (0, "/range", len(ROWS)),
         (2 * MIB, "/range", len(ROWS)),
-        (0, "/breaks-off", MIB),
-        (0, "/whole", len(ROWS)),
+        (0, "/breaks-off", 3 * MIB + MIB // 2),
+        (0, "/whole", 0),
         (2 * MIB, "/whole", 2 * MIB),
         (2 * MIB, "/gone", 2 * MIB),
     ],
 )
 def test_what_a_url_gives_is_appended_and_the_rest_is_left_to_the_registry(
-    store: str, tmp_path: Path, there: int, path: str, expected: int
+    store: str, tmp_path: Path, there: int, path: str, expected: int, monkeypatch: Any
 ) -> None:
+    monkeypatch.setattr(direct, "RANGE_BYTES", MIB)
     artifact = ArtifactFile(path="rows.csv", digest=digest_of(ROWS), size_bytes=len(ROWS))
     with closing(Download("v", artifact, tmp_path, no_progress, 1.0)) as download:
         download.open()

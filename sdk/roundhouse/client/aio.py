@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
-import uuid
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
+import grpc
 from grpc import aio
-from roundhouse.client import bundles, direct, policy, transfer
+from roundhouse.client import bundles, policy
 from roundhouse.client.addresses import SERVICES, Addresses, ServiceName
 from roundhouse.client.aio_interceptors import ResponseStreams, UnaryCalls
-from roundhouse.client.errors import CallFailed, FailedPrecondition, Unavailable, typed_errors
+from roundhouse.client.errors import Unavailable, typed_errors
+from roundhouse.client.interceptors import intercepted
 from roundhouse.client.predictions import (
     InputColumn,
     Inputs,
@@ -25,6 +25,7 @@ from roundhouse.client.predictions import (
     prediction_of,
     request_of,
 )
+from roundhouse.client.transfers import Transfers
 from roundhouse.common.v1.events_pb2 import Event, WatchEventsRequest
 from roundhouse.common.v1.events_pb2_grpc import EventServiceStub
 from roundhouse.inference.v1.endpoint_service_pb2_grpc import EndpointServiceStub
@@ -41,19 +42,14 @@ from roundhouse.registry.v1.dataset_service_pb2_grpc import DatasetServiceStub
 from roundhouse.registry.v1.evaluation_service_pb2_grpc import EvaluationServiceStub
 from roundhouse.registry.v1.lineage_service_pb2_grpc import LineageServiceStub
 from roundhouse.registry.v1.model_pb2 import ArtifactFile, ModelVersion
-from roundhouse.registry.v1.model_service_pb2 import (
-    BeginVersionUploadRequest,
-    CommitVersionRequest,
-    GetVersionRequest,
-    RepairArtifactRequest,
-    UploadArtifactRequest,
-)
 from roundhouse.registry.v1.model_service_pb2_grpc import ModelServiceStub
 from roundhouse.registry.v1.retention_service_pb2_grpc import RetentionServiceStub
 from roundhouse.registry.v1.webhook_service_pb2_grpc import WebhookServiceStub
 from roundhouse.trainer.v1.job_service_pb2_grpc import JobServiceStub
 from tritonclient.grpc import service_pb2 as oip
 from tritonclient.grpc import service_pb2_grpc as oip_grpc
+
+T = TypeVar("T")
 
 
 class AsyncClient:
@@ -81,6 +77,7 @@ class AsyncClient:
             for name in SERVICES
         }
         self._channels = channels
+        self._registry = addresses.of("registry")
         self._events = {name: EventServiceStub(channel) for name, channel in channels.items()}
         self._columns: dict[str, tuple[InputColumn, ...]] = {}
         self.datasets = DatasetServiceStub(channels["registry"])
@@ -163,16 +160,9 @@ class AsyncClient:
         file_format: UploadSnapshotFileRequest.Header.Format.ValueType,
     ) -> SnapshotFile:
         """Adds a file to an open snapshot; the digest makes a repeat harmless."""
-        header = UploadSnapshotFileRequest.Header(
-            snapshot=snapshot,
-            path=file.name,
-            format=file_format,
-            digest=await asyncio.to_thread(transfer.digest_of, file),
-            request_id=str(uuid.uuid4()),
+        return await self._transferred(
+            lambda transfers: transfers.upload_snapshot_file(snapshot, file, file_format)
         )
-        parts = transfer.snapshot_parts(header, file)
-        with typed_errors():
-            return await self.datasets.UploadSnapshotFile(parts, timeout=self._timeouts.transfer_s)
 
     async def upload_artifact(
         self,
@@ -183,8 +173,11 @@ class AsyncClient:
         on_progress: bundles.OnProgress = bundles.no_progress,
     ) -> ArtifactFile:
         """Adds a file to a version that is being uploaded; a broken stream goes on by itself."""
-        local = await asyncio.to_thread(bundles.LocalFile.of, file, path)
-        return await self._upload(version, local, on_progress)
+        return await self._transferred(
+            lambda transfers: transfers.upload_artifact(
+                version, path, file, on_progress=on_progress
+            )
+        )
 
     async def upload_version(
         self,
@@ -195,73 +188,24 @@ class AsyncClient:
         resume: str = "",
         on_progress: bundles.OnProgress = bundles.no_progress,
     ) -> ModelVersion:
-        """A new, committed version of a model; broken streams go on by themselves.
+        """A new, committed version of a model: `Client.upload_version` without blocking.
 
-        Args:
-            model: Resource name.
-            files: A folder, or files by their paths in the bundle; the manifest is made here.
-            version: Labels and ancestry of the new version.
-            resume: Version whose upload was begun and not committed, to go on with instead of
-                a new one.
-            on_progress: Is told how far each file is.
+        `on_progress` is called in another thread.
 
         Raises:
             ValueError: There are no files.
         """
-        with tempfile.TemporaryDirectory() as scratch:
-            local, digest = await asyncio.to_thread(bundles.bundle_of, files, Path(scratch))
-            name = (
-                resume
-                or (
-                    await self.models.BeginVersionUpload(
-                        BeginVersionUploadRequest(parent=model, version=version or ModelVersion())
-                    )
-                ).name
+        return await self._transferred(
+            lambda transfers: transfers.upload_version(
+                model, files, version=version, resume=resume, on_progress=on_progress
             )
-            for each in local:
-                await self._upload(name, each, on_progress, asks_first=bool(resume))
-            return await self.models.CommitVersion(
-                CommitVersionRequest(name=name, manifest_digest=digest),
-                timeout=self._timeouts.transfer_s,
-            )
-
-    async def _upload(
-        self,
-        version: str,
-        local: bundles.LocalFile,
-        on_progress: bundles.OnProgress,
-        *,
-        asks_first: bool = False,
-    ) -> ArtifactFile:
-        upload = bundles.Upload(version, local, on_progress, self._timeouts.away_s)
-        if asks_first:
-            upload.offset = (
-                await self.models.GetUploadProgress(upload.progress_request)
-            ).received_bytes
-        while True:
-            try:
-                with typed_errors():
-                    return await self.models.UploadArtifact(
-                        _in_thread(upload.parts()), timeout=self._timeouts.transfer_s
-                    )
-            except CallFailed as failure:
-                if not bundles.may_go_on(failure):
-                    raise
-                found = await self.models.GetUploadProgress(upload.progress_request)
-                wait_s = upload.wait_s(failure, found.received_bytes)
-            await asyncio.sleep(wait_s)
+        )
 
     async def repair_artifact(self, version: str, path: str, file: Path) -> ArtifactFile:
         """Stores one file of a quarantined version again; only the committed bytes are taken."""
-        header = RepairArtifactRequest.Header(
-            version=version,
-            path=path,
-            digest=await asyncio.to_thread(transfer.digest_of, file),
-            request_id=str(uuid.uuid4()),
+        return await self._transferred(
+            lambda transfers: transfers.repair_artifact(version, path, file)
         )
-        parts = transfer.repair_parts(header, file)
-        with typed_errors():
-            return await self.models.RepairArtifact(parts, timeout=self._timeouts.transfer_s)
 
     async def download_version(
         self,
@@ -270,64 +214,41 @@ class AsyncClient:
         *,
         on_progress: bundles.OnProgress = bundles.no_progress,
     ) -> Path:
-        """Fetches a version's files into `folder`, each checked against its digest.
+        """A version's files, each checked: `Client.download_version` without blocking.
 
-        A broken download goes on by itself, and a later one goes on where an earlier one ended.
-        Files that are there already and right are left alone.
-
-        Args:
-            version: Resource name of a version or an alias.
-            folder: Gets the files; made if missing.
-            on_progress: Is told how far each file is.
+        `on_progress` is called in another thread.
 
         Raises:
             DigestMismatch: A file arrived damaged; it was not kept.
             UnsafePath: A file would lie outside of the folder.
         """
-        found = await self.models.GetVersion(GetVersionRequest(name=version))
-        for artifact in found.files:
-            download = bundles.Download(
-                found.name, artifact, folder, on_progress, self._timeouts.away_s
-            )
-            if not await asyncio.to_thread(download.is_there):
-                try:
-                    await asyncio.to_thread(download.open)
-                    await self._download_past_registry(found.name, download)
-                    await self._download(download)
-                    await asyncio.to_thread(download.finish)
-                finally:
-                    download.close()
-        await asyncio.to_thread(bundles.write_manifest, found, folder)
-        return folder
+        return await self._transferred(
+            lambda transfers: transfers.download_version(version, folder, on_progress=on_progress)
+        )
 
-    async def _download_past_registry(self, version: str, download: bundles.Download) -> None:
-        request = direct.url_request(version, download)
-        if request is not None:
-            with suppress(FailedPrecondition):  # the registry's store has no URLs
-                (offer,) = (await self.models.CreateDownloadUrls(request)).urls
-                await asyncio.to_thread(direct.read_from, offer.url, download)
+    async def _transferred(self, move: Callable[[Transfers], T]) -> T:
+        """What `move` gives, in a thread with a channel of its own; over when this is.
 
-    async def _download(self, download: bundles.Download) -> None:
-        while True:
+        Files are read, hashed and written by calls that block, so nothing is won by moving their
+        bytes through the event loop.
+        """
+        loop = asyncio.get_running_loop()
+        with (
+            grpc.insecure_channel(self._registry) as channel,
+            ThreadPoolExecutor(1, "roundhouse-transfer") as thread,
+        ):
+            transfers = Transfers(intercepted(channel, self._timeouts), self._timeouts)
+            work = loop.run_in_executor(thread, move, transfers)
             try:
-                async for part in self.models.DownloadArtifact(download.request):
-                    await asyncio.to_thread(download.write, part.chunk)
-            except CallFailed as failure:
-                wait_s = download.wait_s(failure)
-            else:
-                return
-            await asyncio.sleep(wait_s)
+                return await asyncio.shield(work)
+            except asyncio.CancelledError:
+                transfers.end_transfers()
+                channel.close()
+                await asyncio.gather(work, return_exceptions=True)
+                raise
 
     async def ingest_outcomes(self, batches: Iterable[IngestOutcomesRequest]) -> int:
         """Reports outcomes; gives the rows that are now durable. A batch may come again."""
         with typed_errors():
             stream = self.ingest.IngestOutcomes(iter(batches), timeout=self._timeouts.transfer_s)
             return sum([response.rows async for response in stream])
-
-
-async def _in_thread(
-    parts: Iterator[UploadArtifactRequest],
-) -> AsyncIterator[UploadArtifactRequest]:
-    """The same parts, whose files are read in another thread."""
-    while (part := await asyncio.to_thread(next, parts, None)) is not None:
-        yield part

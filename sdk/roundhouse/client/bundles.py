@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -341,7 +340,7 @@ class Download:
         return wait_s
 
     def finish(self) -> None:
-        """Puts the file where it belongs.
+        """Puts the file where it belongs; a crash of this process leaves it whole or not there.
 
         Raises:
             DigestMismatch: It is not what it should be; it was removed.
@@ -350,8 +349,8 @@ class Download:
         if received != self._artifact.digest:
             self._part.unlink()
             raise DigestMismatch(self._artifact.path, self._artifact.digest, received)
+        # Not forced to the disk, which may take longer than the transfer: the registry has it.
         self._sink.flush()
-        os.fsync(self._sink.fileno())
         self._part.replace(self._target)
 
     def _start_over(self) -> None:

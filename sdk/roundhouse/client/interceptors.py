@@ -100,3 +100,8 @@ class ResponseStreams(grpc.UnaryStreamClientInterceptor):
         if timeout_s is None and not policy.follows(client_call_details.method):
             timeout_s = self._timeouts.transfer_s
         return ResponseStream(continuation(_with_timeout(client_call_details, timeout_s), request))
+
+
+def intercepted(channel: grpc.Channel, timeouts: policy.Timeouts) -> grpc.Channel:
+    """The channel, with all of it."""
+    return grpc.intercept_channel(channel, UnaryCalls(timeouts), ResponseStreams(timeouts))
