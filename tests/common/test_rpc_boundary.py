@@ -4,7 +4,13 @@ import asyncio
 
 import grpc
 import pytest
-from google.rpc.error_details_pb2 import BadRequest, PreconditionFailure, QuotaFailure, RetryInfo
+from google.rpc.error_details_pb2 import (
+    BadRequest,
+    ErrorInfo,
+    PreconditionFailure,
+    QuotaFailure,
+    RetryInfo,
+)
 from structlog.testing import capture_logs
 
 from services.common.causality import causality
@@ -309,3 +315,40 @@ async def test_a_client_that_never_stops_sending_is_refused_all_the_same():
         started = asyncio.get_running_loop().time()
         await failure(stub.upload(endless(), timeout=10))
         assert asyncio.get_running_loop().time() - started < 5
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        InvalidArgument(
+            "x" * 100_000,
+            violations=[FieldViolation(f"field{i}", "é" * i) for i in range(2000)],
+            given="y" * 100_000,
+        ),
+        FailedPrecondition(
+            "x" * 100_000,
+            violations=[PreconditionViolation("GATE", "s" * 5000, "d" * 5000) for _ in range(100)],
+        ),
+        ResourceExhausted("é" * 100_000, subject="s"),
+    ],
+    ids=["bad_request", "precondition", "quota"],
+)
+async def test_an_error_of_any_size_reaches_the_client_whole(error):
+    error.reason = "LARGE"
+    async with probing(raising(error), service="registry") as (stub, _):
+        got = await failure(stub.ask(Ask(text="a"), timeout=5))
+    assert details_of(got)[ErrorInfo].reason == "LARGE"
+    assert got.details().endswith("…")
+    size_bytes = sum(len(value) for _, value in got.trailing_metadata())
+    assert size_bytes < 4500
+
+
+async def test_of_many_wrong_fields_the_first_are_named_and_the_rest_counted():
+    violations = [FieldViolation(f"field{i}", "is wrong " * 10) for i in range(200)]
+    error = InvalidArgument("Much is wrong.", violations=violations)
+    error.reason = "LARGE"
+    async with probing(raising(error), service="registry") as (stub, _):
+        got = await failure(stub.ask(Ask(text="a"), timeout=5))
+    *named, last = details_of(got)[BadRequest].field_violations
+    assert [each.field for each in named] == [f"field{i}" for i in range(len(named))]
+    assert last.description == f"{200 - len(named)} more fields are wrong"

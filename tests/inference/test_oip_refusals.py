@@ -128,3 +128,13 @@ async def test_the_refusal_of_a_load_says_who_manages_models(stub):
     request = pb.RepositoryModelLoadRequest(model_name="delays")
     code, reason, _ = await error_of(stub.RepositoryModelLoad(request))
     assert (code, reason) == (grpc.StatusCode.FAILED_PRECONDITION, "MANAGED_BY_ENDPOINTS")
+
+
+@pytest.mark.parametrize("rows", [0, -1, 2**31, 2**62, 2**63 - 1])
+async def test_more_rows_than_the_request_could_hold_are_refused(plane, publish, stub, rows):
+    await plane.serve(publish(1))
+    request = raw_request()
+    for tensor in request.inputs:
+        tensor.shape[0] = rows
+    code, reason, _ = await error_of(stub.ModelInfer(request))
+    assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_TENSOR")

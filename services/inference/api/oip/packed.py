@@ -164,7 +164,8 @@ def _wire_layout(data: bytes, start: int, request: _Message) -> _WireLayout | No
     if end - start > _MAX_LAYOUT_BYTES or len(shapes) != 1:
         return None
     (shape,) = shapes
-    if len(shape) != 2 or shape[0] < 1 or shape[1] != 1:
+    # Each row takes bytes, so a larger count is a lie, and would be one of the memory to set aside.
+    if len(shape) != 2 or not 1 <= shape[0] <= len(data) or shape[1] != 1:
         return None
     tensors = []
     for tensor in request.inputs:
