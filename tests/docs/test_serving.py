@@ -7,11 +7,8 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
-from services.inference.adapters.metrics import (
-    ObservationMetrics,
-    PrometheusMeters,
-    export_admission,
-)
+from services.inference.adapters.meters import PrometheusMeters
+from services.inference.adapters.metrics import ObservationMetrics, export_admission
 from services.inference.core.admission import Admission
 from services.inference.settings import InferenceSettings
 from tests.contracts.descriptors import reasons

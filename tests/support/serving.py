@@ -57,7 +57,7 @@ class MemoryMeters:
     def meter(self, endpoint: str, variant: str, model: LoadedModel) -> MemoryMeters:
         return self
 
-    def answered(self, outcome: Outcome, seconds: float) -> None:
+    def answered(self, outcome: Outcome, seconds: float, size_bytes: int) -> None:
         self.counts[outcome] = self.counts.get(outcome, 0) + 1
 
     def out_of_range(self, values: int) -> None:

@@ -215,8 +215,8 @@ class Outcome(StrEnum):
 class Meter(Protocol):
     """Counts what one variant of one endpoint answers."""
 
-    def answered(self, outcome: Outcome, seconds: float) -> None:
-        """Count one request."""
+    def answered(self, outcome: Outcome, seconds: float, size_bytes: int) -> None:
+        """Count one request, of this size when serialized."""
         ...
 
     def out_of_range(self, values: int) -> None:

@@ -121,6 +121,7 @@ class Query:
         event_time_us: Microseconds since the epoch; None means now.
         sticky_key: Callers with one key see one variant; '' falls back to `id`.
         deadline: `time.monotonic()` after which nobody waits.
+        size_bytes: Of the request as it came.
     """
 
     model: str
@@ -131,6 +132,7 @@ class Query:
     event_time_us: int | None = None
     sticky_key: str = ""
     deadline: float | None = None
+    size_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +231,7 @@ class Predictor:
             outcome = _OUTCOMES.get(type(error), Outcome.FAILED)
             raise
         finally:
-            served.meter.answered(outcome, time.perf_counter() - started)
+            served.meter.answered(outcome, time.perf_counter() - started, query.size_bytes)
         return prediction
 
     async def _run(

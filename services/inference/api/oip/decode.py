@@ -37,16 +37,19 @@ def query_of(request: _Message) -> Query:
             name = next(iter(output.parameters))
             raise UnsupportedParameter(name, "outputs take no parameters")
     outputs = tuple(output.name for output in request.outputs)
-    return routed_query(request, LooseTensors(_tensors(request)), outputs)
+    return routed_query(request, LooseTensors(_tensors(request)), outputs, request.ByteSize())
 
 
-def routed_query(leading: _Message, tensors: RowSource, outputs: tuple[str, ...]) -> Query:
+def routed_query(
+    leading: _Message, tensors: RowSource, outputs: tuple[str, ...], size_bytes: int
+) -> Query:
     """The query with the leading fields of a `ModelInferRequest`.
 
     Args:
         leading: Its model, version, id and parameters count.
         tensors: The inputs.
         outputs: Names of those that are wanted.
+        size_bytes: Of the whole request.
 
     Raises:
         UnsupportedParameter: A parameter is unknown, or not of its type.
@@ -67,6 +70,7 @@ def routed_query(leading: _Message, tensors: RowSource, outputs: tuple[str, ...]
         event_time_us=event_time_us,
         sticky_key=sticky_key,
         deadline=None if remaining_s is None else time.monotonic() + remaining_s,
+        size_bytes=size_bytes,
     )
 
 
