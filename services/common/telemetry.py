@@ -17,11 +17,11 @@ from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased, Sampler, TraceIdRatioBased
 from prometheus_client import start_http_server
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from services.common.causality import causality
+from services.common.rpc.tracing import HeadSampler
 from services.common.settings import CommonSettings
 
 _QUEUED_SPANS: Final = 1 << 14  # a second of a busy service; more are dropped, with a warning
@@ -192,9 +192,8 @@ def _tracer_provider(service: str, sinks: TraceSinks) -> TracerProvider:
             )
         )
     # Without a taker the ids still stand in the logs, but no span is recorded.
-    root: Sampler = TraceIdRatioBased(sinks.sample_ratio) if processors else ALWAYS_OFF
     provider = TracerProvider(
-        sampler=ParentBased(root),
+        sampler=HeadSampler(sinks.sample_ratio if processors else 0.0),
         resource=Resource.create({"service.name": service}),
         shutdown_on_exit=False,
     )

@@ -17,11 +17,8 @@ from typing import Any, Final
 import grpc
 from opentelemetry.trace import (
     INVALID_SPAN,
-    NonRecordingSpan,
     Span,
-    SpanKind,
     StatusCode,
-    set_span_in_context,
 )
 from prometheus_client import Histogram
 
@@ -38,7 +35,12 @@ from services.common.rpc.conventions import (
     split_method,
 )
 from services.common.rpc.interceptors.arity import Behavior, Handler, rewrapped
-from services.common.rpc.tracing import adopt, adopt_unsampled, parse_traceparent, tracer
+from services.common.rpc.tracing import (
+    adopt,
+    adopt_unsampled,
+    parse_traceparent,
+    start_server_span,
+)
 
 SERVER_DURATION: Final = Histogram(
     SERVER_DURATION_METRIC,
@@ -148,12 +150,7 @@ def _start_span(path: str, context: Any) -> Span:
         adopt_unsampled(parent)
         return INVALID_SPAN
     name, attributes = _described(path)
-    span = tracer().start_span(
-        name,
-        context=None if parent is None else set_span_in_context(NonRecordingSpan(parent)),
-        kind=SpanKind.SERVER,
-        attributes=attributes,
-    )
+    span = start_server_span(name, parent, attributes)
     adopt(span)
     return span
 

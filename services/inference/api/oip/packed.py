@@ -58,7 +58,7 @@ class RequestReader:
             found = self._known(data)
             if found is not None:
                 leading, layout, tensors = found
-                return routed_query(leading, tensors, layout.outputs)
+                return routed_query(leading, tensors, layout.outputs, len(data))
             request = pb.ModelInferRequest.FromString(data)
         except DecodeError as error:
             violation = FieldViolation("", "its bytes are no ModelInferRequest")
@@ -128,10 +128,10 @@ class _WireLayout:
             if run is None:
                 if position >= size or data[position] != _CONTENT:
                     return None
-                end = _field_end(data, position)
+                begin, end = _payload(data, position)
                 if end < 0:
                     return None
-                texts.append(data[_payload_start(data, position) : end])
+                texts.append(data[begin:end])
                 position = end
                 continue
             if position + run.size_bytes > size:
@@ -213,21 +213,17 @@ def _inputs_start(data: bytes) -> int:
 
 def _field_end(data: bytes, position: int) -> int:
     """Where the length-delimited field ends whose tag is at `position`; -1 if it is cut short."""
-    start = _payload_start(data, position)
-    if start < 0:
-        return -1
-    size = data[position + 1]
-    if size & 0x80:
-        size = 0
-        for shift, byte in enumerate(data[position + 1 : start]):
-            size |= (byte & 0x7F) << 7 * shift
-    end = start + size
-    return end if end <= len(data) else -1
+    return _payload(data, position)[1]
 
 
-def _payload_start(data: bytes, position: int) -> int:
-    """Where the field's length ends; -1 if there is none, or one beyond any message here."""
-    for offset in range(position + 1, min(position + 1 + _MAX_VARINT_BYTES, len(data))):
-        if not data[offset] & 0x80:
-            return offset + 1
-    return -1
+def _payload(data: bytes, position: int) -> tuple[int, int]:
+    """Where the payload of that field begins and ends; an end of -1 if it is cut short."""
+    size = shift = 0
+    for start in range(position + 1, min(position + 1 + _MAX_VARINT_BYTES, len(data))):
+        byte = data[start]
+        size |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            end = start + 1 + size
+            return start + 1, end if end <= len(data) else -1
+        shift += 7
+    return -1, -1
