@@ -77,6 +77,13 @@ class InferenceSettings(CommonSettings, env_prefix="ROUNDHOUSE_INFERENCE_"):
     triton_linger_s: float = Field(default=0.001, ge=0.0, le=1.0)
     """While a run of a model is under way, another that is not full waits so long for company."""
 
+    mirror_waiting_rows: int = Field(default=1024, ge=1)
+    """Rows of mirrored requests that wait for versions in a shadow phase; later copies are dropped
+    and counted. Few, since what waits long says little about latency."""
+
+    mirror_deadline_s: float = Field(default=1.0, gt=0.0, le=600.0)
+    """A copy that is not run so long after its request was answered is thrown away and counted."""
+
     observation_limit_bytes: int = Field(default=1 << 30, ge=1 << 20)
     """Disk for observations that the monitor has not taken; later ones are counted as dropped."""
 

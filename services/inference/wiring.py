@@ -40,6 +40,7 @@ from services.inference.adapters.meters import PrometheusMeters
 from services.inference.adapters.metrics import (
     ObservationMetrics,
     export_admission,
+    mirror_counter,
 )
 from services.inference.adapters.monitor_client import MonitorClient
 from services.inference.adapters.observation_log import SegmentLog
@@ -58,6 +59,7 @@ from services.inference.core.admission import Admission
 from services.inference.core.controller import RolloutController
 from services.inference.core.endpoints import Runtime
 from services.inference.core.hosting import ModelHost
+from services.inference.core.mirroring import Mirror, MirrorLimits, ShadowRecorder
 from services.inference.core.ports import ModelRuntime, SignatureVerifier
 from services.inference.core.reconciler import Reconciler
 from services.inference.core.reliances import versions_needed
@@ -111,8 +113,21 @@ async def inference(
         sender = ObservationSender(log, monitor)
         stack.push_async_callback(sender.flush, settings.drain_timeout_s * _FLUSH_SHARE)
         tasks = await stack.enter_async_context(background_tasks())
+        mirror = Mirror(
+            log,
+            random.random,
+            MirrorLimits(
+                max_waiting_rows=settings.mirror_waiting_rows,
+                deadline_s=settings.mirror_deadline_s,
+                max_rows=settings.max_request_rows,
+            ),
+            mirror_counter(registry),
+        )
+        recorder = ShadowRecorder(SqlStore(database), mirror, now)
+        stack.push_async_callback(recorder.flush)
         predictor = Predictor(
             log,
+            mirror,
             max_rows=settings.max_request_rows,
             # As many random bits as a UUID's, without asking the kernel for each.
             new_id=lambda: f"{random.getrandbits(128):032x}",
@@ -170,6 +185,8 @@ async def inference(
             drain_timeout_s=settings.drain_timeout_s, deadline_exempt=(f"/{OIP_SERVICE}/",)
         )
         tasks.create_task(reconciler.run())
+        tasks.create_task(mirror.run())
+        tasks.create_task(recorder.run())
         tasks.create_task(sender.run())
         holder = _holder(settings)
         tasks.create_task(lead(database, _ROLLOUTS_LEASE, holder, now, control))

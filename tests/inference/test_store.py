@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -20,12 +21,20 @@ from services.inference.core.policies import (
     CostRule,
     ThresholdRule,
 )
-from services.inference.core.rollouts import Judgement, Phase, State
+from services.inference.core.rollouts import (
+    Judgement,
+    Phase,
+    PhaseKind,
+    ShadowPlan,
+    State,
+)
 from services.inference.core.routing import WHOLE_BP, Variant
+from services.inference.core.shadows import Shadow, Tally
 from services.inference.core.use_cases import control
 from services.inference.core.use_cases import endpoints as endpoint_cases
 from services.inference.core.use_cases import policies as policy_cases
 from services.inference.core.use_cases import rollouts as cases
+from services.inference.core.use_cases.shadows import add_tally, get_shadow_report
 from tests.support.inference_memory import MemoryInferenceTx, MemoryStore
 from tests.support.serving import ENDPOINT, T0, endpoint, version_name
 
@@ -187,3 +196,24 @@ async def test_policy_versions_and_moves_come_back_as_they_were_stored(store):
         made[1].name,
         f"{ENDPOINT}/decisionPolicies/1",
     ]
+
+
+async def test_a_shadow_report_counts_on_from_what_was_stored_and_goes_with_its_endpoint(store):
+    await store.write(lambda tx: endpoint_cases.create_endpoint(tx, endpoint([OLD])))
+    shadow = Phase(0, kind=PhaseKind.SHADOW, shadow=ShadowPlan(500, 10, 0.5))
+    new = replace(new_rollout(), phases=(shadow, Phase(WHOLE_BP)))
+    name = f"{ENDPOINT}/rollouts/r"
+    await store.write(lambda tx: cases.create_rollout(tx, new))
+    await store.write(lambda tx: control.prepare(tx, name, T0))
+    await store.write(lambda tx: control.start(tx, name, T0))
+    held = await store.read(lambda tx: tx.endpoints.get(ENDPOINT))
+    assert held.shadow == Shadow(version_name(2), 500, f"{name}/shadows/0")
+    assert (await store.read(lambda tx: tx.rollouts.get(name))).phases == new.phases
+    tally = Tally(compared=2, agreed=1, shift_sum=0.25, champion_scores=(2, *[0] * 19))
+    for _ in range(2):
+        await store.write(lambda tx: add_tally(tx, held.shadow.report, tally, T0))
+    kept = await store.read(lambda tx: get_shadow_report(tx, held.shadow.report))
+    assert (kept.tally, kept.champion) == (tally + tally, OLD.version)
+    await store.write(lambda tx: cases.cancel_rollout(tx, name, "", "", T0))
+    await store.write(lambda tx: endpoint_cases.delete_endpoint(tx, ENDPOINT, "", T0))
+    assert await store.read(lambda tx: tx.shadow_reports.get(kept.meta.name)) is None

@@ -169,9 +169,13 @@ class InferenceCaller:
             endpoint_service_pb2.GetEndpointRequest(name=ENDPOINT), timeout=TIMEOUT_S
         )
 
-    async def predict(self, key: str = "", prediction_id: str = "") -> tuple[str, float]:
-        """The version that answered, and its probability."""
-        request = oip.ModelInferRequest(model_name="delays", id=prediction_id)
+    async def predict(
+        self, key: str = "", prediction_id: str = "", version: str = ""
+    ) -> tuple[str, float]:
+        """The version that answered, and its probability; `version` pins one by its number."""
+        request = oip.ModelInferRequest(
+            model_name="delays", model_version=version, id=prediction_id
+        )
         if key:
             request.parameters["sticky_key"].string_param = key
         for name, datatype, raw in (

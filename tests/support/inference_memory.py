@@ -17,6 +17,7 @@ from services.inference.core.errors import AliasElsewhere
 from services.inference.core.policies import PolicyMove, PolicyVersion
 from services.inference.core.ports import InferenceTx
 from services.inference.core.rollouts import Judgement, Rollout
+from services.inference.core.shadows import ShadowReport
 from tests.support.registry_memory import MemoryCollection
 from tests.support.serving import T0
 
@@ -43,6 +44,7 @@ class MemoryInferenceTx:
         self.rollouts: MemoryCollection[Rollout] = MemoryCollection()
         self.policy_versions: MemoryCollection[PolicyVersion] = MemoryCollection()
         self.policy_moves: MemoryCollection[PolicyMove] = MemoryCollection()
+        self.shadow_reports: MemoryCollection[ShadowReport] = MemoryCollection()
         self.events: list[MemoryEvent] = []
         self._ids = itertools.count()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from services.inference.core.admission import Admission
 from services.inference.core.decisions import DecisionPolicy
 from services.inference.core.endpoints import Endpoint, Runtime
 from services.inference.core.hosting import ModelHost
+from services.inference.core.mirroring import Mirror, Mirrored, MirrorLimits
 from services.inference.core.ports import Bundles, LoadedModel, ModelRuntime, Observation, Outcome
 from services.inference.core.routing import Variant
 from services.inference.core.serving import Predictor
@@ -91,6 +93,8 @@ class DataPlane:
     predictor: Predictor
     log: MemoryLog
     meters: MemoryMeters
+    mirror: Mirror
+    mirrored: Counter[Mirrored]
 
     async def serve(self, *variants: Variant, **changes: object) -> None:
         """Serve one endpoint with `variants` and wait until each is loaded or has failed."""
@@ -110,8 +114,11 @@ async def data_plane(
     ids = itertools.count()
     draws = itertools.count()
     log, meters = MemoryLog(), MemoryMeters()
+    mirrored: Counter[Mirrored] = Counter()
+    mirror = Mirror(log, lambda: 0.0, MirrorLimits(), lambda outcome: mirrored.update([outcome]))
     predictor = Predictor(
         log,
+        mirror,
         max_rows=max_rows,
         new_id=lambda: f"generated-{next(ids)}",
         draw=lambda: (next(draws) % 100) / 100,
@@ -126,7 +133,8 @@ async def data_plane(
             predictor,
             tasks,
         )
-        yield DataPlane(root, host, predictor, log, meters)
+        tasks.create_task(mirror.run())
+        yield DataPlane(root, host, predictor, log, meters, mirror, mirrored)
     own.close()
 
 

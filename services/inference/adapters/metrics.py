@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge
 
 from services.inference.core.admission import Admission
+from services.inference.core.mirroring import Mirrored
 
 
 def export_admission(admission: Admission, registry: CollectorRegistry = REGISTRY) -> None:
@@ -15,6 +18,18 @@ def export_admission(admission: Admission, registry: CollectorRegistry = REGISTR
     ):
         gauge = Gauge(f"roundhouse_inference_{name}_under_way", text, registry=registry)
         gauge.set_function(read)
+
+
+def mirror_counter(registry: CollectorRegistry = REGISTRY) -> Callable[[Mirrored], None]:
+    """Counts what becomes of mirrored requests."""
+    requests = Counter(
+        "roundhouse_inference_mirrored_requests",
+        "Copies of requests for versions in a shadow phase, by what became of them.",
+        ("outcome",),
+        registry=registry,
+    )
+    children = {outcome: requests.labels(outcome.value) for outcome in Mirrored}
+    return lambda outcome: children[outcome].inc()
 
 
 class ObservationMetrics:

@@ -19,8 +19,10 @@ from services.inference.core.rollouts import (
     DEFAULT_PHASES,
     OnInconclusive,
     Phase,
+    PhaseKind,
     PhaseOutcome,
     Rollout,
+    ShadowPlan,
 )
 from services.inference.core.routing import Variant
 
@@ -31,6 +33,13 @@ _RUNTIMES: Final = {
     endpoint_pb.Endpoint.RUNTIME_UNSPECIFIED: Runtime.ONNX_RUNTIME,
     endpoint_pb.Endpoint.RUNTIME_ONNX_RUNTIME: Runtime.ONNX_RUNTIME,
     endpoint_pb.Endpoint.RUNTIME_TRITON: Runtime.TRITON,
+}
+
+_KINDS: Final = {
+    rollout_pb.Phase.KIND_UNSPECIFIED: PhaseKind.CANARY,
+    rollout_pb.Phase.KIND_CANARY: PhaseKind.CANARY,
+    rollout_pb.Phase.KIND_SHADOW: PhaseKind.SHADOW,
+    rollout_pb.Phase.KIND_DARK: PhaseKind.DARK,
 }
 
 
@@ -124,17 +133,31 @@ def phases_of(phases: Sequence[rollout_pb.Phase]) -> tuple[Phase, ...]:
     """A rollout's phases; the usual ones if none is named."""
     if not phases:
         return DEFAULT_PHASES
-    return tuple(
-        Phase(
-            phase.weight_basis_points,
-            phase.min_outcomes,
-            timedelta(seconds=from_duration(phase.max_duration))
-            if phase.HasField("max_duration")
-            else _DEFAULT_DURATION,
-            criteria_of(phase.criteria),
-            _on_inconclusive(phase),
-        )
-        for phase in phases
+    return tuple(_phase(phase) for phase in phases)
+
+
+def _phase(message: rollout_pb.Phase) -> Phase:
+    return Phase(
+        message.weight_basis_points,
+        message.min_outcomes,
+        timedelta(seconds=from_duration(message.max_duration))
+        if message.HasField("max_duration")
+        else _DEFAULT_DURATION,
+        criteria_of(message.criteria),
+        _on_inconclusive(message),
+        _KINDS[message.kind],
+        _shadow_plan(message),
+    )
+
+
+def _shadow_plan(message: rollout_pb.Phase) -> ShadowPlan | None:
+    if message.kind != rollout_pb.Phase.KIND_SHADOW and not message.HasField("shadow"):
+        return None
+    given, usual = message.shadow, ShadowPlan()
+    return ShadowPlan(
+        given.sample_basis_points or usual.sample_bp,
+        given.min_requests or usual.min_requests,
+        given.min_agreement,
     )
 
 
@@ -177,8 +200,13 @@ def _phase_message(phase: Phase) -> rollout_pb.Phase:
         on_inconclusive=rollout_pb.Phase.OnInconclusive.Value(
             f"ON_INCONCLUSIVE_{phase.on_inconclusive}"
         ),
+        kind=rollout_pb.Phase.Kind.Value(f"KIND_{phase.kind}"),
     )
     message.max_duration.FromTimedelta(phase.max_duration)
+    if phase.shadow is not None:
+        message.shadow.sample_basis_points = phase.shadow.sample_bp
+        message.shadow.min_requests = phase.shadow.min_requests
+        message.shadow.min_agreement = phase.shadow.min_agreement
     return message
 
 

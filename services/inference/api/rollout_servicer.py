@@ -11,11 +11,13 @@ import grpc
 from roundhouse.inference.v1 import rollout_pb2 as pb
 from roundhouse.inference.v1 import rollout_service_pb2 as service_pb
 from roundhouse.inference.v1 import rollout_service_pb2_grpc as pb_grpc
+from roundhouse.inference.v1 import shadow_pb2 as shadow_pb
 
 from services.common.causality import causality
 from services.common.resources import Meta
 from services.common.rpc.inputs import check_settable, page_query
 from services.inference.api.convert import phases_of, plan_message, rollout_message
+from services.inference.api.convert_shadows import shadow_report_message
 from services.inference.api.requests import Transactions
 from services.inference.core.errors import InvalidPhases
 from services.inference.core.plans import AT_ONCE, plan_digest
@@ -24,6 +26,7 @@ from services.inference.core.reconciler import Reconciler
 from services.inference.core.rollouts import check_phases
 from services.inference.core.use_cases import rollouts as use_cases
 from services.inference.core.use_cases.rollouts import NewRollout
+from services.inference.core.use_cases.shadows import get_shadow_report
 
 _Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]  # generic over every method's messages
 
@@ -179,6 +182,13 @@ class RolloutServicer(pb_grpc.RolloutServiceServicer):
         )
         await self._reconciler.refresh()
         return answer
+
+    async def GetShadowReport(
+        self, request: service_pb.GetShadowReportRequest, _: _Context
+    ) -> shadow_pb.ShadowReport:
+        """The comparison as it was last written."""
+        report = await self._transactions.read(lambda tx: get_shadow_report(tx, request.name))
+        return shadow_report_message(report)
 
     async def WatchRollout(
         self, request: service_pb.WatchRolloutRequest, _: _Context

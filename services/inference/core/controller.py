@@ -15,9 +15,17 @@ from services.common.criteria import Verdict
 from services.common.errors import FailedPrecondition, ServiceError, Unavailable
 from services.inference.core.endpoints import Endpoint, model_of
 from services.inference.core.ports import InferenceTx, Judge, Store, VersionCatalog
-from services.inference.core.rollouts import Judgement, Rollout, State
+from services.inference.core.rollouts import (
+    Judgement,
+    Phase,
+    PhaseKind,
+    Rollout,
+    ShadowPlan,
+    State,
+)
 from services.inference.core.use_cases import control
 from services.inference.core.use_cases.endpoints import get_endpoint
+from services.inference.core.use_cases.shadows import get_shadow_report, judged
 
 log = structlog.get_logger()
 
@@ -132,8 +140,16 @@ class RolloutController:
         )
 
     async def _judgement(self, rollout: Rollout) -> Judgement:
-        """The monitor's word; while it is away there is no evidence."""
+        """The shadow report's word or the monitor's; while that is away there is no evidence."""
         phase = rollout.outcomes[-1]
+        match rollout.phases[phase.phase]:
+            case Phase(kind=PhaseKind.DARK):
+                return Judgement(Verdict.INCONCLUSIVE, "nobody has ended it")
+            case Phase(shadow=ShadowPlan() as plan):
+                report = await self._store.read(
+                    lambda tx: get_shadow_report(tx, rollout.shadow_report)
+                )
+                return judged(report, plan)
         try:
             return await self._judge.judge(rollout, phase.start_time)
         except ServiceError as error:

@@ -14,6 +14,7 @@ from services.inference.core.errors import InvalidWeights, NothingToRollBackTo
 from services.inference.core.observing import OBSERVE_ALL, ObservationRules
 from services.inference.core.policies import PolicyReference
 from services.inference.core.routing import WHOLE_BP, Variant, check_weights
+from services.inference.core.shadows import Shadow
 
 ENDPOINT_NAME: Final = ResourceName("projects/{project}/endpoints/{endpoint}")
 
@@ -43,6 +44,7 @@ class Endpoint:
         initial_version: What it was created with,
         initial_approval: and what allowed that.
         previous_version: What a roll-back brings back; '' if there is nothing.
+        shadow: The version that gets copies of the requests, if one does.
     """
 
     meta: Meta
@@ -56,6 +58,7 @@ class Endpoint:
     previous_version: str = ""
     points_at: PolicyReference | None = None
     observation_rules: ObservationRules = OBSERVE_ALL
+    shadow: Shadow | None = None
 
     def __post_init__(self) -> None:
         """Refuse variants that are no split, or versions of different models.
@@ -136,7 +139,7 @@ class Endpoint:
         ]
 
     def _split(self, *variants: Variant, now: datetime) -> Endpoint:
-        return replace(self, variants=variants, meta=self.meta.touched(now))
+        return replace(self, variants=variants, shadow=None, meta=self.meta.touched(now))
 
 
 def model_of(version: str) -> str:

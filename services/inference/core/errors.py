@@ -36,6 +36,15 @@ class RolloutNotFound(NotFound):
         super().__init__(f"Rollout {name!r} does not exist.", name=name)
 
 
+class ShadowReportNotFound(NotFound):
+    """No shadow report has this name."""
+
+    reason = "SHADOW_REPORT_NOT_FOUND"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"Shadow report {name!r} does not exist.", name=name)
+
+
 class VersionNotLoaded(NotFound):
     """The pinned version is not among those that the endpoint holds."""
 

@@ -13,6 +13,7 @@ import structlog
 from services.common.errors import ServiceError
 from services.inference.core.endpoints import Endpoint, Runtime, number_of
 from services.inference.core.errors import ModelUnavailable, SignatureMismatch
+from services.inference.core.mirroring import ServedShadow
 from services.inference.core.observing import OBSERVE_ALL, ObservationRules, Observer
 from services.inference.core.ports import (
     Bundle,
@@ -245,6 +246,7 @@ class ModelHost:
                 endpoint.decider,
                 self._served(endpoint, live),
                 endpoint.logs_observations,
+                self._shadow(endpoint),
             )
             table.update(dict.fromkeys(endpoint.answers_to, served))
         self._predictor.publish(table)
@@ -282,6 +284,26 @@ class ModelHost:
         if rules == OBSERVE_ALL:
             return None
         return Observer(endpoint.name, rules, signature, self._redaction_key)
+
+    def _shadow(self, endpoint: Endpoint) -> ServedShadow | None:
+        shadow = endpoint.shadow
+        if shadow is None:
+            return None
+        for variant in endpoint.variants:
+            hosted = self._hosted.get((endpoint.runtime, variant.digest))
+            if variant.version == shadow.version and hosted is not None:
+                return ServedShadow(
+                    endpoint.name,
+                    variant.version,
+                    shadow.report,
+                    shadow.sample_bp,
+                    hosted.bundle.signature,
+                    hosted.model,
+                    endpoint.decider,
+                    endpoint.logs_observations,
+                    self._observer(endpoint, hosted.bundle.signature),
+                )
+        return None
 
     def _announce(self) -> None:
         self._changed.set()

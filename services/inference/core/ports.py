@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from services.inference.core.endpoints import Endpoint
 from services.inference.core.policies import PolicyMove, PolicyVersion
 from services.inference.core.rollouts import Judgement, Rollout
 from services.inference.core.rows import Rows, Tensors
+from services.inference.core.shadows import ShadowReport
 from services.inference.core.signature import Signature
 
 T = TypeVar("T")
@@ -165,6 +166,10 @@ class ModelRuntime(Protocol):
         ...
 
 
+SHADOW_SUFFIX: Final = "/shadow"
+"""Marks the endpoint of observations that are of shadow traffic."""
+
+
 @dataclass(frozen=True, slots=True)
 class Observation:
     """What one request asked and was told.
@@ -172,7 +177,8 @@ class Observation:
     Attributes:
         prediction_id: Row i is observed as `{prediction_id}:{i}`.
         event_time_us: Microseconds since the epoch, UTC.
-        endpoint: Resource name.
+        endpoint: Resource name; with `SHADOW_SUFFIX` where nobody was told, so that it is
+            kept beside what was served and never counts as that.
         variant: Resource name of the version that answered.
         scores: float32 [rows], probability of class 1.
         labels: int64 [rows], the decision.
@@ -264,6 +270,11 @@ class InferenceTx(Protocol):
     @property
     def policy_moves(self) -> Collection[PolicyMove]:
         """What endpoints were pointed at, under the endpoints."""
+        ...
+
+    @property
+    def shadow_reports(self) -> Collection[ShadowReport]:
+        """Reports of shadow phases, under their rollouts."""
         ...
 
     def all_endpoints(self) -> Sequence[Endpoint]:

@@ -53,16 +53,40 @@ class OnInconclusive(StrEnum):
     GO_ON = "GO_ON"
 
 
+class PhaseKind(StrEnum):
+    """What a phase does with the new version; see `Phase.Kind` in rollout.proto."""
+
+    CANARY = "CANARY"
+    SHADOW = "SHADOW"
+    DARK = "DARK"
+
+
+@dataclass(frozen=True, slots=True)
+class ShadowPlan:
+    """How much is mirrored, and what has to come of it.
+
+    Attributes:
+        sample_bp: Share of the requests, 1 to 10,000 basis points.
+        min_requests: Compared requests that a verdict needs.
+        min_agreement: Share of them that must have the same decisions, 0 to 1.
+    """
+
+    sample_bp: int = 1_000
+    min_requests: int = 1_000
+    min_agreement: float = 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class Phase:
     """One step.
 
     Attributes:
-        weight_bp: Share of the new version, 1 to 10,000 basis points.
+        weight_bp: Share of the new version, 1 to 10,000 basis points; 0 unless a canary.
         min_outcomes: Outcomes of either version that a PASS needs.
         max_duration: Longest wait for them.
         criteria: What is tested and tolerated meanwhile.
         on_inconclusive: What follows if that leads to no verdict.
+        shadow: What is mirrored in a shadow phase; None in others.
     """
 
     weight_bp: int
@@ -70,6 +94,8 @@ class Phase:
     max_duration: timedelta = timedelta(days=1)
     criteria: Criteria = DEFAULT_CRITERIA
     on_inconclusive: OnInconclusive = OnInconclusive.ROLL_BACK
+    kind: PhaseKind = PhaseKind.CANARY
+    shadow: ShadowPlan | None = None
 
     def as_plan(self) -> dict[str, Planned]:
         """See `PlannedPhase`."""
@@ -78,11 +104,17 @@ class Phase:
             "min_outcomes": self.min_outcomes,
             "max_duration_s": self.max_duration.total_seconds(),
         }
-        # Plans from before there were criteria keep their digests.
+        # Plans from before there were criteria, or other kinds, keep their digests.
         if self.criteria != DEFAULT_CRITERIA:
             plan["criteria"] = _planned(self.criteria)
         if self.on_inconclusive is not OnInconclusive.ROLL_BACK:
             plan["on_inconclusive"] = self.on_inconclusive
+        if self.kind is not PhaseKind.CANARY:
+            plan["kind"] = self.kind.value
+        if self.shadow is not None:
+            plan["sample_basis_points"] = self.shadow.sample_bp
+            plan["min_requests"] = self.shadow.min_requests
+            plan["min_agreement"] = self.shadow.min_agreement
         return plan
 
     def ends_well(self, verdict: Verdict | None) -> bool:
@@ -199,6 +231,11 @@ class Rollout:
         share = self.phases[self.current_phase].weight_bp if self.outcomes else 0
         return Variant(self.version, self.digest, share)
 
+    @property
+    def shadow_report(self) -> str:
+        """Name of the report of the phase begun last, if it is a shadow phase."""
+        return f"{self.name}/shadows/{self.current_phase}"
+
     def moved_to(self, state: State, message: str = "") -> Rollout:
         """This rollout in `state`.
 
@@ -275,19 +312,36 @@ class Rollout:
 
 
 def check_phases(phases: Sequence[Phase]) -> None:
-    """Accept phases whose shares grow up to the whole traffic.
+    """Accept phases whose shares grow up to the whole traffic, and those without one before.
 
     Raises:
         InvalidPhases: They don't.
     """
-    weights = [phase.weight_bp for phase in phases]
+    for phase in phases:
+        _check_phase(phase)
+    kinds = [phase.kind is PhaseKind.CANARY for phase in phases]
+    if kinds != sorted(kinds):
+        raise InvalidPhases("shadow and dark phases come before the first share of the traffic")
+    weights = [phase.weight_bp for phase in phases if phase.kind is PhaseKind.CANARY]
     if not weights or weights[-1] != WHOLE_BP:
         raise InvalidPhases("the last must have 10000 basis points")
-    if any(not 1 <= weight <= WHOLE_BP for weight in weights):
-        raise InvalidPhases("a share is not between 1 and 10000 basis points")
     if weights != sorted(set(weights)):
         raise InvalidPhases("each must have a larger share than the one before")
-    if any(phase.max_duration <= timedelta(0) for phase in phases):
+
+
+def _check_phase(phase: Phase) -> None:
+    is_canary = phase.kind is PhaseKind.CANARY
+    if is_canary and not 1 <= phase.weight_bp <= WHOLE_BP:
+        raise InvalidPhases("a share is not between 1 and 10000 basis points")
+    if not is_canary and (phase.weight_bp or phase.min_outcomes):
+        raise InvalidPhases(
+            f"a {phase.kind.lower()} phase has no share of the traffic, and so no outcomes"
+        )
+    if not is_canary and phase.criteria != DEFAULT_CRITERIA:
+        raise InvalidPhases(f"a {phase.kind.lower()} phase is not judged by criteria")
+    if (phase.shadow is not None) != (phase.kind is PhaseKind.SHADOW):
+        raise InvalidPhases("a shadow phase, and no other, says what is mirrored")
+    if phase.max_duration <= timedelta(0):
         raise InvalidPhases("a duration is not above zero")
 
 

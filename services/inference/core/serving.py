@@ -21,6 +21,7 @@ from services.inference.core.errors import (
     QueueFull,
     VersionNotLoaded,
 )
+from services.inference.core.mirroring import Copy, Mirror, ServedShadow
 from services.inference.core.observing import Observer
 from services.inference.core.ports import LoadedModel, Meter, Observation, ObservationLog, Outcome
 from services.inference.core.routing import WHOLE_BP, Split, Variant, bucket
@@ -74,12 +75,14 @@ class ServedEndpoint:
     Attributes:
         name: Resource name.
         variants: The loaded ones, in routing order; the last is the stable one.
+        shadow: Gets copies of what the stable one answers.
     """
 
     name: str
     policy: Decider
     variants: tuple[ServedVariant, ...]
     logs_observations: bool = True
+    shadow: ServedShadow | None = None
 
     @cached_property
     def _split(self) -> Split:
@@ -160,6 +163,7 @@ class Predictor:
     def __init__(
         self,
         log: ObservationLog,
+        mirror: Mirror,
         *,
         max_rows: int,
         new_id: Callable[[], str],
@@ -167,6 +171,7 @@ class Predictor:
         now_us: Callable[[], int],
     ) -> None:
         self._log = log
+        self._mirror = mirror
         self._max_rows = max_rows
         self._new_id = new_id
         self._draw = draw
@@ -237,6 +242,7 @@ class Predictor:
     async def _run(
         self, endpoint: ServedEndpoint, served: ServedVariant, query: Query
     ) -> Prediction:
+        started_s = time.perf_counter()
         signature, policy = served.signature, endpoint.policy
         if query.outputs:
             signature.check_outputs(query.outputs, DECISION_OUTPUTS)
@@ -259,6 +265,10 @@ class Predictor:
                     policy.name,
                 )
             )
+        if endpoint.shadow is not None and served is endpoint.variants[-1]:
+            took_s = time.perf_counter() - started_s
+            copy = Copy(prediction_id, event_time_us, query.tensors, scores, took_s)
+            self._mirror.offer(endpoint.shadow, copy)
         if out_of_range := rows.out_of_range(signature):
             served.meter.out_of_range(out_of_range)
         return Prediction(

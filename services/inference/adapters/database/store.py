@@ -23,6 +23,7 @@ from services.inference.adapters.database.tables import (
     POLICY_VERSIONS,
     ROLLOUT_LISTING,
     ROLLOUTS,
+    SHADOW_REPORTS,
 )
 from services.inference.core.endpoints import Endpoint
 from services.inference.core.policies import PolicyMove, PolicyVersion
@@ -44,6 +45,7 @@ class SqlInferenceTx:
         self.rollouts = SqlCollection(connection, ROLLOUTS)
         self.policy_versions = SqlCollection(connection, POLICY_VERSIONS)
         self.policy_moves = SqlCollection(connection, POLICY_MOVES)
+        self.shadow_reports = SqlCollection(connection, SHADOW_REPORTS)
 
     def all_endpoints(self) -> Sequence[Endpoint]:
         """See `InferenceTx`."""

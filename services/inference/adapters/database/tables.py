@@ -10,6 +10,7 @@ from services.common.store.documents import Kind, resource_table
 from services.inference.core.endpoints import ENDPOINT_NAME, Endpoint
 from services.inference.core.policies import POLICY_VERSION_NAME, PolicyMove, PolicyVersion
 from services.inference.core.rollouts import Rollout
+from services.inference.core.shadows import ShadowReport
 
 METADATA: Final = MetaData()
 
@@ -52,6 +53,9 @@ POLICY_VERSION_LISTING: Final = POLICY_VERSIONS.listing(
     filterable=("author",), orderable=("create_time desc", "name")
 )
 POLICY_MOVE_LISTING: Final = POLICY_MOVES.listing(filterable=(), orderable=("create_time desc",))
+
+SHADOW_REPORTS: Final = Kind(resource_table("shadow_report", METADATA), ShadowReport)
+
 ENDPOINT_LISTING: Final = ENDPOINTS.listing(
     filterable=("labels",), orderable=("name", "create_time", "update_time")
 )

@@ -98,6 +98,8 @@ def delete_endpoint(tx: InferenceTx, name: str, etag: str, now: datetime) -> Non
     endpoint.meta.check_etag(etag)
     require_no_active_rollout(tx, name)
     for rollout in tx.rollouts.under(name):
+        for report in tx.shadow_reports.under(rollout.name):
+            tx.shadow_reports.remove(report.meta.name)
         tx.rollouts.remove(rollout.name)
     for move in tx.policy_moves.under(name):
         tx.policy_moves.remove(move.meta.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -21,6 +22,7 @@ from services.inference.core.plans import AT_ONCE, plan_digest
 from services.inference.core.ports import InferenceTx
 from services.inference.core.rollouts import Judgement, Phase, Rollout, State, check_phases
 from services.inference.core.routing import WHOLE_BP
+from services.inference.core.shadows import Shadow, ShadowReport
 from services.inference.core.use_cases.endpoints import (
     active_rollout,
     get_endpoint,
@@ -219,7 +221,13 @@ def begin_phase(tx: InferenceTx, rollout: Rollout, now: datetime) -> Rollout:
     begun = rollout.phase_begun(now)
     candidate = begun.candidate()
     endpoint = get_endpoint(tx, rollout.endpoint)
-    tx.endpoints.replace(endpoint.with_candidate(candidate, candidate.weight_bp, now))
+    split = endpoint.with_candidate(candidate, candidate.weight_bp, now)
+    plan = begun.phases[begun.current_phase].shadow
+    if plan is not None:
+        report = ShadowReport(_report_meta(begun, now), rollout.version, rollout.previous_version)
+        tx.shadow_reports.add(report)
+        split = replace(split, shadow=Shadow(rollout.version, plan.sample_bp, report.meta.name))
+    tx.endpoints.replace(split)
     started = told(
         tx,
         begun,
@@ -264,6 +272,13 @@ def store(tx: InferenceTx, rollout: Rollout, now: datetime) -> Rollout:
     kept = replace(rollout, meta=rollout.meta.touched(now))
     tx.rollouts.replace(kept)
     return kept
+
+
+def _report_meta(rollout: Rollout, now: datetime) -> Meta:
+    name = rollout.shadow_report
+    return Meta(
+        name, str(uuid.uuid5(uuid.NAMESPACE_URL, f"{rollout.meta.uid}/{name}")), 1, now, now
+    )
 
 
 def _plan_of(tx: InferenceTx, endpoint: Endpoint) -> str:

@@ -16,7 +16,12 @@ import pyarrow.dataset as ds
 
 from services.monitor.adapters.log.table import DeltaLogTable
 from services.monitor.core.names import ENDPOINT
-from services.monitor.core.stream.batches import Batch, ObservationBatch, OutcomeBatch
+from services.monitor.core.stream.batches import (
+    SHADOW_SUFFIX,
+    Batch,
+    ObservationBatch,
+    OutcomeBatch,
+)
 from services.monitor.core.windows import to_us
 
 T = TypeVar("T")
@@ -188,8 +193,11 @@ class DeltaPredictionLog:
 
 
 def _table_of(endpoint: str) -> str:
-    ids = ENDPOINT.parse(endpoint)
-    return f"observations/{ids['project']}.{ids['endpoint']}"
+    served = endpoint.removesuffix(SHADOW_SUFFIX)
+    ids = ENDPOINT.parse(served)
+    # What nobody was told lies apart, where no reader of what was served comes across it.
+    mark = ".shadow" if served != endpoint else ""
+    return f"observations/{ids['project']}.{ids['endpoint']}{mark}"
 
 
 def _scalar(moment: datetime) -> pa.Scalar:

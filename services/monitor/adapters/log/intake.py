@@ -19,6 +19,7 @@ from services.monitor.core.stream.batches import (
     OPTIONAL_OBSERVATION_COLUMNS,
     OUTCOME_COLUMNS,
     REQUEST_COLUMNS,
+    SHADOW_SUFFIX,
     ObservationBatch,
     OutcomeBatch,
 )
@@ -62,7 +63,7 @@ class ArrowIntake:
 
     def _check_features(self, batch_id: str, rows: pa.Table, features: list[str]) -> None:
         for endpoint in pc.unique(rows.column("endpoint")).to_pylist():
-            if not ENDPOINT.matches(endpoint):
+            if not ENDPOINT.matches(endpoint.removesuffix(SHADOW_SUFFIX)):
                 raise InvalidBatch(batch_id, f"{endpoint!r} names no endpoint", "endpoint")
             known = self._log.endpoint_columns(endpoint)
             for name in features:

@@ -10,6 +10,9 @@ import pyarrow.compute as pc
 
 FEATURE_PREFIX: Final = "f_"
 
+SHADOW_SUFFIX: Final = "/shadow"
+"""Follows the endpoint in predictions that a version in a shadow phase made for nobody."""
+
 OBSERVATION_COLUMNS: Final = {
     "prediction_id": pa.string(),
     "event_time": pa.timestamp("us", tz="UTC"),
