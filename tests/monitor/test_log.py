@@ -9,7 +9,7 @@ import pytest
 
 from services.monitor.adapters.log.table import DeltaLogTable, LogUnavailable
 from services.monitor.core.errors import InvalidBatch
-from services.monitor.core.stream.batches import ObservationBatch, OutcomeBatch
+from services.monitor.core.stream.batches import SHADOW_SUFFIX, ObservationBatch, OutcomeBatch
 from tests.support.monitor_api import arrow
 from tests.support.monitor_values import ENDPOINT
 from tests.support.prediction_logs import LogPlace, s3_place, written_log
@@ -112,6 +112,20 @@ async def test_a_replay_gives_one_endpoint_from_a_time_on(place):
         assert await replayed(written.log, "projects/default/endpoints/unknown") == []
         early = await written.log.replay(ENDPOINT, since=None, until_position=1)
         assert [batch.position for batch in early] == [1]
+
+
+async def test_what_a_shadow_answered_is_kept_and_is_none_of_what_was_served(place):
+    world = World()
+    served = world.observations(3, MONDAY, MONDAY + WEEK)
+    mirrored = world.observations(4, MONDAY, MONDAY + WEEK, endpoint=f"{ENDPOINT}{SHADOW_SUFFIX}")
+    async with written_log(place) as written:
+        await written.intake.append_observations("served", arrow(served))
+        await written.intake.append_observations("mirrored", arrow(mirrored))
+    async with written_log(place) as again:
+        assert [batch.rows.num_rows for batch in await replayed(again.log)] == [3]
+        shadows = await replayed(again.log, f"{ENDPOINT}{SHADOW_SUFFIX}")
+        assert [batch.rows.num_rows for batch in shadows] == [4]
+        assert again.log.position == 2
 
 
 async def test_a_batch_of_two_endpoints_reaches_both_and_a_new_feature_is_added(place):
