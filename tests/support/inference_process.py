@@ -14,23 +14,29 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class InferenceProcess:
-    """`python -m services.inference` with fixed ports and data, started again at will."""
+    """`python -m services.inference` with fixed ports and data, started again at will.
 
-    def __init__(self, folder: Path, registry_address: str, monitor_address: str) -> None:
+    `settings` are by their names, such as `server="native"`.
+    """
+
+    def __init__(
+        self, folder: Path, registry_address: str, monitor_address: str, **settings: str
+    ) -> None:
         self._folder = folder
         grpc_port, metrics_port = free_ports(2)
         self.address = f"127.0.0.1:{grpc_port}"
-        settings = {
+        chosen = {
             "listen": self.address,
             "metrics_listen": f"127.0.0.1:{metrics_port}",
             "data_dir": str(folder / "data"),
             "registry_address": registry_address,
             "monitor_address": monitor_address,
             "drain_timeout_s": "5",
+            **settings,
         }
         self._environment = {
             **os.environ,
-            **{f"ROUNDHOUSE_INFERENCE_{name.upper()}": value for name, value in settings.items()},
+            **{f"ROUNDHOUSE_INFERENCE_{name.upper()}": value for name, value in chosen.items()},
         }
         self._child: subprocess.Popen[bytes] | None = None
 

@@ -27,6 +27,7 @@ log = structlog.get_logger()
 
 _KEEPALIVE_S: Final = 60.0
 _KEEPALIVE_TIMEOUT_S: Final = 20.0
+_MAX_PENDING_CALLS: Final = 20_000
 
 Api: TypeAlias = tuple[str, Callable[[grpc.aio.Server], None]]
 """Full proto name of a service, and what adds its servicer to a server."""
@@ -242,4 +243,8 @@ def _options(limits: ServerLimits) -> list[tuple[str, int]]:
             int(limits.min_ping_interval_s * 1000),
         ),
         ("grpc.http2.max_ping_strikes", 3),
+        # Beyond 1,000 calls that wait to be begun, gRPC cancels new ones at random: one client
+        # that opened and reset streams got a quarter of another's calls CANCELLED.
+        ("grpc.server.max_pending_requests", _MAX_PENDING_CALLS),
+        ("grpc.server.max_pending_requests_hard_limit", 2 * _MAX_PENDING_CALLS),
     ]
