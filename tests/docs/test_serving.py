@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import protovalidate
 from prometheus_client import CollectorRegistry
+from roundhouse.cli.documents import read_document
+from roundhouse.inference.v1.endpoint_pb2 import Fallback
 
 from services.inference.adapters.meters import PrometheusMeters
 from services.inference.adapters.metrics import ObservationMetrics, export_admission
@@ -34,3 +37,12 @@ def test_every_metric_that_the_guide_names_exists():
     named = set(re.findall(r"`(roundhouse_\w+)`", GUIDE))
     assert named
     assert {name.removesuffix("_total") for name in named} <= exported
+
+
+def test_the_guide_s_fallback_is_one(tmp_path):
+    (yaml,) = re.findall(r"In `fallback.yaml`:\n\n```yaml\n(.*?)```", GUIDE, re.DOTALL)
+    file = tmp_path / "fallback.yaml"
+    file.write_text(yaml)
+    fallback = read_document(file, Fallback())
+    protovalidate.validate(fallback)
+    assert fallback.decision.action == "review"

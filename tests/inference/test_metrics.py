@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as open_metrics
 
 from services.inference.adapters.meters import PrometheusMeters
+from services.inference.core.fallbacks import FallbackReason
 from services.inference.core.ports import Outcome
 
 LABELS = {"endpoint": "e", "variant": "1"}
@@ -87,3 +88,17 @@ def test_a_recorded_trace_is_found_from_both_histograms(registry, meters):
 def test_a_name_that_is_taken_is_noticed(registry, meters):
     with pytest.raises(ValueError, match="Duplicated"):
         PrometheusMeters(registry)
+
+
+def test_fallbacks_are_counted_by_reason_until_the_endpoint_has_none(registry, meters):
+    meter = meters.fallback_meter("e")
+    meter.answered(FallbackReason.TIMEOUT)
+
+    def value(reason: FallbackReason) -> float | None:
+        labels = {"endpoint": "e", "reason": reason.value}
+        return registry.get_sample_value("roundhouse_inference_fallbacks_total", labels)
+
+    assert value(FallbackReason.TIMEOUT) == 1
+    assert value(FallbackReason.FAILED) == 0
+    meter.retire()
+    assert value(FallbackReason.TIMEOUT) is None

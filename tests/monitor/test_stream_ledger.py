@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.monitor.core.quality import UNKNOWN
-from services.monitor.core.stream.batches import ObservationBatch, OutcomeBatch
+from services.monitor.core.stream.batches import ObservationBatch, OutcomeBatch, of_variants
 from services.monitor.core.stream.ledger import EndpointBook, Ledger
 from services.monitor.core.windows import ANCHOR, from_us, to_us, window_at
 from tests.support.monitor_values import CHAMPION, ENDPOINT
@@ -196,3 +196,10 @@ def test_arrays_grow_without_losing_a_row() -> None:
     assert np.array_equal(
         book.windows[window_at(MONDAY, WEEK)][CHAMPION].scores, np.concatenate(scores)
     )
+
+
+def test_what_a_fallback_answered_counts_for_no_version():
+    rows = World().observations(4, MONDAY, MONDAY + DAY)
+    assert of_variants(rows) == rows
+    told = rows.append_column("fallback", [[None, "", "timeout", "failed"]])
+    assert of_variants(told).column("prediction_id") == rows.slice(0, 2).column("prediction_id")

@@ -22,6 +22,7 @@ from services.inference.api.oip.servicer import INFER_PATH, SERVICE, OipServicer
 from services.inference.core.admission import Admission
 from services.inference.core.decisions import DecisionPolicy
 from services.inference.core.endpoints import Endpoint, Runtime
+from services.inference.core.fallbacks import FallbackReason
 from services.inference.core.hosting import ModelHost
 from services.inference.core.mirroring import Mirror, Mirrored, MirrorLimits
 from services.inference.core.ports import Bundles, LoadedModel, ModelRuntime, Observation, Outcome
@@ -55,6 +56,7 @@ class MemoryMeters:
     counts: dict[Outcome, int] = field(default_factory=dict)
     values_out_of_range: int = 0
     rows_not_sampled: int = 0
+    fallbacks: dict[FallbackReason, int] = field(default_factory=dict)
 
     def meter(self, endpoint: str, variant: str, model: LoadedModel) -> MemoryMeters:
         return self
@@ -64,6 +66,9 @@ class MemoryMeters:
 
     def out_of_range(self, values: int) -> None:
         self.values_out_of_range += values
+
+    def fallback_meter(self, endpoint: str) -> MemoryFallbackMeter:
+        return MemoryFallbackMeter(self.fallbacks)
 
     def not_sampled(self, rows: int) -> None:
         self.rows_not_sampled += rows
@@ -82,6 +87,19 @@ def endpoint(variants: Sequence[Variant], **changes: object) -> Endpoint:
         "policy": DecisionPolicy(positive_action="rebook", negative_action="none"),
     }
     return Endpoint(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+@dataclass
+class MemoryFallbackMeter:
+    """Counts by reason."""
+
+    counts: dict[FallbackReason, int]
+
+    def answered(self, reason: FallbackReason) -> None:
+        self.counts[reason] = self.counts.get(reason, 0) + 1
+
+    def retire(self) -> None:
+        pass
 
 
 @dataclass

@@ -57,6 +57,8 @@ class Prediction:
     """Number of the decision policy's version."""
     policy: str
     """The policy version that decided, by resource name."""
+    fallback: str
+    """Why the endpoint's fallback answered: `unavailable`, `failed` or `timeout`; '' otherwise."""
 
     def row_id(self, row: int) -> str:
         """Under which the outcome of a row is to be reported."""
@@ -133,6 +135,7 @@ def prediction_of(response: OipMessage) -> Prediction:
         model_digest=response.parameters["model_digest"].string_param,
         policy_version=response.parameters["policy_version"].int64_param,
         policy=response.parameters["policy"].string_param,
+        fallback=response.parameters["fallback"].string_param,
     )
 
 

@@ -20,6 +20,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.samples import Exemplar
 from prometheus_client.utils import floatToGoString
 
+from services.inference.core.fallbacks import FallbackReason
 from services.inference.core.ports import LoadedModel, Outcome
 
 _LATENCY_BOUNDS_S: Final = (
@@ -38,12 +39,19 @@ class PrometheusMeters(Collector):
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
         self._live: dict[tuple[str, str], PrometheusMeter] = {}
+        self._fallbacks: dict[str, PrometheusFallbackMeter] = {}
         registry.register(self)
 
     def meter(self, endpoint: str, variant: str, model: LoadedModel) -> PrometheusMeter:
         """See `Meters`."""
         names = (endpoint, variant)
         made = self._live[names] = PrometheusMeter(model, lambda: self._live.pop(names, None))
+        return made
+
+    def fallback_meter(self, endpoint: str) -> PrometheusFallbackMeter:
+        """See `Meters`."""
+        made = PrometheusFallbackMeter(lambda: self._fallbacks.pop(endpoint, None))
+        self._fallbacks[endpoint] = made
         return made
 
     def collect(self) -> Iterator[Metric]:
@@ -81,6 +89,14 @@ class PrometheusMeters(Collector):
             "Memory that loading the version took; endpoints that share one show the same.",
             labels=_LABELS,
         )
+        fallbacks = CounterMetricFamily(
+            f"{_PREFIX}_fallbacks",
+            "Requests that the endpoint's fallback answered, by what the variants could not.",
+            labels=("endpoint", "reason"),
+        )
+        for endpoint, fallback in list(self._fallbacks.items()):
+            for reason, count in fallback.counts.items():
+                fallbacks.add_metric((endpoint, reason.value), count)
         for names, meter in list(self._live.items()):
             for outcome, count in meter.requests.items():
                 requests.add_metric((*names, outcome.value), count)
@@ -96,9 +112,30 @@ class PrometheusMeters(Collector):
             sizes,
             out_of_range,
             not_sampled,
+            fallbacks,
             waiting_rows,
             memory_bytes,
         )
+
+
+class PrometheusFallbackMeter:
+    """One endpoint's fallback.
+
+    Args:
+        retire: Stops exporting it.
+    """
+
+    def __init__(self, retire: Callable[[], object]) -> None:
+        self.counts = dict.fromkeys(FallbackReason, 0)
+        self._retire = retire
+
+    def answered(self, reason: FallbackReason) -> None:
+        """See `FallbackMeter`."""
+        self.counts[reason] += 1
+
+    def retire(self) -> None:
+        """See `FallbackMeter`."""
+        self._retire()
 
 
 class PrometheusMeter:

@@ -38,6 +38,7 @@ def layout_frame(number: int, observation: Observation) -> bytes:
         "endpoint": observation.endpoint,
         "variant": observation.variant,
         "policy": observation.policy,
+        "fallback": observation.fallback,
         "numeric": [spec.name for spec in signature.numeric],
         "text": [spec.name for spec in signature.text],
     }
@@ -73,6 +74,7 @@ class _Layout:
     numeric: list[str]
     text: list[str]
     policy: str = ""
+    fallback: str = ""
     ids: list[str] = field(default_factory=list)
     times: list[int] = field(default_factory=list)
     scores: list[NDArray[np.float32]] = field(default_factory=list)
@@ -111,8 +113,9 @@ class _Layout:
             "score": pa.array(np.concatenate(self.scores), pa.float32()),
             "label": pa.array(np.concatenate(self.labels).astype(np.int64), pa.int64()),
         }
-        if self.policy:
-            columns["policy"] = pa.array([self.policy] * count, pa.string())
+        for name, value in (("policy", self.policy), ("fallback", self.fallback)):
+            if value:
+                columns[name] = pa.array([value] * count, pa.string())
         for name, line in zip(self.numeric, matrix, strict=True):
             columns[f"f_{name}"] = pa.array(line, pa.float32())
         for name, values in zip(self.text, self.texts, strict=True):

@@ -22,8 +22,8 @@ from services.inference.core.ports import Observation
 
 log = structlog.get_logger()
 
-_LayoutKey: TypeAlias = tuple[str, str, str]
-"""Endpoint, variant and policy, by name."""
+_LayoutKey: TypeAlias = tuple[str, str, str, str]
+"""Endpoint, variant and policy by name, and why there was a fallback."""
 
 _ALARM_SHARE: Final = 0.2
 """Of the allowance; with less room than that a person is told, before anything is dropped."""
@@ -195,7 +195,12 @@ class _OpenSegment:
 
     def frames(self, observation: Observation) -> tuple[bytes, tuple[_LayoutKey, int]]:
         """What `observation` adds to the file, and the layout, by its key, that it then has."""
-        key = (observation.endpoint, observation.variant, observation.policy)
+        key = (
+            observation.endpoint,
+            observation.variant,
+            observation.policy,
+            observation.fallback,
+        )
         number = self.layouts.get(key)
         if number is not None:
             return rows_frame(number, observation), (key, number)

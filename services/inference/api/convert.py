@@ -13,6 +13,7 @@ from services.common.rpc.convert import from_duration, to_timestamp
 from services.common.rpc.verdicts import criteria_message, criteria_of, finding_message
 from services.inference.core.decisions import DecisionPolicy
 from services.inference.core.endpoints import Endpoint, Runtime
+from services.inference.core.fallbacks import Fallback
 from services.inference.core.observing import ObservationRules, Redaction, Treatment
 from services.inference.core.plans import plan_digest
 from services.inference.core.rollouts import (
@@ -87,6 +88,7 @@ def endpoint_message(
                 for each in endpoint.observation_rules.redactions
             ],
         ),
+        fallback=None if endpoint.fallback is None else _fallback_message(endpoint.fallback),
         policy_version="" if endpoint.points_at is None else endpoint.points_at.name,
     )
 
@@ -104,6 +106,19 @@ def policy_of(message: endpoint_pb.DecisionPolicy) -> DecisionPolicy:
         minimum_confidence=message.minimum_confidence,
         abstain_action=message.abstain_action,
     )
+
+
+def _fallback_message(fallback: Fallback) -> endpoint_pb.Fallback:
+    message = endpoint_pb.Fallback()
+    if fallback.variant is not None:
+        message.version.version = fallback.variant.version
+    if fallback.decision is not None:
+        message.decision.label = fallback.decision.label
+        message.decision.action = fallback.decision.action
+        message.decision.probability = fallback.decision.probability
+    if fallback.budget_s is not None:
+        message.time_budget.FromTimedelta(timedelta(seconds=fallback.budget_s))
+    return message
 
 
 def observation_rules_of(message: endpoint_pb.ObservationRules) -> ObservationRules:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any, Final, TypeAlias
 
@@ -12,8 +13,9 @@ from roundhouse.inference.v1 import endpoint_pb2 as pb
 from roundhouse.inference.v1 import endpoint_service_pb2 as service_pb
 from roundhouse.inference.v1 import endpoint_service_pb2_grpc as pb_grpc
 
-from services.common.errors import FieldViolation, InvalidRequest
+from services.common.errors import FieldViolation, InvalidRequest, ServiceError
 from services.common.resources import Meta
+from services.common.rpc.convert import from_duration
 from services.common.rpc.inputs import check_settable, masked, page_query
 from services.inference.api.convert import (
     endpoint_message,
@@ -22,8 +24,9 @@ from services.inference.api.convert import (
     runtime_of,
 )
 from services.inference.api.requests import Transactions
-from services.inference.core.endpoints import Endpoint
-from services.inference.core.errors import RuntimeNotConfigured
+from services.inference.core.endpoints import Endpoint, model_of
+from services.inference.core.errors import InvalidFallback, RuntimeNotConfigured
+from services.inference.core.fallbacks import DefaultDecision, Fallback
 from services.inference.core.hosting import ModelHost
 from services.inference.core.plans import AT_ONCE, plan_digest
 from services.inference.core.policies import PolicyReference
@@ -144,6 +147,49 @@ class EndpointServicer(pb_grpc.EndpointServiceServicer):
         )
         await self._reconciler.refresh()
         return answer
+
+    async def SetFallback(self, request: service_pb.SetFallbackRequest, _: _Context) -> pb.Endpoint:
+        """The endpoint with its fallback, which is loaded."""
+        endpoint = await self._transactions.read(
+            lambda tx: use_cases.get_endpoint(tx, request.name)
+        )
+        async with AsyncExitStack() as stack:
+            fallback = None
+            if request.HasField("fallback"):
+                fallback = await self._fallback(request.fallback, endpoint, stack)
+            now = self._transactions.now()
+            answer = await self._transactions.mutate(
+                request,
+                pb.Endpoint,
+                lambda tx: self._message(
+                    use_cases.set_fallback(tx, request.name, fallback, request.etag, now)
+                ),
+            )
+            await self._reconciler.refresh()
+        return answer
+
+    async def _fallback(
+        self, given: pb.Fallback, endpoint: Endpoint, stack: AsyncExitStack
+    ) -> Fallback:
+        """What the request asks for; a version stays loaded until `stack` ends."""
+        budget_s = from_duration(given.time_budget) if given.HasField("time_budget") else None
+        if given.WhichOneof("answer") == "decision":
+            asked = given.decision
+            decision = DefaultDecision(asked.label, asked.action, asked.probability)
+            return Fallback(None, decision, budget_s)
+        version = given.version.version
+        if model_of(version) != model_of(endpoint.stable.version):
+            raise InvalidFallback("version.version", "is of another model than the endpoint's")
+        digest = await self._catalog.digest_of(version)
+        await self._catalog.check_approval(
+            given.version.approval, version, digest=digest, plan_digest=plan_digest(AT_ONCE)
+        )
+        await self._catalog.pin(endpoint.name, version)
+        await stack.enter_async_context(self._host.on_trial(endpoint.runtime, version, digest))
+        state = self._host.load_state(endpoint, digest)
+        if isinstance(state, ServiceError):
+            raise state
+        return Fallback(Variant(version, digest, 0), None, budget_s)
 
     async def DeleteEndpoint(self, request: service_pb.DeleteEndpointRequest, _: _Context) -> Empty:
         """Nothing, once it is gone."""

@@ -11,6 +11,7 @@ from services.common.names import ResourceName
 from services.common.resources import Meta
 from services.inference.core.decisions import Decider, DecisionPolicy
 from services.inference.core.errors import InvalidWeights, NothingToRollBackTo
+from services.inference.core.fallbacks import Fallback
 from services.inference.core.observing import OBSERVE_ALL, ObservationRules
 from services.inference.core.policies import PolicyReference
 from services.inference.core.routing import WHOLE_BP, Variant, check_weights
@@ -38,6 +39,7 @@ class Endpoint:
             the version to go back to.
         policy: The endpoint's own, which decides unless it points at another.
         observation_rules: What the monitor is told.
+        fallback: What answers when a variant can't; None: the failure does.
         points_at: The policy version that decides; None for the endpoint's own.
         alias: Alias of the model that follows the stable version; '' moves none.
         logs_observations: Whether predictions go to the monitor.
@@ -59,6 +61,7 @@ class Endpoint:
     points_at: PolicyReference | None = None
     observation_rules: ObservationRules = OBSERVE_ALL
     shadow: Shadow | None = None
+    fallback: Fallback | None = None
 
     def __post_init__(self) -> None:
         """Refuse variants that are no split, or versions of different models.
@@ -84,6 +87,13 @@ class Endpoint:
     def answers_to(self) -> tuple[str, str]:
         """The model names that inference requests may use for it."""
         return (self.name, ENDPOINT_NAME.id_of(self.name))
+
+    @property
+    def held(self) -> tuple[Variant, ...]:
+        """Every version that must be loaded."""
+        if self.fallback is None or self.fallback.variant is None:
+            return self.variants
+        return (self.fallback.variant, *self.variants)
 
     @property
     def decider(self) -> Decider:

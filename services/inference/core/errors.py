@@ -144,6 +144,18 @@ class InvalidObservationRules(InvalidArgument):
         super().__init__(f"{where}: {description}", violations=[FieldViolation(where, description)])
 
 
+class InvalidFallback(InvalidArgument):
+    """The fallback is no answer."""
+
+    reason = "INVALID_FALLBACK"
+
+    def __init__(self, field: str, description: str) -> None:
+        super().__init__(
+            f"fallback.{field}: {description}",
+            violations=[FieldViolation(f"fallback.{field}", description)],
+        )
+
+
 class RedactionKeyMissing(FailedPrecondition):
     """Digests of features need a key that the service was not given."""
 

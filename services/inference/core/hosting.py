@@ -18,13 +18,20 @@ from services.inference.core.observing import OBSERVE_ALL, ObservationRules, Obs
 from services.inference.core.ports import (
     Bundle,
     Bundles,
+    FallbackMeter,
     LoadedModel,
     Meter,
     Meters,
     ModelRuntime,
 )
+from services.inference.core.routing import Variant
 from services.inference.core.samples import check_answer, sample_rows
-from services.inference.core.serving import Predictor, ServedEndpoint, ServedVariant
+from services.inference.core.serving import (
+    Predictor,
+    ServedEndpoint,
+    ServedFallback,
+    ServedVariant,
+)
 from services.inference.core.signature import Signature
 
 log = structlog.get_logger()
@@ -81,6 +88,7 @@ class ModelHost:
         self._failures: dict[_Key, ServiceError] = {}
         self._trials: list[_Key] = []
         self._live_meters: dict[tuple[str, str], Meter] = {}
+        self._live_fallbacks: dict[str, FallbackMeter] = {}
         self._applied = False
         self._changed = asyncio.Event()
 
@@ -94,7 +102,7 @@ class ModelHost:
         wanted = {
             (each.runtime, variant.digest): variant.version
             for each in endpoints
-            for variant in each.variants
+            for variant in each.held
         }
         self._publish()
         for key in self._loading.keys() - wanted.keys():
@@ -240,6 +248,7 @@ class ModelHost:
     def _publish(self) -> None:
         table: dict[str, ServedEndpoint] = {}
         live: dict[tuple[str, str], Meter] = {}
+        fallbacks: dict[str, FallbackMeter] = {}
         for endpoint in self._endpoints:
             served = ServedEndpoint(
                 endpoint.name,
@@ -247,37 +256,58 @@ class ModelHost:
                 self._served(endpoint, live),
                 endpoint.logs_observations,
                 self._shadow(endpoint),
+                self._fallback(endpoint, live, fallbacks),
             )
             table.update(dict.fromkeys(endpoint.answers_to, served))
         self._predictor.publish(table)
         for key in self._live_meters.keys() - live.keys():
             self._live_meters[key].retire()
         self._live_meters = live
+        for name in self._live_fallbacks.keys() - fallbacks.keys():
+            self._live_fallbacks[name].retire()
+        self._live_fallbacks = fallbacks
         self._announce()
 
     def _served(
         self, endpoint: Endpoint, live: dict[tuple[str, str], Meter]
     ) -> tuple[ServedVariant, ...]:
-        served = []
-        for variant in endpoint.variants:
-            hosted = self._hosted.get((endpoint.runtime, variant.digest))
-            if hosted is None:
-                continue
-            number = number_of(variant.version)
-            key = (endpoint.name, number)
-            meter = self._live_meters.get(key) or self._meters.meter(*key, hosted.model)
-            live[key] = meter
-            served.append(
-                ServedVariant(
-                    variant,
-                    number,
-                    hosted.bundle.signature,
-                    hosted.model,
-                    meter,
-                    self._observer(endpoint, hosted.bundle.signature),
-                )
-            )
-        return tuple(served)
+        served = (self._served_variant(endpoint, each, live) for each in endpoint.variants)
+        return tuple(each for each in served if each is not None)
+
+    def _served_variant(
+        self, endpoint: Endpoint, variant: Variant, live: dict[tuple[str, str], Meter]
+    ) -> ServedVariant | None:
+        """None if it is not loaded."""
+        hosted = self._hosted.get((endpoint.runtime, variant.digest))
+        if hosted is None:
+            return None
+        number = number_of(variant.version)
+        key = (endpoint.name, number)
+        meter = live.get(key) or self._live_meters.get(key)
+        live[key] = meter = meter or self._meters.meter(*key, hosted.model)
+        signature = hosted.bundle.signature
+        return ServedVariant(
+            variant, number, signature, hosted.model, meter, self._observer(endpoint, signature)
+        )
+
+    def _fallback(
+        self,
+        endpoint: Endpoint,
+        live: dict[tuple[str, str], Meter],
+        fallbacks: dict[str, FallbackMeter],
+    ) -> ServedFallback | None:
+        declared = endpoint.fallback
+        if declared is None:
+            return None
+        name = endpoint.name
+        meter = self._live_fallbacks.get(name) or self._meters.fallback_meter(name)
+        fallbacks[name] = meter
+        served = (
+            None
+            if declared.variant is None
+            else self._served_variant(endpoint, declared.variant, live)
+        )
+        return ServedFallback(declared.decision, served, declared.budget_s, meter)
 
     def _observer(self, endpoint: Endpoint, signature: Signature) -> Observer | None:
         rules = endpoint.observation_rules

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from services.common.resources import Collection, Page, PageQuery
 from services.inference.core.endpoints import Endpoint
+from services.inference.core.fallbacks import FallbackReason
 from services.inference.core.policies import PolicyMove, PolicyVersion
 from services.inference.core.rollouts import Judgement, Rollout
 from services.inference.core.rows import Rows, Tensors
@@ -179,10 +180,11 @@ class Observation:
         event_time_us: Microseconds since the epoch, UTC.
         endpoint: Resource name; with `SHADOW_SUFFIX` where nobody was told, so that it is
             kept beside what was served and never counts as that.
-        variant: Resource name of the version that answered.
+        variant: Resource name of the version that answered; '' if none did.
         scores: float32 [rows], probability of class 1.
         labels: int64 [rows], the decision.
         policy: Name of the policy version that decided.
+        fallback: Why the endpoint's fallback answered; '' if it did not.
     """
 
     prediction_id: str
@@ -194,6 +196,7 @@ class Observation:
     scores: NDArray[np.float32]
     labels: NDArray[np.int64]
     policy: str
+    fallback: str = ""
 
 
 class ObservationLog(Protocol):
@@ -238,8 +241,24 @@ class Meter(Protocol):
         ...
 
 
+class FallbackMeter(Protocol):
+    """Counts what one endpoint's fallback answers."""
+
+    def answered(self, reason: FallbackReason) -> None:
+        """Count one request."""
+        ...
+
+    def retire(self) -> None:
+        """Stop exporting this endpoint."""
+        ...
+
+
 class Meters(Protocol):
     """Makes meters."""
+
+    def fallback_meter(self, endpoint: str) -> FallbackMeter:
+        """A meter for the endpoint's fallback; the name becomes a metric label."""
+        ...
 
     def meter(self, endpoint: str, variant: str, model: LoadedModel) -> Meter:
         """A meter for the variant; both names become metric labels.

@@ -9,7 +9,7 @@ def versions_needed(tx: InferenceTx) -> set[tuple[str, str]]:
     """Endpoint and version, by resource name, of everything that must stay downloadable."""
     needed: set[tuple[str, str]] = set()
     for endpoint in tx.all_endpoints():
-        needed.update((endpoint.name, variant.version) for variant in endpoint.variants)
+        needed.update((endpoint.name, variant.version) for variant in endpoint.held)
         if endpoint.previous_version:
             needed.add((endpoint.name, endpoint.previous_version))
     for rollout in tx.active_rollouts():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,9 +22,17 @@ from services.inference.core.errors import (
     QueueFull,
     VersionNotLoaded,
 )
+from services.inference.core.fallbacks import DefaultDecision, FallbackReason
 from services.inference.core.mirroring import Copy, Mirror, ServedShadow
 from services.inference.core.observing import Observer
-from services.inference.core.ports import LoadedModel, Meter, Observation, ObservationLog, Outcome
+from services.inference.core.ports import (
+    FallbackMeter,
+    LoadedModel,
+    Meter,
+    Observation,
+    ObservationLog,
+    Outcome,
+)
 from services.inference.core.routing import WHOLE_BP, Split, Variant, bucket
 from services.inference.core.rows import Rows, RowSource, Tensors
 from services.inference.core.signature import PROBABILITIES, Signature
@@ -68,6 +77,33 @@ class ServedVariant:
         return None
 
 
+@dataclass(frozen=True, slots=True)
+class NoVersion:
+    """Stands where a version would, when a decision was made without one."""
+
+    variant: Variant
+    number: str
+
+
+NO_VERSION = NoVersion(Variant("", "", 0), "")
+
+
+@dataclass(frozen=True, slots=True)
+class ServedFallback:
+    """What answers when a variant can't.
+
+    Attributes:
+        decision: What is decided without a model, or
+        served: the version that answers; None, too, while it is not loaded.
+        budget_s: Time that the variants have; None: the caller's.
+    """
+
+    decision: DefaultDecision | None
+    served: ServedVariant | None
+    budget_s: float | None
+    meter: FallbackMeter
+
+
 @dataclass(frozen=True)
 class ServedEndpoint:
     """An endpoint as it is served now; replaced whole when anything changes.
@@ -83,6 +119,7 @@ class ServedEndpoint:
     variants: tuple[ServedVariant, ...]
     logs_observations: bool = True
     shadow: ServedShadow | None = None
+    fallback: ServedFallback | None = None
 
     @cached_property
     def _split(self) -> Split:
@@ -146,15 +183,17 @@ class Prediction:
         outputs: The outputs asked for, by name, each [rows, ...].
         decision: Of the only row; None when there are more.
         out_of_range: Feature values outside what training saw.
+        fallback: Why the endpoint's fallback answered; '' if it did not.
     """
 
-    served: ServedVariant
+    served: ServedVariant | NoVersion
     policy: Decider
     id: str
     event_time_us: int
     outputs: Tensors
     decision: Decision | None
     out_of_range: int
+    fallback: str = ""
 
 
 class Predictor:
@@ -201,7 +240,8 @@ class Predictor:
     async def predict(self, query: Query) -> Prediction:
         """Route, check, run, decide and observe.
 
-        A request that a version on trial can't run is answered by the stable one.
+        A request that a version on trial can't run is answered by the stable one, and one that
+        that can't run either, or not within the budget, by the endpoint's fallback, if any.
 
         Raises:
             EndpointNotFound, VersionNotLoaded: Nothing answers to that name.
@@ -213,6 +253,11 @@ class Predictor:
         endpoint = self.endpoint(query.model)
         if query.version:
             return await self._answered(endpoint, endpoint.pinned(query.version), query)
+        if endpoint.fallback is None:
+            return await self._routed(endpoint, query)
+        return await self._routed_or_fallen_back(endpoint, endpoint.fallback, query)
+
+    async def _routed(self, endpoint: ServedEndpoint, query: Query) -> Prediction:
         key = query.sticky_key or query.id
         place = bucket(endpoint.name, key) if key else int(self._draw() * WHOLE_BP)
         served = endpoint.chosen(place)
@@ -224,13 +269,84 @@ class Predictor:
                 raise
         return await self._answered(endpoint, stable, query)
 
+    async def _routed_or_fallen_back(
+        self, endpoint: ServedEndpoint, fallback: ServedFallback, query: Query
+    ) -> Prediction:
+        failure: Exception
+        try:
+            async with asyncio.timeout(fallback.budget_s):
+                return await self._routed(endpoint, query)
+        except ModelUnavailable as error:
+            reason, failure = FallbackReason.UNAVAILABLE, error
+        except ModelFailed as error:
+            reason, failure = FallbackReason.FAILED, error
+        except TimeoutError as error:
+            reason, failure = FallbackReason.TIMEOUT, error
+        if query.deadline is not None and query.deadline <= time.monotonic():
+            raise QueueDeadlineExceeded from failure
+        if fallback.served is not None:
+            prediction = await self._answered(endpoint, fallback.served, query, reason)
+        elif fallback.decision is not None and endpoint.variants:
+            prediction = self._decided(endpoint, fallback.decision, query, reason)
+        elif isinstance(failure, ServiceError):
+            raise failure
+        else:
+            description = "took longer than its budget, and its fallback is not loaded"
+            raise ModelUnavailable(endpoint.name, description) from failure
+        fallback.meter.answered(reason)
+        return prediction
+
+    def _decided(
+        self,
+        endpoint: ServedEndpoint,
+        default: DefaultDecision,
+        query: Query,
+        reason: FallbackReason,
+    ) -> Prediction:
+        """What was declared, for rows that the stable version would take."""
+        stable = endpoint.variants[-1]
+        rows = query.tensors.rows(stable.signature, max_rows=self._max_rows)
+        outputs = default.outputs(rows.count)
+        stable.signature.check_outputs(query.outputs, DECISION_OUTPUTS)
+        if missing := set(query.outputs) - outputs.keys() - DECISION_OUTPUTS:
+            description = "is an output of the model, which is away"
+            raise ModelUnavailable(f"{endpoint.name} {min(missing)}", description)
+        scores, policy = outputs[PROBABILITIES][:, 1], default.decider(endpoint.name)
+        decision = policy.decide(default.probability) if rows.count == 1 else None
+        prediction_id = query.id or self._new_id()
+        event_time_us = self._now_us() if query.event_time_us is None else query.event_time_us
+        if endpoint.logs_observations and (told := stable.observed(prediction_id, rows)):
+            self._log.append(
+                Observation(
+                    prediction_id,
+                    event_time_us,
+                    endpoint.name,
+                    "",
+                    *told,
+                    scores,
+                    policy.labels(scores),
+                    policy.name,
+                    reason,
+                )
+            )
+        return Prediction(
+            NO_VERSION,
+            policy,
+            prediction_id,
+            event_time_us,
+            _selected(query.outputs, outputs, policy, scores),
+            decision,
+            rows.out_of_range(stable.signature),
+            reason,
+        )
+
     async def _answered(
-        self, endpoint: ServedEndpoint, served: ServedVariant, query: Query
+        self, endpoint: ServedEndpoint, served: ServedVariant, query: Query, fallback: str = ""
     ) -> Prediction:
         started = time.perf_counter()
         outcome = Outcome.FAILED
         try:
-            prediction = await self._run(endpoint, served, query)
+            prediction = await self._run(endpoint, served, query, fallback)
             outcome = Outcome.OK
         except ServiceError as error:
             outcome = _OUTCOMES.get(type(error), Outcome.FAILED)
@@ -240,7 +356,7 @@ class Predictor:
         return prediction
 
     async def _run(
-        self, endpoint: ServedEndpoint, served: ServedVariant, query: Query
+        self, endpoint: ServedEndpoint, served: ServedVariant, query: Query, fallback: str
     ) -> Prediction:
         started_s = time.perf_counter()
         signature, policy = served.signature, endpoint.policy
@@ -263,6 +379,7 @@ class Predictor:
                     scores,
                     policy.labels(scores) if decision is None else _LABELS[decision.label],
                     policy.name,
+                    fallback,
                 )
             )
         if endpoint.shadow is not None and served is endpoint.variants[-1]:
@@ -279,6 +396,7 @@ class Predictor:
             _selected(query.outputs, outputs, policy, scores),
             decision,
             out_of_range,
+            fallback,
         )
 
 

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from roundhouse.cli import names
+from roundhouse.cli.documents import read_document
 from roundhouse.cli.failures import BadOutcome
 from roundhouse.cli.output import OUT, as_dict, print_json, print_table, when
 from roundhouse.cli.paging import every
 from roundhouse.cli.session import Json, session_of
 from roundhouse.client import Client
-from roundhouse.inference.v1.endpoint_pb2 import Endpoint
+from roundhouse.inference.v1.endpoint_pb2 import Endpoint, Fallback
 from roundhouse.inference.v1.endpoint_service_pb2 import (
     CreateEndpointRequest,
     GetEndpointRequest,
     ListEndpointsRequest,
+    SetFallbackRequest,
 )
 from roundhouse.registry.v1.evaluation_pb2 import Approval
 from roundhouse.registry.v1.evaluation_service_pb2 import ListApprovalsRequest
@@ -120,6 +123,38 @@ def create(
         print_json(as_dict(created))
     else:
         OUT.print(f"{endpoint_id} serves {shares(created)}.")
+
+
+@app.command()
+def fallback(
+    context: typer.Context,
+    endpoint: EndpointName,
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            exists=True,
+            dir_okay=False,
+            help="Fallback, as YAML or JSON; none is set if it is left out.",
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Say what answers when a variant can't: another version, or a decision without a model."""
+    session = session_of(context)
+    request = SetFallbackRequest(name=names.full(session.project, "endpoints", endpoint))
+    if file is not None:
+        request.fallback.CopyFrom(read_document(file, Fallback()))
+    with session.client() as client:
+        changed = client.endpoints.SetFallback(request, timeout=CREATE_TIMEOUT_S)
+    if as_json:
+        print_json(as_dict(changed))
+        return
+    answer = changed.fallback.WhichOneof("answer")
+    told = {
+        "version": f"falls back to {names.short(changed.fallback.version.version)}",
+        "decision": f"decides {changed.fallback.decision.action!r} when a variant can't answer",
+    }
+    OUT.print(f"{endpoint} {told.get(answer or '', 'has no fallback')}.")
 
 
 def shares(endpoint: Endpoint) -> str:

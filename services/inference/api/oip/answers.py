@@ -39,6 +39,8 @@ def response_bytes(model_name: str, prediction: Prediction) -> bytes:
         _entry(_PREDICTION_ID, b"\x1a" + varint(len(prediction_id)) + prediction_id),
         _entry(_TIME, b"\x10" + varint(prediction.event_time_us)),
     ]
+    if prediction.fallback:
+        parts.append(_fallen_back(prediction.fallback))
     if prediction.out_of_range:
         parts.append(_entry(_OUT_OF_RANGE, b"\x10" + varint(prediction.out_of_range)))
     if (decision := prediction.decision) is not None:
@@ -80,6 +82,14 @@ def _decided(label: int, action: str) -> bytes:
     parameters["actions"].string_param = action
     decided: bytes = response.SerializeToString()
     return decided
+
+
+@lru_cache(_SHARED_PARTS)
+def _fallen_back(reason: str) -> bytes:
+    response = pb.ModelInferResponse()
+    response.parameters["fallback"].string_param = reason
+    told: bytes = response.SerializeToString()
+    return told
 
 
 @lru_cache(_SHARED_PARTS)

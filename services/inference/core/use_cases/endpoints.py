@@ -9,6 +9,7 @@ from datetime import datetime
 from services.inference.core.decisions import DecisionPolicy
 from services.inference.core.endpoints import ENDPOINT_NAME, Endpoint
 from services.inference.core.errors import EndpointExists, EndpointNotFound, RolloutInProgress
+from services.inference.core.fallbacks import Fallback
 from services.inference.core.observing import ObservationRules
 from services.inference.core.ports import InferenceTx
 from services.inference.core.rollouts import Rollout
@@ -84,6 +85,25 @@ def update_endpoint(
     tx.endpoints.replace(updated)
     record_move(tx, endpoint, updated, actor="", purpose="an update of the endpoint's own policy")
     tx.emit("endpoint.updated", name, now, {"policy_version": policy.version})
+    return updated
+
+
+def set_fallback(
+    tx: InferenceTx, name: str, fallback: Fallback | None, etag: str, now: datetime
+) -> Endpoint:
+    """The endpoint with another fallback, or none.
+
+    Raises:
+        EndpointNotFound, EtagMismatch: It is not there, or not as the caller read it.
+    """
+    endpoint = get_endpoint(tx, name)
+    endpoint.meta.check_etag(etag)
+    updated = replace(endpoint, fallback=fallback, meta=endpoint.meta.touched(now))
+    tx.endpoints.replace(updated)
+    version = "" if fallback is None or fallback.variant is None else fallback.variant.version
+    decision = None if fallback is None else fallback.decision
+    action = "" if decision is None else decision.action
+    tx.emit("endpoint.fallback_set", name, now, {"version": version, "action": action})
     return updated
 
 

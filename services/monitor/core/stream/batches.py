@@ -23,8 +23,9 @@ OBSERVATION_COLUMNS: Final = {
 }
 """Columns that every batch of predictions has, beside one `f_<name>` per feature."""
 
-OPTIONAL_OBSERVATION_COLUMNS: Final = {"policy": pa.string()}
-"""Columns that a batch of predictions may have: by name, the decision policy that decided."""
+OPTIONAL_OBSERVATION_COLUMNS: Final = {"policy": pa.string(), "fallback": pa.string()}
+"""Columns that a batch of predictions may have: the decision policy that decided, by name, and
+why the endpoint's fallback answered."""
 
 LATENCY: Final = "latency_us"
 FAILED: Final = "failed"
@@ -76,6 +77,13 @@ def answered(rows: pa.Table) -> pa.Table:
     if FAILED not in rows.column_names:
         return rows
     return rows.filter(pc.invert(pc.fill_null(rows.column(FAILED), False)))
+
+
+def of_variants(rows: pa.Table) -> pa.Table:
+    """The predictions that a version with a share of the traffic made: no fallback's."""
+    if "fallback" not in rows.column_names:
+        return rows
+    return rows.filter(pc.fill_null(pc.equal(rows.column("fallback"), ""), fill_value=True))
 
 
 Batch: TypeAlias = ObservationBatch | OutcomeBatch

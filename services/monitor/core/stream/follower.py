@@ -15,7 +15,7 @@ import structlog
 
 from services.common.errors import Unavailable
 from services.monitor.core.resources import Monitor
-from services.monitor.core.stream.batches import Batch, ObservationBatch
+from services.monitor.core.stream.batches import Batch, ObservationBatch, of_variants
 from services.monitor.core.stream.ledger import EndpointBook, Ledger
 from services.monitor.core.stream.ports import (
     Baseline,
@@ -173,7 +173,7 @@ class Follower:
         if not isinstance(batch, ObservationBatch):
             await self._count(partial(self._ledger.learn, batch))
             return
-        for version in pc.unique(batch.rows.column("variant")).to_pylist():
+        for version in pc.unique(of_variants(batch.rows).column("variant")).to_pylist():
             if version not in self._known:
                 self._known[version] = await _until_available(
                     partial(self._baselines.baseline, version)

@@ -15,7 +15,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from services.common.profiles import Profile
-from services.monitor.core.stream.batches import ObservationBatch, OutcomeBatch, answered
+from services.monitor.core.stream.batches import (
+    ObservationBatch,
+    OutcomeBatch,
+    answered,
+    of_variants,
+)
 from services.monitor.core.stream.tallies import Tally
 from services.monitor.core.windows import Window, from_us, to_us, window_at
 
@@ -93,7 +98,7 @@ class Ledger:
             self._forget(gone)
 
     def observe(self, batch: ObservationBatch, profiles: Mapping[str, Profile | None]) -> None:
-        """Count a batch of predictions; those seen before, of no kept window,
+        """Count a batch of predictions; those of a fallback, seen before, of no kept window,
         from before 1970 or from the future are passed over.
 
         Args:
@@ -101,7 +106,7 @@ class Ledger:
             profiles: Baseline of each version in the batch.
         """
         self.position = batch.position
-        predictions = answered(batch.rows)
+        predictions = answered(of_variants(batch.rows))
         for endpoint in pc.unique(predictions.column("endpoint")).to_pylist():
             book = self.books.get(endpoint)
             if book is not None:

@@ -24,6 +24,7 @@ from services.monitor.core.stream.batches import (
     LATENCY,
     ObservationBatch,
     OutcomeBatch,
+    of_variants,
 )
 
 T = TypeVar("T")
@@ -230,10 +231,11 @@ class Trial:
         if batch.arrival_us < self.spec.since_us:
             return
         versions = pa.array(list(self._versions), pa.string())
-        rows = batch.rows.filter(
+        made = of_variants(batch.rows)
+        rows = made.filter(
             pc.and_(
-                pc.equal(batch.rows.column("endpoint"), self.spec.endpoint),
-                pc.is_in(batch.rows.column("variant"), versions),
+                pc.equal(made.column("endpoint"), self.spec.endpoint),
+                pc.is_in(made.column("variant"), versions),
             )
         )
         if not rows.num_rows:
