@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import Field
 
 from services.common.settings import Address, BlobSettings
+from services.trainer.adapters.prices import DEFAULT
 
 
 class TrainerSettings(BlobSettings, env_prefix="ROUNDHOUSE_TRAINER_"):
@@ -29,6 +30,9 @@ class TrainerSettings(BlobSettings, env_prefix="ROUNDHOUSE_TRAINER_"):
 
     lease_ttl_s: float = Field(default=10.0, ge=1.0, le=600.0)
     """Seconds a worker may be silent before its job goes to another; a fraction of an attempt."""
+
+    price_file: Path = DEFAULT
+    """JSON file with what a second of a core and of a GiB costs; see docs/training.md."""
 
     registry_patience_s: float = Field(default=60.0, ge=0.0, le=3600.0)
     """Seconds a worker waits for a registry that is away before its attempt fails."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Final
 
 import grpc
+from roundhouse.trainer.v1 import cost_service_pb2 as costs
+from roundhouse.trainer.v1 import cost_service_pb2_grpc as costs_grpc
 from roundhouse.trainer.v1 import job_service_pb2 as jobs
 from roundhouse.trainer.v1 import job_service_pb2_grpc as jobs_grpc
 from roundhouse.trainer.v1 import worker_service_pb2 as workers
@@ -30,6 +33,7 @@ from services.common.store.migrations import migrate
 from services.common.telemetry import trace_sinks
 from services.trainer.adapters.cleaner import Cleaner
 from services.trainer.adapters.evaluation import RegistrySnapshots, RegistryVersionEvaluator
+from services.trainer.adapters.prices import load_prices
 from services.trainer.adapters.processes import WorkerProcesses
 from services.trainer.adapters.recipes import load_recipes
 from services.trainer.adapters.registry_client import RegistryClient
@@ -37,10 +41,12 @@ from services.trainer.adapters.store.reads import SqlTrainerReads
 from services.trainer.adapters.store.transaction import SqlTrainerTx
 from services.trainer.adapters.supervisor import Supervisor
 from services.trainer.adapters.worker.config import WorkerConfig
+from services.trainer.api.cost_servicer import CostServicer
 from services.trainer.api.job_servicer import JobServicer
 from services.trainer.api.transactions import Transactions
 from services.trainer.api.worker_servicer import WorkerServicer
 from services.trainer.core.jobs import TrainingJob
+from services.trainer.core.use_cases.spending import Terms
 from services.trainer.settings import TrainerSettings
 
 MIGRATIONS: Final = Path(__file__).parent / "adapters" / "migrations"
@@ -157,20 +163,29 @@ def _apis(
 ) -> list[Api]:
     transactions = Transactions(database, now, open_tx=SqlTrainerTx, open_reads=SqlTrainerReads)
     registry = RegistryClient(channel, patience_s=CALL_PATIENCE_S)
+    terms = Terms(
+        ttl=timedelta(seconds=settings.lease_ttl_s),
+        prices=load_prices(settings.price_file),
+        cores=len(os.sched_getaffinity(0)),
+    )
     recipes = {name: recipe.rules for name, recipe in load_recipes().items()}
     job_servicer = JobServicer(
         transactions,
         RegistrySnapshots(registry, pins),
         RegistryVersionEvaluator(registry),
+        terms=terms,
         recipes=recipes,
     )
-    worker_servicer = WorkerServicer(
-        transactions, timedelta(seconds=settings.lease_ttl_s), recipes=recipes
-    )
+    worker_servicer = WorkerServicer(transactions, terms, recipes=recipes)
+    cost_servicer = CostServicer(transactions, terms.prices)
     return [
         (
             jobs.DESCRIPTOR.services_by_name["JobService"].full_name,
             lambda server: jobs_grpc.add_JobServiceServicer_to_server(job_servicer, server),
+        ),
+        (
+            costs.DESCRIPTOR.services_by_name["CostService"].full_name,
+            lambda server: costs_grpc.add_CostServiceServicer_to_server(cost_servicer, server),
         ),
         (
             workers.DESCRIPTOR.services_by_name["WorkerService"].full_name,

@@ -187,6 +187,27 @@ def test_a_job_that_is_over_can_not_be_cancelled(cli: CommandLine, version: str)
     assert cli("jobs", "cancel", "first").code == Exit.REFUSED
 
 
+def test_what_a_job_has_cost_is_shown_and_limited(cli: CommandLine, version: str) -> None:
+    (job,) = cli("jobs", "list", "--json").json
+    shown = cli("costs", "show", "--job", "first", "--json").json
+    assert shown["total"] == job["cost"]
+    assert [line["group"] for line in shown["lines"]] == [job["name"]]
+    assert cli("costs", "set-budget", "2.50 USD", "--owner", "ann").code == Exit.OK
+    (budget,) = cli("costs", "budgets", "--json").json
+    assert budget["monthly"] == {"currency_code": "USD", "units": "2", "nanos": 500000000}
+    assert "2.500000 USD" in cli("costs", "budgets").out
+    assert "a core" in cli("costs", "prices").out
+    for wrong in ("2.5", "2,50 USD", "1.0000001 USD"):
+        assert cli("costs", "set-budget", wrong, "--owner", "ann").code == Exit.USAGE
+    assert cli("costs", "set-budget", "1 USD").code == Exit.USAGE
+
+
+def test_a_jobs_trials_are_listed(cli: CommandLine, version: str) -> None:
+    listed = cli("jobs", "trials", "first", "--json").json
+    assert [trial["state"] for trial in listed] == ["STATE_SUCCEEDED"] * 2
+    assert "decision-tree-2" in cli("jobs", "trials", "first").out
+
+
 def test_a_job_that_does_not_exist_is_not_found(cli: CommandLine) -> None:
     assert cli("jobs", "watch", "nobody").code == Exit.NOT_FOUND
 

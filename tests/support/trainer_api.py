@@ -12,6 +12,7 @@ from typing import Any
 import grpc
 from google.protobuf.json_format import ParseDict
 from roundhouse.trainer.v1 import (
+    cost_service_pb2_grpc,
     job_pb2,
     job_service_pb2,
     job_service_pb2_grpc,
@@ -54,6 +55,7 @@ class TrainerCaller:
 
     def __init__(self, channel: grpc.aio.Channel, registry: RegistryCaller) -> None:
         self.jobs = job_service_pb2_grpc.JobServiceStub(channel)
+        self.costs = cost_service_pb2_grpc.CostServiceStub(channel)
         self.workers = worker_service_pb2_grpc.WorkerServiceStub(channel)
         self.registry = registry
 

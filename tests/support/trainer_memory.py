@@ -8,13 +8,17 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from services.common.names import parent_of
 from services.trainer.core.jobs import (
+    Attempt,
     LogLine,
     MetricPoint,
     StoredCheckpoint,
     TrainingJob,
     Trial,
 )
+from services.trainer.core.money import Charge
+from services.trainer.core.states import JobState
 from tests.support.trainer_values import EPOCH
 
 
@@ -34,6 +38,8 @@ class MemoryTrainerTx:
     now: datetime = EPOCH
     events: list[tuple[str, str, Mapping[str, Any]]] = field(default_factory=list)
     cleanups_due: list[str] = field(default_factory=list)
+    ledger: dict[tuple[str, int, int], Charge] = field(default_factory=dict)
+    _budgets: dict[tuple[str, str], int] = field(default_factory=dict)
     _jobs: dict[str, TrainingJob] = field(default_factory=dict)
     _trials: dict[str, dict[int, Trial]] = field(default_factory=dict)
     _points: dict[tuple[str, str, str, int], MetricPoint] = field(default_factory=dict)
@@ -93,6 +99,45 @@ class MemoryTrainerTx:
         attempts = list(job.attempts)
         attempts[attempt - 1] = replace(attempts[attempt - 1], reported=sequence)
         self._jobs[job.name] = replace(job, attempts=tuple(attempts))
+
+    def set_metered(self, job_uid: str, attempt: Attempt) -> None:
+        job = next(job for job in self._jobs.values() if job.uid == job_uid)
+        attempts = list(job.attempts)
+        attempts[attempt.number - 1] = replace(
+            attempts[attempt.number - 1],
+            charged_s=attempt.charged_s,
+            granted_s=attempt.granted_s,
+        )
+        self._jobs[job.name] = replace(job, attempts=tuple(attempts))
+
+    def put_charges(self, charges: Sequence[Charge]) -> None:
+        for charge in charges:
+            self.ledger[charge.job_uid, charge.attempt, charge.tick] = charge
+
+    def spent(self, project: str, owner: str, month: str) -> int:
+        return sum(
+            charge.amount_micros
+            for charge in self.ledger.values()
+            if (parent_of(charge.job), charge.owner, charge.month) == (project, owner, month)
+        )
+
+    def owner_budget(self, project: str, owner: str) -> int | None:
+        return self._budgets.get((project, owner))
+
+    def set_owner_budget(self, project: str, owner: str, micros: int | None) -> None:
+        self._budgets.pop((project, owner), None)
+        if micros is not None:
+            self._budgets[project, owner] = micros
+
+    def durations_of(self, model: str, limit: int) -> Sequence[int]:
+        over = [
+            job
+            for job in self._jobs.values()
+            if job.spec.model == model and job.state is JobState.SUCCEEDED
+        ]
+        newest = sorted(over, key=lambda job: job.update_time, reverse=True)[:limit]
+        seconds = [sum(attempt.charged_s for attempt in job.attempts) for job in newest]
+        return [each for each in seconds if each]
 
     def add_cleanup(self, job: TrainingJob) -> None:
         self.cleanups_due.append(job.uid)

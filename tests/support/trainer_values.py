@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from services.trainer.core.jobs import TrainingJob
+from services.trainer.core.money import PriceTable
 from services.trainer.core.spec import (
     Candidate,
     Feature,
@@ -19,11 +20,14 @@ from services.trainer.core.spec import (
 from services.trainer.core.splits import SplitShares
 from services.trainer.core.states import JobState
 from services.trainer.core.tables import Table
+from services.trainer.core.use_cases.spending import Terms
 
 EPOCH = datetime(2013, 1, 1, tzinfo=UTC)
 SNAPSHOT = "projects/default/datasets/flights/snapshots/january"
 MODEL = "projects/default/models/delays"
 JOB = "projects/default/trainingJobs/first"
+TERMS = Terms(timedelta(seconds=10), PriceTable("test", "USD", 100, 10), cores=2)
+"""A core costs 100 millionths a second."""
 
 
 def arrow_rows(rows: int = 1200, seed: int = 0) -> pa.Table:

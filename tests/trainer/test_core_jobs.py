@@ -29,7 +29,7 @@ from services.trainer.core.use_cases.attempts import Claim, Order, Registered
 from services.trainer.core.use_cases.reports import Report
 from services.trainer.core.use_cases.submission import NewJob
 from tests.support.trainer_memory import MemoryTrainerTx
-from tests.support.trainer_values import EPOCH, JOB, spec
+from tests.support.trainer_values import EPOCH, JOB, TERMS, spec
 
 TTL = timedelta(seconds=10)
 RULES = {"decision_tree": {"max_depth": ParameterRule(8, 1, 30, whole=True)}}
@@ -38,11 +38,13 @@ AWAY = JobError(ErrorClass.DEPENDENCY_UNAVAILABLE, "the registry is away")
 
 
 def submitted(tx: MemoryTrainerTx) -> TrainingJob:
-    return submission.submit(tx, NewJob(JOB, {}, spec(), ""), RULES)
+    return submission.submit(tx, NewJob(JOB, {}, spec(), ""), RULES, TERMS)
 
 
 def claimed(tx: MemoryTrainerTx, worker: str = "w1") -> Claim:
-    return attempts.claim(tx, JOB, worker, TTL).claim
+    assignment = attempts.claim(tx, JOB, worker, TERMS)
+    assert assignment is not None
+    return assignment.claim
 
 
 def state(tx: MemoryTrainerTx) -> JobState:
@@ -121,7 +123,7 @@ def test_a_worker_that_was_given_up_can_write_nothing_more() -> None:
     tx.now += timedelta(minutes=2)
     claimed(tx, "w2")
     for write in (
-        lambda: attempts.heartbeat(tx, stale, TTL),
+        lambda: attempts.heartbeat(tx, stale, TERMS),
         lambda: attempts.enter_stage(tx, stale, JobState.RUNNING),
         lambda: reports.take_report(tx, stale, Report(1, [], ["late"])),
         lambda: attempts.finish(tx, stale, RESULT),
@@ -137,7 +139,7 @@ def test_a_lease_that_runs_out_is_found() -> None:
     submitted(tx)
     claim = claimed(tx)
     tx.now += TTL / 2
-    attempts.heartbeat(tx, claim, TTL)
+    attempts.heartbeat(tx, claim, TERMS)
     tx.now += TTL * 0.9
     assert attempts.expired(tx) == []
     tx.now += TTL
@@ -202,7 +204,7 @@ def test_a_cancelled_job_tells_its_worker_and_refuses_its_writes() -> None:
     claim = claimed(tx)
     job = submission.cancel(tx, JOB, "")
     assert job.state is JobState.CANCELLED
-    assert attempts.heartbeat(tx, claim, TTL) is Order.CANCEL
+    assert attempts.heartbeat(tx, claim, TERMS).order is Order.CANCEL
     with pytest.raises(AttemptSuperseded):
         attempts.enter_stage(tx, claim, JobState.RUNNING)
     with pytest.raises(IllegalTransition):
@@ -214,12 +216,12 @@ def test_a_running_job_pauses_when_its_worker_stops_and_resumes_as_queued() -> N
     submitted(tx)
     claim = claimed(tx)
     assert submission.pause(tx, JOB, "").state is JobState.PREPARING
-    assert attempts.heartbeat(tx, claim, TTL) is Order.PAUSE
+    assert attempts.heartbeat(tx, claim, TERMS).order is Order.PAUSE
     attempts.stop(tx, claim)
     assert state(tx) is JobState.PAUSED
     with pytest.raises(NothingToClaim):
         claimed(tx, "w2")
-    assert submission.resume(tx, JOB, "").state is JobState.QUEUED
+    assert submission.resume(tx, JOB, "", TERMS).state is JobState.QUEUED
     assert claimed(tx, "w2").fence > claim.fence
 
 
@@ -237,8 +239,8 @@ def test_a_pause_can_be_taken_back_before_the_worker_has_stopped() -> None:
     submitted(tx)
     claim = claimed(tx)
     submission.pause(tx, JOB, "")
-    submission.resume(tx, JOB, "")
-    assert attempts.heartbeat(tx, claim, TTL) is Order.GO_ON
+    submission.resume(tx, JOB, "", TERMS)
+    assert attempts.heartbeat(tx, claim, TERMS).order is Order.GO_ON
 
 
 def test_a_queued_job_pauses_at_once() -> None:
@@ -263,8 +265,12 @@ def test_a_stale_etag_changes_nothing() -> None:
     stale = submitted(tx).etag
     submission.pause(tx, JOB, stale)
     with pytest.raises(EtagMismatch):
-        submission.resume(tx, JOB, stale)
+        submission.resume(tx, JOB, stale, TERMS)
     assert state(tx) is JobState.PAUSED
+
+
+def resumed(tx: MemoryTrainerTx, name: str, etag: str) -> None:
+    submission.resume(tx, name, etag, TERMS)
 
 
 class JobMachine(RuleBasedStateMachine):
@@ -303,9 +309,9 @@ class JobMachine(RuleBasedStateMachine):
                 case "stop":
                     attempts.stop(self.tx, claim)
                 case _:
-                    attempts.heartbeat(self.tx, claim, TTL)
+                    attempts.heartbeat(self.tx, claim, TERMS)
 
-    @rule(wish=st.sampled_from([submission.cancel, submission.pause, submission.resume]))
+    @rule(wish=st.sampled_from([submission.cancel, submission.pause, resumed]))
     def owner(self, wish: object) -> None:
         with suppress(ServiceError):
             wish(self.tx, JOB, "")  # type: ignore[operator]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import optuna
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from services.trainer.core.errors import InvalidProposal
 from services.trainer.core.jobs import TRIAL, Trial
+from services.trainer.core.money import Money
 from services.trainer.core.parameters import ParameterRule
 from services.trainer.core.pruning import HyperbandPruning, MedianPruning, Runner, why_pruned
 from services.trainer.core.search import Proposal, Sample, why_over
@@ -28,12 +30,12 @@ from services.trainer.core.search_space import (
 from services.trainer.core.spec import Candidate, JobSpec, spec_from_json, spec_to_json
 from services.trainer.core.states import TrialState
 from services.trainer.core.tuning import Sampler, Tuning
-from services.trainer.core.use_cases import attempts, reports, submission
+from services.trainer.core.use_cases import reports, submission
 from services.trainer.core.use_cases.submission import NewJob
 from services.trainer.core.validation import spec_faults
 from tests.support.trainer_memory import MemoryTrainerTx
-from tests.support.trainer_values import JOB, spec
-from tests.trainer.test_core_jobs import TTL
+from tests.support.trainer_values import JOB, TERMS, spec
+from tests.trainer.test_core_jobs import claimed
 
 RULES = {
     "mlp": {
@@ -138,12 +140,14 @@ def sample(loss: float | None, state: TrialState = TrialState.SUCCEEDED) -> Samp
 def test_a_search_ends_at_its_first_limit() -> None:
     limits = Tuning(Sampler.TPE, None, max_trials=5, max_duration_s=60, patience_trials=2)
     found = [sample(0.5), sample(0.4), sample(None, TrialState.FAILED)]
-    assert why_over(limits, found, 10) == ""
-    assert "60 s" in why_over(limits, found, 60)
-    assert "2 trials" in why_over(limits, [*found, sample(0.45)], 10)
-    assert why_over(limits, [*found, sample(None, TrialState.RUNNING)], 10) == ""
-    assert why_over(limits, [*found, sample(0.3)], 10) == ""
-    assert "5 trials" in why_over(limits, [sample(0.1 * n) for n in range(5, 0, -1)], 10)
+    assert why_over(limits, found, 10, 0) == ""
+    assert "60 s" in why_over(limits, found, 60, 0)
+    assert "2 trials" in why_over(limits, [*found, sample(0.45)], 10, 0)
+    assert why_over(limits, [*found, sample(None, TrialState.RUNNING)], 10, 0) == ""
+    assert why_over(limits, [*found, sample(0.3)], 10, 0) == ""
+    capped = replace(limits, max_cost=Money(5, "USD"))
+    assert "0.000005 USD" in why_over(capped, found, 10, 5)
+    assert "5 trials" in why_over(limits, [sample(0.1 * n) for n in range(5, 0, -1)], 10, 0)
 
 
 @given(
@@ -192,13 +196,13 @@ def test_a_rung_is_judged_once_by_the_first_step_that_reaches_it() -> None:
 
 
 def added(tx: MemoryTrainerTx, position: int, parameters: dict[str, float]) -> Trial:
-    claim = attempts.claim(tx, JOB, "w1", TTL).claim
+    claim = claimed(tx)
     return reports.add_trial(tx, claim, Proposal(0, parameters), position, RULES)
 
 
 def searching() -> MemoryTrainerTx:
     tx = MemoryTrainerTx()
-    submission.submit(tx, NewJob(JOB, {}, tuned_spec(), ""), RULES)
+    submission.submit(tx, NewJob(JOB, {}, tuned_spec(), ""), RULES, TERMS)
     return tx
 
 

@@ -28,11 +28,12 @@ from services.trainer.core.jobs import (
     StoredCheckpoint,
     Trial,
 )
+from services.trainer.core.money import Charge
 from services.trainer.core.ports import TrainerTx
 from services.trainer.core.states import AttemptState, JobState, TrialState
 from services.trainer.wiring import MIGRATIONS
 from tests.support.trainer_memory import MemoryTrainerTx
-from tests.support.trainer_values import EPOCH, JOB, job
+from tests.support.trainer_values import EPOCH, JOB, MODEL, job
 
 Work: TypeAlias = Callable[[Any], Any]
 Run: TypeAlias = Callable[[Work], Any]
@@ -143,6 +144,41 @@ def test_a_lease_has_one_holder_and_growing_fences(run: Run) -> None:
     assert second > first
     assert not run(lambda tx: tx.holds_lease("uid", "w1", first))
     assert not run(lambda tx: tx.prolong_lease("uid", "w1", first, TTL))
+
+
+def charge(tick: int, seconds: int, **changes: Any) -> Charge:
+    start = EPOCH + timedelta(minutes=tick)
+    usual = Charge(JOB, job().uid, 1, tick, start, seconds, seconds * 7, "ann", MODEL, "v1")
+    return replace(usual, **changes)
+
+
+def test_an_entry_of_the_ledger_replaces_the_one_of_its_attempt_and_tick(run: Run) -> None:
+    for entries in ([charge(0, 10)], [charge(0, 60), charge(1, 5)], [charge(1, 5)]):
+        run(lambda tx, entries=entries: tx.put_charges(entries))
+    run(lambda tx: tx.put_charges([charge(0, 9, owner="bob", attempt=2)]))
+    assert run(lambda tx: tx.spent("projects/default", "ann", "2013-01")) == 65 * 7
+    assert run(lambda tx: tx.spent("projects/default", "ann", "2013-02")) == 0
+
+
+def test_an_owners_budget_is_changed_and_taken_away(run: Run) -> None:
+    for micros in (5, 7, None):
+        run(lambda tx, micros=micros: tx.set_owner_budget("projects/default", "ann", micros))
+        assert run(lambda tx: tx.owner_budget("projects/default", "ann")) == micros
+    assert run(lambda tx: tx.owner_budget("projects/default", "bob")) is None
+
+
+def test_what_a_models_jobs_took_is_remembered_of_those_that_succeeded(run: Run) -> None:
+    done = Attempt(1, "w1", 3, AttemptState.SUCCEEDED, EPOCH, EPOCH + TTL, charged_s=11)
+    for number, state in enumerate((JobState.SUCCEEDED, JobState.FAILED, JobState.SUCCEEDED)):
+        one = job(name=f"{JOB}-{number}", uid=str(number), state=state)
+        run(lambda tx, one=one: tx.add_job(one, TRIALS))
+        changed = replace(one, attempts=(replace(done, charged_s=11 + number),))
+        run(lambda tx, changed=changed: tx.replace_job(changed))
+    assert sorted(run(lambda tx: tx.durations_of(MODEL, 5))) == [11, 13]
+    assert list(run(lambda tx: tx.durations_of("projects/default/models/other", 5))) == []
+    changed = replace(done, charged_s=20, granted_s=30)
+    run(lambda tx: tx.set_metered("0", changed))
+    assert run(lambda tx: tx.job(f"{JOB}-0")).attempts == (changed,)
 
 
 async def test_migrations_leave_the_tables_that_the_code_expects(database: Database) -> None:

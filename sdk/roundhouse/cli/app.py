@@ -10,6 +10,7 @@ import typer
 from roundhouse.cli.commands import (
     aliases,
     collection,
+    costs,
     data,
     decision_policies,
     endpoints,
@@ -80,6 +81,7 @@ app.command()(demo)
 app.command()(status)
 app.add_typer(data.app, name="data")
 app.add_typer(jobs.app, name="jobs")
+app.add_typer(costs.app, name="costs")
 models.app.command("import")(import_command)
 models.app.command("explain")(explain_command)
 models.app.command("diff")(diff_command)

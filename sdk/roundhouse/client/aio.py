@@ -45,6 +45,7 @@ from roundhouse.registry.v1.model_pb2 import ArtifactFile, ModelVersion
 from roundhouse.registry.v1.model_service_pb2_grpc import ModelServiceStub
 from roundhouse.registry.v1.retention_service_pb2_grpc import RetentionServiceStub
 from roundhouse.registry.v1.webhook_service_pb2_grpc import WebhookServiceStub
+from roundhouse.trainer.v1.cost_service_pb2_grpc import CostServiceStub
 from roundhouse.trainer.v1.job_service_pb2_grpc import JobServiceStub
 from tritonclient.grpc import service_pb2 as oip
 from tritonclient.grpc import service_pb2_grpc as oip_grpc
@@ -61,7 +62,7 @@ class AsyncClient:
 
     Attributes:
         datasets, models, evaluations, lineage, retention, webhooks: The registry.
-        jobs: The trainer.
+        jobs, costs: The trainer.
         endpoints, policies, rollouts, oip: Inference; `oip` is the Open Inference Protocol.
         monitors, ingest, retraining, judgements: The monitor.
     """
@@ -87,6 +88,7 @@ class AsyncClient:
         self.webhooks = WebhookServiceStub(channels["registry"])
         self.retention = RetentionServiceStub(channels["registry"])
         self.jobs = JobServiceStub(channels["trainer"])
+        self.costs = CostServiceStub(channels["trainer"])
         self.endpoints = EndpointServiceStub(channels["inference"])
         self.policies = PolicyServiceStub(channels["inference"])
         self.rollouts = RolloutServiceStub(channels["inference"])

@@ -13,6 +13,7 @@ from services.common.rpc.convert import (
     to_struct,
     to_timestamp,
 )
+from services.trainer.api.money import to_money
 from services.trainer.core.failures import ErrorClass
 from services.trainer.core.jobs import (
     Attempt,
@@ -24,10 +25,12 @@ from services.trainer.core.jobs import (
     Trial,
 )
 from services.trainer.core.parameters import Parameters
+from services.trainer.core.ports import TrainerReads
 from services.trainer.core.search import Proposal
 from services.trainer.core.spec import JobSpec, spec_from_json, spec_to_json
 from services.trainer.core.states import JobState, TrialState
 from services.trainer.core.use_cases.attempts import Assignment, Claim
+from services.trainer.core.use_cases.spending import Terms
 
 
 def spec_from_proto(spec: job_pb2.JobSpec) -> JobSpec:
@@ -35,8 +38,8 @@ def spec_from_proto(spec: job_pb2.JobSpec) -> JobSpec:
     return spec_from_json(MessageToDict(spec, preserving_proto_field_name=True))
 
 
-def job_to_proto(job: TrainingJob, progress: float) -> job_pb2.TrainingJob:
-    """A job; `progress` is the share of it that is done."""
+def job_to_proto(job: TrainingJob, progress: float, currency: str) -> job_pb2.TrainingJob:
+    """A job; `progress` is the share of it that is done, `currency` that of its amounts."""
     return job_pb2.TrainingJob(
         name=job.name,
         uid=job.uid,
@@ -49,10 +52,19 @@ def job_to_proto(job: TrainingJob, progress: float) -> job_pb2.TrainingJob:
         progress=progress,
         model_version=job.model_version,
         evaluation=job.evaluation,
-        attempts=[_attempt_to_proto(attempt) for attempt in job.attempts],
+        attempts=[_attempt_to_proto(attempt, currency) for attempt in job.attempts],
         error=None if job.error is None else _error_to_proto(job.error),
         best_trial=job.best_trial,
+        owner=job.owner,
+        budget=None if job.budget_micros is None else to_money(job.budget_micros, currency),
+        cost=to_money(job.cost_micros, currency),
+        estimated_cost=to_money(job.estimate_micros, currency),
     )
+
+
+def shown(job: TrainingJob, reads: TrainerReads, currency: str) -> job_pb2.TrainingJob:
+    """A job as it stands in a transaction."""
+    return job_to_proto(job, reads.progress_of([job])[job.name], currency)
 
 
 def stage_from_proto(stage: job_pb2.TrainingJob.State.ValueType) -> JobState:
@@ -138,16 +150,17 @@ def claim_from_proto(claim: worker_service_pb2.Claim) -> Claim:
 
 
 def assignment_to_proto(
-    assignment: Assignment, ttl_s: float
+    assignment: Assignment, terms: Terms
 ) -> worker_service_pb2.ClaimJobResponse:
     """What a worker is given to do."""
     job = assignment.job
     return worker_service_pb2.ClaimJobResponse(
         claim=worker_service_pb2.Claim(job=job.name, fence=assignment.claim.fence),
-        training_job=job_to_proto(job, 0.0),
+        training_job=job_to_proto(job, 0.0, terms.prices.currency),
         trials=[trial_to_proto(job.name, trial) for trial in assignment.trials],
         checkpoints=[_checkpoint_to_proto(found) for found in assignment.checkpoints],
-        ttl=to_duration(ttl_s),
+        ttl=to_duration(terms.ttl.total_seconds()),
+        granted=to_duration(assignment.granted_s),
         correlation_id=job.correlation_id,
         causation_id=job.submit_event,
         traceparent=job.traceparent,
@@ -175,7 +188,7 @@ def _checkpoint_to_proto(found: StoredCheckpoint) -> worker_service_pb2.Checkpoi
     )
 
 
-def _attempt_to_proto(attempt: Attempt) -> job_pb2.Attempt:
+def _attempt_to_proto(attempt: Attempt, currency: str) -> job_pb2.Attempt:
     return job_pb2.Attempt(
         number=attempt.number,
         worker=attempt.worker,
@@ -183,6 +196,8 @@ def _attempt_to_proto(attempt: Attempt) -> job_pb2.Attempt:
         start_time=to_timestamp(attempt.start_time),
         end_time=None if attempt.end_time is None else to_timestamp(attempt.end_time),
         error=None if attempt.error is None else _error_to_proto(attempt.error),
+        cost=to_money(attempt.charged_s * attempt.rate_micros, currency),
+        charged=to_duration(attempt.charged_s),
     )
 
 

@@ -19,12 +19,14 @@ from services.trainer.api.convert import (
     job_to_proto,
     log_line_to_proto,
     point_to_proto,
+    shown,
     spec_from_proto,
     trial_to_proto,
 )
+from services.trainer.api.money import from_money
 from services.trainer.api.transactions import Transactions
 from services.trainer.core.errors import InvalidSpec, UnusableSnapshot
-from services.trainer.core.jobs import TRAINING_JOB, TrainingJob
+from services.trainer.core.jobs import NOBODY, TRAINING_JOB, TrainingJob
 from services.trainer.core.parameters import Rules
 from services.trainer.core.ports import (
     Snapshots,
@@ -35,6 +37,7 @@ from services.trainer.core.ports import (
 from services.trainer.core.purposes import Purpose, usual_purpose
 from services.trainer.core.spec import JobSpec
 from services.trainer.core.use_cases import submission
+from services.trainer.core.use_cases.spending import Terms
 from services.trainer.core.use_cases.submission import NewJob
 from services.trainer.core.validation import ROOT, SNAPSHOT, schema_faults, spec_faults
 
@@ -44,7 +47,7 @@ QUIET_S = 5.0
 """Longest silence between two looks of a stream that follows a job."""
 
 BATCH = 1000
-SETTABLE = frozenset({"labels", "spec"})
+SETTABLE = frozenset({"labels", "spec", "owner", "budget"})
 
 
 class JobServicer(pb_grpc.JobServiceServicer):
@@ -54,6 +57,7 @@ class JobServicer(pb_grpc.JobServiceServicer):
         transactions: Over the trainer's rows.
         snapshots: To check specs against.
         evaluator: Scores versions.
+        terms: That attempts work under.
         recipes: The parameters of each algorithm there is.
     """
 
@@ -63,11 +67,13 @@ class JobServicer(pb_grpc.JobServiceServicer):
         snapshots: Snapshots,
         evaluator: VersionEvaluator,
         *,
+        terms: Terms,
         recipes: Mapping[str, Rules],
     ) -> None:
         self._transactions = transactions
         self._snapshots = snapshots
         self._evaluator = evaluator
+        self._terms = terms
         self._recipes = recipes
 
     async def CreateTrainingJob(
@@ -79,7 +85,7 @@ class JobServicer(pb_grpc.JobServiceServicer):
             if before is not None:
                 return before
         check_settable(request.training_job, "training_job", SETTABLE)
-        spec = spec_from_proto(request.training_job.spec)
+        spec, budget_micros = self._asked(request.training_job)
         await self._check(spec)
         span = current_span_context()
         new = NewJob(
@@ -89,13 +95,17 @@ class JobServicer(pb_grpc.JobServiceServicer):
             labels=dict(request.training_job.labels),
             spec=spec,
             traceparent=format_traceparent(span) if span.is_valid else "",
+            owner=request.training_job.owner or NOBODY,
+            budget_micros=budget_micros,
         )
         if not request.validate_only:
             await self._pin(new)
         return await self._transactions.mutate(
             request,
             job_pb2.TrainingJob,
-            lambda tx, reads: _shown(submission.submit(tx, new, self._recipes), reads),
+            lambda tx, reads: self._shown(
+                submission.submit(tx, new, self._recipes, self._terms), reads
+            ),
         )
 
     async def GetTrainingJob(
@@ -103,7 +113,7 @@ class JobServicer(pb_grpc.JobServiceServicer):
     ) -> job_pb2.TrainingJob:
         """Gives one job."""
         return await self._transactions.read(
-            lambda tx, reads: _shown(submission.existing(tx, request.name), reads)
+            lambda tx, reads: self._shown(submission.existing(tx, request.name), reads)
         )
 
     async def ListTrainingJobs(
@@ -116,7 +126,10 @@ class JobServicer(pb_grpc.JobServiceServicer):
             page = reads.jobs(query)
             progress = reads.progress_of(page.items)
             return pb.ListTrainingJobsResponse(
-                training_jobs=[job_to_proto(job, progress[job.name]) for job in page.items],
+                training_jobs=[
+                    job_to_proto(job, progress[job.name], self._terms.prices.currency)
+                    for job in page.items
+                ],
                 next_page_token=page.next_page_token,
             )
 
@@ -129,7 +142,7 @@ class JobServicer(pb_grpc.JobServiceServicer):
         return await self._transactions.mutate(
             request,
             job_pb2.TrainingJob,
-            lambda tx, reads: _shown(submission.cancel(tx, request.name, request.etag), reads),
+            lambda tx, reads: self._shown(submission.cancel(tx, request.name, request.etag), reads),
         )
 
     async def PauseTrainingJob(
@@ -139,7 +152,7 @@ class JobServicer(pb_grpc.JobServiceServicer):
         return await self._transactions.mutate(
             request,
             job_pb2.TrainingJob,
-            lambda tx, reads: _shown(submission.pause(tx, request.name, request.etag), reads),
+            lambda tx, reads: self._shown(submission.pause(tx, request.name, request.etag), reads),
         )
 
     async def ResumeTrainingJob(
@@ -149,7 +162,9 @@ class JobServicer(pb_grpc.JobServiceServicer):
         return await self._transactions.mutate(
             request,
             job_pb2.TrainingJob,
-            lambda tx, reads: _shown(submission.resume(tx, request.name, request.etag), reads),
+            lambda tx, reads: self._shown(
+                submission.resume(tx, request.name, request.etag, self._terms), reads
+            ),
         )
 
     async def DeleteTrainingJob(self, request: pb.DeleteTrainingJobRequest, _: _Context) -> Empty:
@@ -204,7 +219,7 @@ class JobServicer(pb_grpc.JobServiceServicer):
             job = submission.existing(tx, request.name)
             points, reached = reads.points_after(job.uid, position, BATCH)
             shown = pb.WatchTrainingJobResponse(
-                training_job=_shown(job, reads),
+                training_job=self._shown(job, reads),
                 trials=[trial_to_proto(job.name, trial) for trial in tx.trials(job.uid)],
                 points=[point_to_proto(point) for point in points],
             )
@@ -266,6 +281,23 @@ class JobServicer(pb_grpc.JobServiceServicer):
             request, pb.EvaluateVersionResponse, lambda _, __: response
         )
 
+    def _asked(self, job: job_pb2.TrainingJob) -> tuple[JobSpec, int | None]:
+        """The spec and the budget that a request asks for.
+
+        Raises:
+            InvalidRequest: An amount is of another currency, negative or too fine.
+        """
+        currency = self._terms.prices.currency
+        if job.spec.tuning.HasField("max_cost"):
+            from_money(job.spec.tuning.max_cost, currency, f"{ROOT}.tuning.max_cost")
+        budget = None
+        if job.HasField("budget"):
+            budget = from_money(job.budget, currency, "training_job.budget")
+        return spec_from_proto(job.spec), budget
+
+    def _shown(self, job: TrainingJob, reads: TrainerReads) -> job_pb2.TrainingJob:
+        return shown(job, reads, self._terms.prices.currency)
+
     async def _check(self, spec: JobSpec) -> None:
         """Pass a spec that can be trained on its snapshot.
 
@@ -295,10 +327,6 @@ class JobServicer(pb_grpc.JobServiceServicer):
 
 def _unusable(error: UnusableSnapshot) -> FieldViolation:
     return FieldViolation(f"{ROOT}.snapshot", str(error))
-
-
-def _shown(job: TrainingJob, reads: TrainerReads) -> job_pb2.TrainingJob:
-    return job_to_proto(job, reads.progress_of([job])[job.name])
 
 
 def _purpose(request: pb.EvaluateVersionRequest, job: TrainingJob) -> Purpose:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from datetime import timedelta
 from typing import Any, Final, TypeAlias
 
 import grpc
 from roundhouse.trainer.v1 import worker_service_pb2 as pb
 from roundhouse.trainer.v1 import worker_service_pb2_grpc as pb_grpc
 
+from services.common.rpc.convert import to_duration
 from services.trainer.api import convert
+from services.trainer.api.money import to_money
 from services.trainer.api.transactions import Transactions
+from services.trainer.core.errors import NothingToClaim
 from services.trainer.core.parameters import Rules
 from services.trainer.core.use_cases import attempts, reports
 from services.trainer.core.use_cases.attempts import Order, Registered
+from services.trainer.core.use_cases.spending import Terms
 
 _Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 
@@ -30,29 +33,37 @@ class WorkerServicer(pb_grpc.WorkerServiceServicer):
 
     Args:
         transactions: Over the trainer's rows.
-        lease_ttl: How long a claim holds without a heartbeat.
+        terms: That attempts work under.
         recipes: The parameters of each algorithm there is.
     """
 
     def __init__(
-        self, transactions: Transactions, lease_ttl: timedelta, *, recipes: Mapping[str, Rules]
+        self, transactions: Transactions, terms: Terms, *, recipes: Mapping[str, Rules]
     ) -> None:
         self._transactions = transactions
-        self._ttl = lease_ttl
+        self._terms = terms
         self._recipes = recipes
 
     async def ClaimJob(self, request: pb.ClaimJobRequest, _: _Context) -> pb.ClaimJobResponse:
         """Takes the job for an attempt."""
         assignment = await self._transactions.write(
-            lambda tx: attempts.claim(tx, request.job, request.worker, self._ttl)
+            lambda tx: attempts.claim(tx, request.job, request.worker, self._terms)
         )
-        return convert.assignment_to_proto(assignment, self._ttl.total_seconds())
+        if assignment is None:
+            raise NothingToClaim(request.worker)
+        return convert.assignment_to_proto(assignment, self._terms)
 
     async def Heartbeat(self, request: pb.HeartbeatRequest, _: _Context) -> pb.HeartbeatResponse:
         """Prolongs the claim."""
         claim = convert.claim_from_proto(request.claim)
-        order = await self._transactions.write(lambda tx: attempts.heartbeat(tx, claim, self._ttl))
-        return pb.HeartbeatResponse(order=ORDERS[order])
+        heard = await self._transactions.write(
+            lambda tx: attempts.heartbeat(tx, claim, self._terms)
+        )
+        return pb.HeartbeatResponse(
+            order=ORDERS[heard.order],
+            granted=to_duration(heard.granted_s),
+            cost=to_money(heard.cost_micros, self._terms.prices.currency),
+        )
 
     async def ReportStage(
         self, request: pb.ReportStageRequest, _: _Context

@@ -12,6 +12,7 @@ from services.common.errors import (
     InvalidArgument,
     NotFound,
     PreconditionViolation,
+    ResourceExhausted,
 )
 
 
@@ -136,6 +137,23 @@ class InvalidProposal(InvalidArgument):
             violations=[FieldViolation(field, cause)],
             job=job,
             field=field,
+        )
+
+
+class BudgetExceeded(ResourceExhausted):
+    """A budget has no room for the job."""
+
+    reason = "BUDGET_EXCEEDED"
+
+    def __init__(self, name: str, budget: str, available: str, needed: str) -> None:
+        super().__init__(
+            f"The budget of {budget} has {available} left for {name!r}, which needs {needed}; "
+            "raise it, then resume the job.",
+            subject=budget,
+            name=name,
+            budget=budget,
+            available=available,
+            needed=needed,
         )
 
 

@@ -26,6 +26,7 @@ class ErrorClass(StrEnum):
     DEPENDENCY_UNAVAILABLE = "DEPENDENCY_UNAVAILABLE"
     WORKER_LOST = "WORKER_LOST"
     INTERNAL = "INTERNAL"
+    BUDGET_EXCEEDED = "BUDGET_EXCEEDED"
 
     @property
     def retryable(self) -> bool:

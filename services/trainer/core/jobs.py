@@ -17,6 +17,9 @@ from services.trainer.core.states import MOVES, AttemptState, JobState, TrialSta
 TRAINING_JOB = ResourceName("projects/{project}/trainingJobs/{training_job}")
 TRIAL = ResourceName("projects/{project}/trainingJobs/{training_job}/trials/{trial}")
 
+NOBODY = "nobody"
+"""Who pays for jobs that name no owner."""
+
 RETRAIN = "retrain"
 """What the winner's retraining is called where a trial's id is asked for."""
 
@@ -42,6 +45,10 @@ class Attempt:
         end_time: When it ended.
         error: Why it ended badly.
         reported: Sequence number of the newest report that is stored.
+        rate_micros: Millionths a second that it costs.
+        price_version: Of the price table.
+        charged_s: Seconds from its start that are charged.
+        granted_s: Seconds from its start after which its worker ends without another grant.
     """
 
     number: int
@@ -52,6 +59,10 @@ class Attempt:
     end_time: datetime | None = None
     error: JobError | None = None
     reported: int = 0
+    rate_micros: int = 0
+    price_version: str = ""
+    charged_s: int = 0
+    granted_s: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +88,10 @@ class TrainingJob:
         correlation_id: Episode that it belongs to.
         submit_event: Id of the event of its submission.
         traceparent: W3C trace context of its submission; may be empty.
+        owner: Who pays.
+        budget_micros: The most that it may cost; None means no limit of its own.
+        estimate_micros: What it was expected to cost.
+        budget_reached: It is to stop at its next trial or checkpoint, for a budget.
     """
 
     name: str
@@ -97,6 +112,36 @@ class TrainingJob:
     correlation_id: str = ""
     submit_event: str = ""
     traceparent: str = ""
+    owner: str = NOBODY
+    budget_micros: int | None = None
+    estimate_micros: int = 0
+    budget_reached: bool = False
+
+    @property
+    def cost_micros(self) -> int:
+        """What it has cost so far."""
+        return sum(attempt.charged_s * attempt.rate_micros for attempt in self.attempts)
+
+    @property
+    def reserved_micros(self) -> int:
+        """What of its estimate is not spent yet, within its own budget."""
+        expected = self.estimate_micros
+        if self.budget_micros is not None:
+            expected = min(expected, self.budget_micros)
+        return max(0, expected - self.cost_micros)
+
+    @property
+    def outstanding_micros(self) -> int:
+        """What counts as spent for others while it runs: what is reserved, or more if granted."""
+        attempt = self.running_attempt
+        if attempt is None:
+            return 0
+        beyond = (attempt.granted_s - attempt.charged_s) * attempt.rate_micros
+        return max(self.reserved_micros, beyond)
+
+    def with_last_attempt(self, attempt: Attempt) -> TrainingJob:
+        """This job with its newest attempt changed."""
+        return replace(self, attempts=(*self.attempts[:-1], attempt))
 
     @property
     def etag(self) -> str:

@@ -8,13 +8,16 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
 from services.common.resources import Page, PageQuery
+from services.trainer.core.costs import CostQuery, CostReport, OwnerBudget
 from services.trainer.core.jobs import (
+    Attempt,
     LogLine,
     MetricPoint,
     StoredCheckpoint,
     TrainingJob,
     Trial,
 )
+from services.trainer.core.money import Charge
 from services.trainer.core.purposes import Purpose
 from services.trainer.core.spec import JobSpec
 
@@ -89,6 +92,30 @@ class TrainerTx(Protocol):
         """A job's checkpoints, newest first."""
         ...
 
+    def set_metered(self, job_uid: str, attempt: Attempt) -> None:
+        """Note what an attempt is charged and granted; the job's revision stays."""
+        ...
+
+    def put_charges(self, charges: Sequence[Charge]) -> None:
+        """Store entries, each in place of an earlier one of its attempt and tick."""
+        ...
+
+    def spent(self, project: str, owner: str, month: str) -> int:
+        """Millionths that an owner's jobs were charged for a month, deleted ones included."""
+        ...
+
+    def owner_budget(self, project: str, owner: str) -> int | None:
+        """Millionths that an owner's jobs may cost in a month; None means no limit."""
+        ...
+
+    def set_owner_budget(self, project: str, owner: str, micros: int | None) -> None:
+        """Store, or with None take away, what an owner's jobs may cost in a month."""
+        ...
+
+    def durations_of(self, model: str, limit: int) -> Sequence[int]:
+        """Seconds charged for each of a model's newest jobs that succeeded."""
+        ...
+
     def claim_lease(self, job_uid: str, worker: str, ttl: timedelta) -> int | None:
         """The fence of a fresh lease on a job, or None while another worker holds it."""
         ...
@@ -140,6 +167,14 @@ class TrainerReads(Protocol):
 
     def log_after(self, job_uid: str, number: int, limit: int) -> Sequence[LogLine]:
         """The next lines after `number`."""
+        ...
+
+    def costs(self, query: CostQuery) -> CostReport:
+        """What was charged, by group, largest first."""
+        ...
+
+    def owner_budgets(self, query: PageQuery) -> Page[OwnerBudget]:
+        """A project's budgets by owner, with what this month has cost."""
         ...
 
     def progress_of(self, jobs: Sequence[TrainingJob]) -> Mapping[str, float]:

@@ -70,18 +70,21 @@ def _choice(spec: JobSpec, trial: Trial) -> Parameters:
     return chosen(space, lambda parameter: trial.parameters[parameter.name])
 
 
-def why_over(tuning: Tuning, found: Sequence[Sample], elapsed_s: float) -> str:
+def why_over(tuning: Tuning, found: Sequence[Sample], elapsed_s: float, cost_micros: int) -> str:
     """Why no further trial starts; empty while one may.
 
     Args:
         tuning: The limits.
         found: What was tried.
         elapsed_s: Time that attempts have worked on the job.
+        cost_micros: What it has cost so far.
     """
     if len(found) >= tuning.max_trials:
         return f"{tuning.max_trials} trials were tried"
     if tuning.max_duration_s and elapsed_s >= tuning.max_duration_s:
         return f"{tuning.max_duration_s:g} s are over"
+    if tuning.max_cost is not None and cost_micros >= tuning.max_cost.micros:
+        return f"{tuning.max_cost} are spent"
     if tuning.patience_trials and _since_best(found) >= tuning.patience_trials:
         return f"{tuning.patience_trials} trials brought nothing better"
     return ""

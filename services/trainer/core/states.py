@@ -17,6 +17,7 @@ class JobState(StrEnum):
     SUCCEEDED = "SUCCEEDED"
     FAILED = "FAILED"
     CANCELLED = "CANCELLED"
+    BUDGET_EXCEEDED = "BUDGET_EXCEEDED"
 
     @property
     def over(self) -> bool:
@@ -34,7 +35,15 @@ STAGES = (JobState.PREPARING, JobState.RUNNING, JobState.EVALUATING, JobState.RE
 
 TERMINAL = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
 
-_AFTER_ATTEMPT = frozenset({JobState.QUEUED, JobState.PAUSED, JobState.FAILED, JobState.CANCELLED})
+_AFTER_ATTEMPT = frozenset(
+    {
+        JobState.QUEUED,
+        JobState.PAUSED,
+        JobState.BUDGET_EXCEEDED,
+        JobState.FAILED,
+        JobState.CANCELLED,
+    }
+)
 
 MOVES: dict[JobState, frozenset[JobState]] = {
     JobState.QUEUED: frozenset({JobState.PREPARING}) | _AFTER_ATTEMPT - {JobState.QUEUED},
@@ -43,11 +52,12 @@ MOVES: dict[JobState, frozenset[JobState]] = {
     JobState.EVALUATING: frozenset({JobState.REGISTERING}) | _AFTER_ATTEMPT,
     JobState.REGISTERING: frozenset({JobState.SUCCEEDED}) | _AFTER_ATTEMPT,
     JobState.PAUSED: frozenset({JobState.QUEUED, JobState.CANCELLED}),
+    JobState.BUDGET_EXCEEDED: frozenset({JobState.QUEUED, JobState.CANCELLED}),
     JobState.SUCCEEDED: frozenset(),
     JobState.FAILED: frozenset(),
     JobState.CANCELLED: frozenset(),
 }
-"""Every move there is. An attempt that ends early leaves its stage for one of four states."""
+"""Every move there is. An attempt that ends early leaves its stage for one of five states."""
 
 
 class AttemptState(StrEnum):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from services.trainer.core.money import Money, money_from_json, money_to_json
 from services.trainer.core.pruning import HyperbandPruning, MedianPruning, Pruning
 
 
@@ -30,6 +31,7 @@ class Tuning:
         parallel_trials: Trials at a time.
         max_duration_s: Time that attempts may have worked before the last trial starts; 0 means
             no limit.
+        max_cost: What the job may have cost before the last trial starts; None means no limit.
         patience_trials: Trials in a row without a new best one; 0 means no limit.
     """
 
@@ -39,6 +41,7 @@ class Tuning:
     parallel_trials: int = 1
     max_duration_s: float = 0.0
     patience_trials: int = 0
+    max_cost: Money | None = None
 
 
 def tuning_from_json(document: Mapping[str, Any]) -> Tuning:
@@ -50,6 +53,7 @@ def tuning_from_json(document: Mapping[str, Any]) -> Tuning:
         parallel_trials=document.get("parallel_trials") or 1,
         max_duration_s=float(document.get("max_duration", "0s").removesuffix("s")),
         patience_trials=document.get("patience_trials", 0),
+        max_cost=money_from_json(document["max_cost"]) if "max_cost" in document else None,
     )
 
 
@@ -63,6 +67,8 @@ def tuning_to_json(tuning: Tuning) -> dict[str, Any]:
     }
     if tuning.max_duration_s:
         document["max_duration"] = f"{tuning.max_duration_s:.6f}s"
+    if tuning.max_cost is not None:
+        document["max_cost"] = money_to_json(tuning.max_cost)
     match tuning.pruning:
         case MedianPruning(startup_trials=startup, warmup_steps=warmup):
             document["median"] = {"startup_trials": startup, "warmup_steps": warmup}

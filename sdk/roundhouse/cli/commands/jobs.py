@@ -10,6 +10,7 @@ import typer
 from google.protobuf import json_format
 from roundhouse.cli import names
 from roundhouse.cli.failures import BadOutcome, UsageFault
+from roundhouse.cli.money import parse_money
 from roundhouse.cli.output import (
     ERR,
     OUT,
@@ -25,11 +26,14 @@ from roundhouse.cli.session import Json, session_of
 from roundhouse.cli.views.training import TrainingView
 from roundhouse.client import Client
 from roundhouse.client.errors import Unavailable
-from roundhouse.trainer.v1.job_pb2 import JobSpec, TrainingJob
+from roundhouse.trainer.v1.job_pb2 import JobSpec, TrainingJob, Trial
 from roundhouse.trainer.v1.job_service_pb2 import (
     CancelTrainingJobRequest,
     CreateTrainingJobRequest,
     ListTrainingJobsRequest,
+    ListTrialsRequest,
+    PauseTrainingJobRequest,
+    ResumeTrainingJobRequest,
     TailLogsRequest,
     WatchTrainingJobRequest,
     WatchTrainingJobResponse,
@@ -40,7 +44,13 @@ app = typer.Typer(help="Train models.", no_args_is_help=True)
 JobName = Annotated[str, typer.Argument(help="Job's id or resource name.")]
 
 OVER = frozenset(
-    {TrainingJob.STATE_SUCCEEDED, TrainingJob.STATE_FAILED, TrainingJob.STATE_CANCELLED}
+    {
+        TrainingJob.STATE_SUCCEEDED,
+        TrainingJob.STATE_FAILED,
+        TrainingJob.STATE_CANCELLED,
+        # Until somebody raises the budget, nothing more happens.
+        TrainingJob.STATE_BUDGET_EXCEEDED,
+    }
 )
 
 
@@ -52,6 +62,10 @@ def submit(
         Path, typer.Option(exists=True, dir_okay=False, help="JobSpec of the contract, as JSON.")
     ],
     watch_it: Annotated[bool, typer.Option("--watch", help="Follow it to its end.")] = False,
+    owner: Annotated[str, typer.Option(help="Who pays.")] = "",
+    budget: Annotated[
+        str, typer.Option(help="The most that it may cost, such as '2.50 USD'.")
+    ] = "",
     validate_only: Annotated[
         bool, typer.Option("--validate-only", help="Check the spec without submitting it.")
     ] = False,
@@ -62,7 +76,9 @@ def submit(
     request = CreateTrainingJobRequest(
         parent=names.parent(session.project),
         training_job_id=job_id,
-        training_job=TrainingJob(spec=_spec(spec)),
+        training_job=TrainingJob(
+            spec=_spec(spec), owner=owner, budget=parse_money(budget) if budget else None
+        ),
         validate_only=validate_only,
     )
     with session.client() as client:
@@ -77,6 +93,58 @@ def submit(
                 if validate_only
                 else f"Submitted {names.short(job.name)}."
             )
+
+
+@app.command()
+def pause(context: typer.Context, job: JobName, as_json: Json = False) -> None:
+    """Stop a job at its next trial or checkpoint, to be resumed."""
+    session = session_of(context)
+    name = names.full(session.project, "trainingJobs", job)
+    with session.client() as client:
+        paused = client.jobs.PauseTrainingJob(PauseTrainingJobRequest(name=name))
+    if as_json:
+        print_json(as_dict(paused))
+    else:
+        OUT.print(f"{names.short(name)} stops at its next trial or checkpoint.")
+
+
+@app.command()
+def resume(context: typer.Context, job: JobName, as_json: Json = False) -> None:
+    """Go on with a job that was paused or stopped for its budget."""
+    session = session_of(context)
+    name = names.full(session.project, "trainingJobs", job)
+    with session.client() as client:
+        resumed = client.jobs.ResumeTrainingJob(ResumeTrainingJobRequest(name=name))
+    if as_json:
+        print_json(as_dict(resumed))
+    else:
+        OUT.print(f"{names.short(name)} goes on.")
+
+
+@app.command()
+def trials(context: typer.Context, job: JobName, as_json: Json = False) -> None:
+    """List a job's trials."""
+    session = session_of(context)
+    request = ListTrialsRequest(parent=names.full(session.project, "trainingJobs", job))
+    with session.client() as client:
+        found = list(every(client.jobs.ListTrials, request, "trials"))
+    if as_json:
+        print_json([as_dict(trial) for trial in found])
+        return
+    print_table(
+        ("trial", "state", "progress", "scores", "note"),
+        [
+            (
+                names.last(trial.name),
+                state_name(Trial.State.Name(trial.state)),
+                f"{trial.progress:.0%}",
+                ", ".join(f"{key} {value:.4f}" for key, value in sorted(trial.metrics.items())),
+                trial.message,
+            )
+            for trial in found
+        ],
+        title="Trials",
+    )
 
 
 @app.command()

@@ -10,10 +10,12 @@ from sqlalchemy import Connection, func, select
 
 from services.common.resources import Page, PageQuery
 from services.common.store.listing import Listing, ListQuery
-from services.trainer.adapters.store import rows
+from services.trainer.adapters.store import ledger, rows
 from services.trainer.adapters.store.tables import JOB, LOG_LINE, POINT, TRIAL
 from services.trainer.adapters.store.transaction import SqlTrainerTx
+from services.trainer.core.costs import CostQuery, CostReport, OwnerBudget
 from services.trainer.core.jobs import LogLine, MetricPoint, TrainingJob, Trial, share_done
+from services.trainer.core.money import month_of
 
 JOBS: Final = Listing(
     fields={
@@ -104,6 +106,14 @@ class SqlTrainerReads:
             .limit(limit)
         )
         return [rows.log_line_of(row) for row in self._connection.execute(query)]
+
+    def costs(self, query: CostQuery) -> CostReport:
+        """What was charged, by group, largest first."""
+        return ledger.costs(self._connection, query)
+
+    def owner_budgets(self, query: PageQuery) -> Page[OwnerBudget]:
+        """A project's budgets by owner, with what this month has cost."""
+        return ledger.owner_budgets(self._connection, query, month_of(self._tx.now))
 
     def progress_of(self, jobs: Sequence[TrainingJob]) -> Mapping[str, float]:
         """Share of each job that is done, 0 to 1, by its name."""

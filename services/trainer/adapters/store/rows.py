@@ -18,6 +18,7 @@ from services.trainer.core.jobs import (
     TrainingJob,
     Trial,
 )
+from services.trainer.core.money import Charge
 from services.trainer.core.spec import spec_from_json, spec_to_json
 from services.trainer.core.states import AttemptState, JobState, TrialState
 
@@ -46,6 +47,11 @@ def job_values(job: TrainingJob) -> Values:
         "correlation_id": job.correlation_id,
         "submit_event": job.submit_event,
         "traceparent": job.traceparent,
+        "owner": job.owner,
+        "model": job.spec.model,
+        "budget_micros": job.budget_micros,
+        "estimate_micros": job.estimate_micros,
+        "budget_reached": job.budget_reached,
     }
 
 
@@ -70,6 +76,10 @@ def job_of(row: AnyRow, attempts: Sequence[AnyRow]) -> TrainingJob:
         correlation_id=row.correlation_id,
         submit_event=row.submit_event,
         traceparent=row.traceparent,
+        owner=row.owner,
+        budget_micros=row.budget_micros,
+        estimate_micros=row.estimate_micros,
+        budget_reached=row.budget_reached,
     )
 
 
@@ -85,6 +95,10 @@ def attempt_values(job_uid: str, attempt: Attempt) -> Values:
         "end_time": attempt.end_time,
         **_error_values(attempt.error),
         "reported": attempt.reported,
+        "rate_micros": attempt.rate_micros,
+        "price_version": attempt.price_version,
+        "charged_s": attempt.charged_s,
+        "granted_s": attempt.granted_s,
     }
 
 
@@ -121,6 +135,24 @@ def trial_of(row: AnyRow) -> Trial:
         chosen_parameters=row.chosen_parameters,
         candidate=row.candidate,
     )
+
+
+def charge_values(charge: Charge) -> Values:
+    """An entry of the ledger as a row."""
+    return {
+        "job_uid": charge.job_uid,
+        "attempt": charge.attempt,
+        "tick": charge.tick,
+        "project": parent_of(charge.job),
+        "job": charge.job,
+        "model": charge.model,
+        "owner": charge.owner,
+        "month": charge.month,
+        "start_time": charge.start_time,
+        "seconds": charge.seconds,
+        "amount_micros": charge.amount_micros,
+        "price_version": charge.price_version,
+    }
 
 
 def point_values(job_uid: str, point: MetricPoint) -> Values:
@@ -172,6 +204,10 @@ def _attempt_of(row: AnyRow) -> Attempt:
         end_time=row.end_time,
         error=_error_of(row),
         reported=row.reported,
+        rate_micros=row.rate_micros,
+        price_version=row.price_version,
+        charged_s=row.charged_s,
+        granted_s=row.granted_s,
     )
 
 

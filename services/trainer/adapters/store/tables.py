@@ -45,8 +45,14 @@ JOB: Final = Table(
     Column("correlation_id", String(128), nullable=False),
     Column("submit_event", String(64), nullable=False),
     Column("traceparent", String(64), nullable=False),
+    Column("owner", String(64), nullable=False),
+    Column("model", String(512), nullable=False),
+    Column("budget_micros", BigInteger),
+    Column("estimate_micros", BigInteger, nullable=False),
+    Column("budget_reached", Boolean, nullable=False),
     Index("ix_training_job_project", "project", "create_time"),
     Index("ix_training_job_state", "state"),
+    Index("ix_training_job_model", "model", "state", "update_time"),
 )
 
 ATTEMPT: Final = Table(
@@ -62,6 +68,10 @@ ATTEMPT: Final = Table(
     Column("error_class", String(32)),
     Column("error_message", Text),
     Column("reported", BigInteger, nullable=False),
+    Column("rate_micros", BigInteger, nullable=False),
+    Column("price_version", String(64), nullable=False),
+    Column("charged_s", BigInteger, nullable=False),
+    Column("granted_s", BigInteger, nullable=False),
 )
 
 TRIAL: Final = Table(
@@ -79,6 +89,34 @@ TRIAL: Final = Table(
     Column("message", Text, nullable=False),
     Column("chosen_parameters", JSON, nullable=False),
     Column("candidate", Integer, nullable=False),
+)
+
+CHARGE: Final = Table(
+    "charge",
+    METADATA,
+    # One entry for each attempt and tick, so that nothing is charged twice.
+    Column("job_uid", String(36), primary_key=True),
+    Column("attempt", Integer, primary_key=True),
+    Column("tick", Integer, primary_key=True),
+    Column("project", String(128), nullable=False),
+    Column("job", String(256), nullable=False),
+    Column("model", String(512), nullable=False),
+    Column("owner", String(64), nullable=False),
+    Column("month", String(7), nullable=False),
+    Column("start_time", UtcDateTime, nullable=False),
+    Column("seconds", Integer, nullable=False),
+    Column("amount_micros", BigInteger, nullable=False),
+    Column("price_version", String(64), nullable=False),
+    Index("ix_charge_owner", "project", "owner", "month"),
+)
+
+OWNER_BUDGET: Final = Table(
+    "owner_budget",
+    METADATA,
+    Column("project", String(128), primary_key=True),
+    Column("owner", String(64), primary_key=True),
+    Column("monthly_micros", BigInteger, nullable=False),
+    Column("update_time", UtcDateTime, nullable=False),
 )
 
 POINT: Final = Table(

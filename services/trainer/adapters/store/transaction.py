@@ -17,14 +17,23 @@ from services.common.store.tables import LEASE
 from services.trainer.adapters.store import rows
 from services.trainer.adapters.store.tables import (
     ATTEMPT,
+    CHARGE,
     CHECKPOINT,
     CLEANUP,
     JOB,
     LOG_LINE,
+    OWNER_BUDGET,
     POINT,
     TRIAL,
 )
-from services.trainer.core.jobs import MetricPoint, StoredCheckpoint, TrainingJob, Trial
+from services.trainer.core.jobs import (
+    Attempt,
+    MetricPoint,
+    StoredCheckpoint,
+    TrainingJob,
+    Trial,
+)
+from services.trainer.core.money import Charge
 from services.trainer.core.states import TERMINAL, JobState
 
 OUTBOX = Outbox("trainer")
@@ -170,6 +179,70 @@ class SqlTrainerTx:
             .where(ATTEMPT.c.job_uid == job_uid, ATTEMPT.c.number == attempt)
             .values(reported=sequence)
         )
+
+    def set_metered(self, job_uid: str, attempt: Attempt) -> None:
+        """Note what an attempt is charged and granted; the job's revision stays."""
+        self._connection.execute(
+            ATTEMPT.update()
+            .where(ATTEMPT.c.job_uid == job_uid, ATTEMPT.c.number == attempt.number)
+            .values(charged_s=attempt.charged_s, granted_s=attempt.granted_s)
+        )
+
+    def put_charges(self, charges: Sequence[Charge]) -> None:
+        """Store entries, each in place of an earlier one of its attempt and tick."""
+        for charge in charges:
+            self._connection.execute(
+                CHARGE.delete().where(
+                    CHARGE.c.job_uid == charge.job_uid,
+                    CHARGE.c.attempt == charge.attempt,
+                    CHARGE.c.tick == charge.tick,
+                )
+            )
+        if charges:
+            self._connection.execute(CHARGE.insert(), [rows.charge_values(x) for x in charges])
+
+    def spent(self, project: str, owner: str, month: str) -> int:
+        """Millionths that an owner's jobs were charged for a month, deleted ones included."""
+        query = select(func.coalesce(func.sum(CHARGE.c.amount_micros), 0)).where(
+            CHARGE.c.project == project, CHARGE.c.owner == owner, CHARGE.c.month == month
+        )
+        return int(self._connection.execute(query).scalar_one())
+
+    def owner_budget(self, project: str, owner: str) -> int | None:
+        """Millionths that an owner's jobs may cost in a month; None means no limit."""
+        query = select(OWNER_BUDGET.c.monthly_micros).where(
+            OWNER_BUDGET.c.project == project, OWNER_BUDGET.c.owner == owner
+        )
+        return self._connection.execute(query).scalar_one_or_none()
+
+    def set_owner_budget(self, project: str, owner: str, micros: int | None) -> None:
+        """Store, or with None take away, what an owner's jobs may cost in a month."""
+        self._connection.execute(
+            OWNER_BUDGET.delete().where(
+                OWNER_BUDGET.c.project == project, OWNER_BUDGET.c.owner == owner
+            )
+        )
+        if micros is not None:
+            self._connection.execute(
+                OWNER_BUDGET.insert().values(
+                    project=project, owner=owner, monthly_micros=micros, update_time=self._now
+                )
+            )
+
+    def durations_of(self, model: str, limit: int) -> Sequence[int]:
+        """Seconds charged for each of a model's newest jobs that succeeded."""
+        newest = (
+            select(JOB.c.uid)
+            .where(JOB.c.model == model, JOB.c.state == JobState.SUCCEEDED.value)
+            .order_by(JOB.c.update_time.desc())
+            .limit(limit)
+        )
+        query = (
+            select(func.sum(ATTEMPT.c.charged_s))
+            .where(ATTEMPT.c.job_uid.in_(newest))
+            .group_by(ATTEMPT.c.job_uid)
+        )
+        return [int(seconds) for seconds in self._connection.execute(query).scalars() if seconds]
 
     def add_checkpoint(self, job_uid: str, checkpoint: StoredCheckpoint) -> None:
         """Store a checkpoint, in place of one of the same trial and step."""

@@ -6,6 +6,7 @@ import uuid
 from dataclasses import dataclass
 
 from google.protobuf.json_format import MessageToDict
+from google.type.money_pb2 import Money
 from roundhouse.trainer.v1 import job_pb2, worker_service_pb2
 
 from services.common.rpc.convert import (
@@ -18,6 +19,7 @@ from services.common.rpc.convert import (
 )
 from services.trainer.core.failures import TrainingFailure
 from services.trainer.core.jobs import MetricPoint, StoredCheckpoint, Trial
+from services.trainer.core.money import MICROS
 from services.trainer.core.parameters import Parameters
 from services.trainer.core.spec import JobSpec, spec_from_json
 from services.trainer.core.states import TrialState
@@ -37,6 +39,8 @@ class Work:
         checkpoints: Newest first.
         worked_s: Time that earlier attempts have worked on the job.
         ttl_s: How long the claim holds without a heartbeat.
+        granted_s: How long the attempt may go on without one.
+        cost_micros: What the job has cost so far.
         correlation_id: Episode that the attempt belongs to; may be empty.
         causation_id: Event that it stems from.
         traceparent: Trace that it belongs to; may be empty.
@@ -51,6 +55,8 @@ class Work:
     checkpoints: tuple[StoredCheckpoint, ...]
     worked_s: float
     ttl_s: float
+    granted_s: float
+    cost_micros: int
     correlation_id: str
     causation_id: str
     traceparent: str
@@ -81,6 +87,8 @@ def work_of(claimed: worker_service_pb2.ClaimJobResponse) -> Work:
             for each in job.attempts[:-1]
         ),
         ttl_s=from_duration(claimed.ttl),
+        granted_s=from_duration(claimed.granted),
+        cost_micros=micros_of(job.cost),
         correlation_id=claimed.correlation_id,
         causation_id=claimed.causation_id,
         traceparent=claimed.traceparent,
@@ -129,6 +137,11 @@ def error_to_proto(failure: TrainingFailure) -> job_pb2.JobError:
     return job_pb2.JobError(
         error_class=job_pb2.JobError.ErrorClass.Value(name), message=str(failure)
     )
+
+
+def micros_of(money: Money) -> int:
+    """Millionths."""
+    return int(money.units) * MICROS + int(money.nanos) // 1000
 
 
 def trial_name(job: str, trial: str) -> str:

@@ -18,12 +18,13 @@ from roundhouse.trainer.v1 import (
     worker_service_pb2_grpc,
 )
 
-from services.common.rpc.convert import to_struct
+from services.common.rpc.convert import from_duration, to_struct
 from services.common.rpc.remote import RemoteError, remote_errors
 from services.trainer.adapters.worker.contract import (
     Work,
     checkpoint_to_proto,
     error_to_proto,
+    micros_of,
     point_to_proto,
     trial_name,
     trial_of,
@@ -62,10 +63,12 @@ class TrainerLink:
 
     Attributes:
         order: What the trainer last told the worker to do.
+        cost_micros: What the job has cost, as the trainer last said.
     """
 
     def __init__(self, channel: grpc.aio.Channel, work: Work) -> None:
         self.order = Order.GO_ON
+        self.cost_micros = work.cost_micros
         self._channel = channel
         self._stub = worker_service_pb2_grpc.WorkerServiceStub(channel)
         self._work = work
@@ -172,27 +175,30 @@ class TrainerLink:
     async def keep_alive(self) -> None:
         """Prolong the claim and hear orders until cancelled.
 
-        Ends the process when the claim may have passed to another worker: training runs in a
-        thread, which nothing else can stop.
+        Ends the process when its grant is over: the claim may have passed to another worker, or
+        nobody pays. Training runs in a thread, which nothing else can stop.
         """
         clock = asyncio.get_running_loop().time
         request = worker_service_pb2.HeartbeatRequest(claim=self._work.claim)
-        held_until = clock() + self._work.ttl_s
+        held_until = clock() + min(self._work.ttl_s, self._work.granted_s)
         while True:
+            asked = clock()
             try:
                 with remote_errors(PEER):
                     answer = await self._stub.Heartbeat(
                         request, timeout=max(0.1, held_until - clock())
                     )
-                held_until = clock() + self._work.ttl_s
+                held_until = asked + min(self._work.ttl_s, from_duration(answer.granted))
+                self.cost_micros = micros_of(answer.cost)
                 self.order = _ORDERS[answer.order]
                 if self.order is Order.CANCEL:
                     _end("worker.cancelled")
             except RemoteError as error:
                 _end_if_superseded(error)
-                if clock() >= held_until:
-                    _end("worker.trainer_away")
-            await asyncio.sleep(min(1.0, self._work.ttl_s / 4))
+            await asyncio.sleep(max(0.0, min(1.0, self._work.ttl_s / 4, held_until - clock())))
+            if clock() >= held_until:
+                # The trainer is away, or a budget pays for no more.
+                _end("worker.grant_over")
 
     async def keep_reporting(self) -> None:
         """Send what has been gathered, several times a second, until cancelled."""

@@ -95,7 +95,9 @@ class Sweep:
                 return None
             trials = [trial for _, trial in sorted(self._trials.items())]
             found = samples(self._spec, trials)
-            self._over = why_over(tuning, found, time.monotonic() - self._started)
+            self._over = why_over(
+                tuning, found, time.monotonic() - self._started, self._link.cost_micros
+            )
             proposal = None
             if not self._over:
                 proposal = await asyncio.to_thread(propose, self._spec, found)

@@ -7,11 +7,19 @@ from datetime import timedelta
 from enum import StrEnum
 
 from services.common.causality import caused_by
-from services.trainer.core.errors import AttemptSuperseded, NothingToClaim
+from services.trainer.core.errors import AttemptSuperseded, BudgetExceeded, NothingToClaim
 from services.trainer.core.failures import ErrorClass
 from services.trainer.core.jobs import Attempt, JobError, StoredCheckpoint, TrainingJob, Trial
 from services.trainer.core.ports import TrainerTx
 from services.trainer.core.states import AttemptState, JobState
+from services.trainer.core.use_cases.spending import (
+    STOP_AHEAD_S,
+    Terms,
+    check_start,
+    exceeded,
+    granted,
+    metered,
+)
 
 RETRY_BASE = timedelta(seconds=1)
 RETRY_LIMIT = timedelta(seconds=60)
@@ -47,16 +55,35 @@ class Assignment:
         job: The job.
         trials: As earlier attempts left them.
         checkpoints: Newest first.
+        granted_s: How long it may go on without a heartbeat.
     """
 
     claim: Claim
     job: TrainingJob
     trials: tuple[Trial, ...]
     checkpoints: tuple[StoredCheckpoint, ...]
+    granted_s: int
 
 
-def claim(tx: TrainerTx, name: str, worker: str, ttl: timedelta) -> Assignment:
+@dataclass(frozen=True, slots=True)
+class Instruction:
+    """What a worker hears.
+
+    Attributes:
+        order: What to do.
+        granted_s: How long it may go on without another heartbeat.
+        cost_micros: What the job has cost so far.
+    """
+
+    order: Order
+    granted_s: int
+    cost_micros: int
+
+
+def claim(tx: TrainerTx, name: str, worker: str, terms: Terms) -> Assignment | None:
     """The job for a new attempt of `worker`; the same worker again gets its running attempt.
+
+    None if a budget has no room for it: then the job is stopped.
 
     Raises:
         NothingToClaim: The job is gone, is not queued, waits before its next attempt, or
@@ -67,32 +94,61 @@ def claim(tx: TrainerTx, name: str, worker: str, ttl: timedelta) -> Assignment:
         raise NothingToClaim(worker)
     running = job.running_attempt
     if running is not None and running.worker == worker:
-        return _assignment(tx, job, running.fence)
+        return _assignment(tx, job)
     if job.state is not JobState.QUEUED or job.ready_time > tx.now:
         raise NothingToClaim(worker)
-    fence = tx.claim_lease(job.uid, worker, ttl)
+    try:
+        check_start(tx, job, terms)
+    except BudgetExceeded as error:
+        _stop_for_budget(tx, job, error)
+        return None
+    fence = tx.claim_lease(job.uid, worker, terms.ttl)
     if fence is None:
         raise NothingToClaim(worker)
-    attempt = Attempt(len(job.attempts) + 1, worker, fence, AttemptState.RUNNING, tx.now)
-    job = replace(job, attempts=(*job.attempts, attempt)).moved_to(JobState.PREPARING)
-    job = store(tx, job)
+    attempt = Attempt(
+        len(job.attempts) + 1,
+        worker,
+        fence,
+        AttemptState.RUNNING,
+        tx.now,
+        rate_micros=terms.rate(job.spec),
+        price_version=terms.prices.version,
+        granted_s=1,
+    )
+    job = replace(job, attempts=(*job.attempts, attempt), error=None)
+    job = _granted(metered(tx, job), granted(tx, job, terms))
+    job = store(tx, job.moved_to(JobState.PREPARING))
     tell_state(tx, job)
-    return _assignment(tx, job, fence)
+    return _assignment(tx, job)
 
 
-def heartbeat(tx: TrainerTx, claimed: Claim, ttl: timedelta) -> Order:
-    """What the worker is to do; its lease holds for another `ttl`.
+def heartbeat(tx: TrainerTx, claimed: Claim, terms: Terms) -> Instruction:
+    """What the worker is to do; its lease holds for another `ttl` of the terms.
+
+    An attempt whose budget is spent has ended with this.
 
     Raises:
         AttemptSuperseded: Another attempt has the job, or nobody may work on it.
     """
     job = tx.job(claimed.job)
     if job is not None and job.state is JobState.CANCELLED:
-        return Order.CANCEL
-    job = guarded(tx, claimed)
+        return Instruction(Order.CANCEL, 0, job.cost_micros)
+    job = metered(tx, guarded(tx, claimed))
+    left_s = granted(tx, job, terms)
+    if left_s == 0:
+        error = exceeded(tx, job, terms)
+        _stop_for_budget(tx, end_attempt(tx, job, AttemptState.STOPPED, None), error)
+        return Instruction(Order.CANCEL, 0, job.cost_micros)
+    job = _granted(job, left_s)
     attempt = job.attempts[-1]
-    tx.prolong_lease(job.uid, attempt.worker, attempt.fence, ttl)
-    return Order.PAUSE if job.pause_requested else Order.GO_ON
+    tx.prolong_lease(job.uid, attempt.worker, attempt.fence, terms.ttl)
+    near = left_s < min(STOP_AHEAD_S, terms.window_s)
+    if near != job.budget_reached:
+        job = store(tx, replace(job, budget_reached=near))
+    else:
+        tx.set_metered(job.uid, attempt)
+    order = Order.PAUSE if job.pause_requested or near else Order.GO_ON
+    return Instruction(order, left_s, job.cost_micros)
 
 
 def guarded(tx: TrainerTx, claimed: Claim) -> TrainingJob:
@@ -181,6 +237,10 @@ def stop(tx: TrainerTx, claimed: Claim) -> None:
     if _is_repeat(tx, claimed, AttemptState.STOPPED):
         return
     job = end_attempt(tx, guarded(tx, claimed), AttemptState.STOPPED, None)
+    if job.budget_reached and not job.pause_requested:
+        error = JobError(ErrorClass.BUDGET_EXCEEDED, "what a budget has left is nearly spent")
+        _move_to_budget_exceeded(tx, job, error)
+        return
     _requeue(tx, job, timedelta(0))
 
 
@@ -230,7 +290,11 @@ def expired(tx: TrainerTx) -> list[tuple[str, str]]:
 def end_attempt(
     tx: TrainerTx, job: TrainingJob, state: AttemptState, error: JobError | None
 ) -> TrainingJob:
-    """The job with its running attempt, if any, ended and its lease released; not stored yet."""
+    """The job with its running attempt, if any, ended and its lease released; not stored yet.
+
+    What has begun is charged.
+    """
+    job = metered(tx, job)
     running = job.running_attempt
     if running is None:
         return job
@@ -271,7 +335,7 @@ def tell_state(tx: TrainerTx, job: TrainingJob) -> None:
 
 def _requeue(tx: TrainerTx, job: TrainingJob, pause: timedelta) -> None:
     target = JobState.PAUSED if job.pause_requested else JobState.QUEUED
-    waiting = replace(job, pause_requested=False, ready_time=tx.now + pause)
+    waiting = replace(job, pause_requested=False, budget_reached=False, ready_time=tx.now + pause)
     if waiting.state is target:
         store(tx, waiting)
         return
@@ -279,8 +343,30 @@ def _requeue(tx: TrainerTx, job: TrainingJob, pause: timedelta) -> None:
     tell_state(tx, moved)
 
 
-def _assignment(tx: TrainerTx, job: TrainingJob, fence: int) -> Assignment:
-    return Assignment(Claim(job.name, fence), job, tx.trials(job.uid), tx.checkpoints(job.uid))
+def _granted(job: TrainingJob, seconds: int) -> TrainingJob:
+    attempt = job.attempts[-1]
+    return job.with_last_attempt(replace(attempt, granted_s=attempt.charged_s + seconds))
+
+
+def _stop_for_budget(tx: TrainerTx, job: TrainingJob, cause: BudgetExceeded) -> None:
+    _move_to_budget_exceeded(tx, job, JobError(ErrorClass.BUDGET_EXCEEDED, str(cause)))
+
+
+def _move_to_budget_exceeded(tx: TrainerTx, job: TrainingJob, error: JobError) -> None:
+    stopped = replace(job, error=error, budget_reached=False, pause_requested=False)
+    moved = store(tx, stopped.moved_to(JobState.BUDGET_EXCEEDED))
+    tell_state(tx, moved)
+
+
+def _assignment(tx: TrainerTx, job: TrainingJob) -> Assignment:
+    attempt = job.attempts[-1]
+    return Assignment(
+        Claim(job.name, attempt.fence),
+        job,
+        tx.trials(job.uid),
+        tx.checkpoints(job.uid),
+        attempt.granted_s - attempt.charged_s,
+    )
 
 
 def _is_repeat(tx: TrainerTx, claimed: Claim, state: AttemptState) -> bool:

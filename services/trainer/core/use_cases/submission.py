@@ -13,12 +13,13 @@ from services.trainer.core.errors import (
     JobExists,
     JobNotFound,
 )
-from services.trainer.core.jobs import TrainingJob, Trial, trial_id
+from services.trainer.core.jobs import NOBODY, TrainingJob, Trial, trial_id
 from services.trainer.core.parameters import Rules, completed
 from services.trainer.core.ports import TrainerTx
 from services.trainer.core.spec import Candidate, JobSpec
 from services.trainer.core.states import AttemptState, JobState
 from services.trainer.core.use_cases.attempts import end_attempt, store, tell_state
+from services.trainer.core.use_cases.spending import Terms, check_start, estimated
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +31,19 @@ class NewJob:
         labels: The user's.
         spec: What to train.
         traceparent: W3C trace context of the submission; may be empty.
+        owner: Who pays.
+        budget_micros: The most that it may cost; None means no limit of its own.
     """
 
     name: str
     labels: Mapping[str, str]
     spec: JobSpec
     traceparent: str
+    owner: str = NOBODY
+    budget_micros: int | None = None
 
 
-def submit(tx: TrainerTx, new: NewJob, recipes: Mapping[str, Rules]) -> TrainingJob:
+def submit(tx: TrainerTx, new: NewJob, recipes: Mapping[str, Rules], terms: Terms) -> TrainingJob:
     """A queued job with a pending trial for each candidate without a search space.
 
     Its spec has been checked.
@@ -73,6 +78,9 @@ def submit(tx: TrainerTx, new: NewJob, recipes: Mapping[str, Rules]) -> Training
         correlation_id=causality().correlation_id,
         submit_event=event,
         traceparent=new.traceparent,
+        owner=new.owner,
+        budget_micros=new.budget_micros,
+        estimate_micros=estimated(tx, new.spec, terms),
     )
     tx.add_job(job, trials)
     return job
@@ -117,20 +125,33 @@ def pause(tx: TrainerTx, name: str, etag: str) -> TrainingJob:
     return _moved(tx, job, JobState.PAUSED)
 
 
-def resume(tx: TrainerTx, name: str, etag: str) -> TrainingJob:
+def resume(tx: TrainerTx, name: str, etag: str, terms: Terms) -> TrainingJob:
     """The job, queued again; or going on, if its worker has not stopped yet.
 
     Raises:
         JobNotFound: There is no such job.
         EtagMismatch: The caller's copy is out of date.
-        IllegalTransition: It is neither paused nor asked to pause.
+        IllegalTransition: It has not stopped, nor was it asked to pause.
+        BudgetExceeded: A budget has no room for it.
     """
     job = _current(tx, name, etag)
     if job.state.active and job.pause_requested:
         return store(tx, replace(job, pause_requested=False))
-    if job.state is not JobState.PAUSED:
+    if job.state not in (JobState.PAUSED, JobState.BUDGET_EXCEEDED):
         raise IllegalTransition(name, job.state, JobState.QUEUED)
-    return _moved(tx, replace(job, ready_time=tx.now), JobState.QUEUED)
+    check_start(tx, job, terms)
+    return _moved(tx, replace(job, ready_time=tx.now, error=None), JobState.QUEUED)
+
+
+def set_budget(tx: TrainerTx, name: str, micros: int | None, etag: str) -> TrainingJob:
+    """The job with another limit on its cost; one that is over keeps its state.
+
+    Raises:
+        JobNotFound: There is no such job.
+        EtagMismatch: The caller's copy is out of date.
+    """
+    job = _current(tx, name, etag)
+    return store(tx, replace(job, budget_micros=micros))
 
 
 def delete(tx: TrainerTx, name: str, etag: str) -> None:
