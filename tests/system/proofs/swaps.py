@@ -20,7 +20,7 @@ MAX_RSS_GROWTH: Final = 0.1
 """Of the memory from the first part of the swaps to the last."""
 
 MAX_P99_GROWTH: Final = 0.5
-"""Of the latency likewise; a machine with neighbours is no steadier than that."""
+"""Of the latency likewise: of the median swap, since one pause of the machine is no trend."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +36,16 @@ def prove(arguments: argparse.Namespace) -> list[str]:
             swap_repeatedly(Path(folder), rate_per_s=arguments.rate, times=arguments.times)
         )
     table = Table(
-        *("swaps", "memory", "p50", "p99", "answers", "failed", "a swap took"),
+        *(
+            "swaps",
+            "memory",
+            "p50",
+            "p99",
+            "p99 of the median swap",
+            "answers",
+            "failed",
+            "a swap took",
+        ),
         title=f"{len(swaps)} swaps at {arguments.rate:g} requests/s",
     )
     tenth = max(1, len(swaps) // 10)
@@ -58,7 +67,7 @@ def violations(swaps: list[Swap]) -> list[str]:
     first, last = swaps[:tenth], swaps[-tenth:]
     for what, of, limit in (
         ("memory", _rss_bytes, MAX_RSS_GROWTH),
-        ("p99", lambda some: _latency_s(some, 99), MAX_P99_GROWTH),
+        ("p99", _p99_of_the_median_swap_s, MAX_P99_GROWTH),
     ):
         growth = of(last) / of(first) - 1
         if growth > limit:
@@ -70,6 +79,10 @@ def _rss_bytes(swaps: list[Swap]) -> float:
     return float(np.median([swap.rss_bytes for swap in swaps]))
 
 
+def _p99_of_the_median_swap_s(swaps: list[Swap]) -> float:
+    return float(np.median([np.percentile(swap.latencies_s, 99) for swap in swaps]))
+
+
 def _latency_s(swaps: list[Swap], percent: float) -> float:
     return float(np.percentile([each for swap in swaps for each in swap.latencies_s], percent))
 
@@ -79,6 +92,7 @@ def _figures(swaps: list[Swap]) -> list[str]:
         f"{_rss_bytes(swaps) / 2**20:.1f} MiB",
         f"{_latency_s(swaps, 50) * 1000:.1f} ms",
         f"{_latency_s(swaps, 99) * 1000:.1f} ms",
+        f"{_p99_of_the_median_swap_s(swaps) * 1000:.1f} ms",
         f"{sum(len(swap.latencies_s) for swap in swaps):,}",
         str(sum(len(swap.failures) for swap in swaps)),
         f"{np.median([swap.took_s for swap in swaps]):.2f} s",

@@ -108,7 +108,7 @@ def create(
         )
         endpoint = Endpoint(
             initial_version=first.name,
-            initial_approval=_approval_of(client, first.name),
+            initial_approval=approval_of(client, first.name),
             alias=alias,
             runtime=Endpoint.RUNTIME_TRITON if triton else Endpoint.RUNTIME_ONNX_RUNTIME,
             log_observations=observe,
@@ -166,7 +166,12 @@ def shares(endpoint: Endpoint) -> str:
     )
 
 
-def _approval_of(client: Client, version: str) -> str:
+def approval_of(client: Client, version: str) -> str:
+    """The newest approval that lets a version serve.
+
+    Raises:
+        BadOutcome: There is none.
+    """
     request = ListApprovalsRequest(parent=version)
     for approval in every(client.evaluations.ListApprovals, request, "approvals"):
         if approval.state == Approval.STATE_APPROVED:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 from roundhouse.cli import names
+from roundhouse.cli.commands.endpoints import approval_of
 from roundhouse.cli.commands.rollout_findings import show_rollout
-from roundhouse.cli.failures import BadOutcome, UsageFault
+from roundhouse.cli.failures import BadOutcome
 from roundhouse.cli.output import (
     ERR,
     OUT,
@@ -21,16 +24,27 @@ from roundhouse.cli.output import (
 )
 from roundhouse.cli.paging import every
 from roundhouse.cli.session import Json, session_of
+from roundhouse.cli.views.rollouts import (
+    PHASE_HELP,
+    phase_name,
+    phase_of,
+    print_shadow_report,
+    print_timeline,
+)
 from roundhouse.client import Client
 from roundhouse.client.errors import Unavailable
 from roundhouse.inference.v1.rollout_pb2 import Phase, PhaseOutcome, Rollout
 from roundhouse.inference.v1.rollout_service_pb2 import (
+    AdvanceRolloutRequest,
+    CreateRolloutRequest,
     GetRolloutRequest,
+    GetShadowReportRequest,
     ListRolloutsRequest,
     PlanRolloutRequest,
     RollbackEndpointRequest,
     WatchRolloutRequest,
 )
+from roundhouse.registry.v1.model_service_pb2 import GetVersionRequest
 
 app = typer.Typer(help="Follow versions into service, and bring them back.", no_args_is_help=True)
 
@@ -81,7 +95,7 @@ def show(
     rollout: Annotated[str, typer.Argument(help="Rollout's id; the newest if left out.")] = "",
     as_json: Json = False,
 ) -> None:
-    """Show what each phase came to, and the tests that its verdict rests on."""
+    """Show the phases over time, what each came to, and the tests that its verdict rests on."""
     session = session_of(context)
     parent = names.full(session.project, "endpoints", endpoint)
     with session.client() as client:
@@ -91,6 +105,7 @@ def show(
         print_json(as_dict(found))
     else:
         show_rollout(found)
+        print_timeline(found, datetime.now(UTC))
 
 
 @app.command()
@@ -98,9 +113,7 @@ def plan(
     context: typer.Context,
     phase: Annotated[
         list[str] | None,
-        typer.Option(
-            help="PERCENT or PERCENT:MIN_OUTCOMES; may be repeated. Default: 5, 50 and 100."
-        ),
+        typer.Option(help=PHASE_HELP),
     ] = None,
     at_once: Annotated[
         bool, typer.Option("--at-once", help="No phases: an endpoint's first version.")
@@ -109,14 +122,95 @@ def plan(
 ) -> None:
     """Print a rollout's plan and the digest that an approval is bound to."""
     session = session_of(context)
-    request = PlanRolloutRequest(phases=[_planned(each) for each in phase or []], at_once=at_once)
+    request = PlanRolloutRequest(phases=[phase_of(each) for each in phase or []], at_once=at_once)
     with session.client() as client:
         planned = client.rollouts.PlanRollout(request)
     if as_json:
         print_json(as_dict(planned))
         return
-    shares = [f"{each.weight_basis_points / 100:g} %" for each in planned.phases]
+    shares = [phase_name(each) for each in planned.phases]
     OUT.print(f"{' -> '.join(shares) or 'all at once'}: {planned.digest}")
+
+
+@app.command()
+def start(
+    context: typer.Context,
+    endpoint: EndpointName,
+    version: Annotated[str, typer.Argument(help="MODEL/NUMBER, MODEL@ALIAS or resource name.")],
+    phase: Annotated[list[str] | None, typer.Option(help=PHASE_HELP)] = None,
+    rollout_id: Annotated[str, typer.Option("--id", help="Of the rollout; made up if unset.")] = "",
+    check: Annotated[bool, typer.Option("--check", help="Check all of it, begin nothing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Begin to bring an approved version into service, phase by phase."""
+    session = session_of(context)
+    with session.client() as client:
+        found = client.models.GetVersion(
+            GetVersionRequest(name=names.version(session.project, version))
+        )
+        begun = client.rollouts.CreateRollout(
+            CreateRolloutRequest(
+                parent=names.full(session.project, "endpoints", endpoint),
+                rollout_id=rollout_id or f"r-{uuid.uuid4().hex[:12]}",
+                rollout=Rollout(
+                    version=found.name,
+                    approval=approval_of(client, found.name),
+                    phases=[phase_of(each) for each in phase or []],
+                ),
+                validate_only=check,
+            )
+        )
+    if as_json:
+        print_json(as_dict(begun))
+        return
+    steps = " -> ".join(phase_name(each) for each in begun.phases)
+    OUT.print(f"{names.last(begun.name)}: {names.short(begun.version)} {steps}")
+
+
+@app.command()
+def advance(
+    context: typer.Context,
+    endpoint: EndpointName,
+    rollout: Annotated[str, typer.Argument(help="Rollout's id; the newest if left out.")] = "",
+    as_json: Json = False,
+) -> None:
+    """End the present phase as passed, such as a dark one that nothing else ends."""
+    session = session_of(context)
+    parent = names.full(session.project, "endpoints", endpoint)
+    with session.client() as client:
+        name = f"{parent}/rollouts/{rollout}" if rollout else _newest(client, parent)
+        now = client.rollouts.AdvanceRollout(AdvanceRolloutRequest(name=name))
+    if as_json:
+        print_json(as_dict(now))
+    else:
+        OUT.print(_line(now, Rollout()))
+
+
+@app.command()
+def diff(
+    context: typer.Context,
+    endpoint: EndpointName,
+    rollout: Annotated[str, typer.Argument(help="Rollout's id; the newest if left out.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Compare what a shadow would have answered with what was answered."""
+    session = session_of(context)
+    parent = names.full(session.project, "endpoints", endpoint)
+    with session.client() as client:
+        name = f"{parent}/rollouts/{rollout}" if rollout else _newest(client, parent)
+        phases = client.rollouts.GetRollout(GetRolloutRequest(name=name)).phases
+        shadows = [i for i, phase in enumerate(phases) if phase.kind == Phase.KIND_SHADOW]
+        if not shadows:
+            raise BadOutcome(f"{names.short(name)} has no shadow phase.")
+        reports = [
+            client.rollouts.GetShadowReport(GetShadowReportRequest(name=f"{name}/shadows/{i}"))
+            for i in shadows
+        ]
+    if as_json:
+        print_json([as_dict(report) for report in reports])
+        return
+    for report in reports:
+        print_shadow_report(report)
 
 
 @app.command()
@@ -182,16 +276,6 @@ def changes_of(client: Client, name: str) -> Iterator[Rollout]:
             client.rollouts.GetRollout(GetRolloutRequest(name=name))
 
 
-def _planned(text: str) -> Phase:
-    percent, _, outcomes = text.partition(":")
-    try:
-        return Phase(
-            weight_basis_points=round(float(percent) * 100), min_outcomes=int(outcomes or 0)
-        )
-    except ValueError as error:
-        raise UsageFault(f"{text!r} is no phase; write PERCENT or PERCENT:OUTCOMES.") from error
-
-
 def _newest(client: Client, endpoint: str) -> str:
     response = client.rollouts.ListRollouts(ListRolloutsRequest(parent=endpoint, page_size=1))
     if not response.rollouts:
@@ -202,8 +286,8 @@ def _newest(client: Client, endpoint: str) -> str:
 def _line(now: Rollout, before: Rollout) -> str:
     share = ""
     if now.state == Rollout.STATE_RUNNING and now.phases:
-        basis_points = now.phases[now.current_phase].weight_basis_points
-        share = f", {basis_points / 100:g} % of the traffic"
+        phase = now.phases[now.current_phase]
+        share = f", {phase_name(phase)}{' of the traffic' if phase.weight_basis_points else ''}"
     ended = [outcome for outcome in now.outcomes if outcome.HasField("end_time")]
     known = sum(outcome.HasField("end_time") for outcome in before.outcomes)
     verdicts = "".join(
