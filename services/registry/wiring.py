@@ -39,6 +39,7 @@ from services.common.webhooks.dispatcher import Dispatcher
 from services.common.webhooks.sending import http_sender
 from services.common.webhooks.subscriptions import RetryPolicy
 from services.common.webhooks.targets import TargetPolicy
+from services.registry.adapters.database.gone import end_subscription
 from services.registry.adapters.database.lists import SqlRegistryLists
 from services.registry.adapters.database.transaction import SqlRegistryTx
 from services.registry.adapters.database.webhooks import subscriptions
@@ -128,6 +129,7 @@ async def registry(
                 subscriptions(RENDERERS),
                 sender,
                 RetryPolicy(settings.webhook_attempts, settings.webhook_first_retry_s),
+                end_subscription,
                 now,
             )
             tasks.create_task(lead(database, _WEBHOOKS_LEASE, holder, now, dispatcher.run))

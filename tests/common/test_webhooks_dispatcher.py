@@ -24,6 +24,7 @@ from services.common.webhooks.sending import http_sender
 from services.common.webhooks.subscriptions import (
     Delivery,
     DeliveryState,
+    EndSubscription,
     Message,
     RetryPolicy,
     Subscription,
@@ -34,6 +35,10 @@ from tests.support.receiver import SECRET, Receiver, receiving
 
 OUTBOX = Outbox("registry")
 RETRY = RetryPolicy(attempts=3, first_s=0.05, longest_s=0.1)
+
+
+def nobody_is_gone(*_: object) -> None:
+    raise AssertionError
 
 
 @pytest.fixture
@@ -70,7 +75,11 @@ async def emit(database: Database, *kinds: str) -> list[str]:
 
 @asynccontextmanager
 async def delivering(
-    database: Database, *subscriptions: Subscription, holder: str = "one"
+    database: Database,
+    *subscriptions: Subscription,
+    holder: str = "one",
+    retry: RetryPolicy = RETRY,
+    end: EndSubscription = nobody_is_gone,
 ) -> AsyncIterator[list[Subscription]]:
     """A leader over a list of subscriptions that the test may change."""
     served = list(subscriptions)
@@ -79,7 +88,7 @@ async def delivering(
         return tuple(served)
 
     async with http_sender(TargetPolicy(loopback=True), timeout_s=5.0) as sender:
-        work = Dispatcher(database, read, sender, RETRY, utc_now)
+        work = Dispatcher(database, read, sender, retry, end, utc_now)
         task = asyncio.ensure_future(lead(database, "webhooks", holder, utc_now, work.run))
         try:
             yield served
@@ -129,17 +138,14 @@ async def test_a_failing_receiver_holds_its_own_events_back_and_no_one_elses(
     one = await subscribed(database, f"{base}/bad", "one")
     two = await subscribed(database, f"{base}/good", "two")
     events = await emit(database, "a", "b")
-    retry = replace(RETRY, attempts=1000)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(globals(), "RETRY", retry)
-        async with delivering(database, one, two):
-            await eventually(lambda: state(database, events[1], "two") is DeliveryState.DELIVERED)
-            await eventually(
-                lambda: (found := delivery(database, events[0])) is not None and found.attempts > 1
-            )
-            assert state(database, events[1]) is None
-            bad = False
-            await eventually(lambda: state(database, events[1]) is DeliveryState.DELIVERED)
+    async with delivering(database, one, two, retry=replace(RETRY, attempts=1000)):
+        await eventually(lambda: state(database, events[1], "two") is DeliveryState.DELIVERED)
+        await eventually(
+            lambda: (found := delivery(database, events[0])) is not None and found.attempts > 1
+        )
+        assert state(database, events[1]) is None
+        bad = False
+        await eventually(lambda: state(database, events[1]) is DeliveryState.DELIVERED)
     tried = [each.id for each in receiver.received if each.path == "/bad"]
     assert tried == [events[0]] * (len(tried) - 1) + [events[1]]
 
@@ -171,6 +177,64 @@ async def test_a_dead_letter_lets_the_next_pass_and_can_be_sent_again(
     again = delivery(database, events[0])
     assert again is not None
     assert (again.attempts, again.error, again.status_code) == (1, "", 202)
+
+
+async def test_an_event_that_fails_for_long_lets_later_ones_pass_and_is_tried_beside_them(
+    database: Database, receiver: Receiver
+) -> None:
+    subscription = await subscribed(database, receiver.url)
+    events = await emit(database, "poison", "fine", "fine")
+    poisoned = True
+    receiver.answer = lambda each: 500 if poisoned and each.id == events[0] else 200
+    retry = replace(RETRY, attempts=1000, hold_s=0.01)
+    async with delivering(database, subscription, retry=retry):
+        await eventually(lambda: state(database, events[2]) is DeliveryState.DELIVERED)
+        held = delivery(database, events[0])
+        assert held is not None
+        assert (held.state, held.in_line) == (DeliveryState.PENDING, False)
+        assert held.attempts > 1
+        poisoned = False
+        await eventually(lambda: state(database, events[0]) is DeliveryState.DELIVERED)
+    assert [each for each in receiver.ids if each != events[0]] == events[1:]
+
+
+async def test_a_receiver_that_is_gone_ends_its_subscription_and_leaves_a_dead_letter(
+    database: Database, receiver: Receiver
+) -> None:
+    subscription = await subscribed(database, receiver.url)
+    events = await emit(database, "a", "b")
+    receiver.answer = lambda _: 410
+    ended = threading.Event()
+
+    def end(_: Connection, name: str, __: object) -> None:
+        assert name == subscription.id
+        served.clear()
+        ended.set()
+
+    async with delivering(database, subscription, end=end) as served:
+        await eventually(lambda: state(database, events[0]) is DeliveryState.DEAD)
+        assert ended.is_set()
+        receiver.answer = lambda _: 200
+        # Resumed, it goes on behind the dead letter.
+        served.append(subscription)
+        await eventually(lambda: state(database, events[1]) is DeliveryState.DELIVERED)
+    assert receiver.ids == events
+
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_a_receiver_that_asks_for_time_gets_it(
+    database: Database, receiver: Receiver, status: int
+) -> None:
+    subscription = await subscribed(database, receiver.url)
+    (event,) = await emit(database, "a")
+    receiver.answer, receiver.headers = lambda _: status, {"Retry-After": "120"}
+    async with delivering(database, subscription, retry=replace(RETRY, longest_s=3600.0)):
+        await eventually(lambda: delivery(database, event) is not None)
+    found = delivery(database, event)
+    assert found is not None
+    assert found.next_time is not None
+    assert (found.next_time - found.update_time).total_seconds() == 120.0
+    assert len(receiver.received) == 1
 
 
 async def test_another_leader_goes_on_where_the_first_one_died(

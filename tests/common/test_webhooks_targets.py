@@ -8,7 +8,7 @@ from aiohttp.abc import ResolveResult
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.common.webhooks.sending import http_sender
+from services.common.webhooks.sending import http_sender, retry_after_s
 from services.common.webhooks.signing import key_of, signed_headers
 from services.common.webhooks.subscriptions import RetryPolicy
 from services.common.webhooks.targets import GuardedResolver, TargetPolicy, TargetRefused
@@ -141,6 +141,28 @@ async def test_a_receiver_that_does_not_answer_in_time_or_is_not_there_is_a_fail
         answer = await sender.post(f"http://127.0.0.1:{port}/", {}, b"{}")
         assert answer.status_code == 0
         assert answer.error.startswith("Con")
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("", 0.0),
+        ("90", 90.0),
+        ("Fri, 02 Jan 2026 00:01:00 GMT", 60.0),
+        ("Thu, 01 Jan 2026 00:00:00 GMT", 0.0),
+        ("-5", 0.0),
+        ("soon", 0.0),
+        ("9" * 400, 999999999.0),
+    ],
+)
+def test_a_receiver_asks_for_time_in_seconds_or_until_a_moment(header: str, seconds: float) -> None:
+    assert retry_after_s(header, datetime(2026, 1, 2, tzinfo=UTC)) == seconds
+
+
+def test_no_receiver_is_left_alone_for_longer_than_the_longest_wait() -> None:
+    retry = RetryPolicy(first_s=2.0, longest_s=100.0)
+    assert retry.wait(1, 0.0, 50.0).total_seconds() == 50.0
+    assert retry.wait(1, 0.0, 1e9).total_seconds() == 100.0
 
 
 @given(st.integers(1, 60), st.floats(0, 1, exclude_max=True))

@@ -128,6 +128,32 @@ async def test_a_replaced_secret_signs_for_a_day_only(tmp_path: Path, receiver: 
     assert not receiver.received[-1].is_signed_by(SECRET)
 
 
+async def test_a_webhook_whose_receiver_is_gone_is_paused_until_it_is_resumed(
+    caller: RegistryCaller, receiver: Receiver
+) -> None:
+    receiver.answer = lambda _: 410
+    made = await create(caller, receiver.url, type_prefixes=["roundhouse.registry.model."])
+
+    async def current() -> pb.Webhook:
+        request = service_pb.GetWebhookRequest(name=made.name)
+        return await hooks(caller).GetWebhook(request, timeout=TIMEOUT_S)
+
+    await caller.create_model()
+    async with asyncio.timeout(TIMEOUT_S):
+        while not (gone := await current()).paused:
+            await asyncio.sleep(0.01)
+    assert gone.gone_time == gone.update_time
+    assert gone.etag != made.etag
+    dead = await deliveries(caller, filter="state = DEAD")
+    assert [(each.attempts, each.status_code) for each in dead] == [(1, 410)]
+    receiver.answer = lambda _: 200
+    resumed = await update(caller, pb.Webhook(name=made.name), "paused")
+    assert (resumed.paused, resumed.HasField("gone_time")) == (False, False)
+    await caller.create_model("another")
+    await eventually(lambda: len(receiver.received) == 2)
+    assert [each.json["subject"] for each in receiver.received][1].endswith("/another")
+
+
 async def test_only_the_wanted_events_of_its_own_project_are_sent(
     caller: RegistryCaller, receiver: Receiver
 ) -> None:

@@ -25,6 +25,7 @@ from services.common.webhooks.sending import Answer, HttpSender
 from services.common.webhooks.signing import signed_headers
 from services.common.webhooks.subscriptions import (
     DeliveryState,
+    EndSubscription,
     Message,
     RetryPolicy,
     Subscription,
@@ -38,7 +39,8 @@ ATTEMPTS: Final = Counter(
 )
 
 POLL_S: Final = 0.5
-"""How soon what another process wrote is seen; this process's own writes wake at once."""
+"""How soon a first subscription is seen, and what another process wrote; where there are
+subscriptions, this process's own writes wake at once."""
 
 LONGEST_REST_S: Final = 2.0
 """How soon a delivery that is to be sent again is seen."""
@@ -64,6 +66,7 @@ class Dispatcher:
         subscriptions: Who wants what.
         sender: Posts.
         retry: When to try again.
+        end: Ends a subscription whose receiver answers 410 Gone.
         now: The clock.
     """
 
@@ -73,12 +76,14 @@ class Dispatcher:
         subscriptions: Subscriptions,
         sender: HttpSender,
         retry: RetryPolicy,
+        end: EndSubscription,
         now: Clock,
     ) -> None:
         self._database = database
         self._subscriptions = subscriptions
         self._sender = sender
         self._retry = retry
+        self._end_subscription = end
         self._now = now
         self._at_once = asyncio.Semaphore(_AT_ONCE)
         self._written = asyncio.Event()
@@ -106,7 +111,7 @@ class Dispatcher:
             subscriptions, seen = await self._database.read(self._survey)
             await _end(lines, subscriptions)
             for each in subscriptions:
-                if each.id not in lines:
+                if each.id not in lines or lines[each.id].task.done():
                     wake = asyncio.Event()
                     task = group.create_task(self._serve(each, lease, wake))
                     lines[each.id] = _Line(each, task, wake)
@@ -114,6 +119,10 @@ class Dispatcher:
                 newest = seen
                 for line in lines.values():
                     line.wake.set()
+            if not lines:
+                # Nobody wants to know at once, and each look costs a write's caller time.
+                await asyncio.sleep(POLL_S)
+                continue
             with suppress(TimeoutError):
                 async with asyncio.timeout(POLL_S):
                     await self._written.wait()
@@ -133,8 +142,9 @@ class Dispatcher:
                 found = await self._look(subscription, cursor)
                 cursor = found.cursor
                 if found.work is not None:
-                    await self._deliver(subscription, found.work, lease)
-                    continue
+                    if await self._deliver(subscription, found.work, lease):
+                        continue
+                    return
                 rest_s = self._rest_s(found)
             except LeaseLost:
                 raise
@@ -159,11 +169,12 @@ class Dispatcher:
             return LONGEST_REST_S
         return min(LONGEST_REST_S, max(0.0, (found.due_time - self._now()).total_seconds()))
 
-    async def _deliver(self, subscription: Subscription, work: Work, lease: Lease) -> None:
+    async def _deliver(self, subscription: Subscription, work: Work, lease: Lease) -> bool:
+        """Whether the receiver is still there."""
         event = work.event
         if event is None:
             await self._note(subscription, work, Answer(0, "the event is no longer kept"), lease)
-            return
+            return True
         message = await self._database.read(
             lambda connection: subscription.render(connection, event)
         )
@@ -175,10 +186,11 @@ class Dispatcher:
                 journal.skip(connection, subscription.id, event, now)
 
             await self._database.write(skip)
-            return
+            return True
         async with self._at_once:
             answer = await self._post(subscription, event.id, message)
         await self._note(subscription, work, answer, lease)
+        return not answer.is_gone
 
     async def _post(self, subscription: Subscription, event_id: str, message: Message) -> Answer:
         headers = {
@@ -194,6 +206,8 @@ class Dispatcher:
 
         def note(connection: Connection) -> DeliveryState:
             leases.guard(connection, lease)
+            if answer.is_gone:
+                self._end_subscription(connection, subscription.id, now)
             return journal.note(
                 connection,
                 subscription.id,
@@ -206,7 +220,9 @@ class Dispatcher:
 
         state = await self._database.write(note)
         ATTEMPTS.labels(state=state.value).inc()
-        if state is DeliveryState.DEAD:
+        if answer.is_gone:
+            log.error("webhook.gone", subscription=subscription.id)
+        elif state is DeliveryState.DEAD:
             log.error("webhook.dead_letter", subscription=subscription.id, error=answer.error)
 
 

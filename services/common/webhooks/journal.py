@@ -131,7 +131,7 @@ def note(
     draw: float,
     now: datetime,
 ) -> DeliveryState:
-    """Keep what came of an attempt, and go on after its event unless it is to be tried again.
+    """Keep what came of an attempt, and go on after its event unless others wait for it still.
 
     Args:
         connection: The transaction.
@@ -150,12 +150,16 @@ def note(
     next_time = None
     if not answer.error:
         state = DeliveryState.DELIVERED
-    elif work.event is None or attempts >= retry.attempts:
+    elif work.event is None or answer.is_gone or attempts >= retry.attempts:
         state = DeliveryState.DEAD
     else:
         state = DeliveryState.PENDING
-        next_time = now + retry.wait(attempts, draw)
+        next_time = now + retry.wait(attempts, draw, answer.retry_after_s)
+    was_in_line = before is None or before.in_line
+    tried_s = 0.0 if before is None else (now - before.create_time).total_seconds()
+    in_line = was_in_line and (state is not DeliveryState.PENDING or tried_s < retry.hold_s)
     outcome = {
+        "in_line": in_line,
         "state": state.value,
         "attempts": attempts,
         "status_code": answer.status_code,
@@ -171,7 +175,7 @@ def note(
         cursor = work.event.cursor
     else:
         return state  # it was deleted meanwhile
-    if state is not DeliveryState.PENDING and (before is None or before.in_line):
+    if was_in_line and (state is not DeliveryState.PENDING or not in_line):
         _go_on(connection, subscription, cursor, now)
     return state
 
@@ -197,7 +201,6 @@ def _add(
             event_seq=int(event.cursor),
             event_type=event.type,
             subject=event.subject,
-            in_line=True,
             create_time=now,
             **outcome,
         )

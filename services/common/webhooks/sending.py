@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import Final
 
 import aiohttp
 
+from services.common.clock import Clock, utc_now
 from services.common.webhooks.targets import GuardedResolver, TargetPolicy
 
-_LONGEST_ERROR = 500
+_LONGEST_ERROR: Final = 500
+_ASKS_TO_WAIT: Final = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,10 +26,17 @@ class Answer:
     Attributes:
         status_code: Of HTTP; 0 if there was no answer.
         error: Why it does not count as delivered; empty if it does.
+        retry_after_s: How long it asks to be left alone; 0 if it doesn't.
     """
 
     status_code: int
     error: str = ""
+    retry_after_s: float = 0.0
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether nothing is ever to be sent there again."""
+        return self.status_code == HTTPStatus.GONE
 
 
 class HttpSender:
@@ -33,14 +46,20 @@ class HttpSender:
         session: With the guarded resolver.
         policy: Where messages may go.
         timeout_s: Of a whole attempt.
+        now: The clock.
     """
 
     def __init__(
-        self, session: aiohttp.ClientSession, policy: TargetPolicy, timeout_s: float
+        self,
+        session: aiohttp.ClientSession,
+        policy: TargetPolicy,
+        timeout_s: float,
+        now: Clock = utc_now,
     ) -> None:
         self._session = session
         self._policy = policy
         self._timeout_s = timeout_s
+        self._now = now
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
         """What the receiver said; never raises for what lies with it or with the way there."""
@@ -51,7 +70,8 @@ class HttpSender:
             async with self._session.post(
                 url, data=body, headers=headers, allow_redirects=False
             ) as response:
-                return _judged(response.status)
+                asked = response.headers.get("Retry-After", "")
+                return _judged(response.status, retry_after_s(asked, self._now()))
         except TimeoutError:
             return Answer(0, f"no answer within {self._timeout_s:g} s")
         except aiohttp.ClientConnectorError as error:
@@ -61,14 +81,31 @@ class HttpSender:
             return Answer(0, f"no HTTP answer ({type(error).__name__})")
 
 
-def _judged(status: int) -> Answer:
+def retry_after_s(header: str, now: datetime) -> float:
+    """Seconds that `Retry-After` asks for, in either of its forms; 0 for what it may not be.
+
+    RFC 9110, section 10.2.3.
+    """
+    if header.isascii() and header.isdigit():
+        return float(header[:9])
+    try:
+        moment = parsedate_to_datetime(header)
+    except ValueError:
+        return 0.0
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return max(0.0, (moment - now).total_seconds())
+
+
+def _judged(status: int, asked_s: float) -> Answer:
     match status // 100:
         case 2:
             return Answer(status)
         case 3:
             return Answer(status, f"answered {status}: redirects are not followed")
         case _:
-            return Answer(status, f"answered {status}")
+            asked_s = asked_s if status in _ASKS_TO_WAIT else 0.0
+            return Answer(status, f"answered {status}", asked_s)
 
 
 @asynccontextmanager

@@ -45,6 +45,10 @@ Subscriptions: TypeAlias = Callable[[Connection, datetime], Sequence[Subscriptio
 """The subscriptions that are to be served at a moment."""
 
 
+EndSubscription: TypeAlias = Callable[[Connection, str, datetime], None]
+"""Serves the subscription with an id no more; its receiver is gone."""
+
+
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
     """How often and when a message is sent again.
@@ -52,23 +56,28 @@ class RetryPolicy:
     Attributes:
         attempts: In all, before it is a dead letter.
         first_s: Longest wait before the second attempt; each further one doubles it.
-        longest_s: Longest wait of all.
+        longest_s: Longest wait of all, also of those that a receiver asks for.
+        hold_s: How long later events wait for one that fails. It outlasts a receiver's restart,
+            after which all arrive in order; an event that fails for longer than that mostly does
+            so for what it is, and goes on being tried beside the others.
     """
 
     attempts: int = 15
     first_s: float = 1.0
     longest_s: float = 3600.0
+    hold_s: float = 300.0
 
-    def wait(self, failures: int, draw: float) -> timedelta:
+    def wait(self, failures: int, draw: float, asked_s: float = 0.0) -> timedelta:
         """How long to wait after so many failures.
 
         Args:
             failures: At least 1.
+            asked_s: What the receiver asked for; the wait is not shorter.
             draw: Uniform in [0, 1): half of each wait is chance, so that receivers which
                 failed together are not asked again together.
         """
         longest = min(self.longest_s, self.first_s * 2.0 ** min(failures - 1, 60))
-        return timedelta(seconds=longest * (0.5 + draw / 2))
+        return timedelta(seconds=max(longest * (0.5 + draw / 2), min(asked_s, self.longest_s)))
 
 
 class DeliveryState(StrEnum):
@@ -86,7 +95,8 @@ class Delivery:
     Attributes:
         subscription: Its id.
         event_seq: Position of the event in the outbox.
-        in_line: Whether later events wait for it; not so for one sent again by hand.
+        in_line: Whether later events wait for it; not so for one sent again by hand, or tried
+            for too long.
         status_code: HTTP's, of the last attempt; 0 if there was no answer.
         error: Of the last attempt; empty after a success.
         next_time: Of the next attempt; None unless PENDING.

@@ -32,6 +32,7 @@ class Webhook:
         meta: `projects/{p}/webhooks/{w}`.
         type_prefixes: Of the events wanted; empty means all.
         paused: Whether nothing is sent for now.
+        gone_time: When the receiver answered 410 Gone, which paused it; None once it is resumed.
     """
 
     meta: Meta
@@ -39,6 +40,11 @@ class Webhook:
     type_prefixes: tuple[str, ...]
     format: WebhookFormat
     paused: bool = False
+    gone_time: datetime | None = None
+
+    def ended(self, now: datetime) -> Webhook:
+        """The webhook, paused because nobody receives there any more."""
+        return replace(self, meta=self.meta.touched(now), paused=True, gone_time=now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +68,7 @@ class WebhookChange:
                 webhook.type_prefixes if self.type_prefixes is None else self.type_prefixes
             ),
             paused=webhook.paused if self.paused is None else self.paused,
+            gone_time=None if self.paused is False else webhook.gone_time,
         )
 
     def __repr__(self) -> str:

@@ -32,7 +32,7 @@ _STATES: Final = {
 def webhook_to_proto(webhook: Webhook) -> pb.Webhook:
     """`webhook` as it goes over the wire; it has no secret."""
     meta = webhook.meta
-    return pb.Webhook(
+    message = pb.Webhook(
         name=meta.name,
         uid=meta.uid,
         etag=meta.etag,
@@ -44,6 +44,9 @@ def webhook_to_proto(webhook: Webhook) -> pb.Webhook:
         format=_FORMATS[webhook.format],
         paused=webhook.paused,
     )
+    if webhook.gone_time is not None:
+        message.gone_time.CopyFrom(to_timestamp(webhook.gone_time))
+    return message
 
 
 def format_from_proto(format_: pb.Webhook.Format.ValueType) -> WebhookFormat:

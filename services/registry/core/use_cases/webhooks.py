@@ -84,6 +84,16 @@ def update_webhook(tx: RegistryTx, name: str, change: WebhookChange, *, etag: st
     return changed
 
 
+def end_webhook(tx: RegistryTx, name: str) -> None:
+    """Pause a webhook whose receiver says that it is gone for good.
+
+    Raises:
+        WebhookNotFound: There is none.
+    """
+    tx.webhooks.replace(the_webhook(tx, name).ended(tx.now))
+    tx.tell("webhook.gone", name, {"paused": True})
+
+
 def delete_webhook(tx: RegistryTx, name: str, *, etag: str) -> None:
     """Forget a webhook and what became of its events.
 
