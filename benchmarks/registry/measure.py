@@ -41,6 +41,7 @@ class Effort:
     transfer_bytes: int
     transfer_rounds: int
     databases: tuple[str, ...]
+    cycle_contents: tuple[str, ...]
     cycle_rounds: int
     cycle_s: float
     sizes: tuple[int, ...]
@@ -52,6 +53,7 @@ _FULL = Effort(
     transfer_bytes=2**30,
     transfer_rounds=3,
     databases=("sqlite", "postgresql"),
+    cycle_contents=("metadata", "files"),
     cycle_rounds=3,
     cycle_s=3.0,
     sizes=(100, 10_000, 100_000),
@@ -59,14 +61,15 @@ _FULL = Effort(
     scale_calls=300,
 )
 _QUICK = Effort(
-    transfer_bytes=2**26,
+    transfer_bytes=2**25,
     transfer_rounds=2,
     databases=("sqlite",),
+    cycle_contents=("metadata",),
     cycle_rounds=1,
-    cycle_s=1.5,
-    sizes=(100, 10_000),
-    scale_rounds=2,
-    scale_calls=100,
+    cycle_s=1.0,
+    sizes=(100, 5_000),
+    scale_rounds=1,
+    scale_calls=50,
 )
 
 
@@ -85,7 +88,10 @@ def measure(*, quick: bool) -> Report:
                 )
             with _servers(folder, mlflows) as servers:
                 cycles = metadata.cycles_per_second(
-                    servers, rounds=effort.cycle_rounds, seconds=effort.cycle_s
+                    servers,
+                    effort.cycle_contents,
+                    rounds=effort.cycle_rounds,
+                    seconds=effort.cycle_s,
                 )
         with _transfers(folder, effort) as transfers:
             moved = transfers.rows(effort.transfer_rounds)
@@ -93,7 +99,7 @@ def measure(*, quick: bool) -> Report:
         rows=[*moved, *cycles, *latencies],
         bars=[
             *transfer_bars(moved),
-            *metadata.bars(cycles, effort.databases),
+            *metadata.bars(cycles, effort.databases, effort.cycle_contents),
             *scale.bars(latencies, effort.sizes),
         ],
         limits=_LIMITS,

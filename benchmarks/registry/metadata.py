@@ -12,9 +12,8 @@ from pathlib import Path
 from benchmarks.harness import Bar, Row, Sample, interleaved
 
 CALLERS = (1, 8)
-CONTENTS = ("metadata", "files")
 _GOAL = 10.0
-_WARM_UP_S = 2.0
+_WARM_UP_S = 1.0
 _ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -35,17 +34,20 @@ class Server:
     pid: int
 
 
-def cycles_per_second(servers: Sequence[Server], *, rounds: int, seconds: float) -> list[Row]:
+def cycles_per_second(
+    servers: Sequence[Server], contents: Sequence[str], *, rounds: int, seconds: float
+) -> list[Row]:
     """A row per server, content and number of callers.
 
     Args:
         servers: Each with a model of its own.
+        contents: `metadata`, `files` or both: what versions are created with.
         rounds: How often each is measured.
         seconds: Of each measurement.
     """
     contenders = [
         (_row_name(server.kind, server.database, content, callers), "cycles/s", measure)
-        for content in CONTENTS
+        for content in contents
         for callers in CALLERS
         for server in servers
         for measure in [_cycling(server, content, callers, seconds)]
@@ -56,7 +58,7 @@ def cycles_per_second(servers: Sequence[Server], *, rounds: int, seconds: float)
     return interleaved(contenders, rounds)
 
 
-def bars(rows: Sequence[Row], databases: Sequence[str]) -> list[Bar]:
+def bars(rows: Sequence[Row], databases: Sequence[str], contents: Sequence[str]) -> list[Bar]:
     """The registry's cycles as a multiple of MLflow's."""
     value = {row.name: row.value for row in rows}
     return [
@@ -67,7 +69,7 @@ def bars(rows: Sequence[Row], databases: Sequence[str]) -> list[Bar]:
             _GOAL,
         )
         for database in databases
-        for content in CONTENTS
+        for content in contents
         for callers in CALLERS
     ]
 
