@@ -87,9 +87,13 @@ def registry():
     return CollectorRegistry()
 
 
-def test_a_person_is_told_before_anything_is_dropped(tmp_path, registry):
+@pytest.mark.parametrize("segment_bytes", [300, 1 << 20])
+def test_a_person_is_told_before_anything_is_dropped(tmp_path, registry, segment_bytes):
     log = SegmentLog(
-        tmp_path, limit_bytes=4000, segment_bytes=300, metrics=ObservationMetrics(registry)
+        tmp_path,
+        limit_bytes=4000,
+        segment_bytes=segment_bytes,
+        metrics=ObservationMetrics(registry),
     )
     with capture_logs() as told:
         number = 0

@@ -32,7 +32,7 @@ async def killable(tmp_path):
         )
         async with asyncio.timeout(60):
             await channel.channel_ready()
-        yield process, InferenceCaller(channel), registry, monitor
+        yield process, InferenceCaller(channel, process.address), registry, monitor
         await asyncio.to_thread(process.end, signal.SIGKILL)
 
 

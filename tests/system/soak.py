@@ -17,6 +17,7 @@ PROOFS: Final = {
     "aliases": "tests.system.proofs.aliases",
     "approvals": "tests.system.proofs.approvals",
     "corruption": "tests.system.proofs.corruption",
+    "faults": "tests.system.proofs.faults",
     "fuzz": "tests.system.proofs.fuzz",
     "kills": "tests.system.proofs.kills",
     "registry-kills": "tests.system.proofs.registry_kills",

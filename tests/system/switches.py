@@ -70,7 +70,7 @@ async def switching_world(folder: Path, rate_per_s: float) -> AsyncIterator[Worl
             async with grpc.aio.insecure_channel(process.address) as channel:
                 async with asyncio.timeout(_LONGEST_S):
                     await channel.channel_ready()
-                inference = InferenceCaller(channel)
+                inference = InferenceCaller(channel, process.address)
                 await inference.create_endpoint(await registry.approved())
                 async with steady_load(process.address, "delays", rate_per_s) as load:
                     yield World(process, inference, registry, monitor, load)

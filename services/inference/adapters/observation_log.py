@@ -104,6 +104,8 @@ class SegmentLog:
         segment.layouts.setdefault(*layout)
         self._is_dropping = False
         self._bytes += len(frames)
+        if not self._is_filling and self._is_short(self._limit_bytes - self._bytes):
+            self._look_at_room()
         self._metrics.logged.inc(count)
         self._metrics.pending.inc(count)
         if segment.size_bytes >= self._segment_bytes:
@@ -154,10 +156,13 @@ class SegmentLog:
         self._metrics.pending_bytes.set(self._bytes)
         return self._open
 
+    def _is_short(self, room_bytes: int) -> bool:
+        return room_bytes < _ALARM_SHARE * self._limit_bytes
+
     def _look_at_room(self) -> None:
         """Tell once when the room runs short; take it back when there is enough again."""
         room_bytes = min(self._limit_bytes - self._bytes, shutil.disk_usage(self._folder).free)
-        is_filling = room_bytes < _ALARM_SHARE * self._limit_bytes
+        is_filling = self._is_short(room_bytes)
         if is_filling and not self._is_filling:
             log.error("observations.filling", room_bytes=room_bytes, limit_bytes=self._limit_bytes)
         self._is_filling = is_filling
