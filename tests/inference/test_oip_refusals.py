@@ -6,10 +6,12 @@ import grpc
 import numpy as np
 import pytest
 import tritonclient.grpc.aio as aio_client
+from google.rpc.error_details_pb2 import ErrorInfo
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.utils import InferenceServerException
 
 from tests.support.oip_calls import FLIGHT, error_of, inputs_of, raw_request
+from tests.support.probe import details_of
 
 
 async def test_a_version_that_is_not_loaded_is_not_found(plane, publish, stub):
@@ -50,11 +52,24 @@ async def test_a_parameter_that_nothing_acts_on_is_refused(plane, publish, stub,
     assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "UNSUPPORTED_PARAMETER")
 
 
-async def test_shared_memory_and_classification_are_refused(plane, publish, client):
+async def test_the_classification_of_texts_is_refused(plane, publish, client):
     await plane.serve(publish(1))
-    classified = [aio_client.InferRequestedOutput("probabilities", class_count=2)]
-    with pytest.raises(InferenceServerException):
+    classified = [aio_client.InferRequestedOutput("decision_label", class_count=2)]
+    with pytest.raises(InferenceServerException, match="takes numbers"):
         await client.infer("delays", inputs_of(aio_client, FLIGHT), outputs=classified)
+
+
+@pytest.mark.parametrize("name", ["priority", "sequence_id", "sequence_start", "sequence_end"])
+async def test_what_only_tritons_schedulers_know_is_refused_by_name(plane, publish, stub, name):
+    await plane.serve(publish(1))
+    request = raw_request(parameters={name: pb.InferParameter(int64_param=1)})
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stub.ModelInfer(request)
+    assert details_of(caught.value)[ErrorInfo].metadata["parameter"] == name
+
+
+async def test_shared_memory_is_refused(plane, publish, client):
+    await plane.serve(publish(1))
     tensors = inputs_of(aio_client, FLIGHT)
     tensors[0].set_shared_memory("region", 4)
     with pytest.raises(InferenceServerException):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -162,6 +162,7 @@ class Query:
         sticky_key: Callers with one key see one variant; '' falls back to `id`.
         deadline: `time.monotonic()` after which nobody waits.
         size_bytes: Of the request as it came.
+        classes: Outputs of which only so many of the largest values are wanted.
     """
 
     model: str
@@ -173,6 +174,7 @@ class Query:
     sticky_key: str = ""
     deadline: float | None = None
     size_bytes: int = 0
+    classes: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,7 @@ def _table(result: Fuzzed) -> Table:
     for outcome, count in result.outcomes.most_common():
         table.add_row(f"answer: {outcome[:60]}", f"{count:,}")
     table.add_row("good requests in between", f"{result.good:,}")
-    table.add_row("memory grown, MiB", f"{result.grown_bytes / 2**20:.1f}")
+    table.add_row("memory, MiB", f"{result.peak_bytes / 2**20:.0f}")
+    table.add_row("memory grown since, MiB", f"{result.grown_bytes / 2**20:.1f}")
     table.add_row("descriptors left open", str(result.left_files))
     return table

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -21,6 +22,7 @@ _Message = Any
 _EVENT_TIME: Final = "event_time"
 _STICKY_KEY: Final = "sticky_key"
 _TIMEOUT: Final = "timeout"
+_CLASSIFICATION: Final = "classification"
 _MAX_ID_LENGTH: Final = 128
 _LATEST_EVENT_TIME_US: Final = 253_402_300_799_000_000  # end of the year 9999
 
@@ -32,12 +34,22 @@ def query_of(request: _Message) -> Query:
         InvalidTensors: Contents are missing, doubled or of the wrong kind.
         UnsupportedParameter: A parameter is unknown, or not of its type.
     """
-    for output in request.outputs:
-        if output.parameters:
-            name = next(iter(output.parameters))
-            raise UnsupportedParameter(name, "outputs take no parameters")
+    classes = _classes(request)
     outputs = tuple(output.name for output in request.outputs)
-    return routed_query(request, LooseTensors(_tensors(request)), outputs, request.ByteSize())
+    query = routed_query(request, LooseTensors(_tensors(request)), outputs, request.ByteSize())
+    return replace(query, classes=classes) if classes else query
+
+
+def _classes(request: _Message) -> dict[str, int]:
+    classes = {}
+    for output in request.outputs:
+        for name, value in output.parameters.items():
+            if name != _CLASSIFICATION or value.int64_param <= 0:
+                raise UnsupportedParameter(
+                    name, f"an output takes only {_CLASSIFICATION} (int64, above 0)"
+                )
+            classes[output.name] = value.int64_param
+    return classes
 
 
 def routed_query(

@@ -172,6 +172,8 @@ def _wire_layout(data: bytes, start: int, request: _Message) -> _WireLayout | No
         if tensor.datatype not in ("FP32", "BYTES") or tensor.HasField("contents"):
             return None
         tensors.append((tensor.name, Datatype(tensor.datatype)))
+    if any(output.parameters for output in request.outputs):
+        return None
     layout = _WireLayout(
         data[start:end],
         tuple(output.name for output in request.outputs),

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any, Final, NoReturn
 
@@ -21,13 +22,16 @@ from services.inference.api.oip.encode import (
 )
 from services.inference.api.oip.packed import RequestReader
 from services.inference.core.admission import Admission
+from services.inference.core.classification import classified
 from services.inference.core.errors import ManagedByEndpoints, ModelUnavailable
 from services.inference.core.hosting import probe
 from services.inference.core.serving import Predictor, ServedEndpoint, ServedVariant
 
 SERVICE: Final = "inference.GRPCInferenceService"
 INFER_PATH: Final = f"/{SERVICE}/ModelInfer"
-EXTENSIONS: Final = ("model_repository", "model_configuration", "statistics")
+_WANTS_EMPTY_FINAL: Final = "triton_enable_empty_final_response"
+_IS_FINAL: Final = "triton_final_response"
+EXTENSIONS: Final = ("classification", "model_repository", "model_configuration", "statistics")
 
 # tritonclient ships no stubs for its generated messages.
 _Message = Any
@@ -85,15 +89,23 @@ class OipServicer(pb_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc] #
         self._admission.enter(caller, size_bytes)
         try:
             query = self._requests.query(request)
-            return response_bytes(query.model, await self._predictor.predict(query))
+            prediction = await self._predictor.predict(query)
+            if query.classes:
+                outputs = classified(prediction.outputs, query.classes)
+                prediction = replace(prediction, outputs=outputs)
+            return response_bytes(query.model, prediction)
         finally:
             self._admission.leave(caller, size_bytes)
 
     async def ModelStreamInfer(
         self, requests: AsyncIterator[_Message], context: _Context
     ) -> AsyncIterator[_Message]:
-        """One answer per request, in order; a refused request does not end the stream."""
+        """One answer per request, in order; a refused request does not end the stream.
+
+        A version is one ONNX graph, so each answer is also the last one to its request.
+        """
         async for request in requests:
+            request.parameters.pop(_WANTS_EMPTY_FINAL, None)
             try:
                 answer = await self.ModelInfer(request.SerializeToString(), context)
             except ServiceError as error:
@@ -105,9 +117,9 @@ class OipServicer(pb_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc] #
                     ),
                 )
             else:
-                yield pb.ModelStreamInferResponse(
-                    infer_response=pb.ModelInferResponse.FromString(answer)
-                )
+                response = pb.ModelInferResponse.FromString(answer)
+                response.parameters[_IS_FINAL].bool_param = True
+                yield pb.ModelStreamInferResponse(infer_response=response)
 
     async def ModelStatistics(self, request: _Message, context: _Context) -> _Message:
         named = (
