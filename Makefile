@@ -10,9 +10,9 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 ENVIRONMENTS := .environments
 TRITON := $(ENVIRONMENTS)/triton/installed.sha256
-# What a benchmark measures against, each in an environment of its own.
+# What a benchmark can't do without, each in an environment of its own; that of inference installs
+# its peers itself, and goes on without one that does not install.
 PEERS_registry := mlflow
-PEERS_inference := $(if $(QUICK),,mlserver)
 PEERS := $(PEERS_$(NAME):%=$(ENVIRONMENTS)/%/installed.sha256)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1

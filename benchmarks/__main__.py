@@ -6,7 +6,7 @@ import argparse
 import importlib
 from pathlib import Path
 
-from benchmarks.harness import Benchmark, publish
+from benchmarks.harness import RESULTS, Benchmark, publish
 
 _FOLDER = Path(__file__).resolve().parent
 
@@ -20,7 +20,7 @@ def main() -> None:
     arguments = parser.parse_args()
     benchmark: Benchmark = importlib.import_module(f"benchmarks.{arguments.name}.measure").measure
     report = benchmark(quick=arguments.quick)
-    publish(report, _FOLDER / "results" / f"{arguments.name}.json")
+    publish(report, RESULTS / f"{arguments.name}.json")
 
 
 if __name__ == "__main__":

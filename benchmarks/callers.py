@@ -20,9 +20,9 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from benchmarks.harness import Sample
 
@@ -185,13 +185,33 @@ def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
     )
 
 
-def run(
-    address: str, message: bytes, callers: int, seconds: float, pid: int | None = None
-) -> dict[str, float]:
-    """Calls per second, latencies in milliseconds, CPU microseconds per call of `pid`."""
+class Caller(Protocol):
+    """One connection, which asks again by itself for each answer that it reads.
+
+    Attributes:
+        latencies_s: Of the calls answered so far.
+    """
+
+    socket: socket.socket
+    latencies_s: list[float]
+
+    def read(self) -> None:
+        """Take what has arrived.
+
+        Raises:
+            CallFailed: It is no answer.
+        """
+
+
+def connections(address: str, message: bytes, callers: int) -> list[Connection]:
+    """The callers, shared out over a few connections."""
     count = min(callers, _CONNECTIONS)
     shares = [callers // count + (i < callers % count) for i in range(count)]
-    connections = [Connection(address, message, share) for share in shares]
+    return [Connection(address, message, share) for share in shares]
+
+
+def run(connections: Sequence[Caller], seconds: float, pid: int | None = None) -> dict[str, float]:
+    """Calls per second, latencies in milliseconds, CPU microseconds per call of `pid`."""
     with selectors.DefaultSelector() as selector:
         for connection in connections:
             selector.register(connection.socket, selectors.EVENT_READ, connection)
@@ -238,31 +258,40 @@ def _cpu_s(pid: int) -> float:
 
 
 def calling(
-    address: str, request: Path, callers: int, seconds: float, pid: int | None = None
+    address: str,
+    request: Path,
+    callers: int,
+    seconds: float,
+    pid: int | None = None,
+    module: str = "benchmarks.callers",
 ) -> Callable[[], Sample]:
-    """What measures one round of calls per second, from a process of its own."""
+    """What measures one round of calls per second, from a process of its own.
+
+    It raises `CallFailed` where a call failed.
+    """
 
     def measure() -> Sample:
-        command = [sys.executable, "-m", "benchmarks.callers"]
+        command = [sys.executable, "-m", module]
         arguments = [address, str(request), str(callers), str(seconds)]
         if pid is not None:
             arguments.append(str(pid))
         done = subprocess.run(
-            command + arguments, cwd=_ROOT, stdout=subprocess.PIPE, text=True, check=True
+            command + arguments, cwd=_ROOT, capture_output=True, text=True, check=False
         )
+        if done.returncode:
+            raise CallFailed(done.stderr.strip().splitlines()[-1])
         facts: dict[str, float] = json.loads(done.stdout)
         return Sample(facts.pop("calls_per_s"), facts)
 
     return measure
 
 
+def main(connect: Callable[[str, bytes, int], Sequence[Caller]]) -> None:
+    """Do what the command line asks for, with the connections that `connect` makes."""
+    address, request, callers, seconds, *process = sys.argv[1:]
+    made = connect(address, Path(request).read_bytes(), int(callers))
+    print(json.dumps(run(made, float(seconds), int(process[0]) if process else None)))
+
+
 if __name__ == "__main__":
-    target, file, number, duration, *process = sys.argv[1:]
-    figures = run(
-        target,
-        Path(file).read_bytes(),
-        int(number),
-        float(duration),
-        int(process[0]) if process else None,
-    )
-    print(json.dumps(figures))
+    main(connections)

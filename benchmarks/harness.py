@@ -12,11 +12,12 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from rich.console import Console
 from rich.table import Table
 
+RESULTS: Final = Path(__file__).resolve().parent / "results"
 _LIBRARIES = ("grpcio", "onnxruntime", "pyarrow", "deltalake", "pygrpc-native", "uvloop")
 
 
@@ -64,11 +65,15 @@ class Report:
 
     Attributes:
         limits: What bounds the figures, and what they can't say.
+        tables: The rows for readers; without any, each row is a line.
+        failures: What could not be measured, and why.
     """
 
     rows: Sequence[Row]
     bars: Sequence[Bar]
     limits: str
+    tables: Sequence[Table] = ()
+    failures: Sequence[str] = ()
 
 
 class Benchmark(Protocol):
@@ -126,27 +131,39 @@ def machine() -> dict[str, object]:
     }
 
 
-def publish(report: Report, path: Path) -> None:
-    """Write the report as JSON and print it as tables."""
+def write(report: Report, path: Path) -> None:
+    """Write the report as JSON, in place of an earlier one."""
     content = {
         "machine": machine(),
         "rows": [asdict(row) for row in report.rows],
         "bars": [asdict(bar) for bar in report.bars],
         "limits": report.limits,
+        "failures": list(report.failures),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def publish(report: Report, path: Path) -> None:
+    """Write the report and print it as tables."""
+    write(report, path)
     console = Console()
-    rows = Table("row", "value", "unit", "facts", title="Measured")
-    for row in report.rows:
-        facts = ", ".join(f"{name} {value:,.4g}" for name, value in row.facts.items())
-        rows.add_row(row.name, f"{row.value:,.4g}", row.unit, facts)
     bars = Table("bar", "value", "goal", "unit", "met", title="Bars")
     for bar in report.bars:
         met = "[green]yes[/]" if bar.met else "[red]no[/]"
         bars.add_row(bar.name, f"{bar.value:,.4g}", f"{bar.goal:,.4g}", bar.unit, met)
-    console.print(rows, bars)
+    console.print(*(report.tables or [_lines(report.rows)]), bars)
+    for failure in report.failures:
+        console.print(f"Not measured: {failure}", style="yellow")
     console.print(report.limits, style="dim")
+
+
+def _lines(rows: Sequence[Row]) -> Table:
+    table = Table("row", "value", "unit", "facts", title="Measured")
+    for row in rows:
+        facts = ", ".join(f"{name} {value:,.4g}" for name, value in row.facts.items())
+        table.add_row(row.name, f"{row.value:,.4g}", row.unit, facts)
+    return table
 
 
 def _commit() -> str:

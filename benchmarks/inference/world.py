@@ -6,9 +6,10 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import grpc
@@ -16,15 +17,13 @@ import pyarrow as pa
 from roundhouse.inference.v1 import endpoint_pb2
 from roundhouse.monitor.v1 import ingest_service_pb2 as ingest
 from tritonclient.grpc import InferenceServerClient
-from tritonclient.grpc import service_pb2 as oip
-from tritonclient.grpc import service_pb2_grpc as oip_grpc
 
-from benchmarks.inference import mlserver
 from benchmarks.inference.models import BenchmarkModel
+from benchmarks.inference.targets import Target, grpc_answers
 from benchmarks.servers import triton_server
 from tests.support.fake_monitor import FakeMonitor, fake_monitor
 from tests.support.inference_api import InferenceCaller, registry_with_models
-from tests.support.processes import free_ports
+from tests.support.processes import free_ports, wait_until
 from tests.support.triton import TritonServer
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -34,7 +33,6 @@ DIRECT = "Triton called directly"
 IN_PROCESS = "endpoint, ONNX Runtime in the process"
 FRONT = "endpoint in front of Triton"
 ECHO = "bare echo"
-MLSERVER = "MLServer"
 
 _RUNTIMES = {
     IN_PROCESS: endpoint_pb2.Endpoint.RUNTIME_ONNX_RUNTIME,
@@ -43,18 +41,28 @@ _RUNTIMES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
-    """Where one kind of server answers for one model.
+class World:
+    """What runs for the whole benchmark.
 
     Attributes:
-        request: File with the serialized request.
-        pid: The process whose CPU time counts; None where nothing is asked of it.
+        targets: By model, every server that answers for it.
     """
 
-    server: str
-    address: str
-    request: Path
-    pid: int | None
+    targets: Mapping[str, Sequence[Target]]
+    triton: TritonServer
+
+    def revive(self, target: Target) -> None:
+        """Return once `target` answers; a Triton that has died is started anew.
+
+        The service loads its models into it again by itself.
+
+        Raises:
+            TimeoutError: It does not answer.
+        """
+        if not self.triton.is_running:
+            self.triton.restart()
+        if target.server != ECHO:
+            wait_until(lambda: grpc_answers(target), what="answer", timeout_s=_READY_S, poll_s=0.2)
 
 
 class _Acknowledging(FakeMonitor):
@@ -67,17 +75,14 @@ class _Acknowledging(FakeMonitor):
 
 
 @asynccontextmanager
-async def targets(
-    folder: Path, models: Sequence[BenchmarkModel], *, with_peer: bool
-) -> AsyncIterator[dict[str, list[Target]]]:
-    """By model, every server that answers for it; each has answered once.
+async def world(folder: Path, models: Sequence[BenchmarkModel]) -> AsyncIterator[World]:
+    """The service, a Triton and an echo, each of which has answered once for each model.
 
     The service routes, logs every observation and traces one call in a hundred.
 
     Args:
         folder: For all that they keep.
         models: To serve.
-        with_peer: Whether MLServer, which must be installed, is one of them.
     """
     async with AsyncExitStack() as stack:
         triton = stack.enter_context(triton_server(folder))
@@ -87,13 +92,10 @@ async def targets(
             _inference(folder, registry.address, monitor.address, triton.address)
         )
         echo = stack.enter_context(_echo())
-        peer = None
-        if with_peer:
-            peer = stack.enter_context(mlserver.mlserver(folder / "mlserver", models))
         channel = await stack.enter_async_context(grpc.aio.insecure_channel(address))
         async with asyncio.timeout(_READY_S):
             await channel.channel_ready()
-        inference = InferenceCaller(channel)
+        inference = InferenceCaller(channel, address)
         found: dict[str, list[Target]] = {}
         for model in models:
             approved = await registry.approved(files=dict(model.files))
@@ -108,16 +110,16 @@ async def targets(
                 FRONT: (address, _endpoint_id(model, _RUNTIMES[FRONT]), "", pid),
                 ECHO: (echo[0], model.id, "", echo[1]),
             }
-            if peer is not None:
-                requests[MLSERVER] = (peer[0], model.id, "", peer[1])
             found[model.name] = [
-                await _target(folder, model, server, *request)
-                for server, request in requests.items()
+                _target(folder, model, server, *request) for server, request in requests.items()
             ]
-        yield found
+        serving = World(found, triton)
+        for target in chain.from_iterable(found.values()):
+            await asyncio.to_thread(serving.revive, target)
+        yield serving
 
 
-async def _target(
+def _target(
     folder: Path,
     model: BenchmarkModel,
     server: str,
@@ -128,13 +130,6 @@ async def _target(
 ) -> Target:
     path = folder / f"{model.id}-{server}.request"
     path.write_bytes(model.request(name, version))
-    if server != ECHO:
-        async with grpc.aio.insecure_channel(address) as channel:
-            stub = oip_grpc.GRPCInferenceServiceStub(channel)
-            request = oip.ModelInferRequest.FromString(path.read_bytes())
-            answer = await stub.ModelInfer(request, timeout=_READY_S)
-        if "probabilities" not in [output.name for output in answer.outputs]:
-            raise RuntimeError(f"{server} answers without probabilities: {answer}")
     return Target(server, address, path, pid)
 
 

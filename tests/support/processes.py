@@ -97,6 +97,11 @@ class ServerProcess:
         """The id of the process, and of its process group."""
         return self._process.pid
 
+    @property
+    def is_running(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.poll() is None
+
     def wait_until_ready(
         self, ready: Callable[[], bool], *, ports: Sequence[int], timeout_s: float = 60.0
     ) -> None:

@@ -36,6 +36,11 @@ class TritonServer:
         return self._process.pid
 
     @property
+    def is_running(self) -> bool:
+        """Whether the server's own process has not ended."""
+        return self._process.is_running
+
+    @property
     def address(self) -> str:
         """`host:port` of its gRPC."""
         return f"127.0.0.1:{self._ports[0]}"
