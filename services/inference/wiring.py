@@ -57,6 +57,7 @@ from services.inference.api.requests import Transactions
 from services.inference.api.rollout_servicer import RolloutServicer
 from services.inference.core.admission import Admission
 from services.inference.core.controller import RolloutController
+from services.inference.core.drilling import Driller
 from services.inference.core.endpoints import Runtime
 from services.inference.core.hosting import ModelHost
 from services.inference.core.mirroring import Mirror, MirrorLimits, ShadowRecorder
@@ -171,11 +172,12 @@ async def inference(
             max_bytes=settings.max_request_bytes_under_way,
         )
         export_admission(admission, registry)
+        driller = Driller(SqlStore(database), predictor, reconciler.refresh, now)
         transactions = Transactions(database, now, SqlInferenceTx)
         apis = [
             *_apis(
                 EndpointServicer(transactions, catalog, host, reconciler),
-                RolloutServicer(transactions, catalog, reconciler),
+                RolloutServicer(transactions, catalog, reconciler, driller, tasks),
                 PolicyServicer(transactions, host, reconciler),
                 OipServicer(predictor, lambda: host.is_settled, admission),
             ),

@@ -12,6 +12,7 @@ from services.common.causality import causality
 from services.common.criteria import Verdict
 from services.common.errors import ServiceError
 from services.common.resources import Page, PageQuery
+from services.inference.core.drills import DrillState, RollbackDrill
 from services.inference.core.endpoints import ENDPOINT_NAME, Endpoint
 from services.inference.core.errors import AliasElsewhere
 from services.inference.core.policies import PolicyMove, PolicyVersion
@@ -44,6 +45,7 @@ class MemoryInferenceTx:
         self.rollouts: MemoryCollection[Rollout] = MemoryCollection()
         self.policy_versions: MemoryCollection[PolicyVersion] = MemoryCollection()
         self.policy_moves: MemoryCollection[PolicyMove] = MemoryCollection()
+        self.drills: MemoryCollection[RollbackDrill] = MemoryCollection()
         self.shadow_reports: MemoryCollection[ShadowReport] = MemoryCollection()
         self.events: list[MemoryEvent] = []
         self._ids = itertools.count()
@@ -59,6 +61,13 @@ class MemoryInferenceTx:
 
     def active_rollouts(self) -> Sequence[Rollout]:
         return [each for each in self.rollouts._resources.values() if not each.is_over]
+
+    def running_drills(self) -> Sequence[RollbackDrill]:
+        drills = self.drills._resources.values()
+        return [each for each in drills if each.state is DrillState.RUNNING]
+
+    def page_drills(self, query: PageQuery) -> Page[RollbackDrill]:
+        return Page(tuple(reversed(self.drills.under(query.parent))), "")
 
     def page_endpoints(self, query: PageQuery) -> Page[Endpoint]:
         return Page(tuple(self.endpoints.under(query.parent)), "")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any, Final, TypeAlias
 
 import grpc
+from roundhouse.inference.v1 import drill_pb2 as drill_pb
 from roundhouse.inference.v1 import rollout_pb2 as pb
 from roundhouse.inference.v1 import rollout_service_pb2 as service_pb
 from roundhouse.inference.v1 import rollout_service_pb2_grpc as pb_grpc
@@ -15,22 +17,28 @@ from roundhouse.inference.v1 import shadow_pb2 as shadow_pb
 
 from services.common.causality import causality
 from services.common.resources import Meta
+from services.common.rpc.convert import from_duration
 from services.common.rpc.inputs import check_settable, page_query
 from services.inference.api.convert import phases_of, plan_message, rollout_message
+from services.inference.api.convert_drills import drill_message
 from services.inference.api.convert_shadows import shadow_report_message
 from services.inference.api.requests import Transactions
+from services.inference.core.drilling import GRACE, Driller
+from services.inference.core.drills import RollbackDrill
 from services.inference.core.errors import InvalidPhases
 from services.inference.core.plans import AT_ONCE, plan_digest
-from services.inference.core.ports import VersionCatalog
+from services.inference.core.ports import InferenceTx, VersionCatalog
 from services.inference.core.reconciler import Reconciler
 from services.inference.core.rollouts import check_phases
 from services.inference.core.use_cases import rollouts as use_cases
+from services.inference.core.use_cases.drills import create_drill, get_drill
 from services.inference.core.use_cases.rollouts import NewRollout
 from services.inference.core.use_cases.shadows import get_shadow_report
 
 _Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]  # generic over every method's messages
 
 _SETTABLE: Final = ("labels", "version", "approval", "phases")
+_DRILL_WINDOW_S: Final = 5.0
 _LOOK_S: Final = 0.25
 
 
@@ -41,11 +49,20 @@ class RolloutServicer(pb_grpc.RolloutServiceServicer):
         transactions: The service's.
         catalog: The registry.
         reconciler: Serves what the rows say.
+        driller: Performs drills.
+        tasks: Holds drills under way.
     """
 
     def __init__(
-        self, transactions: Transactions, catalog: VersionCatalog, reconciler: Reconciler
+        self,
+        transactions: Transactions,
+        catalog: VersionCatalog,
+        reconciler: Reconciler,
+        driller: Driller,
+        tasks: asyncio.TaskGroup,
     ) -> None:
+        self._driller = driller
+        self._tasks = tasks
         self._transactions = transactions
         self._catalog = catalog
         self._reconciler = reconciler
@@ -189,6 +206,43 @@ class RolloutServicer(pb_grpc.RolloutServiceServicer):
         """The comparison as it was last written."""
         report = await self._transactions.read(lambda tx: get_shadow_report(tx, request.name))
         return shadow_report_message(report)
+
+    async def DrillRollback(
+        self, request: service_pb.DrillRollbackRequest, _: _Context
+    ) -> drill_pb.RollbackDrill:
+        """The drill, begun; `GetRollbackDrill` tells how it goes on."""
+        now = self._transactions.now()
+        window_s = from_duration(request.window) if request.HasField("window") else _DRILL_WINDOW_S
+        uid = uuid.uuid5(uuid.UUID(request.request_id), "drill")
+        name = f"{request.name}/drills/d-{uid.hex[:12]}"
+        meta = Meta(name, str(uid), 1, now, now)
+        deadline = now + timedelta(seconds=2 * window_s) + GRACE
+        begun: list[RollbackDrill] = []
+
+        def work(tx: InferenceTx) -> drill_pb.RollbackDrill:
+            begun[:] = [create_drill(tx, meta, request.name, deadline)]
+            return drill_message(begun[0])
+
+        answer = await self._transactions.mutate(request, drill_pb.RollbackDrill, work)
+        # A repeat does no work, and the drill that it is told of is under way already.
+        for drill in begun:
+            self._tasks.create_task(self._driller.perform(drill, window_s))
+        return answer
+
+    async def GetRollbackDrill(
+        self, request: service_pb.GetRollbackDrillRequest, _: _Context
+    ) -> drill_pb.RollbackDrill:
+        """The drill as it stands."""
+        return drill_message(await self._transactions.read(lambda tx: get_drill(tx, request.name)))
+
+    async def ListRollbackDrills(
+        self, request: service_pb.ListRollbackDrillsRequest, _: _Context
+    ) -> service_pb.ListRollbackDrillsResponse:
+        """One page."""
+        page = await self._transactions.read(lambda tx: tx.page_drills(page_query(request)))
+        return service_pb.ListRollbackDrillsResponse(
+            drills=page.map(drill_message), next_page_token=page.next_page_token
+        )
 
     async def WatchRollout(
         self, request: service_pb.WatchRolloutRequest, _: _Context

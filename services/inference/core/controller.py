@@ -13,6 +13,7 @@ import structlog
 from services.common.causality import caused_by
 from services.common.criteria import Verdict
 from services.common.errors import FailedPrecondition, ServiceError, Unavailable
+from services.inference.core.drilling import end_overdue
 from services.inference.core.endpoints import Endpoint, model_of
 from services.inference.core.ports import InferenceTx, Judge, Store, VersionCatalog
 from services.inference.core.rollouts import (
@@ -88,6 +89,7 @@ class RolloutController:
 
     async def pass_once(self) -> None:
         """Move each rollout one step, if it can move."""
+        await end_overdue(self._store, self._now())
         for rollout, endpoint in await self._store.read(_under_way):
             with caused_by(rollout.correlation_id, rollout.causation_id):
                 try:

@@ -140,6 +140,20 @@ class Endpoint:
                 return replace(back, previous_version="")
         raise NothingToRollBackTo(self.name)
 
+    def swapped(self, now: datetime) -> Endpoint:
+        """The previous version with the whole traffic; the stable one stays loaded.
+
+        Raises:
+            NothingToRollBackTo: The previous version is not held.
+        """
+        for variant in self.variants:
+            if self.previous_version and variant.version == self.previous_version:
+                swapped = self._split(
+                    replace(self.stable, weight_bp=0), replace(variant, weight_bp=WHOLE_BP), now=now
+                )
+                return replace(swapped, previous_version=self.stable.version)
+        raise NothingToRollBackTo(self.name)
+
     def _idle(self, but: str) -> list[Variant]:
         """The versions before the stable one, without a share."""
         return [

@@ -45,6 +45,30 @@ class ShadowReportNotFound(NotFound):
         super().__init__(f"Shadow report {name!r} does not exist.", name=name)
 
 
+class DrillNotFound(NotFound):
+    """No drill has this name."""
+
+    reason = "DRILL_NOT_FOUND"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"Drill {name!r} does not exist.", name=name)
+
+
+class DrillRunning(FailedPrecondition):
+    """The endpoint has a drill under way."""
+
+    reason = "DRILL_RUNNING"
+
+    def __init__(self, endpoint: str, drill: str) -> None:
+        text = f"{drill!r} is under way at {endpoint!r}; it ends by itself."
+        super().__init__(
+            text,
+            violations=[PreconditionViolation("DRILL", endpoint, text)],
+            name=endpoint,
+            drill=drill,
+        )
+
+
 class VersionNotLoaded(NotFound):
     """The pinned version is not among those that the endpoint holds."""
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.common.resources import Collection, Page, PageQuery
+from services.inference.core.drills import RollbackDrill
 from services.inference.core.endpoints import Endpoint
 from services.inference.core.fallbacks import FallbackReason
 from services.inference.core.policies import PolicyMove, PolicyVersion
@@ -292,6 +293,15 @@ class InferenceTx(Protocol):
         ...
 
     @property
+    def drills(self) -> Collection[RollbackDrill]:
+        """Drills, under their endpoints."""
+        ...
+
+    def running_drills(self) -> Sequence[RollbackDrill]:
+        """Drills that are not over, oldest first."""
+        ...
+
+    @property
     def shadow_reports(self) -> Collection[ShadowReport]:
         """Reports of shadow phases, under their rollouts."""
         ...
@@ -310,6 +320,14 @@ class InferenceTx(Protocol):
 
     def page_endpoints(self, query: PageQuery) -> Page[Endpoint]:
         """One page of a project's endpoints.
+
+        Raises:
+            InvalidFilter, InvalidOrder, InvalidPageToken: The query is wrong.
+        """
+        ...
+
+    def page_drills(self, query: PageQuery) -> Page[RollbackDrill]:
+        """One page of an endpoint's drills, newest first.
 
         Raises:
             InvalidFilter, InvalidOrder, InvalidPageToken: The query is wrong.

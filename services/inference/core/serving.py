@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from services.common.errors import ServiceError
 from services.inference.core.decisions import Decider, Decision
+from services.inference.core.drills import AnswerWatch
 from services.inference.core.errors import (
     EndpointNotFound,
     InvalidTensors,
@@ -213,11 +214,20 @@ class Predictor:
     ) -> None:
         self._log = log
         self._mirror = mirror
+        self._watches: list[AnswerWatch] = []
         self._max_rows = max_rows
         self._new_id = new_id
         self._draw = draw
         self._now_us = now_us
         self._endpoints: Mapping[str, ServedEndpoint] = {}
+
+    def watch(self, watch: AnswerWatch) -> None:
+        """Tell `watch` of each answer from now on."""
+        self._watches.append(watch)
+
+    def unwatch(self, watch: AnswerWatch) -> None:
+        """Tell it no more."""
+        self._watches.remove(watch)
 
     def publish(self, endpoints: Mapping[str, ServedEndpoint]) -> None:
         """Serve `endpoints`, keyed by every name they answer to, from the next request on."""
@@ -354,7 +364,12 @@ class Predictor:
             outcome = _OUTCOMES.get(type(error), Outcome.FAILED)
             raise
         finally:
-            served.meter.answered(outcome, time.perf_counter() - started, query.size_bytes)
+            took_s = time.perf_counter() - started
+            for watch in self._watches:
+                if watch.endpoint == endpoint.name:
+                    failed = outcome is Outcome.FAILED
+                    watch.note(served.variant.version, took_s, failed=failed)
+            served.meter.answered(outcome, took_s, query.size_bytes)
         return prediction
 
     async def _run(

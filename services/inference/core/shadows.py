@@ -125,6 +125,11 @@ class Interval:
     high: float
 
 
+def no_latencies() -> tuple[int, ...]:
+    """Counts by `latency_bin` before the first."""
+    return _NO_LATENCIES
+
+
 def agreement(tally: Tally) -> Interval | None:
     """The share of requests with the same decisions; None before the first.
 

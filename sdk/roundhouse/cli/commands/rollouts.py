@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
@@ -28,17 +29,22 @@ from roundhouse.cli.views.rollouts import (
     PHASE_HELP,
     phase_name,
     phase_of,
+    print_drills,
     print_shadow_report,
     print_timeline,
 )
 from roundhouse.client import Client
 from roundhouse.client.errors import Unavailable
+from roundhouse.inference.v1.drill_pb2 import RollbackDrill
 from roundhouse.inference.v1.rollout_pb2 import Phase, PhaseOutcome, Rollout
 from roundhouse.inference.v1.rollout_service_pb2 import (
     AdvanceRolloutRequest,
     CreateRolloutRequest,
+    DrillRollbackRequest,
+    GetRollbackDrillRequest,
     GetRolloutRequest,
     GetShadowReportRequest,
+    ListRollbackDrillsRequest,
     ListRolloutsRequest,
     PlanRolloutRequest,
     RollbackEndpointRequest,
@@ -49,6 +55,8 @@ from roundhouse.registry.v1.model_service_pb2 import GetVersionRequest
 app = typer.Typer(help="Follow versions into service, and bring them back.", no_args_is_help=True)
 
 EndpointName = Annotated[str, typer.Argument(help="Endpoint's id or resource name.")]
+
+_LOOK_S = 0.3
 
 OVER = frozenset(
     {
@@ -256,6 +264,49 @@ def rollback(
     is_cancelled = undoing.state == Rollout.STATE_CANCELLED
     back = undoing.previous_version if is_cancelled else undoing.version
     OUT.print(f"{endpoint} goes back to {names.short(back)}.")
+
+
+@app.command()
+def drill(
+    context: typer.Context,
+    endpoint: EndpointName,
+    window: Annotated[float, typer.Option(help="Seconds watched before and after, 1 to 60.")] = 5.0,
+    yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Roll back for real, measure it, and bring the champion back; exit code 1 if it failed."""
+    session = session_of(context)
+    if not yes:
+        typer.confirm(
+            f"{endpoint} will be served by its previous version for {window:g} s. Go on?",
+            abort=True,
+        )
+    request = DrillRollbackRequest(name=names.full(session.project, "endpoints", endpoint))
+    request.window.FromTimedelta(timedelta(seconds=window))
+    with session.client() as client:
+        found = client.rollouts.DrillRollback(request)
+        while found.state == RollbackDrill.STATE_RUNNING:
+            time.sleep(_LOOK_S)
+            found = client.rollouts.GetRollbackDrill(GetRollbackDrillRequest(name=found.name))
+    if as_json:
+        print_json(as_dict(found))
+    else:
+        print_drills(endpoint, [found])
+    if found.state != RollbackDrill.STATE_SUCCEEDED:
+        raise BadOutcome(f"The drill failed: {found.message}")
+
+
+@app.command()
+def drills(context: typer.Context, endpoint: EndpointName, as_json: Json = False) -> None:
+    """List an endpoint's drills with what they measured, newest first."""
+    session = session_of(context)
+    request = ListRollbackDrillsRequest(parent=names.full(session.project, "endpoints", endpoint))
+    with session.client() as client:
+        found = list(every(client.rollouts.ListRollbackDrills, request, "drills"))
+    if as_json:
+        print_json([as_dict(each) for each in found])
+    else:
+        print_drills(endpoint, found)
 
 
 def state(rollout: Rollout) -> str:

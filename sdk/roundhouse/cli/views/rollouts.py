@@ -10,7 +10,8 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from roundhouse.cli import names
 from roundhouse.cli.failures import UsageFault
-from roundhouse.cli.output import OUT, print_table, state_name
+from roundhouse.cli.output import OUT, print_table, state_name, when
+from roundhouse.inference.v1.drill_pb2 import RollbackDrill
 from roundhouse.inference.v1.rollout_pb2 import Phase, PhaseOutcome, Rollout, ShadowPlan
 from roundhouse.inference.v1.shadow_pb2 import ShadowReport
 
@@ -102,6 +103,39 @@ def print_shadow_report(report: ShadowReport) -> None:
             f"{report.compared_requests:,} requests compared, {report.failed_requests:,} failed, "
             f"{report.dropped_requests:,} dropped, {report.expired_requests:,} expired"
         ),
+    )
+
+
+def print_drills(endpoint: str, drills: Sequence[RollbackDrill]) -> None:
+    """What roll-backs took when they were drilled."""
+    print_table(
+        (
+            "begun",
+            "state",
+            "champion",
+            "stand-in",
+            "last answer after",
+            "failed",
+            "p99 before",
+            "p99 after",
+            "why",
+        ),
+        [
+            (
+                when(drill.create_time),
+                state_name(RollbackDrill.State.Name(drill.state)).lower(),
+                names.short(drill.champion),
+                names.short(drill.stand_in),
+                _milliseconds(drill.measures.last_champion_answer) if seen else "",
+                f"{drill.measures.failed:,} of {drill.measures.answers_after:,}" if seen else "",
+                _milliseconds(drill.measures.p99_before) if seen else "",
+                _milliseconds(drill.measures.p99_after) if seen else "",
+                drill.message,
+            )
+            for drill in drills
+            for seen in [drill.HasField("measures")]
+        ],
+        title=f"Drills of {endpoint}",
     )
 
 

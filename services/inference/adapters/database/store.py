@@ -15,6 +15,8 @@ from services.common.store.documents import SqlCollection
 from services.common.store.leases import Lease
 from services.common.store.outbox import Outbox
 from services.inference.adapters.database.tables import (
+    DRILL_LISTING,
+    DRILLS,
     ENDPOINT_LISTING,
     ENDPOINTS,
     POLICY_MOVE_LISTING,
@@ -25,6 +27,7 @@ from services.inference.adapters.database.tables import (
     ROLLOUTS,
     SHADOW_REPORTS,
 )
+from services.inference.core.drills import DrillState, RollbackDrill
 from services.inference.core.endpoints import Endpoint
 from services.inference.core.policies import PolicyMove, PolicyVersion
 from services.inference.core.ports import InferenceTx
@@ -45,6 +48,7 @@ class SqlInferenceTx:
         self.rollouts = SqlCollection(connection, ROLLOUTS)
         self.policy_versions = SqlCollection(connection, POLICY_VERSIONS)
         self.policy_moves = SqlCollection(connection, POLICY_MOVES)
+        self.drills = SqlCollection(connection, DRILLS)
         self.shadow_reports = SqlCollection(connection, SHADOW_REPORTS)
 
     def all_endpoints(self) -> Sequence[Endpoint]:
@@ -62,6 +66,15 @@ class SqlInferenceTx:
         table = ROLLOUTS.table
         over = [state.value for state in TERMINAL]
         return self.rollouts.where(select(table).where(table.c.state.not_in(over)))
+
+    def running_drills(self) -> Sequence[RollbackDrill]:
+        """See `InferenceTx`."""
+        table = DRILLS.table
+        return self.drills.where(select(table).where(table.c.state == DrillState.RUNNING.value))
+
+    def page_drills(self, query: PageQuery) -> Page[RollbackDrill]:
+        """See `InferenceTx`."""
+        return self.drills.page(DRILL_LISTING, query)
 
     def page_endpoints(self, query: PageQuery) -> Page[Endpoint]:
         """See `InferenceTx`."""

@@ -7,6 +7,7 @@ from typing import Final
 from sqlalchemy import Column, MetaData, String
 
 from services.common.store.documents import Kind, resource_table
+from services.inference.core.drills import RollbackDrill
 from services.inference.core.endpoints import ENDPOINT_NAME, Endpoint
 from services.inference.core.policies import POLICY_VERSION_NAME, PolicyMove, PolicyVersion
 from services.inference.core.rollouts import Rollout
@@ -54,8 +55,15 @@ POLICY_VERSION_LISTING: Final = POLICY_VERSIONS.listing(
 )
 POLICY_MOVE_LISTING: Final = POLICY_MOVES.listing(filterable=(), orderable=("create_time desc",))
 
+DRILLS: Final = Kind(
+    resource_table("rollback_drill", METADATA, Column("state", String(16), nullable=False)),
+    RollbackDrill,
+    lambda drill: {"state": drill.state.value},
+)
+
 SHADOW_REPORTS: Final = Kind(resource_table("shadow_report", METADATA), ShadowReport)
 
+DRILL_LISTING: Final = DRILLS.listing(filterable=("state",), orderable=("create_time desc", "name"))
 ENDPOINT_LISTING: Final = ENDPOINTS.listing(
     filterable=("labels",), orderable=("name", "create_time", "update_time")
 )

@@ -117,6 +117,8 @@ def delete_endpoint(tx: InferenceTx, name: str, etag: str, now: datetime) -> Non
     endpoint = get_endpoint(tx, name)
     endpoint.meta.check_etag(etag)
     require_no_active_rollout(tx, name)
+    for drill in tx.drills.under(name):
+        tx.drills.remove(drill.meta.name)
     for rollout in tx.rollouts.under(name):
         for report in tx.shadow_reports.under(rollout.name):
             tx.shadow_reports.remove(report.meta.name)

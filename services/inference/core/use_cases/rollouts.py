@@ -160,11 +160,28 @@ def rollback_endpoint(tx: InferenceTx, meta: Meta, endpoint: str, reason: str) -
     if active is not None:
         if not active.has_passed:
             return cancel_rollout(tx, active.name, "", reason, now)
-        # The registry is away, and who is called at night must not wait for it.
-        passed = active.resumed(now) if active.state is State.PAUSED else active
-        succeed(tx, passed, "rolled back before its alias was seen to be moved", now)
+        _cut_short(tx, active, now)
     before = get_endpoint(tx, endpoint)
     return _undo(tx, meta, before, before.rolled_back(now), reason)
+
+
+def swap_back(tx: InferenceTx, meta: Meta, endpoint: str, reason: str) -> Rollout:
+    """Bring the previous version back, and keep the present one to go forth again.
+
+    Raises:
+        NothingToRollBackTo: No earlier version is held.
+    """
+    active = active_rollout(tx, endpoint)
+    if active is not None and active.has_passed:
+        _cut_short(tx, active, meta.create_time)
+    before = get_endpoint(tx, endpoint)
+    return _undo(tx, meta, before, before.swapped(meta.create_time), reason)
+
+
+def _cut_short(tx: InferenceTx, active: Rollout, now: datetime) -> None:
+    """Have a rollout done whose promotion waits: who is called at night can't wait for it."""
+    passed = active.resumed(now) if active.state is State.PAUSED else active
+    succeed(tx, passed, "rolled back before its alias was seen to be moved", now)
 
 
 def _undo(tx: InferenceTx, meta: Meta, before: Endpoint, after: Endpoint, reason: str) -> Rollout:
