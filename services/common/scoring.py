@@ -5,6 +5,7 @@ Throughout: `labels` int [n] of 0 and 1, `scores` float [n], the probability of 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -99,6 +100,52 @@ def brier(labels: Labels, scores: Scores) -> float:
     return float(np.mean((score - truth) ** 2))
 
 
+@dataclass(frozen=True, slots=True)
+class ReliabilityBin:
+    """The rows whose score is in one interval, and what came true of them.
+
+    Attributes:
+        lower: Lowest score of the interval, which holds it,
+        upper: and highest, which only the last interval holds.
+        rows: At least one.
+        mean_score: What was promised.
+        frequency: Share of 1.
+    """
+
+    lower: float
+    upper: float
+    rows: int
+    mean_score: float
+    frequency: float
+
+
+def reliability(
+    labels: Labels, scores: Scores, bins: int = CALIBRATION_BINS
+) -> tuple[ReliabilityBin, ...]:
+    """The intervals of equal width that have rows: the points of a reliability diagram.
+
+    Their mean distance, weighted by rows, is `expected_calibration_error`.
+
+    Raises:
+        UndefinedScore: There is no row.
+    """
+    truth, score = _checked(labels, scores)
+    which = _bins_of(score, bins)
+    rows = np.bincount(which, minlength=bins)
+    promised = np.bincount(which, weights=score, minlength=bins)
+    came_true = np.bincount(which, weights=truth, minlength=bins)
+    return tuple(
+        ReliabilityBin(
+            lower=place / bins,
+            upper=(place + 1) / bins,
+            rows=int(rows[place]),
+            mean_score=float(promised[place] / rows[place]),
+            frequency=float(came_true[place] / rows[place]),
+        )
+        for place in np.flatnonzero(rows).tolist()
+    )
+
+
 def expected_calibration_error(
     labels: Labels, scores: Scores, bins: int = CALIBRATION_BINS
 ) -> float:
@@ -110,7 +157,7 @@ def expected_calibration_error(
         UndefinedScore: There is no row.
     """
     truth, score = _checked(labels, scores)
-    which = np.clip((score * bins).astype(np.int64), 0, bins - 1)
+    which = _bins_of(score, bins)
     gaps = np.bincount(which, weights=score - truth, minlength=bins)
     return float(np.abs(gaps).sum() / truth.size)
 
@@ -123,6 +170,10 @@ def calibration_bias(labels: Labels, scores: Scores) -> float:
     """
     truth, score = _checked(labels, scores)
     return float(np.mean(score) - np.mean(truth))
+
+
+def _bins_of(score: npt.NDArray[np.float64], bins: int) -> npt.NDArray[np.int64]:
+    return np.clip((score * bins).astype(np.int64), 0, bins - 1)
 
 
 def _checked(

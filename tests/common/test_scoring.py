@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -75,3 +77,17 @@ def test_auc_standard_error_matches_the_spread_of_repeated_samples() -> None:
         observed.append(scoring.auc(labels, scores))
     predicted = scoring.auc_standard_error(float(np.mean(observed)), 100, 300)
     assert predicted == pytest.approx(float(np.std(observed)), rel=0.2)
+
+
+@given(scored_rows())
+def test_the_reliability_holds_each_row_once_and_is_what_the_calibration_error_sums(
+    rows: tuple[np.ndarray, np.ndarray],
+) -> None:
+    labels, scores = rows
+    bins = scoring.reliability(labels, scores)
+    assert sum(each.rows for each in bins) == len(labels)
+    assert sum(each.rows * each.frequency for each in bins) == pytest.approx(labels.sum())
+    assert all(each.lower - 1e-12 <= each.mean_score <= each.upper + 1e-12 for each in bins)
+    assert all(before.upper <= after.lower for before, after in pairwise(bins))
+    gaps = sum(each.rows * abs(each.mean_score - each.frequency) for each in bins)
+    assert gaps / len(labels) == pytest.approx(scoring.expected_calibration_error(labels, scores))

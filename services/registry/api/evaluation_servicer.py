@@ -45,6 +45,7 @@ _SETTABLE_OF_EVALUATION: Final = (
     "evaluator",
     "purpose",
     "standard_errors",
+    "reliability",
 )
 
 

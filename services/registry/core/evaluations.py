@@ -45,6 +45,17 @@ class SliceScores:
 
 
 @dataclass(frozen=True, slots=True)
+class ReliabilityBin:
+    """Promise and outcome of the rows whose score is in one interval."""
+
+    lower: float
+    upper: float
+    rows: int
+    mean_score: float
+    frequency: float
+
+
+@dataclass(frozen=True, slots=True)
 class Scores:
     """What was measured, on which rows.
 
@@ -57,6 +68,7 @@ class Scores:
         evaluator: Job or tool that measured; may be empty.
         purpose: What the rows were used for.
         standard_errors: Of those metrics that have one.
+        reliability: By ascending interval; together they hold each row once. May be empty.
     """
 
     snapshot: str
@@ -68,6 +80,7 @@ class Scores:
     evaluator: str
     purpose: Purpose = Purpose.TEST
     standard_errors: Mapping[str, float] = field(default_factory=dict)
+    reliability: tuple[ReliabilityBin, ...] = ()
 
     def as_json(self) -> Json:
         """These scores as evidence; what is unset leaves no trace."""
@@ -81,6 +94,11 @@ class Scores:
         }
         if self.standard_errors:
             scores["standard_errors"] = dict(self.standard_errors)
+        if self.reliability:
+            scores["reliability"] = [
+                [each.lower, each.upper, each.rows, each.mean_score, each.frequency]
+                for each in self.reliability
+            ]
         return scores
 
     def stands_on_the_rows_of(self, other: Scores) -> bool:

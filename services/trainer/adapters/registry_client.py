@@ -278,6 +278,16 @@ class RegistryClient:
                 for found in record.slices
             ],
             evaluator=record.evaluator,
+            reliability=[
+                evaluation_pb2.Evaluation.ReliabilityBin(
+                    lower=each.lower,
+                    upper=each.upper,
+                    rows=each.rows,
+                    mean_score=each.mean_score,
+                    frequency=each.frequency,
+                )
+                for each in record.scores.reliability
+            ],
         )
         request = evaluation_service_pb2.RecordEvaluationRequest(
             parent=record.version,

@@ -25,8 +25,9 @@ class Scores:
     Attributes:
         rows: Number of rows scored.
         positive_rate: Share of label 1.
-        values: `auc`, `log_loss`, `calibration_error` (expected, 15 bins of equal width), each
-            where it is defined: rows of one class have no AUC.
+        values: `auc`, `log_loss`, `brier`, `calibration_error` (expected, 15 bins of equal
+            width), each where it is defined: rows of one class have no AUC.
+        reliability: Promise and outcome by bin, the same bins.
         standard_errors: Of `auc` (Hanley and McNeil) and `log_loss` (of a mean), where defined.
     """
 
@@ -34,6 +35,7 @@ class Scores:
     positive_rate: float
     values: Mapping[str, float]
     standard_errors: Mapping[str, float] = field(default_factory=dict)
+    reliability: tuple[scoring.ReliabilityBin, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,7 @@ def score(label: Labels, probability: Probabilities) -> Scores:
     losses = scoring.log_losses(label, probability)
     values = {
         "log_loss": float(losses.mean()),
+        "brier": scoring.brier(label, probability),
         "calibration_error": scoring.expected_calibration_error(label, probability),
     }
     errors = {"log_loss": scoring.mean_standard_error(losses)} if len(losses) > 1 else {}
@@ -58,7 +61,8 @@ def score(label: Labels, probability: Probabilities) -> Scores:
     if positives and negatives:
         values["auc"] = scoring.auc(label, probability)
         errors["auc"] = scoring.auc_standard_error(values["auc"], positives, negatives)
-    return Scores(len(label), float(np.mean(label)), values, errors)
+    bins = scoring.reliability(label, probability)
+    return Scores(len(label), float(np.mean(label)), values, errors, bins)
 
 
 def score_slices(

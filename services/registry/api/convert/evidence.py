@@ -11,7 +11,13 @@ from roundhouse.registry.v1 import evaluation_service_pb2 as service_pb
 from services.common.rpc.convert import to_timestamp
 from services.registry.api.convert.policies import readiness_to_proto, rule_to_proto
 from services.registry.core.approvals import Approval, ApprovalState, Decision, Seen
-from services.registry.core.evaluations import Evaluation, Purpose, Scores, SliceScores
+from services.registry.core.evaluations import (
+    Evaluation,
+    Purpose,
+    ReliabilityBin,
+    Scores,
+    SliceScores,
+)
 from services.registry.core.gates import GateResult, RuleVerdict
 from services.registry.core.ledger import Touch
 from services.registry.core.policies import GateRule
@@ -60,6 +66,16 @@ def evaluation_to_proto(evaluation: Evaluation) -> pb.Evaluation:
         evaluator=scores.evaluator,
         purpose=_PURPOSES[scores.purpose],
         standard_errors=scores.standard_errors,
+        reliability=[
+            pb.Evaluation.ReliabilityBin(
+                lower=each.lower,
+                upper=each.upper,
+                rows=each.rows,
+                mean_score=each.mean_score,
+                frequency=each.frequency,
+            )
+            for each in scores.reliability
+        ],
     )
 
 
@@ -80,6 +96,10 @@ def scores_from_proto(evaluation: pb.Evaluation) -> Scores:
         evaluator=evaluation.evaluator,
         purpose=_PURPOSES_FROM_PROTO.get(evaluation.purpose, Purpose.of_split(evaluation.split)),
         standard_errors=dict(evaluation.standard_errors),
+        reliability=tuple(
+            ReliabilityBin(each.lower, each.upper, each.rows, each.mean_score, each.frequency)
+            for each in evaluation.reliability
+        ),
     )
 
 

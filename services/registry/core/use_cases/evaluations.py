@@ -20,7 +20,8 @@ def record_evaluation(tx: RegistryTx, version_name: str, scores: Scores) -> Eval
     Raises:
         VersionNotFound, SnapshotNotFound: The version or snapshot doesn't exist.
         VersionNotReady, SnapshotNotSealed: What was scored isn't final.
-        InvalidRequest: A metric has the name of one that the registry measures.
+        InvalidRequest: A metric has the name of one that the registry measures, or the
+            intervals of the reliability overlap or don't hold each row once.
         SecondTouch, SelectionOnTestSet: The ledger forbids this look at the rows.
     """
     version = the_version(tx, version_name, "parent")
@@ -28,6 +29,7 @@ def record_evaluation(tx: RegistryTx, version_name: str, scores: Scores) -> Eval
     snapshot = the_snapshot(tx, scores.snapshot, "evaluation.snapshot")
     snapshot.need_sealed()
     _check_metrics(scores)
+    _check_reliability(scores)
     evaluation = Evaluation(
         meta=new_child_meta(tx, version_name, "evaluations"),
         artifact_digest=version.digest or "",
@@ -51,6 +53,21 @@ def record_evaluation(tx: RegistryTx, version_name: str, scores: Scores) -> Eval
         },
     )
     return evaluation
+
+
+def _check_reliability(scores: Scores) -> None:
+    bins = scores.reliability
+    if not bins:
+        return
+    field = "evaluation.reliability"
+    for place, each in enumerate(bins):
+        if each.lower >= each.upper or (place and each.lower < bins[place - 1].upper):
+            text = "must be ascending intervals that do not overlap"
+            raise InvalidRequest([FieldViolation(f"{field}[{place}]", text)])
+    rows = sum(each.rows for each in bins)
+    if rows != scores.rows:
+        text = f"holds {rows} rows; {scores.rows} were scored"
+        raise InvalidRequest([FieldViolation(field, text)])
 
 
 def _check_metrics(scores: Scores) -> None:
