@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import socket
@@ -14,8 +13,7 @@ from pathlib import Path
 
 import psutil
 
-_PR_SET_PDEATHSIG = 1
-_LIBC = ctypes.CDLL(None, use_errno=True)
+_SETPRIV = "/usr/bin/setpriv"
 _POLL_S = 0.02
 _LOG_TAIL_BYTES = 3000
 
@@ -75,21 +73,17 @@ class ServerProcess:
     ) -> None:
         self.log = log
 
-        def die_with_parent() -> None:
-            _LIBC.prctl(_PR_SET_PDEATHSIG, death_signal)
-
-        identity = {} if user_id is None else {"user": user_id, "extra_groups": []}
+        identity = () if user_id is None else (f"--reuid={user_id}", "--clear-groups")
         with log.open("ab") as output:
             self._process = subprocess.Popen(
-                command,
+                # Not by `preexec_fn`: gRPC's threads crash a child that forks (grpc#43055).
+                [_SETPRIV, f"--pdeathsig={death_signal.name}", *identity, "--", *command],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 cwd=log.parent,
                 env=dict(environment),
                 start_new_session=True,
-                preexec_fn=die_with_parent,
-                **identity,
             )
 
     @property

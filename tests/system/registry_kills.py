@@ -1,4 +1,4 @@
-"""A registry and its S3, killed while versions come, move and go; and what must hold after it."""
+"""A registry and its S3, killed while versions come, move and go."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import asyncio
 import random
 import uuid
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TypeVar
@@ -18,10 +18,6 @@ from roundhouse.registry.v1 import model_pb2, retention_pb2
 from roundhouse.registry.v1 import model_service_pb2 as models_pb
 from roundhouse.registry.v1 import retention_service_pb2 as retention_pb
 
-from services.common.blobs.content import ContentStore
-from services.common.blobs.opening import open_blob_store
-from services.common.blobs.staging import Staging
-from services.common.clock import utc_now
 from tests.support.bundles import TinyModel, tiny_files
 from tests.support.faulty_s3 import FaultyS3, faulty_s3
 from tests.support.processes import ServerFailedToStart
@@ -34,11 +30,10 @@ from tests.support.registry_api import (
 )
 from tests.support.registry_process import RegistryProcess
 from tests.support.seaweedfs import BUCKET, S3Server
+from tests.system.registry_evidence import CALL_S, MODEL, Evidence, State, gather
 
 T = TypeVar("T")
 
-State = model_pb2.ModelVersion.State
-MODEL = f"{PROJECT}/models/delays"
 LIVE = f"{MODEL}/aliases/live"
 PASSING = frozenset(
     {
@@ -50,74 +45,14 @@ PASSING = frozenset(
     }
 )
 """Codes after which a caller sends the same request again."""
+PASSING_UPLOAD = PASSING | {grpc.StatusCode.ABORTED}
+"""Also when the stream before, which was given up, dropped what had arrived meanwhile."""
 
 _BIG = b"".join(b"%015x\n" % number for number in range(560_000))
 """Over one part of a multipart upload: 8.5 MiB."""
 
 _WRITERS = 3
 _FAULTY = 0.08
-_CALL_S = 20.0
-
-
-@dataclass
-class Evidence:
-    """What callers were told, and what is there in the end.
-
-    Attributes:
-        begun: Versions that a caller was told of.
-        committed: Digest of each file of each version that a caller was told is READY.
-        moves: Reason of each move that a caller was told of.
-        listed: State of each version that the registry lists.
-        needed: Contents that the listed versions need.
-        readable: Of those, the ones that come whole from the registry.
-        listed_moves: Reasons of the moves that the registry lists.
-        live: Version that the alias points at; empty without one.
-        stored: Contents in the store.
-        leftovers: Unfinished uploads in the store.
-    """
-
-    begun: list[str] = field(default_factory=list)
-    committed: dict[str, Mapping[str, str]] = field(default_factory=dict)
-    moves: list[str] = field(default_factory=list)
-    listed: dict[str, int] = field(default_factory=dict)
-    needed: set[str] = field(default_factory=set)
-    readable: set[str] = field(default_factory=set)
-    listed_moves: list[str] = field(default_factory=list)
-    live: str = ""
-    stored: set[str] = field(default_factory=set)
-    leftovers: list[str] = field(default_factory=list)
-
-    def violations(self) -> list[str]:
-        """A sentence for each thing that must not be."""
-        return [*self._losses(), *self._duplicates(), *self._leaks()]
-
-    def _losses(self) -> Iterator[str]:
-        for name in self.committed:
-            if self.listed.get(name) not in (State.STATE_READY, State.STATE_DELETED):
-                yield f"{name} was committed and is {self.listed.get(name, 'gone')}"
-        for digest in sorted(self.needed - self.readable):
-            yield f"{digest} is needed and can't be read"
-        for reason in self.moves:
-            if reason not in self.listed_moves:
-                yield f"the move {reason} was acknowledged and is not on record"
-        if self.live and self.listed.get(self.live) != State.STATE_READY:
-            yield f"{self.live} is live and not READY"
-
-    def _duplicates(self) -> Iterator[str]:
-        for name in sorted(self.listed.keys() - set(self.begun)):
-            yield f"{name} came of no request, or is the second of one"
-        for name, count in Counter(self.begun).items():
-            if count > 1:
-                yield f"{name} was given to {count} requests"
-        for reason, count in Counter(self.listed_moves).items():
-            if count > 1:
-                yield f"the move {reason} happened {count} times"
-
-    def _leaks(self) -> Iterator[str]:
-        for digest in sorted(self.stored - self.needed):
-            yield f"{digest} is stored and nothing needs it"
-        for key in self.leftovers:
-            yield f"{key} was left behind"
 
 
 @dataclass
@@ -202,13 +137,17 @@ class Round:
         finally:
             self._doing[what] -= 1
 
-    async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:
+    async def _patiently(
+        self,
+        call: Callable[[], Awaitable[T]],
+        passing: frozenset[grpc.StatusCode] = PASSING,
+    ) -> T:
         """What the call gives, sent again as long as it may help."""
         while True:
             try:
                 return await call()
             except grpc.aio.AioRpcError as error:
-                if error.code() not in PASSING:
+                if error.code() not in passing:
                     raise
             await asyncio.sleep(0.05)
 
@@ -226,7 +165,7 @@ class Round:
             request_id=str(uuid.uuid4()),
         )
         version = await self._patiently(
-            lambda: caller.models.BeginVersionUpload(begin, timeout=_CALL_S)
+            lambda: caller.models.BeginVersionUpload(begin, timeout=CALL_S)
         )
         self.evidence.begun.append(version.name)
         files = self._files()
@@ -236,19 +175,20 @@ class Round:
             await self._patiently(
                 lambda path=path, data=data, request_id=request_id: caller.upload_artifact(  # type: ignore[misc]
                     version.name, path, data, request_id=request_id
-                )
+                ),
+                PASSING_UPLOAD,
             )
         if self._random.random() < 0.2:
             abort = models_pb.AbortVersionUploadRequest(
                 name=version.name, request_id=str(uuid.uuid4())
             )
-            await self._patiently(lambda: caller.models.AbortVersionUpload(abort, timeout=_CALL_S))
+            await self._patiently(lambda: caller.models.AbortVersionUpload(abort, timeout=CALL_S))
             return
         commit = models_pb.CommitVersionRequest(
             name=version.name, manifest_digest=digest_of(manifest), request_id=str(uuid.uuid4())
         )
         with self._at("commit"):
-            await self._patiently(lambda: caller.models.CommitVersion(commit, timeout=_CALL_S))
+            await self._patiently(lambda: caller.models.CommitVersion(commit, timeout=CALL_S))
         self.evidence.committed[version.name] = {p: digest_of(d) for p, d in files.items()}
 
     def _files(self) -> dict[str, bytes]:
@@ -283,7 +223,7 @@ class Round:
                 try:
                     await self._patiently(
                         lambda request=request: caller.models.MoveAliases(  # type: ignore[misc]
-                            request, timeout=_CALL_S
+                            request, timeout=CALL_S
                         )
                     )
                 except grpc.aio.AioRpcError as error:
@@ -304,12 +244,12 @@ class Round:
             parent=PROJECT, actor="collector", request_id=str(uuid.uuid4())
         )
         plan = await self._patiently(
-            lambda: caller.retention.PlanGarbageCollection(ask, timeout=_CALL_S)
+            lambda: caller.retention.PlanGarbageCollection(ask, timeout=CALL_S)
         )
         begin = retention_pb.RunGarbageCollectionRequest(
             name=plan.name, digest=plan.digest, request_id=str(uuid.uuid4())
         )
-        await self._patiently(lambda: caller.retention.RunGarbageCollection(begin, timeout=_CALL_S))
+        await self._patiently(lambda: caller.retention.RunGarbageCollection(begin, timeout=CALL_S))
         while True:
             found = await self._patiently(lambda: caller.plan(plan.name))
             if found.state == retention_pb2.CollectionPlan.STATE_SUCCEEDED:
@@ -375,57 +315,3 @@ async def run_killed_registry(
         faults = {fault.value: count for fault, count in proxy.seen.items()}
     collected = sum(state == State.STATE_DELETED for state in work.evidence.listed.values())
     return KilledRegistry(seed, work.evidence, work.kills, faults, collected)
-
-
-async def gather(evidence: Evidence, caller: RegistryCaller, s3: S3Server, url: str) -> None:
-    """Note what is there."""
-    for version in await _versions(caller):
-        evidence.listed[version.name] = version.state
-        if version.state != State.STATE_READY:
-            continue
-        digests = {file.path: file.digest for file in version.files}
-        evidence.needed |= {*digests.values(), version.digest}
-        for path, digest in {**digests, MANIFEST: version.digest}.items():
-            if await _is_whole(caller, version.name, path, digest):
-                evidence.readable.add(digest)
-    evidence.listed_moves = await _moves(caller)
-    async with open_blob_store(url, connection=s3.connection) as store:
-        contents = ContentStore(store)
-        evidence.stored = {found.digest for found in await contents.all()}
-        unfinished = [found.key for found in await contents.unfinished()]
-        staged = [found.key for found in await Staging(store, utc_now).unfinished()]
-        evidence.leftovers = [*unfinished, *staged]
-
-
-async def _versions(caller: RegistryCaller) -> Sequence[model_pb2.ModelVersion]:
-    found: list[model_pb2.ModelVersion] = []
-    token = ""
-    while True:
-        request = models_pb.ListVersionsRequest(parent=MODEL, page_size=1000, page_token=token)
-        page = await caller.models.ListVersions(request, timeout=_CALL_S)
-        found += page.versions
-        token = page.next_page_token
-        if not token:
-            return found
-
-
-async def _moves(caller: RegistryCaller) -> list[str]:
-    found: list[str] = []
-    token = ""
-    while True:
-        request = models_pb.ListAliasMovesRequest(parent=MODEL, page_size=1000, page_token=token)
-        page = await caller.models.ListAliasMoves(request, timeout=_CALL_S)
-        found += [move.reason for move in page.moves]
-        token = page.next_page_token
-        if not token:
-            return found
-
-
-async def _is_whole(caller: RegistryCaller, version: str, path: str, digest: str) -> bool:
-    request = models_pb.DownloadArtifactRequest(version=version, path=path)
-    try:
-        parts = caller.models.DownloadArtifact(request, timeout=_CALL_S)
-        data = b"".join([part.chunk async for part in parts])
-    except grpc.aio.AioRpcError:
-        return False
-    return digest_of(data) == digest

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.system.registry_kills import MODEL, Evidence, State, run_killed_registry
+from tests.system.registry_evidence import MODEL, Evidence, State
+from tests.system.registry_kills import run_killed_registry
 
 ONE, OTHER = (f"sha256:{digit * 64}" for digit in "ab")
 VERSION = f"{MODEL}/versions/1"
