@@ -283,10 +283,13 @@ async def stub_killed(folder: Path, times: int, within_s: float) -> Seen:
             runtime = TritonRuntime(ReplicaPool([server.address]), tasks, BatchLimits())
             model = await runtime.load(bundle)
             for _ in range(times):
-                (stub,) = psutil.Process(server.pid).children()
+                (stub,) = _living_children(server.pid)
                 began_s = time.monotonic()
-                os.kill(stub.pid, signal.SIGKILL)
-                await eventually(_has_another_child(server.pid, stub.pid), within_s=_LONG_S)
+                os.kill(stub, signal.SIGKILL)
+                await eventually(
+                    lambda stub=stub: bool(_living_children(server.pid) - {stub}),  # type: ignore[misc]  # mypy infers no default
+                    within_s=_LONG_S,
+                )
                 await model.infer(row, None)
                 took_s.append(time.monotonic() - began_s)
             await model.unload()
@@ -301,14 +304,9 @@ async def stub_killed(folder: Path, times: int, within_s: float) -> Seen:
     return seen
 
 
-def _has_another_child(parent: int, killed: int) -> Callable[[], bool]:
-    def has() -> bool:
-        children = psutil.Process(parent).children()
-        return any(
-            child.pid != killed and child.status() != psutil.STATUS_ZOMBIE for child in children
-        )
-
-    return has
+def _living_children(parent: int) -> set[int]:
+    children = psutil.Process(parent).children()
+    return {each.pid for each in children if each.status() != psutil.STATUS_ZOMBIE}
 
 
 Fault: TypeAlias = Callable[[Path], Coroutine[Any, Any, Seen]]

@@ -240,7 +240,7 @@ _FRAMES: Final[dict[str, Callable[[random.Random], bytes]]] = {
     "opened and reset": lambda dice: b"".join(
         frame(_HEADERS, _END_HEADERS, stream, header_block())
         + frame(_RST, 0, stream, struct.pack(">I", 8))
-        for stream in range(1, 2 * dice.randint(2, 600), 2)
+        for stream in range(1, 2 * dice.randint(2, 200), 2)
     ),
 }
 

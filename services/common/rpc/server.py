@@ -27,7 +27,7 @@ log = structlog.get_logger()
 
 _KEEPALIVE_S: Final = 60.0
 _KEEPALIVE_TIMEOUT_S: Final = 20.0
-_MAX_PENDING_CALLS: Final = 4_000
+_MAX_PENDING_CALLS: Final = 10_000
 
 Api: TypeAlias = tuple[str, Callable[[grpc.aio.Server], None]]
 """Full proto name of a service, and what adds its servicer to a server."""

@@ -18,6 +18,7 @@ from tests.system.fuzzing import Fuzzed, fuzz
 
 _CONSOLE = Console()
 _SERVERS = ("native", "grpcio")
+_MAX_GROWTH_BYTES = 64 << 20
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +34,9 @@ def prove(arguments: argparse.Namespace) -> list[str]:
     for server in arguments.on:
         with tempfile.TemporaryDirectory(prefix="roundhouse-soak-") as folder:
             seconds = arguments.seconds / len(arguments.on)
-            result = asyncio.run(fuzz(Path(folder), server, seconds, arguments.seed))
+            result = asyncio.run(
+                fuzz(Path(folder), server, seconds, arguments.seed, _MAX_GROWTH_BYTES)
+            )
         _CONSOLE.print(_table(result))
         violations += [f"{server}: {violation}" for violation in result.violations]
     return violations
