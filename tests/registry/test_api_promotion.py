@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-from datetime import timedelta
-from pathlib import Path
-
 import pytest
 from grpc import StatusCode
 from roundhouse.registry.v1 import (
@@ -13,7 +10,6 @@ from roundhouse.registry.v1 import (
     model_service_pb2,
 )
 
-from services.common.rpc.convert import to_timestamp
 from tests.support.registry_api import (
     BUNDLE,
     PROJECT,
@@ -22,14 +18,20 @@ from tests.support.registry_api import (
     digest_of,
     refused,
     request_id,
-    running_registry,
 )
-from tests.support.registry_memory import EPOCH
 
 pb, service_pb = evaluation_pb2, evaluation_service_pb2
+
+
 MODEL = f"{PROJECT}/models/delays"
+
+
 CHAMPION = f"{MODEL}/aliases/champion"
+
+
 JOB = f"{PROJECT}/trainingJobs/first"
+
+
 POLICY = model_pb2.PromotionPolicy(
     rules=[
         model_pb2.GateRule(
@@ -141,80 +143,6 @@ async def test_evaluations_on_other_rows_or_of_one_version_are_not_comparable(
             StatusCode.INVALID_ARGUMENT,
             "EVALUATIONS_NOT_COMPARABLE",
         )
-
-
-@pytest.mark.parametrize(
-    ("fields", "code", "reason"),
-    [
-        ({"metrics": {"auc": float("nan")}}, StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST"),
-        ({"metrics": {}}, StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST"),
-        ({"split_digest": "x"}, StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST"),
-        ({"uid": "mine"}, StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST"),
-        (
-            {"snapshot": f"{PROJECT}/datasets/d/snapshots/s"},
-            StatusCode.NOT_FOUND,
-            "SNAPSHOT_NOT_FOUND",
-        ),
-    ],
-)
-async def test_a_faulty_evaluation_is_refused(
-    caller: RegistryCaller, fields: dict[str, object], code: StatusCode, reason: str
-) -> None:
-    version = await caller.ready_version(await caller.create_model())
-    evaluation = {
-        "snapshot": await caller.sealed_snapshot(),
-        "split": "test",
-        "split_digest": digest_of(b"rows"),
-        "rows": 100,
-        "metrics": {"auc": 0.7},
-        **fields,
-    }
-    with refused() as refusal:
-        await caller.evaluations.RecordEvaluation(
-            service_pb.RecordEvaluationRequest(
-                parent=version, evaluation=pb.Evaluation(**evaluation), request_id=request_id()
-            ),
-            timeout=TIMEOUT_S,
-        )
-    assert (refusal.code, refusal.reason) == (code, reason)
-
-
-async def test_an_unfinished_version_and_an_open_snapshot_have_no_evaluations(
-    caller: RegistryCaller,
-) -> None:
-    model = await caller.create_model()
-    snapshot = await caller.sealed_snapshot()
-    with refused() as refusal:
-        await caller.evaluate(await caller.begin(model), snapshot, auc=0.7)
-    assert refusal.reason == "VERSION_NOT_READY"
-    opened = await caller.create_snapshot(f"{PROJECT}/datasets/flights", "open")
-    with refused() as refusal:
-        await caller.evaluate(await caller.ready_version(model), opened, auc=0.7)
-    assert refusal.reason == "SNAPSHOT_NOT_SEALED"
-
-
-async def test_evaluations_are_read_listed_and_filtered(caller: RegistryCaller) -> None:
-    version = await caller.ready_version(await caller.create_model())
-    snapshots = [await caller.sealed_snapshot(name) for name in ("a", "b")]
-    recorded = [
-        await caller.evaluate(version, name, rows=name.encode(), auc=0.7) for name in snapshots
-    ]
-    listed = await caller.evaluations.ListEvaluations(
-        service_pb.ListEvaluationsRequest(parent=version, page_size=1), timeout=TIMEOUT_S
-    )
-    assert list(listed.evaluations) == recorded[1:]
-    assert listed.next_page_token
-    found = await caller.evaluations.ListEvaluations(
-        service_pb.ListEvaluationsRequest(parent=version, filter=f'snapshot = "{snapshots[0]}"'),
-        timeout=TIMEOUT_S,
-    )
-    assert list(found.evaluations) == recorded[:1]
-    assert (
-        await caller.evaluations.GetEvaluation(
-            service_pb.GetEvaluationRequest(name=recorded[0].name), timeout=TIMEOUT_S
-        )
-        == recorded[0]
-    )
 
 
 @pytest.mark.parametrize(
@@ -377,72 +305,6 @@ async def test_a_policy_of_every_kind_of_rule_comes_back_and_judges(
     assert gate.verdicts[5].readiness == model_pb2.READINESS_ITEM_OWNER
     assert not gate.verdicts[5].HasField("rule")
     assert "from 0.65 on origin=LGA" in gate.verdicts[1].explanation
-
-
-async def pending(caller: RegistryCaller) -> evaluation_pb2.Approval:
-    """An approval that waits for a person."""
-    snapshot = await caller.sealed_snapshot()
-    version = await caller.ready_version(await caller.create_model(promotion_policy=POLICY))
-    gate = await caller.gate((await caller.evaluate(version, snapshot, auc=0.7)).name)
-    return await caller.ask(version, gate.name)
-
-
-async def test_who_may_decide_and_how_often(caller: RegistryCaller) -> None:
-    approval = await pending(caller)
-    with refused() as refusal:
-        await caller.decide(approval.name, "ann")
-    assert (refusal.code, refusal.reason) == (StatusCode.PERMISSION_DENIED, "SELF_APPROVAL")
-    with refused() as refusal:
-        await caller.decide(approval.name, etag="other")
-    assert (refusal.code, refusal.reason) == (StatusCode.ABORTED, "ETAG_MISMATCH")
-    rehearsed = await caller.decide(approval.name, validate_only=True)
-    assert rehearsed.state == pb.Approval.STATE_APPROVED
-    stored = await caller.evaluations.GetApproval(
-        service_pb.GetApprovalRequest(name=approval.name), timeout=TIMEOUT_S
-    )
-    assert stored == approval
-    reject = service_pb.DecideApprovalRequest.DECISION_REJECT
-    rejected = await caller.decide(approval.name, decision=reject, etag=approval.etag)
-    assert rejected.state == pb.Approval.STATE_REJECTED
-    with refused() as refusal:
-        await caller.decide(approval.name)
-    assert (refusal.code, refusal.reason) == (
-        StatusCode.FAILED_PRECONDITION,
-        "APPROVAL_CLOSED",
-    )
-
-
-async def test_an_approval_lapses_with_time_and_with_new_evidence(tmp_path: Path) -> None:
-    moment = EPOCH
-    async with running_registry(tmp_path, now=lambda: moment) as caller:
-        approval = await pending(caller)
-        version = approval.name.rpartition("/approvals/")[0]
-        soon = to_timestamp(moment + timedelta(hours=1))
-        short = await caller.ask(version, approval.gate_result, expire_time=soon)
-        await caller.decide(short.name)
-        moment += timedelta(hours=1)
-        with refused() as refusal:
-            await caller.move((CHAMPION, version, ""))
-        assert refusal.reason == "APPROVAL_REQUIRED"
-        listed = await caller.evaluations.ListApprovals(
-            service_pb.ListApprovalsRequest(parent=f"{MODEL}/versions/-", filter="state = EXPIRED"),
-            timeout=TIMEOUT_S,
-        )
-        assert [(each.name, each.state) for each in listed.approvals] == [
-            (short.name, pb.Approval.STATE_EXPIRED)
-        ]
-        with refused() as refusal:
-            await caller.ask(version, approval.gate_result, expire_time=soon)
-        assert refusal.fields() == ["approval.expire_time"]
-        snapshot = f"{PROJECT}/datasets/flights/snapshots/january"
-        await caller.gate((await caller.evaluate(version, snapshot, rows=b"more", auc=0.8)).name)
-        for call in (caller.decide(approval.name), caller.ask(version, approval.gate_result)):
-            with refused() as refusal:
-                await call
-            assert (refusal.code, refusal.reason) == (
-                StatusCode.FAILED_PRECONDITION,
-                "APPROVAL_EVIDENCE_CHANGED",
-            )
 
 
 async def test_lineage_leads_from_the_alias_back_to_the_data(caller: RegistryCaller) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
 
 from services.registry.core.bundles import MANIFEST, BundleFile, manifest_of
 from services.registry.core.canonical import digest_of_bytes
@@ -33,6 +34,9 @@ JOB = "projects/default/trainingJobs/first"
 NO_ANCESTRY = Ancestry(snapshots=(), training_job="", parent_version="")
 NO_RULES = CleaningRules(key_columns=(), required_columns=(), time_column="")
 SPLIT_DIGEST = digest_of_bytes(b"rows 0 to 99")
+
+Commit: TypeAlias = Callable[[Callable[[RegistryTx], None]], None]
+"""Runs a function in a transaction and commits it."""
 
 
 def snapshot_file(path: str = "a.parquet", content: bytes = b"a", rows: int = 10) -> SnapshotFile:
