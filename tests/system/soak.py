@@ -23,6 +23,7 @@ PROOFS: Final = {
     "registry-kills": "tests.system.proofs.registry_kills",
     "rollbacks": "tests.system.proofs.rollbacks",
     "swaps": "tests.system.proofs.swaps",
+    "verdicts": "tests.system.proofs.verdicts",
 }
 """Module of each proof; loaded only when it runs."""
 

@@ -120,13 +120,20 @@ def mean_difference(candidate: Mean, champion: Mean, alpha: float) -> Bounds | N
 
 def _bound(higher: Share, lower: Share, estimate: float, threshold: float) -> float:
     """Largest difference that is excluded from below; -1 if none is."""
-    if not higher.n or not lower.n or _evidence(higher, lower, -1.0) < threshold:
+    if not higher.n or not lower.n:
         return -1.0
 
     def short_of(difference: float) -> float:
         return _evidence(higher, lower, difference) - threshold
 
-    return float(brentq(short_of, -1.0, estimate, xtol=1e-6, rtol=1e-5))
+    # About as wide as a normal interval that spends as much; found in a step or two.
+    variance = sum((each.hits + 1) / each.n**2 for each in (higher, lower))
+    step, excluded, open_at = sqrt(2 * threshold * variance), estimate, 1.0
+    while short_of(excluded) < 0:
+        if excluded <= -1:
+            return -1.0
+        step, excluded, open_at = 2 * step, max(-1.0, excluded - step), excluded
+    return float(brentq(short_of, excluded, open_at, xtol=1e-6, rtol=1e-4))
 
 
 def _evidence(higher: Share, lower: Share, difference: float) -> float:

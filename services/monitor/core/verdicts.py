@@ -22,7 +22,7 @@ from services.monitor.core.sequential import (
 )
 from services.monitor.core.stream.trials import MAX_SLICE_VALUES, Tally, Trial, VersionRecord
 
-REPORTED_SLICES: Final = 3
+REPORTED_SLICES: Final = 2
 """Of each measure, those nearest to a FAIL."""
 
 _SAME_SCORE_ROWS: Final = 50
