@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import struct
 import subprocess
 import sys
+import zlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -73,6 +75,7 @@ def observation(
         scores,
         (scores > 0.5).astype(np.int64),
         policy,
+        latency_us=4_200,
     )
 
 
@@ -116,11 +119,15 @@ async def test_observations_reach_the_monitor_with_their_columns(tmp_path, metri
         "score",
         "label",
         "policy",
+        "latency_us",
+        "failed",
         "f_distance",
         "f_delay",
         "f_carrier",
     ]
     assert batch.schema.field("event_time").type == pa.timestamp("us", tz="UTC")
+    assert batch["latency_us"].to_pylist() == [4_200, None, None]
+    assert batch["failed"].to_pylist() == [False] * 3
     assert batch["prediction_id"].to_pylist() == ["a:0", "a:1", "a:2"]
     assert batch["f_delay"].to_pylist() == [3.0, 4.0, 5.0]
     assert batch["f_carrier"].to_pylist() == ["Ünited"] * 3
@@ -250,3 +257,17 @@ def test_a_large_request_is_cut_into_bounded_batches():
     segment = read_segment(content)
     assert segment.rows == 20_000
     assert len(segment.batches) > 1
+
+
+def test_a_segment_from_before_latencies_were_told_is_still_read():
+    told = observation("a", 2)
+    frame = rows_frame(0, told)
+    payload = bytearray(frame[8:])
+    old_kind = bytes([2])
+    head = struct.calcsize("<BHqIH")
+    before = old_kind + bytes(payload[1:head]) + bytes(payload[head + struct.calcsize("<IB") :])
+    old = struct.pack("<II", len(before), zlib.crc32(before)) + before
+    (batch,) = read_segment(layout_frame(0, told) + old).batches
+    (new,) = read_segment(layout_frame(0, told) + frame).batches
+    assert "latency_us" not in batch.schema.names
+    assert batch == new.drop_columns(["latency_us", "failed"])

@@ -160,7 +160,14 @@ async def test_what_a_candidate_cannot_run_the_stable_version_answers(plane, pub
     for i in range(12):
         result = await client.infer("delays", inputs_of(aio_client, FLIGHT), request_id=str(i))
         assert result.get_response().model_version == "1"
-    assert len(plane.log.observations) == 12
+    failed, answered = [
+        [each for each in plane.log.observations if each.failed is wanted]
+        for wanted in (True, False)
+    ]
+    assert {each.variant for each in failed} == {new.version}
+    assert {each.variant for each in answered} == {old.version}
+    assert len({each.prediction_id for each in plane.log.observations}) == 24
+    assert all(each.latency_us > 0 for each in answered)
     assert plane.meters.counts == {Outcome.OK: 12, Outcome.FAILED: 12}
     assert plane.host.fails_often(endpoint([old]), new.digest)
 

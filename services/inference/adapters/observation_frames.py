@@ -23,9 +23,14 @@ from services.inference.core.signature import Signature
 
 _FRAME: Final = struct.Struct("<II")
 _ROWS: Final = struct.Struct("<BHqIH")
+_REQUEST: Final = struct.Struct("<IB")
 _TEXT: Final = struct.Struct("<I")
 _LAYOUT_KIND: Final = 1
 _ROWS_KIND: Final = 2
+"""As releases before the latency was told left them; still read, no longer written."""
+
+_REQUEST_KIND: Final = 3
+_LONGEST_US: Final = 2**32 - 1
 _SLICE_BYTES: Final = 512 * 1024
 _FIXED_ROW_BYTES: Final = 64
 
@@ -50,7 +55,10 @@ def rows_frame(number: int, observation: Observation) -> bytes:
     rows = observation.rows
     prediction_id = observation.prediction_id.encode()
     parts = [
-        _ROWS.pack(_ROWS_KIND, number, observation.event_time_us, rows.count, len(prediction_id)),
+        _ROWS.pack(
+            _REQUEST_KIND, number, observation.event_time_us, rows.count, len(prediction_id)
+        ),
+        _REQUEST.pack(min(observation.latency_us, _LONGEST_US), observation.failed),
         prediction_id,
         observation.scores.astype("<f4", copy=False).tobytes(),
         observation.labels.astype(np.int8).tobytes(),
@@ -79,13 +87,22 @@ class _Layout:
     times: list[int] = field(default_factory=list)
     scores: list[NDArray[np.float32]] = field(default_factory=list)
     labels: list[NDArray[np.int8]] = field(default_factory=list)
+    latencies_us: list[int | None] = field(default_factory=list)
+    failed: list[bool] = field(default_factory=list)
     matrices: list[NDArray[np.float32]] = field(default_factory=list)
     texts: list[list[str]] = field(default_factory=list)
 
     def add(self, payload: memoryview) -> None:
-        _, _, time_us, count, id_bytes = _ROWS.unpack_from(payload)
-        offset = _ROWS.size + id_bytes
-        prediction_id = bytes(payload[_ROWS.size : offset]).decode()
+        kind, _, time_us, count, id_bytes = _ROWS.unpack_from(payload)
+        offset = _ROWS.size
+        latency_us, failed = None, False
+        if kind == _REQUEST_KIND:
+            latency_us, failed = _REQUEST.unpack_from(payload, offset)
+            offset += _REQUEST.size
+        self.latencies_us += [latency_us] + [None] * (count - 1)
+        self.failed += [bool(failed)] * count
+        prediction_id = bytes(payload[offset : offset + id_bytes]).decode()
+        offset += id_bytes
         self.ids += [f"{prediction_id}:{row}" for row in range(count)]
         self.times += [time_us] * count
         self.scores.append(np.frombuffer(payload, "<f4", count, offset))
@@ -116,6 +133,9 @@ class _Layout:
         for name, value in (("policy", self.policy), ("fallback", self.fallback)):
             if value:
                 columns[name] = pa.array([value] * count, pa.string())
+        if any(latency_us is not None for latency_us in self.latencies_us):
+            columns["latency_us"] = pa.array(self.latencies_us, pa.int64())
+            columns["failed"] = pa.array(self.failed, pa.bool_())
         for name, line in zip(self.numeric, matrix, strict=True):
             columns[f"f_{name}"] = pa.array(line, pa.float32())
         for name, values in zip(self.text, self.texts, strict=True):

@@ -186,6 +186,8 @@ class Observation:
         labels: int64 [rows], the decision.
         policy: Name of the policy version that decided.
         fallback: Why the endpoint's fallback answered; '' if it did not.
+        latency_us: From the request to its answer, within this server; 0 if there is none.
+        failed: Whether the version could not answer; the one row then stands for the request.
     """
 
     prediction_id: str
@@ -198,6 +200,8 @@ class Observation:
     labels: NDArray[np.int64]
     policy: str
     fallback: str = ""
+    latency_us: int = 0
+    failed: bool = False
 
 
 class ObservationLog(Protocol):

@@ -50,6 +50,10 @@ class Rows:
     text: tuple[list[str], ...]
     source: tuple[bytes, int] | None = None
 
+    def first(self) -> Rows:
+        """The first row alone."""
+        return Rows(1, self.numeric[:, :1], tuple(values[:1] for values in self.text))
+
     @property
     def size_bytes(self) -> int:
         """Memory of the values, texts by their characters."""

@@ -380,7 +380,11 @@ class Predictor:
         if query.outputs:
             signature.check_outputs(query.outputs, DECISION_OUTPUTS)
         rows = query.tensors.rows(signature, max_rows=self._max_rows)
-        outputs = await served.model.infer(rows, query.deadline)
+        try:
+            outputs = await served.model.infer(rows, query.deadline)
+        except (ModelUnavailable, ModelFailed):
+            self._observe_failure(endpoint, served, query, rows)
+            raise
         scores = outputs[PROBABILITIES][:, 1]
         decision = policy.decide(float(scores[0])) if rows.count == 1 else None
         prediction_id = query.id or self._new_id()
@@ -397,6 +401,7 @@ class Predictor:
                     policy.labels(scores) if decision is None else _LABELS[decision.label],
                     policy.name,
                     fallback,
+                    round((time.perf_counter() - started_s) * 1e6),
                 )
             )
         if endpoint.shadow is not None and served is endpoint.variants[-1]:
@@ -414,6 +419,30 @@ class Predictor:
             decision,
             out_of_range,
             fallback,
+        )
+
+    def _observe_failure(
+        self, endpoint: ServedEndpoint, served: ServedVariant, query: Query, rows: Rows
+    ) -> None:
+        """Tell the monitor that a version could not answer; another one may."""
+        prediction_id = query.id or self._new_id()
+        told = served.observed(prediction_id, rows.first())
+        if not endpoint.logs_observations or told is None:
+            return
+        event_time_us = self._now_us() if query.event_time_us is None else query.event_time_us
+        self._log.append(
+            Observation(
+                # Whoever answers instead is observed under the request's own id.
+                f"{prediction_id}/failed-{served.number}",
+                event_time_us,
+                endpoint.name,
+                served.variant.version,
+                *told,
+                np.zeros(1, np.float32),
+                np.zeros(1, np.int64),
+                endpoint.policy.name,
+                failed=True,
+            )
         )
 
 

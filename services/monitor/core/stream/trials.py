@@ -6,12 +6,14 @@ a kill holds the same bits. Its memory is bounded, whatever the traffic and howe
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from math import log
-from typing import Any, Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 from zlib import crc32
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -103,7 +105,7 @@ class ClusteredSums:
     sizes: int = 0
     cross: int = 0
     squares: int = 0
-    _open: dict[int, tuple[int, int]] = field(default_factory=dict)
+    _open: OrderedDict[int, tuple[int, int]] = field(default_factory=OrderedDict)
 
     def add(self, moment_us: int, value: int) -> None:
         """Count one value, in millionths."""
@@ -111,7 +113,7 @@ class ClusteredSums:
         if not size:
             self.clusters += 1
             if len(self._open) >= _OPEN_MOMENTS:
-                del self._open[next(iter(self._open))]
+                self._open.popitem(last=False)
         self._open[moment_us] = (size + 1, total + value)
         self.rows += 1
         self.total += value
@@ -184,16 +186,21 @@ class VersionRecord:
             found = self.slices[key] = Tally()
         return found
 
+    def extend_to(self, score: int) -> None:
+        """Note how low and how high scores go."""
+        if self.lowest is None or score < self.lowest:
+            self.lowest = score
+        if self.highest is None or score > self.highest:
+            self.highest = score
+
     @property
     def overall(self) -> Tally:
         """Over all requests."""
         return self.slices[_EVERY_REQUEST]
 
 
-@dataclass(frozen=True, slots=True)
-class _Awaited:
-    version: VersionRecord
-    slices: tuple[tuple[str, str], ...]
+class _Awaited(NamedTuple):
+    tallies: tuple[Tally, ...]
     moment_us: int
     score: int
     label: int
@@ -216,8 +223,8 @@ class Trial:
         self._values: dict[str, dict[str, None]] = {feature: {} for feature in spec.slices}
         self._awaited: dict[str, _Awaited] = {}
         self._kept_hashes = _WHOLE_HASH
-        self._seen: dict[str, None] = {}
-        self._parked: dict[str, int] = {}
+        self._seen: OrderedDict[str, None] = OrderedDict()
+        self._parked: OrderedDict[str, int] = OrderedDict()
 
     @property
     def slices(self) -> Iterable[tuple[str, str]]:
@@ -240,28 +247,30 @@ class Trial:
         )
         if not rows.num_rows:
             return
+        slices = self._slices_of(rows)
         nothing = [None] * rows.num_rows
-        columns = {name: rows.column(name).to_pylist() for name in rows.column_names}
-        for prediction, version, score, label, moment, failed, latency, values in zip(
-            columns["prediction_id"],
-            columns["variant"],
-            columns["score"],
-            columns["label"],
+        scores = np.rint(rows.column("score").to_numpy().astype(np.float64) * _SCALE)
+        for prediction, version, score, label, moment, failed, latency, keys in zip(
+            rows.column("prediction_id").to_pylist(),
+            rows.column("variant").to_pylist(),
+            scores.astype(np.int64).tolist(),
+            rows.column("label").to_pylist(),
             rows.column("event_time").cast(pa.int64()).to_pylist(),
-            columns.get(FAILED, nothing),
-            columns.get(LATENCY, nothing),
-            self._slices_of(columns, rows.num_rows),
+            rows.column(FAILED).to_pylist() if FAILED in rows.column_names else nothing,
+            rows.column(LATENCY).to_pylist() if LATENCY in rows.column_names else nothing,
+            slices,
             strict=True,
         ):
             if prediction in self._seen:
                 continue
             _remember(self._seen, prediction, None)
             record = self._versions[version]
+            tallies = tuple([record.tally(key) for key in keys])
             if failed or latency is not None:
-                self._count_request(record, values, None if failed else latency)
+                self._count_request(record, tallies, None if failed else latency)
             if not failed:
-                made = _Awaited(record, values, moment, round(score * _SCALE), label)
-                self._count_prediction(prediction, made)
+                record.extend_to(score)
+                self._count_prediction(prediction, _Awaited(tallies, moment, score, label))
 
     def learn(self, batch: OutcomeBatch) -> None:
         """Count a batch of outcomes; the first of each prediction counts."""
@@ -273,26 +282,25 @@ class Trial:
             elif prediction not in self._seen:
                 _remember(self._parked, prediction, outcome)
 
-    def _slices_of(
-        self, columns: Mapping[str, Sequence[Any]], rows: int
-    ) -> list[tuple[tuple[str, str], ...]]:
+    def _slices_of(self, rows: pa.Table) -> list[list[tuple[str, str]]]:
         """For each row the slices that it is counted in."""
-        found: list[list[tuple[str, str]]] = [[_EVERY_REQUEST] for _ in range(rows)]
+        found: list[list[tuple[str, str]]] = [[_EVERY_REQUEST] for _ in range(rows.num_rows)]
         for feature, seen in self._values.items():
-            for row, value in enumerate(columns.get(FEATURE_PREFIX + feature, ())):
+            column = FEATURE_PREFIX + feature
+            values = rows.column(column).to_pylist() if column in rows.column_names else ()
+            for row, value in enumerate(values):
                 name = value if isinstance(value, str) else _number(value)
                 if name and (name in seen or len(seen) < MAX_SLICE_VALUES):
                     seen[name] = None
                     found[row].append((feature, name))
-        return [tuple(slices) for slices in found]
+        return found
 
     def _count_request(
-        self, record: VersionRecord, slices: Iterable[tuple[str, str]], latency_us: int | None
+        self, record: VersionRecord, tallies: Iterable[Tally], latency_us: int | None
     ) -> None:
         """Count a request; without a latency it failed."""
         limit_us = self.slow_after_us
-        for key in slices:
-            tally = record.tally(key)
+        for tally in tallies:
             tally.requests += 1
             if latency_us is None:
                 tally.failed += 1
@@ -306,11 +314,8 @@ class Trial:
                 self._first_us.clear()
 
     def _count_prediction(self, prediction: str, made: _Awaited) -> None:
-        record = made.version
-        record.lowest = made.score if record.lowest is None else min(record.lowest, made.score)
-        record.highest = made.score if record.highest is None else max(record.highest, made.score)
-        for key in made.slices:
-            record.tally(key).scores.add(made.moment_us, made.score)
+        for tally in made.tallies:
+            tally.scores.add(made.moment_us, made.score)
         outcome = self._parked.pop(prediction, None)
         if outcome is not None:
             self._score(made, outcome)
@@ -336,15 +341,15 @@ class Trial:
             case _:
                 chance = (made.score if outcome else _SCALE - made.score) / _SCALE
                 loss = round(-log(max(chance, PROBABILITY_FLOOR)) * _SCALE)
-        for key in made.slices:
-            made.version.tally(key).losses.add(made.moment_us, loss)
+        for tally in made.tallies:
+            tally.losses.add(made.moment_us, loss)
 
 
-def _remember(kept: dict[str, T], key: str, value: T) -> None:
+def _remember(kept: OrderedDict[str, T], key: str, value: T) -> None:
     """Keep `value`, and forget the oldest where there are too many."""
     kept[key] = value
     if len(kept) > _REMEMBERED:
-        del kept[next(iter(kept))]
+        kept.popitem(last=False)
 
 
 def _number(value: float | None) -> str:
