@@ -4,12 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
+from functools import cached_property
+from typing import Any, Final, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from services.common.sketches import Column, Counts, FrozenBins, Json, Sketch, block_counts
+from services.common.sketches import (
+    BLOCK_S,
+    Column,
+    Counts,
+    FrozenBins,
+    Json,
+    Sketch,
+    block_counts,
+)
+
+SAMPLE_CELLS: Final = 50_000
+"""Values that a sample of rows holds, some 200 kB of JSON."""
+
+_MOST_ROWS: Final = 1_000
+_FEWEST_ROWS: Final = 250
 
 
 @dataclass(frozen=True)
@@ -20,10 +35,18 @@ class ColumnProfile:
         sketch: The whole baseline.
         blocks: int64 [days, groups], coarse counts per day of event time in time order: how far
             the column moves by itself, without any drift. No row when the baseline has no times.
+        days: int64 [days], the day since the epoch of each block; None in profiles of before
+            it was kept.
     """
 
     sketch: Sketch
     blocks: Counts = field(compare=False)
+    days: Counts | None = field(default=None, compare=False)
+
+    @cached_property
+    def groups(self) -> Counts:
+        """int64 [bins]: the coarse group of each bin; see `Sketch.coarse_groups`."""
+        return self.sketch.coarse_groups()
 
     @classmethod
     def of(
@@ -34,18 +57,70 @@ class ColumnProfile:
         if time_us is None:
             groups = int(sketch.coarse_groups().max()) + 1
             return cls(sketch, np.zeros((0, groups), dtype=np.int64))
-        return cls(sketch, block_counts(sketch, values, time_us))
+        return cls(sketch, block_counts(sketch, values, time_us), np.unique(days_of(time_us)))
 
     def to_json(self) -> dict[str, Any]:
         """As `from_json` reads it."""
-        return {**self.sketch.to_json(), "blocks": self.blocks.tolist()}
+        days = {} if self.days is None else {"days": self.days.tolist()}
+        return {**self.sketch.to_json(), "blocks": self.blocks.tolist(), **days}
 
     @classmethod
     def from_json(cls, document: Json) -> Self:
         """The inverse of `to_json`."""
         sketch = Sketch.from_json(document)
         groups = int(sketch.coarse_groups().max()) + 1
-        return cls(sketch, np.asarray(document["blocks"], dtype=np.int64).reshape(-1, groups))
+        blocks = np.asarray(document["blocks"], dtype=np.int64).reshape(-1, groups)
+        return cls(sketch, blocks, _counts(document, "days"))
+
+
+@dataclass(frozen=True)
+class RowSample:
+    """Some whole rows, which tell how the columns go together.
+
+    Attributes:
+        names: Of the columns.
+        codes: int64 [rows, columns], the bin of each value among its column's `FrozenBins`.
+        days: int64 [rows], day of event time since the epoch.
+    """
+
+    names: tuple[str, ...]
+    codes: Counts
+    days: Counts
+
+    @classmethod
+    def of(
+        cls,
+        columns: Mapping[str, Column],
+        profiles: Mapping[str, ColumnProfile],
+        time_us: npt.NDArray[np.int64],
+    ) -> Self:
+        """At most `sample_rows` of the rows, evenly spaced in event time."""
+        order = np.argsort(time_us, kind="stable")
+        kept = np.linspace(0, order.size - 1, min(order.size, sample_rows(len(columns))))
+        rows = order[kept.astype(np.int64)]
+        codes = [
+            profiles[name].sketch.bins.indices(values)[rows] for name, values in columns.items()
+        ]
+        return cls(
+            tuple(columns),
+            np.stack(codes, axis=1) if codes else np.zeros((rows.size, 0), np.int64),
+            days_of(time_us[rows]),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """As `from_json` reads it."""
+        return {
+            "names": list(self.names),
+            "codes": self.codes.tolist(),
+            "days": self.days.tolist(),
+        }
+
+    @classmethod
+    def from_json(cls, document: Json) -> Self:
+        """The inverse of `to_json`."""
+        names = tuple(document["names"])
+        codes = np.asarray(document["codes"], dtype=np.int64).reshape(-1, len(names))
+        return cls(names, codes, np.asarray(document["days"], dtype=np.int64))
 
 
 @dataclass(frozen=True)
@@ -57,16 +132,26 @@ class Profile:
         score: The model's probability of class 1 on rows it was not trained on.
         label: The true outcome of the training rows.
         n: Rows the features were counted on.
+        sample: Some of the training rows; None in profiles of before it was kept.
+        reliability: int64 [days, groups, 2], outcomes 0 and 1 of the rows that `score` was
+            counted on, by day and by the score's coarse group; None as above.
     """
 
     features: Mapping[str, ColumnProfile]
     score: ColumnProfile
     label: ColumnProfile
     n: int
+    sample: RowSample | None = field(default=None, compare=False)
+    reliability: Counts | None = field(default=None, compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """As `from_json` reads it."""
+        later = {
+            "sample": None if self.sample is None else self.sample.to_json(),
+            "reliability": None if self.reliability is None else self.reliability.tolist(),
+        }
         return {
+            **{name: part for name, part in later.items() if part is not None},
             "features": {name: column.to_json() for name, column in self.features.items()},
             "score": self.score.to_json(),
             "label": self.label.to_json(),
@@ -84,6 +169,8 @@ class Profile:
             ColumnProfile.from_json(document["score"]),
             ColumnProfile.from_json(document["label"]),
             int(document["n"]),
+            sample=RowSample.from_json(document["sample"]) if "sample" in document else None,
+            reliability=_counts(document, "reliability"),
         )
 
 
@@ -108,3 +195,39 @@ def feature_profiles(
         )
         for name, values in columns.items()
     }
+
+
+def sample_rows(columns: int) -> int:
+    """How many whole rows are kept of this many columns: 250 to 1,000."""
+    return max(_FEWEST_ROWS, min(_MOST_ROWS, SAMPLE_CELLS // max(columns, 1)))
+
+
+def days_of(time_us: npt.NDArray[np.int64]) -> Counts:
+    """int64 [n]: the day since the epoch of each moment, in microseconds since the epoch."""
+    return np.asarray(time_us) // (BLOCK_S * 1_000_000)
+
+
+def reliability_of(
+    score: ColumnProfile,
+    scores: npt.NDArray[Any],  # any float dtype
+    labels: npt.NDArray[Any],  # any integer dtype
+    time_us: npt.NDArray[np.int64],
+) -> Counts:
+    """int64 [days, groups, 2]: outcomes by day and by the coarse group of the score.
+
+    Args:
+        score: Lays down the groups.
+        scores: float [n].
+        labels: int [n], 0 or 1.
+        time_us: int64 [n], event time, microseconds since the epoch.
+    """
+    coarse = score.sketch.coarse_groups()
+    groups = int(coarse.max()) + 1
+    days, day = np.unique(days_of(time_us), return_inverse=True)
+    flat = (day * groups + coarse[score.sketch.bins.indices(scores)]) * 2 + labels
+    counted = np.bincount(flat, minlength=days.size * groups * 2)
+    return counted.reshape(days.size, groups, 2).astype(np.int64)
+
+
+def _counts(document: Json, name: str) -> Counts | None:
+    return np.asarray(document[name], dtype=np.int64) if name in document else None

@@ -85,6 +85,7 @@ async def test_a_monitor_gets_its_defaults_and_is_listed(caller):
         persistence_hits=3,
         persistence_windows=4,
         min_rows=500,
+        false_alarm_budget=0.05,
     )
     assert await get(caller) == created
     for filter_, found in (("labels.team = ops", 1), ("owner = nobody", 0)):

@@ -10,7 +10,13 @@ from hypothesis import strategies as st
 
 from services.common.resources import Meta
 from services.monitor.core.deciding import Evidence, History, MeasuredQuality, decide
-from services.monitor.core.resources import DecisionKind, QualityTrigger, RetrainPolicy
+from services.monitor.core.resources import (
+    DataFault,
+    DecisionKind,
+    FaultKind,
+    QualityTrigger,
+    RetrainPolicy,
+)
 from tests.support.monitor_values import JOB, POLICY
 
 NOW = datetime(2013, 6, 3, tzinfo=UTC)
@@ -152,6 +158,30 @@ def test_a_fired_trigger_is_declined_with_the_numbers(history, facts, reason, nu
     assert choice is not None
     assert numbers.items() <= choice.numbers.items()
     assert choice.numbers["drifted_features"] == 1
+
+
+BROKEN = DataFault(
+    kind=FaultKind.UNIT_CHANGE, feature="wind", reason="wind is in knots.", numbers={"factor": 1.9}
+)
+
+
+def test_broken_data_are_never_learned_whatever_fires() -> None:
+    for fields, facts in (
+        ({"min_drifted_features": 1}, {"drifted": ("a",)}),
+        ({"volume_min_new_outcomes": 1000}, {}),
+        ({"schedule_period": WEEK}, {"trained_until": NOW - WEEK}),
+    ):
+        choice = decide(policy(**fields), evidence(faults=(BROKEN,), **facts), History())
+        assert reason_of(choice) == ("DECLINED", "DATA_FAULT")
+        assert choice is not None
+        assert {"data_faults": 1, "wind.factor": 1.9}.items() <= choice.numbers.items()
+
+
+def test_broken_data_that_pose_as_drift_are_declined_by_name() -> None:
+    posing = evidence(faults=(BROKEN,), significant=("wind",))
+    choice = decide(policy(min_drifted_features=1), posing, History())
+    assert reason_of(choice) == ("DECLINED", "DATA_FAULT")
+    assert decide(policy(volume_min_new_outcomes=10**6), posing, History()) is None
 
 
 def test_the_reason_is_the_first_trigger_and_its_report() -> None:

@@ -17,8 +17,11 @@ from services.common.store.tables import METADATA as COMMON
 from services.monitor.adapters.database.episodes import SqlEpisodeStore
 from services.monitor.adapters.database.lists import SqlMonitorLists
 from services.monitor.adapters.database.tables import METADATA
+from services.monitor.core.detecting import Findings
 from services.monitor.core.errors import EpisodeActive, MonitorExists
 from services.monitor.core.loop.episodes import EpisodeState
+from services.monitor.core.naming import Change
+from services.monitor.core.resources import ChangeKind, Severity
 from services.monitor.core.use_cases.monitors import delete_monitor
 from services.monitor.core.use_cases.reports import (
     record_drift_report,
@@ -50,7 +53,9 @@ async def database(database_url):
 
 
 def drift(tx, window=WEEK):
-    return record_drift_report(tx, MONITOR, window, baseline_version=CHAMPION, rows=9, points=[])
+    change = Change(ChangeKind.NONE, Severity.NONE, "")
+    found = Findings((), (), None, change, None)
+    return record_drift_report(tx, MONITOR, window, baseline_version=CHAMPION, rows=9, found=found)
 
 
 def performance(tx, window=WEEK, version=""):

@@ -8,7 +8,13 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pyarrow as pa
 
-from services.common.profiles import ColumnProfile, Profile, feature_profiles
+from services.common.profiles import (
+    ColumnProfile,
+    Profile,
+    RowSample,
+    feature_profiles,
+    reliability_of,
+)
 from services.common.sketches import FrozenBins
 from services.monitor.core.stream.batches import OBSERVATION_COLUMNS, OUTCOME_COLUMNS
 from services.monitor.core.windows import from_us, to_us
@@ -79,12 +85,17 @@ class World:
         rows = self.observations(n, MONDAY - 28 * DAY, MONDAY)
         times = rows.column("event_time").cast(pa.int64()).to_numpy()
         features = {"wind": rows.column("f_wind"), "origin": rows.column("f_origin")}
-        scores = rows.column("score")
+        scores = rows.column("score").to_numpy()
+        came = (self._random.random(n) < scores).astype(np.int64)
+        profiles = feature_profiles(features, categorical={"origin"}, time_us=times)
+        score = ColumnProfile.of(FrozenBins.numeric(scores), scores, times)
         return Profile(
-            feature_profiles(features, categorical={"origin"}, time_us=times),
-            ColumnProfile.of(FrozenBins.numeric(scores), scores, times),
-            ColumnProfile.of(FrozenBins.numeric([0, 1]), rows.column("label"), times),
+            profiles,
+            score,
+            ColumnProfile.of(FrozenBins.numeric([0, 1]), came, times),
             n,
+            sample=RowSample.of(features, profiles, times),
+            reliability=reliability_of(score, scores, came, times),
         )
 
 

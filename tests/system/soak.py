@@ -17,6 +17,7 @@ PROOFS: Final = {
     "aliases": "tests.system.proofs.aliases",
     "approvals": "tests.system.proofs.approvals",
     "corruption": "tests.system.proofs.corruption",
+    "false-alarms": "tests.system.proofs.false_alarms",
     "faults": "tests.system.proofs.faults",
     "fuzz": "tests.system.proofs.fuzz",
     "kills": "tests.system.proofs.kills",

@@ -6,7 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from services.monitor.core.resources import DecisionKind, QualityTrigger, RetrainPolicy
+from services.monitor.core.resources import (
+    DataFault,
+    DecisionKind,
+    QualityTrigger,
+    RetrainPolicy,
+)
 
 _DAY = timedelta(days=1)
 
@@ -48,6 +53,7 @@ class Evidence:
         event_time: The window's end.
         drifted: Features that have drifted.
         significant: Features that this window alone shows.
+        faults: What is broken about the window's values.
         drift_report: By resource name; empty if the window had too few rows.
         quality: By metric.
         new_outcomes: Rows with outcomes since the serving version's training data ended.
@@ -57,6 +63,7 @@ class Evidence:
     event_time: datetime
     drifted: Sequence[str] = ()
     significant: Sequence[str] = ()
+    faults: Sequence[DataFault] = ()
     drift_report: str = ""
     quality: Mapping[str, MeasuredQuality] = field(default_factory=dict)
     new_outcomes: int = 0
@@ -100,12 +107,14 @@ def decide(policy: RetrainPolicy, evidence: Evidence, history: History) -> Choic
 
     The first trigger to fire, in the order drift, quality, volume, schedule, gives the
     reason. A fired trigger is declined, in this order, while an episode is under way
-    (`EPISODE_ACTIVE`), within the cool-down (`COOL_DOWN`), and with too few new outcomes
-    (`TOO_FEW_OUTCOMES`). A trigger that only came near is declined as `MARGINAL`.
+    (`EPISODE_ACTIVE`), while values are broken (`DATA_FAULT`), within the cool-down
+    (`COOL_DOWN`), and with too few new outcomes (`TOO_FEW_OUTCOMES`). Broken values look like
+    drift, so a policy that retrains on drift is declined as `DATA_FAULT` for their sake alone.
+    A trigger that only came near is declined as `MARGINAL`.
     """
     fired = next(_fired(policy, evidence), None)
     if fired is None:
-        near = next(_near(policy, evidence), None)
+        near = next(_posing(policy, evidence), None) or next(_near(policy, evidence), None)
         if near is None:
             return None
         return Choice(DecisionKind.DECLINED, near.reason, near.words, near.numbers, near.report)
@@ -152,6 +161,11 @@ def _fired(policy: RetrainPolicy, evidence: Evidence) -> Iterator[_Signal]:
             )
 
 
+def _posing(policy: RetrainPolicy, evidence: Evidence) -> Iterator[_Signal]:
+    if policy.min_drifted_features is not None and evidence.faults:
+        yield _fault_signal(evidence)
+
+
 def _near(policy: RetrainPolicy, evidence: Evidence) -> Iterator[_Signal]:
     wanted = policy.min_drifted_features
     if wanted is not None and (
@@ -178,6 +192,21 @@ def _drift_signal(reason: str, wanted: int, evidence: Evidence) -> _Signal:
             "significant_features": len(evidence.significant),
             "min_drifted_features": wanted,
         },
+        evidence.drift_report,
+    )
+
+
+def _fault_signal(evidence: Evidence) -> _Signal:
+    numbers = {
+        f"{fault.feature}.{name}": value
+        for fault in evidence.faults
+        for name, value in fault.numbers.items()
+    }
+    return _Signal(
+        "DATA_FAULT",
+        f"Declined: broken data look like drift and would be learned. "
+        f"{' '.join(fault.reason for fault in evidence.faults)}",
+        {"data_faults": len(evidence.faults), **numbers},
         evidence.drift_report,
     )
 
@@ -214,6 +243,8 @@ def _refusal(policy: RetrainPolicy, evidence: Evidence, history: History) -> _Si
             f"Declined: {history.active_episode} is under way.",
             {},
         )
+    if evidence.faults:
+        return _fault_signal(evidence)
     if history.last_end is not None:
         rest = evidence.event_time - history.last_end
         if rest < policy.cool_down:

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 
 from services.monitor.core.deciding import Evidence, MeasuredQuality
-from services.monitor.core.drift import drift_points
+from services.monitor.core.detecting import findings, sight_of
 from services.monitor.core.ports import MonitorTx
 from services.monitor.core.quality import quality
 from services.monitor.core.resources import DriftReport, Monitor, PerformanceReport
@@ -23,9 +23,6 @@ from services.monitor.core.use_cases.reports import (
     record_performance_report,
 )
 from services.monitor.core.use_cases.retraining import consider_retraining
-
-SCORE: Final = "score"
-"""Name of the drift point of the scores."""
 
 EVERY_VERSION: Final = ""
 """The version of the report on all versions together."""
@@ -54,33 +51,23 @@ def judged_until(tx: MonitorTx, monitor: str) -> datetime | None:
 
 def _report_drift(tx: MonitorTx, monitor: Monitor, complete: CompleteWindow) -> DriftReport | None:
     version = complete.serving
-    tally, profile = complete.tallies[version], complete.baselines[version].profile
-    test = monitor.drift_test
-    if profile is None or tally.score is None or tally.rows < test.min_rows:
+    tally, test = complete.tallies[version], monitor.drift_test
+    sight = sight_of(tally, monitor.window)
+    if sight is None or tally.rows < test.min_rows:
         return None
-    looked_back = test.persistence_windows - 1
+    looked_back = max(test.persistence_windows - 1, 1)
     earlier = [
-        frozenset(point.feature for point in report.points if point.significant)
+        report
         for report in tx.newest_drift(complete.monitor, version, looked_back)
         if report.window_start >= complete.window.start - monitor.window * looked_back
     ]
-    points = drift_points(
-        {**profile.features, SCORE: profile.score},
-        {
-            **{name: sketch.counts for name, sketch in tally.features.items()},
-            SCORE: tally.score.counts,
-        },
-        earlier,
-        length=min(tally.span, monitor.window),
-        test=test,
-    )
     return record_drift_report(
         tx,
         complete.monitor,
         complete.window,
         baseline_version=version,
         rows=tally.rows,
-        points=points,
+        found=findings(sight, earlier, test),
     )
 
 
@@ -126,7 +113,8 @@ def _evidence(
     return Evidence(
         event_time=complete.window.end,
         drifted=drift.drifted_features if drift else (),
-        significant=tuple(point.feature for point in points if point.significant),
+        significant=tuple(dict.fromkeys(point.feature for point in points if point.significant)),
+        faults=drift.faults if drift else (),
         drift_report=drift.meta.name if drift else "",
         quality=measured,
         new_outcomes=tx.outcomes_since(complete.monitor, baseline.trained_until),

@@ -13,6 +13,35 @@ from enum import StrEnum
 from services.common.resources import Meta
 
 
+class ChangeKind(StrEnum):
+    """What has changed in the world; see `DriftReport.Change` in monitor.proto."""
+
+    NONE = "NONE"
+    DATA_DRIFT = "DATA_DRIFT"
+    JOINT_DRIFT = "JOINT_DRIFT"
+    LABEL_SHIFT = "LABEL_SHIFT"
+    CONCEPT_DRIFT = "CONCEPT_DRIFT"
+    DATA_FAULT = "DATA_FAULT"
+
+
+class Severity(StrEnum):
+    """Who has to look, and when; see `DriftReport.Severity` in monitor.proto."""
+
+    NONE = "NONE"
+    TICKET = "TICKET"
+    PAGE = "PAGE"
+
+
+class FaultKind(StrEnum):
+    """How data can be broken; see `DataFault.Kind` in monitor.proto."""
+
+    SCHEMA_CHANGE = "SCHEMA_CHANGE"
+    UNIT_CHANGE = "UNIT_CHANGE"
+    STUCK_SENSOR = "STUCK_SENSOR"
+    NULL_STORM = "NULL_STORM"
+    STALE_FEATURE = "STALE_FEATURE"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DriftTest:
     """When a feature counts as drifted; the defaults are argued in docs/monitoring.md."""
@@ -22,6 +51,7 @@ class DriftTest:
     persistence_hits: int = 3
     persistence_windows: int = 4
     min_rows: int = 500
+    false_alarm_budget: float = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +92,56 @@ class DriftPoint:
     significant: bool
     drifted: bool
     bins: tuple[HistogramBin, ...]
+    excess: float = 0.0
+    lasting_q_value: float = 1.0
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataFault:
+    """What is broken about one feature's values in one window."""
+
+    kind: FaultKind
+    feature: str
+    reason: str
+    numbers: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConceptState:
+    """What the outcomes have said so far about the scores' meaning.
+
+    Attributes:
+        log_values: Of each bet's CUSUM after the window's last outcome, in nats.
+        evidence: Largest logarithm of their mean in the window, in nats.
+        threshold: That `evidence` is held against, in nats.
+        outcomes: In the window.
+        reason: Why this is or is no alarm, in a sentence.
+    """
+
+    log_values: tuple[float, ...]
+    evidence: float
+    threshold: float
+    outcomes: int
+    reason: str
+
+    @property
+    def alarms(self) -> bool:
+        """Whether the evidence suffices."""
+        return self.outcomes > 0 and self.evidence >= self.threshold
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QualityEstimate:
+    """What the scores promise of themselves, without outcomes.
+
+    Attributes:
+        metrics: `auc`, `log_loss` and `positive_rate`, where defined.
+        doubts: Why the estimate can't be trusted, a sentence each; empty if it can.
+    """
+
+    metrics: Mapping[str, float]
+    doubts: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,11 +154,17 @@ class DriftReport:
     window_end: datetime
     rows: int
     points: tuple[DriftPoint, ...]
+    change: ChangeKind = ChangeKind.NONE
+    severity: Severity = Severity.NONE
+    reason: str = ""
+    faults: tuple[DataFault, ...] = ()
+    concept: ConceptState | None = None
+    estimate: QualityEstimate | None = None
 
     @property
     def drifted_features(self) -> tuple[str, ...]:
-        """Features that have drifted."""
-        return tuple(point.feature for point in self.points if point.drifted)
+        """What has drifted, each once."""
+        return tuple(dict.fromkeys(point.feature for point in self.points if point.drifted))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

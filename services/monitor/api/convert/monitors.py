@@ -11,6 +11,7 @@ from roundhouse.monitor.v1 import monitor_pb2 as pb
 from services.common.resources import Meta
 from services.common.rpc.convert import from_duration, to_duration, to_timestamp
 from services.monitor.core.resources import (
+    DataFault,
     DriftPoint,
     DriftReport,
     DriftTest,
@@ -45,6 +46,7 @@ def monitor_to_proto(monitor: Monitor) -> pb.Monitor:
             persistence_hits=test.persistence_hits,
             persistence_windows=test.persistence_windows,
             min_rows=test.min_rows,
+            false_alarm_budget=test.false_alarm_budget,
         ),
         dataset=monitor.dataset,
         owner=monitor.owner,
@@ -82,6 +84,7 @@ def drift_test_from_proto(test: pb.DriftTest) -> DriftTest:
         persistence_hits=test.persistence_hits or default.persistence_hits,
         persistence_windows=test.persistence_windows or default.persistence_windows,
         min_rows=test.min_rows or default.min_rows,
+        false_alarm_budget=test.false_alarm_budget or default.false_alarm_budget,
     )
 
 
@@ -102,7 +105,7 @@ def drift_report_to_proto(report: DriftReport) -> pb.DriftReport:
 
 def drift_report_to_listed_proto(report: DriftReport) -> pb.DriftReport:
     """The report without histograms."""
-    return pb.DriftReport(
+    message = pb.DriftReport(
         name=report.meta.name,
         create_time=to_timestamp(report.meta.create_time),
         baseline_version=report.baseline_version,
@@ -111,6 +114,34 @@ def drift_report_to_listed_proto(report: DriftReport) -> pb.DriftReport:
         rows=report.rows,
         points=[_point(point) for point in report.points],
         drifted_features=report.drifted_features,
+        change=pb.DriftReport.Change.Value(f"CHANGE_{report.change.value}"),
+        severity=pb.DriftReport.Severity.Value(f"SEVERITY_{report.severity.value}"),
+        reason=report.reason,
+        faults=[_fault(fault) for fault in report.faults],
+    )
+    if report.concept is not None:
+        message.concept.MergeFrom(
+            pb.ConceptEvidence(
+                evidence=report.concept.evidence,
+                threshold=report.concept.threshold,
+                outcomes=report.concept.outcomes,
+                alarms=report.concept.alarms,
+                reason=report.concept.reason,
+            )
+        )
+    if report.estimate is not None:
+        message.estimate.MergeFrom(
+            pb.QualityEstimate(metrics=report.estimate.metrics, doubts=report.estimate.doubts)
+        )
+    return message
+
+
+def _fault(fault: DataFault) -> pb.DataFault:
+    return pb.DataFault(
+        kind=pb.DataFault.Kind.Value(f"KIND_{fault.kind.value}"),
+        feature=fault.feature,
+        reason=fault.reason,
+        numbers=fault.numbers,
     )
 
 
@@ -127,6 +158,9 @@ def _point(point: DriftPoint) -> pb.DriftPoint:
         algorithm=point.algorithm,
         significant=point.significant,
         drifted=point.drifted,
+        excess=point.excess,
+        lasting_q_value=point.lasting_q_value,
+        reason=point.reason,
     )
 
 

@@ -11,9 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from services.common.profiles import Profile
-from services.common.sketches import Sketch
+from services.common.sketches import BinKind, Sketch
 from services.monitor.core.quality import UNKNOWN
 from services.monitor.core.stream.batches import FEATURE_PREFIX
+from services.monitor.core.stream.samples import RowSampler
 
 ScalarT = TypeVar("ScalarT", bound=np.generic)
 
@@ -35,11 +36,14 @@ class Tally:
             else {}
         )
         self.score = Sketch.empty(profile.score.sketch.bins) if profile else None
+        self.sampler = RowSampler({name: sketch.bins for name, sketch in self.features.items()})
+        self.unreadable = dict.fromkeys(self.features, 0)
         self.rows = 0
         self._first_us: int | None = None
         self._last_us: int | None = None
         self._scores: npt.NDArray[np.float32] = np.empty(_FIRST_ROWS, np.float32)
         self._labels: npt.NDArray[np.int8] = np.empty(_FIRST_ROWS, np.int8)
+        self._event_us: npt.NDArray[np.int64] = np.empty(_FIRST_ROWS, np.int64)
         self._outcome_us: npt.NDArray[np.int64] = np.empty(_FIRST_ROWS, np.int64)
 
     @property
@@ -53,6 +57,16 @@ class Tally:
         return self._labels[: self.rows]
 
     @property
+    def event_us(self) -> npt.NDArray[np.int64]:
+        """int64 [rows]: event time, microseconds since the epoch."""
+        return self._event_us[: self.rows]
+
+    @property
+    def begins_us(self) -> int:
+        """Event time of the first prediction, microseconds since the epoch; 0 without one."""
+        return self._first_us or 0
+
+    @property
     def span(self) -> timedelta:
         """Event time from the first prediction to the last: a window may be served in part."""
         if self._first_us is None or self._last_us is None:
@@ -62,14 +76,19 @@ class Tally:
     def observe(self, rows: pa.Table) -> int:
         """Count predictions that are new, at least one; gives the index of the first.
 
-        A feature that the baseline has and `rows` has not counts as missing.
+        A feature that the baseline has and `rows` has not, or has with another type, counts
+        as missing and as unreadable.
         """
+        columns = {}
         for name, sketch in self.features.items():
-            column = FEATURE_PREFIX + name
-            if column in rows.column_names:
-                sketch.update(rows.column(column))
-            else:
+            column = _readable(rows, name, sketch.bins.kind)
+            if column is None:
                 sketch.counts[sketch.bins.missing] += rows.num_rows
+                self.unreadable[name] += rows.num_rows
+            else:
+                sketch.update(column)
+                columns[name] = column
+        self.sampler.observe(rows, columns)
         self._extend_span(rows.column("event_time"))
         scores = rows.column("score").to_numpy()
         if self.score is not None:
@@ -78,6 +97,7 @@ class Tally:
         self._reserve(end)
         self._scores[first:end] = scores
         self._labels[first:end] = UNKNOWN
+        self._event_us[first:end] = rows.column("event_time").cast(pa.int64()).to_numpy()
         self._outcome_us[first:end] = np.iinfo(np.int64).min
         self.rows = end
         return first
@@ -100,7 +120,16 @@ class Tally:
         size = max(rows, 2 * self._scores.size)
         self._scores = _grown(self._scores, size)
         self._labels = _grown(self._labels, size)
+        self._event_us = _grown(self._event_us, size)
         self._outcome_us = _grown(self._outcome_us, size)
+
+
+def _readable(rows: pa.Table, name: str, kind: BinKind) -> pa.ChunkedArray | None:
+    column = FEATURE_PREFIX + name
+    if column not in rows.column_names:
+        return None
+    holds_words = pa.types.is_string(rows.schema.field(column).type)
+    return rows.column(column) if holds_words is (kind is BinKind.CATEGORICAL) else None
 
 
 def _grown(values: npt.NDArray[ScalarT], size: int) -> npt.NDArray[ScalarT]:

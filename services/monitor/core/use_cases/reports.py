@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Final
 
+from services.monitor.core.detecting import Findings
 from services.monitor.core.ports import MonitorTx
-from services.monitor.core.resources import DriftPoint, DriftReport, PerformanceReport
+from services.monitor.core.resources import DriftReport, PerformanceReport
 from services.monitor.core.use_cases.identities import new_meta
 from services.monitor.core.use_cases.lookup import the_monitor
 from services.monitor.core.windows import Window
@@ -22,7 +23,7 @@ def record_drift_report(
     *,
     baseline_version: str,
     rows: int,
-    points: Sequence[DriftPoint],
+    found: Findings,
 ) -> DriftReport:
     """The window's report; one that was recorded before stays as it is.
 
@@ -40,7 +41,13 @@ def record_drift_report(
         window_start=window.start,
         window_end=window.end,
         rows=rows,
-        points=tuple(points),
+        points=found.points,
+        change=found.change.kind,
+        severity=found.change.severity,
+        reason=found.change.reason,
+        faults=found.faults,
+        concept=found.concept,
+        estimate=found.estimate,
     )
     tx.drift_reports.add(report)
     tx.tell(
@@ -52,6 +59,8 @@ def record_drift_report(
             "baseline_version": baseline_version,
             "rows": rows,
             "drifted_features": list(report.drifted_features),
+            "change": report.change.value,
+            "severity": report.severity.value,
         },
     )
     return report

@@ -9,7 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from services.common.profiles import ColumnProfile, Profile, feature_profiles
+from services.common.profiles import (
+    ColumnProfile,
+    Profile,
+    RowSample,
+    feature_profiles,
+    reliability_of,
+)
 from services.common.sketches import FrozenBins
 from services.trainer.core.scores import Probabilities, Scores, SliceScores
 from services.trainer.core.tables import Table
@@ -64,15 +70,19 @@ def profile(fitted: Table, held_out: Table, probability: Probabilities) -> dict[
     """`profile.json`: features and label of the fitted rows, scores of the held-out ones."""
     label_bins = FrozenBins.numeric(np.array([0, 1]))
     score_bins = FrozenBins.numeric(probability)
+    features = feature_profiles(
+        fitted.features,
+        categorical=set(fitted.categorical),
+        time_us=fitted.event_time_us,
+    )
+    score = ColumnProfile.of(score_bins, probability, held_out.event_time_us)
     return Profile(
-        features=feature_profiles(
-            fitted.features,
-            categorical=set(fitted.categorical),
-            time_us=fitted.event_time_us,
-        ),
-        score=ColumnProfile.of(score_bins, probability, held_out.event_time_us),
+        features=features,
+        score=score,
         label=ColumnProfile.of(label_bins, fitted.label, fitted.event_time_us),
         n=len(fitted),
+        sample=RowSample.of(fitted.features, features, fitted.event_time_us),
+        reliability=reliability_of(score, probability, held_out.label, held_out.event_time_us),
     ).to_json()
 
 

@@ -1,0 +1,28 @@
+"""Whether values are missing as often as in training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from services.monitor.core.detectors.comparing import compared, group_count
+from services.monitor.core.detectors.port import Measurement, Sight
+from services.monitor.core.resources import ChangeKind
+
+
+class MissingDrift:
+    """Jensen-Shannon distance between the shares of missing values.
+
+    At 0 missing in training, a distance of .1 is a share of .02. A sudden loss of a fifth of
+    all values is a fault of the data (`faults.nulls`), no drift. Breck et al., Data validation
+    for machine learning, MLSys 2019.
+    """
+
+    name = "missing"
+    kind = ChangeKind.DATA_DRIFT
+
+    def measure(self, sight: Sight) -> Iterator[Measurement]:
+        """One per feature."""
+        for feature, column in sight.baseline.features.items():
+            last = group_count(column) - 1
+            parts = [range(last), [last]]
+            yield compared(self.name, feature, column, sight.features[feature], sight, parts)

@@ -1,0 +1,112 @@
+"""What a detector is given, and what it gives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from services.common.profiles import Profile
+from services.common.sketches import Counts
+from services.monitor.core.quality import UNKNOWN
+from services.monitor.core.resources import ChangeKind, HistogramBin
+from services.monitor.core.stream.samples import WindowSample
+from services.monitor.core.wander import Memory, Span
+
+SCORE: Final = "score"
+"""Subject of what is found about the scores."""
+
+LABEL: Final = "label"
+"""Subject of what is found about the outcomes."""
+
+ROWS: Final = "rows"
+"""Subject of what is found about whole rows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sight:
+    """What one version saw and said in one window, beside its baseline.
+
+    Attributes:
+        baseline: What the version was trained on.
+        features: int64 counts over each feature's frozen bins.
+        score: int64 counts over the score's frozen bins.
+        scores: float32 [rows].
+        labels: int8 [rows]: the outcome, or `UNKNOWN`.
+        event_us: int64 [rows], event time, microseconds since the epoch.
+        span: Days that the rows are from.
+        sample: Some whole rows.
+        unreadable: Rows whose value of a feature was absent or of another type, by feature.
+    """
+
+    baseline: Profile
+    features: Mapping[str, Counts]
+    score: Counts
+    scores: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.int8]
+    event_us: npt.NDArray[np.int64]
+    span: Span
+    sample: WindowSample
+    unreadable: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> int:
+        """Predictions in the window."""
+        return int(self.scores.size)
+
+    @property
+    def known(self) -> npt.NDArray[np.bool_]:
+        """bool [rows]: whether the outcome is known."""
+        return np.asarray(self.labels != UNKNOWN)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """One effect in a window, with what is needed to judge it.
+
+    Attributes:
+        detector: That measured it.
+        subject: Feature, `SCORE`, `LABEL` or `ROWS`.
+        effect: 0 (as in the baseline) to 1.
+        own: float64 [stretches], the effects of the baseline's own stretches.
+        memory: How alike neighbouring stretches are.
+        noise: Standard deviation of the square of `effect` by chance alone.
+        statistic: Of the test that takes rows for independent.
+        p_chance: Its p-value.
+        baseline_rows: Behind the baseline.
+        window_rows: Behind the window.
+        bins: Both histograms; empty if there are none.
+    """
+
+    detector: str
+    subject: str
+    effect: float
+    own: npt.NDArray[np.float64]
+    memory: Memory
+    noise: float
+    statistic: float
+    p_chance: float
+    baseline_rows: int
+    window_rows: int
+    bins: tuple[HistogramBin, ...] = ()
+
+
+class Detector(Protocol):
+    """Looks for one kind of change."""
+
+    @property
+    def name(self) -> str:
+        """Constant for programs, such as `numeric`."""
+        ...
+
+    @property
+    def kind(self) -> ChangeKind:
+        """What an alarm of it is a sign of."""
+        ...
+
+    def measure(self, sight: Sight) -> Iterable[Measurement]:
+        """The effects that it can measure here; none where it lacks what it needs."""
+        ...

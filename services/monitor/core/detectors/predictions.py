@@ -1,0 +1,25 @@
+"""Whether the model says what it said of rows that it was not trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from services.monitor.core.detectors.comparing import compared, group_count
+from services.monitor.core.detectors.port import SCORE, Measurement, Sight
+from services.monitor.core.resources import ChangeKind
+
+
+class PredictionDrift:
+    """Jensen-Shannon distance between the scores and those of the held-out rows.
+
+    Lin, Divergence measures based on the Shannon entropy, IEEE Trans. Inf. Theory, 1991.
+    """
+
+    name = "predictions"
+    kind = ChangeKind.DATA_DRIFT
+
+    def measure(self, sight: Sight) -> Iterator[Measurement]:
+        """One."""
+        column = sight.baseline.score
+        parts = [[group] for group in range(group_count(column) - 1)]
+        yield compared(self.name, SCORE, column, sight.score, sight, parts)

@@ -1,0 +1,99 @@
+"""Numbers that come in another unit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from services.common.sketches import BinKind, Counts, Sketch, coarse_counts
+from services.monitor.core.detectors.port import Sight
+from services.monitor.core.histograms import jensen_shannon_distance
+from services.monitor.core.resources import DataFault, FaultKind
+
+_FAR: Final = 0.3
+"""Distance below which nothing is converted: what is not far needs no other unit."""
+
+_NEAR: Final = 0.25
+"""Distance that is near enough once converted: about how far a week goes by itself."""
+
+_NEARER: Final = 3.0
+"""How many times nearer a conversion has to bring it."""
+
+_FEWEST_VALUES: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class _Conversion:
+    words: str
+    factor: float
+    offset: float = 0.0
+
+
+_FACTORS: Final = {
+    "thousandths": 1000.0,
+    "hundredths": 100.0,
+    "tenths": 10.0,
+    "millionths": 1e6,
+    "seconds instead of minutes": 60.0,
+    "seconds instead of hours": 3600.0,
+    "hours instead of days": 24.0,
+    "km/h instead of m/s": 3.6,
+    "kilometres instead of miles": 1.609344,
+    "feet instead of metres": 1 / 0.3048,
+    "centimetres instead of inches": 2.54,
+    "pounds instead of kilograms": 1 / 0.45359237,
+    "knots instead of m/s": 1 / 0.514444,
+    "degrees instead of radians": 180 / np.pi,
+}
+"""How many of the new unit make one of the old."""
+
+CONVERSIONS: Final = (
+    *(_Conversion(words, factor) for words, factor in _FACTORS.items()),
+    *(_Conversion(f"the inverse of {words}", 1 / factor) for words, factor in _FACTORS.items()),
+    _Conversion("Fahrenheit instead of Celsius", 1.8, 32.0),
+    _Conversion("Celsius instead of Fahrenheit", 1 / 1.8, -32.0 / 1.8),
+    _Conversion("Kelvin instead of Celsius", 1.0, 273.15),
+    _Conversion("Celsius instead of Kelvin", 1.0, -273.15),
+    _Conversion("the other sign", -1.0),
+)
+
+
+def changed_units(sight: Sight) -> Iterator[DataFault]:
+    """Numbers that are far from training as they are, and near once a unit is converted back."""
+    for place, feature in enumerate(sight.sample.names):
+        sketch = sight.baseline.features[feature].sketch
+        values = sight.sample.values[:, place]
+        values = values[np.isfinite(values)]
+        if sketch.bins.kind is not BinKind.NUMERIC or values.size < _FEWEST_VALUES:
+            continue
+        coarse = sketch.coarse_groups()
+        as_is = _distance(sketch, coarse, values)
+        if as_is < _FAR:
+            continue
+        converted = [
+            _distance(sketch, coarse, (values - each.offset) / each.factor) for each in CONVERSIONS
+        ]
+        best = int(np.argmin(converted))
+        if converted[best] <= min(_NEAR, as_is / _NEARER):
+            unit = CONVERSIONS[best]
+            yield DataFault(
+                kind=FaultKind.UNIT_CHANGE,
+                feature=feature,
+                reason=f"{feature} lies {as_is:.2f} from training, but {converted[best]:.2f} "
+                f"when read as {unit.words}.",
+                numbers={
+                    "distance": as_is,
+                    "converted_distance": converted[best],
+                    "factor": unit.factor,
+                    "offset": unit.offset,
+                },
+            )
+
+
+def _distance(sketch: Sketch, coarse: Counts, values: np.ndarray) -> float:
+    before = coarse_counts(coarse, sketch.counts)[:-1]
+    now = coarse_counts(coarse, sketch.bins.counts(values))[:-1]
+    return jensen_shannon_distance(before, now)

@@ -1,0 +1,172 @@
+"""Runs the detectors over simulated worlds, quiet and changed, and scores what they say."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Final
+
+import numpy as np
+
+from services.common.resources import Meta
+from services.monitor.core.detecting import findings
+from services.monitor.core.resources import ChangeKind, DriftReport, DriftTest, Severity
+from tests.support.drift_worlds import (
+    QUIET,
+    Change,
+    DriftWorld,
+    Nature,
+    sight_of_days,
+    strengths,
+)
+
+WARM_UP_WEEKS: Final = 3
+"""Weeks in which nothing that has to last can have lasted."""
+
+QUIET_WEEKS_BEFORE: Final = 2
+WEEKS_AFTER: Final = 8
+
+_NOW: Final = datetime(2013, 3, 4, tzinfo=UTC)
+_RESAMPLES: Final = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A change, how it comes, and what it is to be called."""
+
+    words: str
+    change: Change
+    expected: ChangeKind
+    pace: str = "sudden"
+    effect_floor: float = 0.1
+
+
+CASES: Final = (
+    Case("shift of .2 sd, floor .1", Change(shift=0.2), ChangeKind.NONE),
+    Case("shift of .2 sd, floor .05", Change(shift=0.2), ChangeKind.DATA_DRIFT, "sudden", 0.05),
+    Case("shift of .5 sd", Change(shift=0.5), ChangeKind.DATA_DRIFT),
+    Case("shift of 1 sd", Change(shift=1.0), ChangeKind.DATA_DRIFT),
+    Case("shift of 1 sd, over 4 weeks", Change(shift=1.0), ChangeKind.DATA_DRIFT, "gradual"),
+    Case("shift of 1 sd, 3 weeks on, 3 off", Change(shift=1.0), ChangeKind.DATA_DRIFT, "recurring"),
+    Case("one category, +15 %", Change(category=0.15), ChangeKind.DATA_DRIFT),
+    Case("joint, equal marginals", Change(decoupled=True), ChangeKind.JOINT_DRIFT),
+    Case("outcomes alone, odds x 2", Change(odds=2.0), ChangeKind.LABEL_SHIFT),
+    Case("concept alone, logit + .6", Change(concept=0.6), ChangeKind.CONCEPT_DRIFT),
+)
+
+
+def judged_weeks(
+    seed: int,
+    changes: Sequence[Change],
+    *,
+    nature: Nature,
+    columns: int = 50,
+    test: DriftTest | None = None,
+) -> list[DriftReport]:
+    """The reports on a world's weeks, one change a week, oldest first."""
+    test = test or DriftTest()
+    world = DriftWorld(seed, nature=nature, columns=columns)
+    profile = world.profile()
+    reports: list[DriftReport] = []
+    for week, change in enumerate(changes):
+        earlier = reports[::-1][: test.persistence_windows - 1]
+        sight = sight_of_days(profile, world.days(7, change), seed * 1000 + week)
+        found = findings(sight, earlier, test)
+        reports.append(
+            DriftReport(
+                meta=Meta(f"w{week}", "u", 1, _NOW, _NOW),
+                baseline_version="",
+                window_start=_NOW,
+                window_end=_NOW,
+                rows=sight.rows,
+                points=found.points,
+                change=found.change.kind,
+                severity=found.change.severity,
+                faults=found.faults,
+                concept=found.concept,
+            )
+        )
+    return reports
+
+
+@dataclass(frozen=True, slots=True)
+class QuietWorld:
+    """What the quiet weeks of one world showed; weeks with at least one of each."""
+
+    weeks: int
+    alarms: int
+    pages: int
+    chance: int
+    floor: int
+    by: Counter[str] = field(default_factory=Counter)
+
+
+def quiet_world(seed: int, nature: Nature, columns: int, weeks: int) -> QuietWorld:
+    """One world in which nothing changes, after its warm-up."""
+    reports = judged_weeks(seed, [QUIET] * (WARM_UP_WEEKS + weeks), nature=nature, columns=columns)[
+        WARM_UP_WEEKS:
+    ]
+    by: Counter[str] = Counter()
+    for report in reports:
+        by.update({point.algorithm for point in report.points if point.drifted})
+        by.update({fault.kind.value for fault in report.faults})
+        by.update(["concept"] if report.concept is not None and report.concept.alarms else [])
+    return QuietWorld(
+        weeks,
+        sum(report.change is not ChangeKind.NONE for report in reports),
+        sum(report.severity is Severity.PAGE for report in reports),
+        sum(any(point.q_value < 0.05 for point in report.points) for report in reports),
+        sum(any(point.effect_size >= 0.1 for point in report.points) for report in reports),
+        by,
+    )
+
+
+def share_with_interval(hits: Sequence[int], weeks: Sequence[int]) -> tuple[float, float, float]:
+    """Share of weeks, and its 95 % interval by drawing worlds again: their weeks are alike."""
+    random = np.random.default_rng(7)
+    counted, total = np.array(hits), np.array(weeks)
+    drawn = random.integers(0, counted.size, (_RESAMPLES, counted.size))
+    shares = counted[drawn].sum(axis=1) / total[drawn].sum(axis=1)
+    low, high = np.quantile(shares, [0.025, 0.975])
+    return float(counted.sum() / total.sum()), float(low), float(high)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one change in one world was met.
+
+    Attributes:
+        delay_weeks: From the change to its first alarm, 1 at the least; None if there is none.
+        name: What the first alarm called it.
+        settled: What it is called most often from then on.
+        severity: Of the first alarm.
+    """
+
+    delay_weeks: int | None
+    name: ChangeKind
+    settled: ChangeKind
+    severity: Severity
+
+
+def met_change(seed: int, case: Case, nature: Nature, columns: int = 50) -> Outcome:
+    """One world that changes after two quiet weeks."""
+    changes = [case.change.scaled(each) for each in strengths(case.pace, WEEKS_AFTER)]
+    reports = judged_weeks(
+        seed,
+        [QUIET] * QUIET_WEEKS_BEFORE + changes,
+        nature=nature,
+        columns=columns,
+        test=DriftTest(effect_floor=case.effect_floor),
+    )[QUIET_WEEKS_BEFORE:]
+    alarms = [
+        (week, report)
+        for week, report in enumerate(reports, 1)
+        if report.change is not ChangeKind.NONE
+    ]
+    if not alarms:
+        return Outcome(None, ChangeKind.NONE, ChangeKind.NONE, Severity.NONE)
+    week, first = alarms[0]
+    settled = Counter(report.change for _, report in alarms).most_common(1)[0][0]
+    return Outcome(week, first.change, settled, first.severity)
