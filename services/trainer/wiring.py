@@ -93,6 +93,7 @@ async def trainer(settings: TrainerSettings, now: Clock = utc_now) -> AsyncItera
                 now,
                 config_of=_config_of(settings, server.port),
                 max_workers=settings.max_workers,
+                max_per_owner=settings.max_running_per_owner,
                 lease_ttl=lease_ttl,
             )
 
@@ -142,6 +143,7 @@ def _config_of(settings: TrainerSettings, port: int) -> Callable[[TrainingJob, s
             job=job.name,
             worker=worker,
             lanes=job.spec.lanes,
+            memory_mib=job.spec.memory_mib,
             trainer_address=f"{reachable}:{port}",
             registry_address=settings.registry_address,
             registry_patience_s=settings.registry_patience_s,

@@ -10,6 +10,7 @@ from roundhouse.trainer.v1 import job_pb2
 
 from services.trainer.adapters.recipes import load_recipes
 from services.trainer.api.convert import spec_from_proto
+from services.trainer.core.failures import ErrorClass
 from services.trainer.core.spec import spec_to_json
 from services.trainer.core.validation import spec_faults
 from tests.support.trainer_values import spec
@@ -38,3 +39,10 @@ def test_the_search_of_the_document_is_a_good_one() -> None:
     message = ParseDict({**spec_to_json(spec()), **example}, job_pb2.JobSpec())
     rules = {name: recipe.rules for name, recipe in load_recipes().items()}
     assert spec_faults(spec_from_proto(message), rules) == []
+
+
+def test_the_table_of_errors_is_what_happens() -> None:
+    section = DOCUMENT.read_text().split("\n## Errors\n")[1].partition("\n## ")[0]
+    rows = [row.split(" | ") for row in section.splitlines() if row.startswith("| `")]
+    said = {row[0].strip("| `"): row[1] == "yes" for row in rows}
+    assert said == {each.value: each.retryable for each in ErrorClass}

@@ -145,6 +145,9 @@ class MemoryTrainerTx:
     def add_checkpoint(self, job_uid: str, checkpoint: StoredCheckpoint) -> None:
         self._checkpoints[job_uid, checkpoint.trial, checkpoint.step] = checkpoint
 
+    def remove_checkpoint(self, job_uid: str, checkpoint: StoredCheckpoint) -> None:
+        self._checkpoints.pop((job_uid, checkpoint.trial, checkpoint.step), None)
+
     def checkpoints(self, job_uid: str) -> tuple[StoredCheckpoint, ...]:
         mine = [found for key, found in self._checkpoints.items() if key[0] == job_uid]
         return tuple(sorted(mine, key=lambda found: (found.create_time, found.step), reverse=True))

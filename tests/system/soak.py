@@ -25,6 +25,7 @@ PROOFS: Final = {
     "rollbacks": "tests.system.proofs.rollbacks",
     "swaps": "tests.system.proofs.swaps",
     "verdicts": "tests.system.proofs.verdicts",
+    "workers": "tests.system.proofs.workers",
 }
 """Module of each proof; loaded only when it runs."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import grpc
 import pytest
 from roundhouse.trainer.v1 import job_pb2, job_service_pb2, worker_service_pb2
@@ -9,6 +11,7 @@ from roundhouse.trainer.v1 import job_pb2, job_service_pb2, worker_service_pb2
 from services.trainer.core.spec import Candidate, Feature, FeatureKind
 from tests.support.registry_api import PROJECT, TIMEOUT_S, refused, request_id
 from tests.support.trainer_api import TrainerCaller, state_name
+from tests.trainer.test_kill import workers_of
 
 pytestmark = pytest.mark.real
 LONG = (Candidate("mlp", {"epochs": 60, "hidden_units": 8}),)
@@ -181,3 +184,37 @@ async def test_a_stranger_with_an_old_fence_is_superseded(caller: TrainerCaller)
             timeout=TIMEOUT_S,
         )
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.ABORTED, "ATTEMPT_SUPERSEDED")
+
+
+async def test_a_job_of_higher_priority_takes_the_place_of_a_lower_one_and_gives_it_back(
+    caller: TrainerCaller,
+) -> None:
+    low = await caller.submit("low", candidates=LONG)
+    await caller.until_points(low, 3)
+    request = caller.request("high", "decision_tree")
+    request.training_job.priority = 50
+    high = (await caller.jobs.CreateTrainingJob(request, timeout=TIMEOUT_S)).name
+    assert state_name(await caller.until_over(high)) == "SUCCEEDED"
+    job = await caller.until_over(low)
+    assert state_name(job) == "SUCCEEDED", job.error
+    stopped, finished = job.attempts
+    assert stopped.state == job_pb2.Attempt.STATE_STOPPED
+    assert stopped.error.error_class == job_pb2.JobError.ERROR_CLASS_PREEMPTED
+    assert stopped.error.remedy
+    assert finished.start_time.ToDatetime() > stopped.end_time.ToDatetime()
+
+
+async def test_a_worker_whose_machine_is_taken_away_stops_at_a_checkpoint(
+    caller: TrainerCaller,
+) -> None:
+    name = await caller.submit("spot", candidates=LONG, max_attempts=1)
+    await caller.until_points(name, 3)
+    for worker in workers_of(os.getpid()):
+        worker.terminate()
+    job = await caller.until_over(name)
+    assert state_name(job) == "SUCCEEDED", job.error
+    assert [each.error.error_class for each in job.attempts] == [
+        job_pb2.JobError.ERROR_CLASS_PREEMPTED,
+        job_pb2.JobError.ERROR_CLASS_UNSPECIFIED,
+    ]
+    assert any("goes on after step" in line for line in await caller.log(name))

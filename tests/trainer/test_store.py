@@ -124,12 +124,14 @@ def test_a_removed_job_is_gone_with_its_trials_but_not_its_checkpoints(run: Run)
 
 def test_checkpoints_are_newest_first_and_one_per_step(run: Run) -> None:
     stored = [
-        StoredCheckpoint("mlp-1", step, f"sha256:{step:064}", 10, EPOCH + step * TTL)
+        StoredCheckpoint("mlp-1", step, f"sha256:{step:064}", 10, EPOCH + step * TTL, 0.5)
         for step in (1, 2, 3)
     ]
     for each in (*stored, stored[1]):
         run(lambda tx, each=each: tx.add_checkpoint("uid", each))
     assert run(lambda tx: tx.checkpoints("uid")) == tuple(reversed(stored))
+    run(lambda tx: tx.remove_checkpoint("uid", stored[1]))
+    assert run(lambda tx: tx.checkpoints("uid")) == (stored[2], stored[0])
 
 
 def test_a_lease_has_one_holder_and_growing_fences(run: Run) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final, TypeAlias
 
 import structlog
@@ -21,6 +22,7 @@ from services.trainer.adapters.processes import WorkerProcess, WorkerProcesses
 from services.trainer.adapters.store.transaction import SqlTrainerTx
 from services.trainer.adapters.worker.config import WorkerConfig
 from services.trainer.core.jobs import TrainingJob
+from services.trainer.core.queueing import Capacity, plan
 from services.trainer.core.states import JobState
 from services.trainer.core.use_cases import attempts
 
@@ -75,6 +77,7 @@ class Supervisor:
         now: The clock.
         config_of: How a worker is started.
         max_workers: Workers at once.
+        max_per_owner: Jobs of one owner at once; 0 means no quota.
         lease_ttl: How long a worker may be silent.
     """
 
@@ -86,6 +89,7 @@ class Supervisor:
         *,
         config_of: ConfigOf,
         max_workers: int,
+        max_per_owner: int,
         lease_ttl: timedelta,
     ) -> None:
         self._database = database
@@ -93,6 +97,7 @@ class Supervisor:
         self._now = now
         self._config_of = config_of
         self._max_workers = max_workers
+        self._max_per_owner = max_per_owner
         self._lease_ttl = lease_ttl
         self._written = asyncio.Event()
         database.on_write(self._written.set)
@@ -140,10 +145,14 @@ class Supervisor:
                 if desk.now - mine.stray_since > STRAY_GRACE:
                     mine.process.kill()
         busy = {mine.job for mine in watched.values()}
-        for job in desk.jobs:
-            due = job.state is JobState.QUEUED and job.ready_time <= desk.now
-            if due and job.name not in busy and len(watched) < self._max_workers:
-                await self._start(lease, job, workers, watched)
+        starting = [job for job in desk.jobs if job.name in busy and not job.state.active]
+        capacity = Capacity(self._max_workers - len(watched), self._max_per_owner)
+        chosen = plan([job for job in desk.jobs if job not in starting], capacity, desk.now)
+        for job in chosen.start:
+            await self._start(lease, job, workers, watched)
+        for job in chosen.preempt:
+            log.info("job.preempted", job=job.name)
+            await self._write(lease, partial(attempts.preempt, name=job.name))
 
     async def _start(
         self,

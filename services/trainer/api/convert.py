@@ -56,6 +56,7 @@ def job_to_proto(job: TrainingJob, progress: float, currency: str) -> job_pb2.Tr
         error=None if job.error is None else _error_to_proto(job.error),
         best_trial=job.best_trial,
         owner=job.owner,
+        priority=job.priority,
         budget=None if job.budget_micros is None else to_money(job.budget_micros, currency),
         cost=to_money(job.cost_micros, currency),
         estimated_cost=to_money(job.estimate_micros, currency),
@@ -158,7 +159,7 @@ def assignment_to_proto(
         claim=worker_service_pb2.Claim(job=job.name, fence=assignment.claim.fence),
         training_job=job_to_proto(job, 0.0, terms.prices.currency),
         trials=[trial_to_proto(job.name, trial) for trial in assignment.trials],
-        checkpoints=[_checkpoint_to_proto(found) for found in assignment.checkpoints],
+        checkpoints=[checkpoint_to_proto(found) for found in assignment.checkpoints],
         ttl=to_duration(terms.ttl.total_seconds()),
         granted=to_duration(assignment.granted_s),
         correlation_id=job.correlation_id,
@@ -175,16 +176,19 @@ def checkpoint_from_proto(checkpoint: worker_service_pb2.Checkpoint) -> StoredCh
         digest=checkpoint.digest,
         size_bytes=checkpoint.size_bytes,
         create_time=from_timestamp(checkpoint.create_time),
+        loss=checkpoint.loss if checkpoint.HasField("loss") else None,
     )
 
 
-def _checkpoint_to_proto(found: StoredCheckpoint) -> worker_service_pb2.Checkpoint:
+def checkpoint_to_proto(found: StoredCheckpoint) -> worker_service_pb2.Checkpoint:
+    """A checkpoint."""
     return worker_service_pb2.Checkpoint(
         trial=found.trial,
         step=found.step,
         digest=found.digest,
         size_bytes=found.size_bytes,
         create_time=to_timestamp(found.create_time),
+        loss=found.loss,
     )
 
 
@@ -206,6 +210,7 @@ def _error_to_proto(error: JobError) -> job_pb2.JobError:
         error_class=job_pb2.JobError.ErrorClass.Value(f"ERROR_CLASS_{error.error_class.value}"),
         message=error.message,
         retryable=error.error_class.retryable,
+        remedy=error.error_class.remedy,
     )
 
 

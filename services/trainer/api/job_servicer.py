@@ -47,7 +47,7 @@ QUIET_S = 5.0
 """Longest silence between two looks of a stream that follows a job."""
 
 BATCH = 1000
-SETTABLE = frozenset({"labels", "spec", "owner", "budget"})
+SETTABLE = frozenset({"labels", "spec", "owner", "budget", "priority"})
 
 
 class JobServicer(pb_grpc.JobServiceServicer):
@@ -97,6 +97,7 @@ class JobServicer(pb_grpc.JobServiceServicer):
             traceparent=format_traceparent(span) if span.is_valid else "",
             owner=request.training_job.owner or NOBODY,
             budget_micros=budget_micros,
+            priority=request.training_job.priority,
         )
         if not request.validate_only:
             await self._pin(new)

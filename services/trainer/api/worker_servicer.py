@@ -113,8 +113,23 @@ class WorkerServicer(pb_grpc.WorkerServiceServicer):
         """Makes a checkpoint known to later attempts."""
         claim = convert.claim_from_proto(request.claim)
         checkpoint = convert.checkpoint_from_proto(request.checkpoint)
-        await self._transactions.write(lambda tx: reports.take_checkpoint(tx, claim, checkpoint))
-        return pb.CommitCheckpointResponse()
+        gone = await self._transactions.write(
+            lambda tx: reports.take_checkpoint(tx, claim, checkpoint)
+        )
+        return pb.CommitCheckpointResponse(
+            superseded=[convert.checkpoint_to_proto(each) for each in gone]
+        )
+
+    async def RejectCheckpoint(
+        self, request: pb.RejectCheckpointRequest, _: _Context
+    ) -> pb.RejectCheckpointResponse:
+        """Forgets a checkpoint that can't be restored."""
+        claim = convert.claim_from_proto(request.claim)
+        checkpoint = convert.checkpoint_from_proto(request.checkpoint)
+        await self._transactions.write(
+            lambda tx: reports.reject_checkpoint(tx, claim, checkpoint, request.cause)
+        )
+        return pb.RejectCheckpointResponse()
 
     async def FinishAttempt(
         self, request: pb.FinishAttemptRequest, _: _Context
@@ -133,7 +148,10 @@ class WorkerServicer(pb_grpc.WorkerServiceServicer):
                 error = convert.error_from_proto(request.failure)
                 await self._transactions.write(lambda tx: attempts.fail(tx, claim, error))
             case _:
-                await self._transactions.write(lambda tx: attempts.stop(tx, claim))
+                preempted = request.stopped.preempted
+                await self._transactions.write(
+                    lambda tx: attempts.stop(tx, claim, preempted=preempted)
+                )
         return pb.FinishAttemptResponse()
 
     async def _take_report(self, claim: attempts.Claim, report: reports.Report) -> int:

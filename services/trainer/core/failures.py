@@ -12,8 +12,9 @@ TrainingFailure
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import ClassVar
+from typing import ClassVar, Final
 
 
 class ErrorClass(StrEnum):
@@ -27,18 +28,74 @@ class ErrorClass(StrEnum):
     WORKER_LOST = "WORKER_LOST"
     INTERNAL = "INTERNAL"
     BUDGET_EXCEEDED = "BUDGET_EXCEEDED"
+    PREEMPTED = "PREEMPTED"
 
     @property
     def retryable(self) -> bool:
-        """Whether a further attempt could end otherwise.
+        """Whether a further attempt could end otherwise."""
+        return RULES[self].first_pause_s is not None
 
-        Training is deterministic: what the data, the parameters or a bug caused comes again.
+    @property
+    def remedy(self) -> str:
+        """What to do about it, one sentence."""
+        return RULES[self].remedy
+
+    def pause_s(self, failures: int, jitter: float) -> float:
+        """How long to wait before the next attempt: longer each time, apart from other jobs'.
+
+        Args:
+            failures: Attempts that have failed, the last one included; from 1.
+            jitter: Drawn evenly from 0 to 1.
         """
-        return self in (
-            ErrorClass.OUT_OF_MEMORY,
-            ErrorClass.DEPENDENCY_UNAVAILABLE,
-            ErrorClass.WORKER_LOST,
+        longest: float = min(
+            LONGEST_PAUSE_S, (RULES[self].first_pause_s or 0.0) * 2.0 ** (failures - 1)
         )
+        return longest * (1 - jitter / 2)
+
+
+@dataclass(frozen=True, slots=True)
+class RetryRule:
+    """What becomes of an attempt that ended so.
+
+    Attributes:
+        first_pause_s: Before the next attempt, doubled each time; None: there is none, since
+            training is deterministic and what the data, the parameters or a bug caused comes again.
+        remedy: What to do about it, one sentence.
+    """
+
+    first_pause_s: float | None
+    remedy: str
+
+
+LONGEST_PAUSE_S: Final = 60.0
+
+RULES: Final = {
+    ErrorClass.DATA_FAULT: RetryRule(
+        None, "Correct the snapshot, or the columns and the split that the spec names."
+    ),
+    ErrorClass.NAN_LOSS: RetryRule(
+        None, "Lower the learning rate, or narrow the search space to lower ones."
+    ),
+    ErrorClass.OUT_OF_MEMORY: RetryRule(
+        5.0, "Raise `memory_mib`, lower `parallel_trials`, or train smaller models."
+    ),
+    ErrorClass.EXPORT_MISMATCH: RetryRule(
+        None, "Train without the algorithm that the message names, and report it: it is a bug."
+    ),
+    ErrorClass.DEPENDENCY_UNAVAILABLE: RetryRule(
+        1.0, "See that the registry and the blob store are up; the job goes on by itself."
+    ),
+    ErrorClass.WORKER_LOST: RetryRule(
+        1.0, "See the trainer's log for what ended the process; often the machine's memory ran out."
+    ),
+    ErrorClass.INTERNAL: RetryRule(None, "Report it with the job's log: it is a bug."),
+    ErrorClass.BUDGET_EXCEEDED: RetryRule(
+        None, "Raise the budget with `roundhouse costs set-budget`, then resume the job."
+    ),
+    ErrorClass.PREEMPTED: RetryRule(
+        0.0, "Nothing: the job goes on from its checkpoint when there is room again."
+    ),
+}
 
 
 class TrainingFailure(Exception):

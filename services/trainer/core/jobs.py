@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Final
 
 from services.common.etags import etag_of
 from services.common.names import ResourceName
@@ -91,6 +92,8 @@ class TrainingJob:
         owner: Who pays.
         budget_micros: The most that it may cost; None means no limit of its own.
         estimate_micros: What it was expected to cost.
+        priority: 0 to 100; higher goes first.
+        preempt_requested: It is to make room at its next trial or checkpoint.
         budget_reached: It is to stop at its next trial or checkpoint, for a budget.
     """
 
@@ -116,6 +119,8 @@ class TrainingJob:
     budget_micros: int | None = None
     estimate_micros: int = 0
     budget_reached: bool = False
+    priority: int = 0
+    preempt_requested: bool = False
 
     @property
     def cost_micros(self) -> int:
@@ -157,7 +162,7 @@ class TrainingJob:
 
     @property
     def failed_attempts(self) -> int:
-        """Attempts that count against `max_attempts`."""
+        """Attempts that count against `max_attempts`: a preemption is no failure."""
         failed = (AttemptState.FAILED, AttemptState.LOST)
         return sum(attempt.state in failed for attempt in self.attempts)
 
@@ -246,6 +251,7 @@ class StoredCheckpoint:
         digest: `sha256:` and 64 hex digits of its bytes.
         size_bytes: Size of its bytes.
         create_time: When it was committed.
+        loss: Metric that decides at its step, lower is better; None where none is measured.
     """
 
     trial: str
@@ -253,6 +259,21 @@ class StoredCheckpoint:
     digest: str
     size_bytes: int
     create_time: datetime
+    loss: float | None = None
+
+
+KEPT_CHECKPOINTS: Final = 3
+"""Newest ones of a trial that are kept: should the newest be damaged, those before it serve."""
+
+
+def superseded(checkpoints: Sequence[StoredCheckpoint]) -> list[StoredCheckpoint]:
+    """Which of one trial's checkpoints nobody needs: all but the newest few and the best."""
+    newest = sorted(checkpoints, key=lambda each: -each.step)
+    kept = newest[:KEPT_CHECKPOINTS]
+    scored = [each for each in newest if each.loss is not None]
+    if scored:
+        kept.append(min(scored, key=lambda each: (each.loss or 0.0, each.step)))
+    return [each for each in newest if each not in kept]
 
 
 def checkpoint_folder(job_uid: str) -> str:

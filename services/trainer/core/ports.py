@@ -88,6 +88,10 @@ class TrainerTx(Protocol):
         """Store a checkpoint, in place of one of the same trial and step."""
         ...
 
+    def remove_checkpoint(self, job_uid: str, checkpoint: StoredCheckpoint) -> None:
+        """Forget a checkpoint; its bytes stay."""
+        ...
+
     def checkpoints(self, job_uid: str) -> tuple[StoredCheckpoint, ...]:
         """A job's checkpoints, newest first."""
         ...

@@ -66,6 +66,7 @@ class JobSpec:
         parent_version: Version that it descends from; may be empty.
         max_attempts: Attempts before the job fails.
         threads: Threads that an attempt may keep busy; 0 means every core of its machine.
+        memory_mib: Memory that each of its processes may allocate; 0 means no limit.
         tuning: How spaces of candidates are searched; None when none has any.
     """
 
@@ -83,6 +84,7 @@ class JobSpec:
     max_attempts: int
     threads: int
     tuning: Tuning | None = None
+    memory_mib: int = 0
 
     @property
     def checked_metric(self) -> Metric:
@@ -140,6 +142,7 @@ def spec_from_json(document: Json) -> JobSpec:
         parent_version=document.get("parent_version", ""),
         max_attempts=document.get("max_attempts") or DEFAULT_MAX_ATTEMPTS,
         threads=document.get("threads", 0),
+        memory_mib=document.get("memory_mib", 0),
         tuning=tuning_from_json(document["tuning"]) if "tuning" in document else None,
     )
 
@@ -171,5 +174,6 @@ def spec_to_json(spec: JobSpec) -> dict[str, Any]:
         "parent_version": spec.parent_version,
         "max_attempts": spec.max_attempts,
         "threads": spec.threads,
+        "memory_mib": spec.memory_mib,
         **({} if spec.tuning is None else {"tuning": tuning_to_json(spec.tuning)}),
     }

@@ -66,6 +66,9 @@ def submit(
     budget: Annotated[
         str, typer.Option(help="The most that it may cost, such as '2.50 USD'.")
     ] = "",
+    priority: Annotated[
+        int, typer.Option(min=0, max=100, help="Higher goes first, and may displace lower.")
+    ] = 0,
     validate_only: Annotated[
         bool, typer.Option("--validate-only", help="Check the spec without submitting it.")
     ] = False,
@@ -77,7 +80,10 @@ def submit(
         parent=names.parent(session.project),
         training_job_id=job_id,
         training_job=TrainingJob(
-            spec=_spec(spec), owner=owner, budget=parse_money(budget) if budget else None
+            spec=_spec(spec),
+            owner=owner,
+            budget=parse_money(budget) if budget else None,
+            priority=priority,
         ),
         validate_only=validate_only,
     )
@@ -256,4 +262,5 @@ def _watch(client: Client, name: str, as_json: bool) -> None:
             OUT.print(f"{names.short(name)} made {names.short(job.model_version)}.")
     if job.state != TrainingJob.STATE_SUCCEEDED:
         state = state_name(TrainingJob.State.Name(job.state)).lower()
-        raise BadOutcome(f"{names.short(name)} {state}. {job.error.message}".strip())
+        said = f"{job.error.message} {job.error.remedy}".strip()
+        raise BadOutcome(f"{names.short(name)} {state}. {said}".strip())

@@ -68,7 +68,7 @@ class FitObserver(Protocol):
         """Take note of `step`."""
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Keep `checkpoint` durably before returning."""
+        """Keep `checkpoint`; the one before it is durable before this returns."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -52,6 +52,8 @@ def job_values(job: TrainingJob) -> Values:
         "budget_micros": job.budget_micros,
         "estimate_micros": job.estimate_micros,
         "budget_reached": job.budget_reached,
+        "priority": job.priority,
+        "preempt_requested": job.preempt_requested,
     }
 
 
@@ -80,6 +82,8 @@ def job_of(row: AnyRow, attempts: Sequence[AnyRow]) -> TrainingJob:
         budget_micros=row.budget_micros,
         estimate_micros=row.estimate_micros,
         budget_reached=row.budget_reached,
+        priority=row.priority,
+        preempt_requested=row.preempt_requested,
     )
 
 
@@ -185,13 +189,16 @@ def checkpoint_values(job_uid: str, checkpoint: StoredCheckpoint) -> Values:
         "step": checkpoint.step,
         "digest": checkpoint.digest,
         "size_bytes": checkpoint.size_bytes,
+        "loss": checkpoint.loss,
         "create_time": checkpoint.create_time,
     }
 
 
 def checkpoint_of(row: AnyRow) -> StoredCheckpoint:
     """The checkpoint in `row`."""
-    return StoredCheckpoint(row.trial, row.step, row.digest, row.size_bytes, row.create_time)
+    return StoredCheckpoint(
+        row.trial, row.step, row.digest, row.size_bytes, row.create_time, row.loss
+    )
 
 
 def _attempt_of(row: AnyRow) -> Attempt:

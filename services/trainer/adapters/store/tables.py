@@ -50,6 +50,8 @@ JOB: Final = Table(
     Column("budget_micros", BigInteger),
     Column("estimate_micros", BigInteger, nullable=False),
     Column("budget_reached", Boolean, nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("preempt_requested", Boolean, nullable=False),
     Index("ix_training_job_project", "project", "create_time"),
     Index("ix_training_job_state", "state"),
     Index("ix_training_job_model", "model", "state", "update_time"),
@@ -163,5 +165,6 @@ CHECKPOINT: Final = Table(
     Column("step", BigInteger, primary_key=True),
     Column("digest", String(71), nullable=False),
     Column("size_bytes", BigInteger, nullable=False),
+    Column("loss", Float),
     Column("create_time", UtcDateTime, nullable=False),
 )

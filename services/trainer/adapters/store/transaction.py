@@ -244,8 +244,8 @@ class SqlTrainerTx:
         )
         return [int(seconds) for seconds in self._connection.execute(query).scalars() if seconds]
 
-    def add_checkpoint(self, job_uid: str, checkpoint: StoredCheckpoint) -> None:
-        """Store a checkpoint, in place of one of the same trial and step."""
+    def remove_checkpoint(self, job_uid: str, checkpoint: StoredCheckpoint) -> None:
+        """Forget a checkpoint; its bytes stay."""
         self._connection.execute(
             CHECKPOINT.delete().where(
                 CHECKPOINT.c.job_uid == job_uid,
@@ -253,6 +253,10 @@ class SqlTrainerTx:
                 CHECKPOINT.c.step == checkpoint.step,
             )
         )
+
+    def add_checkpoint(self, job_uid: str, checkpoint: StoredCheckpoint) -> None:
+        """Store a checkpoint, in place of one of the same trial and step."""
+        self.remove_checkpoint(job_uid, checkpoint)
         self._connection.execute(
             CHECKPOINT.insert().values(rows.checkpoint_values(job_uid, checkpoint))
         )

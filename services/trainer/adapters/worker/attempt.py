@@ -155,10 +155,17 @@ class AttemptRun:
 
     async def _retrain(self, bench: Workbench, winner: TrialOutcome) -> TrainedModel:
         observer = TrialObserver(
-            self._link, self._checkpoints, None, RETRAIN, asyncio.get_running_loop()
+            self._link,
+            self._checkpoints,
+            None,
+            RETRAIN,
+            asyncio.get_running_loop(),
+            metric=self._work.spec.checked_metric,
         )
         checkpoint = await self._checkpoints.newest(RETRAIN)
-        return await asyncio.to_thread(bench.retrain, winner, observer, checkpoint)
+        model = await asyncio.to_thread(bench.retrain, winner, observer, checkpoint)
+        await observer.settled()
+        return model
 
     def _make_version(
         self,

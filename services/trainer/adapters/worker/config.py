@@ -16,6 +16,7 @@ class WorkerConfig:
         job: Job to claim, by resource name.
         worker: What this process calls itself.
         lanes: Trials that it runs at a time.
+        memory_mib: Memory that each process may allocate; 0 means no limit.
         trainer_address: Of the trainer.
         registry_address: Of the registry.
         registry_patience_s: How long the registry may be away before the attempt fails.
@@ -28,6 +29,7 @@ class WorkerConfig:
     job: str
     worker: str
     lanes: int
+    memory_mib: int
     trainer_address: str
     registry_address: str
     registry_patience_s: float

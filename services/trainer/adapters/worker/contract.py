@@ -72,16 +72,7 @@ def work_of(claimed: worker_service_pb2.ClaimJobResponse) -> Work:
         attempt=job.attempts[-1].number,
         spec=spec_from_json(MessageToDict(job.spec, preserving_proto_field_name=True)),
         trials=tuple(trial_of(index, found) for index, found in enumerate(claimed.trials)),
-        checkpoints=tuple(
-            StoredCheckpoint(
-                trial=found.trial,
-                step=found.step,
-                digest=found.digest,
-                size_bytes=found.size_bytes,
-                create_time=from_timestamp(found.create_time),
-            )
-            for found in claimed.checkpoints
-        ),
+        checkpoints=tuple(checkpoint_of(found) for found in claimed.checkpoints),
         worked_s=sum(
             (from_timestamp(each.end_time) - from_timestamp(each.start_time)).total_seconds()
             for each in job.attempts[:-1]
@@ -122,12 +113,26 @@ def point_to_proto(point: MetricPoint) -> job_pb2.MetricPoint:
     )
 
 
-def checkpoint_to_proto(
-    trial: str, step: int, digest: str, size_bytes: int
-) -> worker_service_pb2.Checkpoint:
-    """A checkpoint as the worker commits it."""
+def checkpoint_to_proto(stored: StoredCheckpoint) -> worker_service_pb2.Checkpoint:
+    """A checkpoint as the worker speaks of it."""
     return worker_service_pb2.Checkpoint(
-        trial=trial, step=step, digest=digest, size_bytes=size_bytes
+        trial=stored.trial,
+        step=stored.step,
+        digest=stored.digest,
+        size_bytes=stored.size_bytes,
+        loss=stored.loss,
+    )
+
+
+def checkpoint_of(found: worker_service_pb2.Checkpoint) -> StoredCheckpoint:
+    """A checkpoint as the trainer speaks of it."""
+    return StoredCheckpoint(
+        trial=found.trial,
+        step=found.step,
+        digest=found.digest,
+        size_bytes=found.size_bytes,
+        create_time=from_timestamp(found.create_time),
+        loss=found.loss if found.HasField("loss") else None,
     )
 
 

@@ -22,6 +22,7 @@ from services.common.rpc.convert import from_duration, to_struct
 from services.common.rpc.remote import RemoteError, remote_errors
 from services.trainer.adapters.worker.contract import (
     Work,
+    checkpoint_of,
     checkpoint_to_proto,
     error_to_proto,
     micros_of,
@@ -62,7 +63,7 @@ class TrainerLink:
         work: What was claimed.
 
     Attributes:
-        order: What the trainer last told the worker to do.
+        order: What the worker is to do.
         cost_micros: What the job has cost, as the trainer last said.
     """
 
@@ -78,6 +79,7 @@ class TrainerLink:
         self._log_lines: list[str] = []
         self._trials: dict[str, Trial] = {}
         self._sequence = 0
+        self._preempted = False
 
     @staticmethod
     async def claim(channel: grpc.aio.Channel, job: str, worker: str) -> Work:
@@ -95,6 +97,12 @@ class TrainerLink:
         """Send `points` soon."""
         with self._lock:
             self._points += points
+
+    def preempt(self) -> None:
+        """Have the worker stop at its next trial or checkpoint: its machine is taken away."""
+        self._preempted = True
+        if self.order is Order.GO_ON:
+            self.order = Order.PAUSE
 
     def logged(self, line: str) -> None:
         """Send a line for the job's log soon."""
@@ -145,15 +153,20 @@ class TrainerLink:
                 return found
             request.page_token = page.next_page_token
 
-    async def checkpointed(self, stored: StoredCheckpoint) -> None:
-        """Have a checkpoint in the blob store known to later attempts."""
+    async def checkpointed(self, stored: StoredCheckpoint) -> list[StoredCheckpoint]:
+        """Have a checkpoint in the blob store known to later attempts; gives those to remove."""
         request = worker_service_pb2.CommitCheckpointRequest(
-            claim=self._work.claim,
-            checkpoint=checkpoint_to_proto(
-                stored.trial, stored.step, stored.digest, stored.size_bytes
-            ),
+            claim=self._work.claim, checkpoint=checkpoint_to_proto(stored)
         )
-        await self._call(lambda: self._stub.CommitCheckpoint(request))
+        response = await self._call(lambda: self._stub.CommitCheckpoint(request))
+        return [checkpoint_of(each) for each in response.superseded]
+
+    async def rejected(self, stored: StoredCheckpoint, cause: str) -> None:
+        """Have a checkpoint that can't be restored forgotten."""
+        request = worker_service_pb2.RejectCheckpointRequest(
+            claim=self._work.claim, checkpoint=checkpoint_to_proto(stored), cause=cause
+        )
+        await self._call(lambda: self._stub.RejectCheckpoint(request))
 
     async def succeeded(self, version: str, evaluation: str, best_trial: str) -> None:
         """End the attempt well."""
@@ -170,7 +183,9 @@ class TrainerLink:
 
     async def stopped(self) -> None:
         """End the attempt as it was told."""
-        await self._finish(stopped=worker_service_pb2.FinishAttemptRequest.Stopped())
+        await self._finish(
+            stopped=worker_service_pb2.FinishAttemptRequest.Stopped(preempted=self._preempted)
+        )
 
     async def keep_alive(self) -> None:
         """Prolong the claim and hear orders until cancelled.
@@ -191,6 +206,8 @@ class TrainerLink:
                 held_until = asked + min(self._work.ttl_s, from_duration(answer.granted))
                 self.cost_micros = micros_of(answer.cost)
                 self.order = _ORDERS[answer.order]
+                if self._preempted and self.order is Order.GO_ON:
+                    self.order = Order.PAUSE
                 if self.order is Order.CANCEL:
                     _end("worker.cancelled")
             except RemoteError as error:

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import replace
 from typing import Protocol
 
@@ -17,6 +18,8 @@ from services.trainer.adapters.learning.recipe import Checkpoint, Step
 from services.trainer.adapters.worker.contract import Work
 from services.trainer.adapters.worker.link import TrainerLink
 from services.trainer.core.jobs import MetricPoint, StoredCheckpoint, Trial, checkpoint_key
+from services.trainer.core.search import loss_of
+from services.trainer.core.selection import Metric
 from services.trainer.core.use_cases.attempts import Order
 
 
@@ -60,8 +63,8 @@ class Checkpoints:
                 return Checkpoint(found.step, data)
         return None
 
-    async def save(self, trial: str, checkpoint: Checkpoint) -> None:
-        """Store one durably, then have the trainer know it.
+    async def save(self, trial: str, checkpoint: Checkpoint, loss: float | None) -> None:
+        """Store one durably, then have the trainer know it, then remove what it supersedes.
 
         What was measured before it is stored first: an attempt that goes on from the
         checkpoint will not measure it again.
@@ -71,20 +74,26 @@ class Checkpoints:
         digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
         key = checkpoint_key(self._uid, trial, digest)
         await self._blobs.put(key, once(data), digest=parse_digest(digest))
-        stored = StoredCheckpoint(trial, checkpoint.step, digest, len(data), utc_now())
-        await self._link.checkpointed(stored)
+        stored = StoredCheckpoint(trial, checkpoint.step, digest, len(data), utc_now(), loss)
+        for gone in await self._link.checkpointed(stored):
+            await self._blobs.delete(checkpoint_key(self._uid, gone.trial, gone.digest))
 
     async def _read(self, stored: StoredCheckpoint) -> bytes | None:
         key = checkpoint_key(self._uid, stored.trial, stored.digest)
         try:
             data = b"".join([chunk async for chunk in self._blobs.read(key)])
         except BlobNotFound:
-            self._link.logged(f"checkpoint {stored.step} of {stored.trial} is missing")
+            await self._reject(stored, "is missing")
             return None
         if f"sha256:{hashlib.sha256(data).hexdigest()}" != stored.digest:
-            self._link.logged(f"checkpoint {stored.step} of {stored.trial} is damaged")
+            await self._reject(stored, "is damaged")
+            await self._blobs.delete(key)
             return None
         return data
+
+    async def _reject(self, stored: StoredCheckpoint, cause: str) -> None:
+        self._link.logged(f"checkpoint {stored.step} of {stored.trial} {cause}")
+        await self._link.rejected(stored, cause)
 
 
 class TrialObserver:
@@ -96,6 +105,7 @@ class TrialObserver:
         trial: As it stands before the fit; None for the winner's retraining.
         name: Trial's id, or `retrain`.
         loop: That `link` and `checkpoints` live in.
+        metric: That decides.
         judge: Of the trial; None when it goes to its end in any case.
 
     Attributes:
@@ -110,6 +120,7 @@ class TrialObserver:
         name: str,
         loop: asyncio.AbstractEventLoop,
         *,
+        metric: Metric,
         judge: Judge | None = None,
     ) -> None:
         self._link = link
@@ -118,7 +129,10 @@ class TrialObserver:
         self.reached = trial
         self._name = name
         self._loop = loop
+        self._metric = metric
         self._judge = judge
+        self._saving: Future[None] | None = None
+        self._loss: float | None = None
         self._started = time.monotonic()
 
     @property
@@ -133,6 +147,7 @@ class TrialObserver:
             TrialPruned: It was the trial's last.
         """
         self._link.measured(self._points(step))
+        self._loss = loss_of(step.metrics, self._metric)
         if self._trial is not None:
             self.reached = replace(
                 self._trial,
@@ -146,15 +161,23 @@ class TrialObserver:
             raise TrialPruned(why)
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Keep a checkpoint durably; blocks the training thread.
+        """Keep a checkpoint while the fit goes on; the one before it is durable by then.
 
         Raises:
-            StopTraining: The job is paused, and this is a good place.
+            StopTraining: The job is to stop, and this is a good place.
         """
-        saving = self._checkpoints.save(self._name, checkpoint)
-        asyncio.run_coroutine_threadsafe(saving, self._loop).result()
+        if self._saving is not None:
+            self._saving.result()
+        saving = self._checkpoints.save(self._name, checkpoint, self._loss)
+        self._saving = asyncio.run_coroutine_threadsafe(saving, self._loop)
         if self._link.order is Order.PAUSE:
+            self._saving.result()
             raise StopTraining
+
+    async def settled(self) -> None:
+        """Wait until the newest checkpoint is durable."""
+        if self._saving is not None:
+            await asyncio.wrap_future(self._saving)
 
     def _points(self, step: Step) -> Sequence[MetricPoint]:
         values = {f"validation_{name}": value for name, value in step.metrics.items()}

@@ -25,6 +25,7 @@ from services.trainer.adapters.worker.attempt import AttemptRun
 from services.trainer.adapters.worker.config import WorkerConfig
 from services.trainer.adapters.worker.contract import Work
 from services.trainer.adapters.worker.lanes import Lanes, forked_lanes
+from services.trainer.adapters.worker.limits import limit_memory
 from services.trainer.adapters.worker.link import TrainerLink
 from services.trainer.adapters.worker.observing import StopTraining
 from services.trainer.core.failures import InternalFailure, OutOfMemory, TrainingFailure
@@ -42,6 +43,7 @@ def run_attempt(config: WorkerConfig) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.nice(NICENESS)
     configure_logs(NAME, config.log_level)
+    limit_memory(config.memory_mib)
     # Before any thread: a fork of a process with threads may wait for ever for their locks.
     lanes = forked_lanes(config.lanes)
     try:
@@ -73,6 +75,8 @@ async def _work(config: WorkerConfig, lanes: Lanes) -> None:
 
 
 async def _attempt(config: WorkerConfig, work: Work, link: TrainerLink, lanes: Lanes) -> None:
+    # A machine that is taken away says so; what the worker has by its next checkpoint is kept.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, link.preempt)
     log.info("attempt.started", job=work.job, attempt=work.attempt)
     beating = asyncio.ensure_future(link.keep_alive())
     reporting = asyncio.ensure_future(link.keep_reporting())

@@ -119,6 +119,7 @@ class Sweep:
             running,
             trial.id,
             asyncio.get_running_loop(),
+            metric=self._spec.checked_metric,
             judge=CurveJudge(self, running),
         )
         checkpoint = await self._checkpoints.newest(trial.id)
@@ -145,6 +146,7 @@ class Sweep:
                 metrics=outcome.metrics,
                 chosen_parameters=outcome.refit_parameters,
             )
+        await observer.settled()
         over = replace(over, duration_s=trial.duration_s + observer.elapsed_s)
         await self._link.trial_over(over)
         self._trials[trial.index] = over

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
@@ -20,9 +21,6 @@ from services.trainer.core.use_cases.spending import (
     granted,
     metered,
 )
-
-RETRY_BASE = timedelta(seconds=1)
-RETRY_LIMIT = timedelta(seconds=60)
 
 
 class Order(StrEnum):
@@ -147,7 +145,8 @@ def heartbeat(tx: TrainerTx, claimed: Claim, terms: Terms) -> Instruction:
         job = store(tx, replace(job, budget_reached=near))
     else:
         tx.set_metered(job.uid, attempt)
-    order = Order.PAUSE if job.pause_requested or near else Order.GO_ON
+    stops = near or job.pause_requested or job.preempt_requested
+    order = Order.PAUSE if stops else Order.GO_ON
     return Instruction(order, left_s, job.cost_micros)
 
 
@@ -228,15 +227,26 @@ def fail(tx: TrainerTx, claimed: Claim, error: JobError) -> None:
     after_failure(tx, end_attempt(tx, job, AttemptState.FAILED, error), error)
 
 
-def stop(tx: TrainerTx, claimed: Claim) -> None:
-    """End the attempt as it was told: the job is paused if that was the order, else queued again.
+def stop(tx: TrainerTx, claimed: Claim, *, preempted: bool = False) -> None:
+    """End the attempt before its time: the job is paused if that was the order, else queued again.
+
+    Args:
+        tx: The transaction.
+        claimed: Which attempt.
+        preempted: Its machine is taken away; else it was told to stop.
 
     Raises:
         AttemptSuperseded: The claim is no longer good.
     """
     if _is_repeat(tx, claimed, AttemptState.STOPPED):
         return
-    job = end_attempt(tx, guarded(tx, claimed), AttemptState.STOPPED, None)
+    job = guarded(tx, claimed)
+    if preempted or job.preempt_requested:
+        cause = "its machine is taken away" if preempted else "a job of higher priority goes first"
+        error = JobError(ErrorClass.PREEMPTED, cause)
+        _requeue(tx, end_attempt(tx, job, AttemptState.STOPPED, error), timedelta(0))
+        return
+    job = end_attempt(tx, job, AttemptState.STOPPED, None)
     if job.budget_reached and not job.pause_requested:
         error = JobError(ErrorClass.BUDGET_EXCEEDED, "what a budget has left is nearly spent")
         _move_to_budget_exceeded(tx, job, error)
@@ -278,6 +288,13 @@ def take_back(tx: TrainerTx, name: str, worker: str) -> None:
         _requeue(tx, end_attempt(tx, job, AttemptState.STOPPED, None), timedelta(0))
 
 
+def preempt(tx: TrainerTx, name: str) -> None:
+    """Have a job make room at its next trial or checkpoint; nothing if no worker is on it."""
+    job = tx.job(name)
+    if job is not None and job.running_attempt is not None and not job.preempt_requested:
+        store(tx, replace(job, preempt_requested=True))
+
+
 def expired(tx: TrainerTx) -> list[tuple[str, str]]:
     """Job and worker of each running attempt whose lease has run out."""
     return [
@@ -306,8 +323,8 @@ def end_attempt(
 def after_failure(tx: TrainerTx, job: TrainingJob, error: JobError) -> None:
     """Queue the job again after a growing pause, or fail it if no further attempt can help."""
     if error.error_class.retryable and job.failed_attempts < job.spec.max_attempts:
-        pause = min(RETRY_LIMIT, RETRY_BASE * 2 ** (job.failed_attempts - 1))
-        _requeue(tx, job, pause)
+        pause_s = error.error_class.pause_s(job.failed_attempts, _jitter(job))
+        _requeue(tx, job, timedelta(seconds=pause_s))
         return
     failed = store(tx, replace(job, error=error).moved_to(JobState.FAILED))
     tell_state(tx, failed)
@@ -325,6 +342,7 @@ def tell_state(tx: TrainerTx, job: TrainingJob) -> None:
     data: dict[str, str | int] = {"attempt": len(job.attempts)}
     if job.model_version:
         data |= {"model_version": job.model_version, "evaluation": job.evaluation}
+        data |= {"failed_attempts": job.failed_attempts}
     if job.error is not None:
         data |= {"error_class": job.error.error_class.value}
     with caused_by(job.correlation_id, job.submit_event):
@@ -335,7 +353,13 @@ def tell_state(tx: TrainerTx, job: TrainingJob) -> None:
 
 def _requeue(tx: TrainerTx, job: TrainingJob, pause: timedelta) -> None:
     target = JobState.PAUSED if job.pause_requested else JobState.QUEUED
-    waiting = replace(job, pause_requested=False, budget_reached=False, ready_time=tx.now + pause)
+    waiting = replace(
+        job,
+        pause_requested=False,
+        budget_reached=False,
+        preempt_requested=False,
+        ready_time=tx.now + pause,
+    )
     if waiting.state is target:
         store(tx, waiting)
         return
@@ -346,6 +370,12 @@ def _requeue(tx: TrainerTx, job: TrainingJob, pause: timedelta) -> None:
 def _granted(job: TrainingJob, seconds: int) -> TrainingJob:
     attempt = job.attempts[-1]
     return job.with_last_attempt(replace(attempt, granted_s=attempt.charged_s + seconds))
+
+
+def _jitter(job: TrainingJob) -> float:
+    """Evenly from 0 to 1, and the same again for the same attempt."""
+    digest = hashlib.sha256(f"{job.uid} {len(job.attempts)}".encode()).digest()
+    return int.from_bytes(digest[:4], "big") / 2**32
 
 
 def _stop_for_budget(tx: TrainerTx, job: TrainingJob, cause: BudgetExceeded) -> None:

@@ -5,8 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from services.common.causality import caused_by
 from services.trainer.core.errors import AttemptSuperseded, InvalidProposal
-from services.trainer.core.jobs import MetricPoint, StoredCheckpoint, Trial, trial_id
+from services.trainer.core.jobs import (
+    MetricPoint,
+    StoredCheckpoint,
+    Trial,
+    superseded,
+    trial_id,
+)
 from services.trainer.core.parameters import Rules, completed
 from services.trainer.core.ports import TrainerTx
 from services.trainer.core.search import Proposal, tuned
@@ -96,11 +103,40 @@ def take_trial(tx: TrainerTx, claimed: Claim, trial: Trial) -> None:
         tx.replace_trial(job.uid, kept)
 
 
-def take_checkpoint(tx: TrainerTx, claimed: Claim, checkpoint: StoredCheckpoint) -> None:
-    """Make a checkpoint in the blob store known to later attempts.
+def take_checkpoint(
+    tx: TrainerTx, claimed: Claim, checkpoint: StoredCheckpoint
+) -> list[StoredCheckpoint]:
+    """Make a checkpoint in the blob store known to later attempts; gives those it supersedes.
+
+    Superseded ones are forgotten first, then removed from the blob store: nothing that is known
+    is ever missing.
 
     Raises:
         AttemptSuperseded: The claim is no longer good.
     """
     job = guarded(tx, claimed)
     tx.add_checkpoint(job.uid, replace(checkpoint, create_time=tx.now))
+    known = [each for each in tx.checkpoints(job.uid) if each.trial == checkpoint.trial]
+    gone = superseded(known)
+    for each in gone:
+        tx.remove_checkpoint(job.uid, each)
+    needed = {each.digest for each in known if each not in gone}
+    return [each for each in gone if each.digest not in needed]
+
+
+def reject_checkpoint(
+    tx: TrainerTx, claimed: Claim, checkpoint: StoredCheckpoint, cause: str
+) -> None:
+    """Forget a checkpoint that can't be restored, and say so; a repeat changes nothing.
+
+    Raises:
+        AttemptSuperseded: The claim is no longer good.
+    """
+    job = guarded(tx, claimed)
+    same = (checkpoint.trial, checkpoint.step, checkpoint.digest)
+    for each in tx.checkpoints(job.uid):
+        if (each.trial, each.step, each.digest) == same:
+            tx.remove_checkpoint(job.uid, each)
+            data = {"trial": each.trial, "step": each.step, "digest": each.digest, "cause": cause}
+            with caused_by(job.correlation_id, job.submit_event):
+                tx.tell("checkpoint.damaged", job.name, data)

@@ -54,7 +54,8 @@ class Terms:
 
     def rate(self, spec: JobSpec) -> int:
         """Millionths a second that an attempt at `spec` costs."""
-        return self.prices.rate(Resources(spec.threads or self.cores))
+        memory_gib = -(-spec.memory_mib * (max(1, spec.lanes)) // 1024)
+        return self.prices.rate(Resources(spec.threads or self.cores, memory_gib))
 
     @property
     def window_s(self) -> int:

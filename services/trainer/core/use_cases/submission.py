@@ -33,6 +33,7 @@ class NewJob:
         traceparent: W3C trace context of the submission; may be empty.
         owner: Who pays.
         budget_micros: The most that it may cost; None means no limit of its own.
+        priority: 0 to 100; higher goes first.
     """
 
     name: str
@@ -41,6 +42,7 @@ class NewJob:
     traceparent: str
     owner: str = NOBODY
     budget_micros: int | None = None
+    priority: int = 0
 
 
 def submit(tx: TrainerTx, new: NewJob, recipes: Mapping[str, Rules], terms: Terms) -> TrainingJob:
@@ -80,6 +82,7 @@ def submit(tx: TrainerTx, new: NewJob, recipes: Mapping[str, Rules], terms: Term
         traceparent=new.traceparent,
         owner=new.owner,
         budget_micros=new.budget_micros,
+        priority=new.priority,
         estimate_micros=estimated(tx, new.spec, terms),
     )
     tx.add_job(job, trials)

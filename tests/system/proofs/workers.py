@@ -1,0 +1,39 @@
+"""Workers, trials' processes and the trainer killed at random moments of searches."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import tempfile
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.system.worker_kills import run_killed_workers
+
+_CONSOLE = Console()
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what can be chosen."""
+    parser.add_argument("--kills", type=int, default=40, help="how often something is killed")
+    parser.add_argument("--seed", type=int, help="of every draw; printed")
+
+
+def prove(arguments: argparse.Namespace) -> list[str]:
+    """Run searches under the kills and print what was killed and what came of it."""
+    seed = random.randrange(2**32) if arguments.seed is None else arguments.seed
+    _CONSOLE.print(f"seed {seed}")
+    with tempfile.TemporaryDirectory(prefix="roundhouse-soak-") as folder:
+        found = asyncio.run(run_killed_workers(Path(folder), seed=seed, kills=arguments.kills))
+    table = Table("what was killed", "times", title="Killed while searches run")
+    for what, times in found.kills.most_common():
+        table.add_row(what, str(times))
+    _CONSOLE.print(table)
+    _CONSOLE.print(
+        f"{found.jobs} searches ended as unbroken ones; {found.checkpoints} checkpoints restored; "
+        f"{len(found.violations)} violations"
+    )
+    return found.violations

@@ -1,0 +1,203 @@
+"""A trainer and its workers, killed at random moments of searches; and what must hold after it."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import random
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+from roundhouse.registry.v1 import model_pb2
+from roundhouse.trainer.v1 import job_pb2, job_service_pb2
+
+from services.trainer.core.search_space import FloatRange, NumberChoice, SearchParameter
+from services.trainer.core.spec import Candidate
+from services.trainer.core.tuning import Sampler, Tuning
+from tests.support.registry_api import TIMEOUT_S
+from tests.support.trainer_api import TrainerCaller, state_name
+from tests.trainer.test_kill import KillableTrainer, killable, workers_of
+
+KILLS_PER_JOB = 4
+"""More, and the growing pause before a retry is all that is waited for."""
+
+_OVER = ("SUCCEEDED", "FAILED", "CANCELLED", "BUDGET_EXCEEDED")
+_SPACE = (
+    SearchParameter("learning_rate", FloatRange(1e-5, 1e-1, log=True)),
+    SearchParameter("batch_rows", NumberChoice((64.0, 256.0))),
+)
+_CANDIDATES = (
+    Candidate("decision_tree", {}),
+    Candidate("mlp", {"hidden_units": 8, "epochs": 10}, _SPACE),
+)
+_SEARCHES = (
+    Tuning(Sampler.TPE, None, max_trials=3),
+    Tuning(Sampler.RANDOM, None, max_trials=4, parallel_trials=2),
+)
+
+
+@dataclass
+class KilledWorkers:
+    """What was killed, and what came of it.
+
+    Attributes:
+        kills: By what was killed in which state of its job.
+        jobs: That were run to their end.
+        checkpoints: That were restored from the store, at the moments of kills.
+        violations: A sentence for each thing that must not be.
+    """
+
+    kills: Counter[str] = field(default_factory=Counter)
+    jobs: int = 0
+    checkpoints: int = 0
+    violations: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a search came to, without how long it took."""
+
+    state: str
+    trials: list[tuple[str, dict[str, object], int, dict[str, float]]]
+    points: list[tuple[str, str, int, float]]
+
+
+async def run_killed_workers(folder: Path, *, seed: int, kills: int) -> KilledWorkers:
+    """Run searches under so many kills; each must come to what it comes to unbroken."""
+    found = KilledWorkers()
+    draw = random.Random(seed)
+    async with killable(folder) as (trainer, caller):
+        whole = []
+        for number, tuning in enumerate(_SEARCHES):
+            name = await _submit(caller, f"whole-{number}", tuning)
+            await caller.until_over(name, within_s=300)
+            whole.append(await _outcome(caller, name))
+        while found.kills.total() < kills:
+            which = found.jobs % len(_SEARCHES)
+            name = await _submit(caller, f"killed-{found.jobs}", _SEARCHES[which])
+            left = min(KILLS_PER_JOB, kills - found.kills.total())
+            for _ in range(left):
+                await asyncio.sleep(draw.uniform(0.0, 2.5))
+                if not await _kill(trainer, caller, name, draw, found):
+                    break
+                found.violations += _lost_checkpoints(folder, found)
+            job = await caller.until_over(name, within_s=300)
+            if await _outcome(caller, name) != whole[which]:
+                found.violations.append(f"{name} came to something else: {state_name(job)}")
+            found.violations += [
+                *await _repeated_trials(caller, name),
+                *_wrong_charges(folder, job),
+            ]
+            found.jobs += 1
+        found.violations += await _wrong_versions(caller, found)
+    return found
+
+
+async def _submit(caller: TrainerCaller, name: str, tuning: Tuning) -> str:
+    return await caller.submit(name, candidates=_CANDIDATES, tuning=tuning, max_attempts=20)
+
+
+async def _kill(
+    trainer: KillableTrainer,
+    caller: TrainerCaller,
+    name: str,
+    draw: random.Random,
+    found: KilledWorkers,
+) -> bool:
+    """Kill the trainer, a worker or a trial's process; False if the job is over."""
+    state = state_name(await caller.get(name))
+    if state in _OVER:
+        return False
+    if draw.random() < 0.3:
+        found.kills[f"trainer, {state}"] += 1
+        trainer.kill()
+        trainer.restart()
+        return True
+    victims = workers_of(trainer.pid)
+    with suppress(psutil.NoSuchProcess):
+        victims += [child for worker in victims for child in worker.children()]
+    if victims:
+        found.kills[f"worker, {state}"] += 1
+        with suppress(psutil.NoSuchProcess):
+            draw.choice(victims).kill()
+    return True
+
+
+async def _outcome(caller: TrainerCaller, name: str) -> Outcome:
+    request = job_service_pb2.ListTrialsRequest(parent=name, page_size=1000)
+    listed = await caller.jobs.ListTrials(request, timeout=TIMEOUT_S, wait_for_ready=True)
+    trials = [
+        (each.name.rpartition("/")[2], dict(each.parameters), each.state, dict(each.metrics))
+        for each in listed.trials
+    ]
+    state = state_name(await caller.get(name))
+    return Outcome(state, trials, await caller.points(name))
+
+
+async def _repeated_trials(caller: TrainerCaller, name: str) -> list[str]:
+    """Trials that ended more than once."""
+    ends = Counter(
+        line.partition(" ")[0] for line in await caller.log(name) if " auc " in f" {line} "
+    )
+    return [f"{trial} of {name} ended {n} times" for trial, n in ends.items() if n > 1]
+
+
+async def _wrong_versions(caller: TrainerCaller, found: KilledWorkers) -> list[str]:
+    versions = Counter(version.training_job for version in await caller.versions())
+    ready = {version.state for version in await caller.versions()}
+    wrong = [f"{job} made {count} versions" for job, count in versions.items() if count > 1]
+    if len(versions) != found.jobs + len(_SEARCHES):
+        wrong.append(f"{found.jobs + len(_SEARCHES)} jobs made {len(versions)} versions")
+    if ready != {model_pb2.ModelVersion.STATE_READY}:
+        wrong.append(f"versions are left in the states {sorted(ready)}")
+    return wrong
+
+
+def _rows(folder: Path, query: str, *values: object) -> list[tuple[object, ...]]:
+    database = next((folder / "trainer").glob("*.db"))
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+        return connection.execute(query, values).fetchall()
+
+
+def _lost_checkpoints(folder: Path, found: KilledWorkers) -> Iterator[str]:
+    """Checkpoints that the trainer lists and that can't be restored."""
+    # A job that is over is being cleared away: its checkpoints are of no more use.
+    query = (
+        "SELECT job_uid, trial, step, digest FROM checkpoint JOIN training_job ON uid = job_uid "
+        "WHERE state NOT IN ('SUCCEEDED', 'FAILED', 'CANCELLED')"
+    )
+    listed = _rows(folder, query)
+    damaged = [row for row in listed if not _restores(folder, row)]
+    found.checkpoints += len(listed) - len(damaged)
+    # One that was superseded meanwhile may be gone: it was forgotten first.
+    for job_uid, trial, step, _ in set(damaged) & set(_rows(folder, query)):
+        yield f"checkpoint {step} of {trial} of {job_uid} is listed and can't be restored"
+
+
+def _restores(folder: Path, row: tuple[object, ...]) -> bool:
+    job_uid, trial, _, digest = row
+    name = f"checkpoints/{job_uid}/{trial}/{str(digest).removeprefix('sha256:')}"
+    for blob in (folder / "trainer" / "blobs").rglob(name):
+        with suppress(FileNotFoundError):
+            if f"sha256:{hashlib.sha256(blob.read_bytes()).hexdigest()}" == digest:
+                return True
+    return False
+
+
+def _wrong_charges(folder: Path, job: job_pb2.TrainingJob) -> Iterator[str]:
+    """Attempts whose charges are not the seconds that they had begun, each once."""
+    query = "SELECT attempt, sum(seconds), sum(amount_micros) FROM charge WHERE job = ? GROUP BY 1"
+    ledger = {row[0]: row[1:] for row in _rows(folder, query, job.name)}
+    for attempt in job.attempts:
+        seconds, micros = ledger.get(attempt.number, (0, 0))
+        cost = attempt.cost.units * 10**6 + attempt.cost.nanos // 1000
+        if (seconds, micros) != (attempt.charged.seconds, cost):
+            yield f"{job.name}, attempt {attempt.number}: ledger {seconds} s, {micros} millionths"
+        lasted = attempt.end_time.ToMicroseconds() - attempt.start_time.ToMicroseconds()
+        if seconds and not 0 < seconds <= lasted // 10**6 + 1:
+            yield f"{job.name}, attempt {attempt.number}: {seconds} s charged, {lasted} us lasted"
