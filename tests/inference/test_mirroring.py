@@ -22,9 +22,9 @@ from services.inference.core.mirroring import (
 )
 from services.inference.core.observing import ObservationRules, Observer, Redaction, Treatment
 from services.inference.core.ports import SHADOW_SUFFIX, Outcome
+from services.inference.core.predictions import Query
 from services.inference.core.routing import WHOLE_BP
 from services.inference.core.rows import Rows
-from services.inference.core.serving import Query
 from services.inference.core.shadows import Shadow, Tally
 from services.inference.core.signature import parse_signature
 from tests.support.bundles import signature

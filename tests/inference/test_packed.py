@@ -21,9 +21,10 @@ from services.inference.api.oip.packed import RequestReader
 from services.inference.core.decisions import DecisionPolicy
 from services.inference.core.layouts import PackedTensors
 from services.inference.core.ports import Bundle
+from services.inference.core.predictions import Prediction
 from services.inference.core.routing import Variant
 from services.inference.core.rows import LooseTensors, joined
-from services.inference.core.serving import Prediction, ServedVariant
+from services.inference.core.served import ServedVariant
 from services.inference.core.signature import parse_signature
 from services.inference.core.wire import encoded_texts, varint
 from tests.support.bundles import raw_floats, signature

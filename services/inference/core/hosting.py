@@ -26,12 +26,8 @@ from services.inference.core.ports import (
 )
 from services.inference.core.routing import Variant
 from services.inference.core.samples import check_answer, sample_rows
-from services.inference.core.serving import (
-    Predictor,
-    ServedEndpoint,
-    ServedFallback,
-    ServedVariant,
-)
+from services.inference.core.served import ServedEndpoint, ServedFallback, ServedVariant
+from services.inference.core.serving import Predictor
 from services.inference.core.signature import Signature
 
 log = structlog.get_logger()

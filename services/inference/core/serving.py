@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from services.common.errors import ServiceError
-from services.inference.core.decisions import Decider, Decision
+from services.inference.core.decisions import Decider
 from services.inference.core.drills import AnswerWatch
 from services.inference.core.errors import (
     EndpointNotFound,
@@ -21,22 +19,19 @@ from services.inference.core.errors import (
     ModelUnavailable,
     QueueDeadlineExceeded,
     QueueFull,
-    VersionNotLoaded,
 )
 from services.inference.core.fallbacks import DefaultDecision, FallbackReason
-from services.inference.core.mirroring import Copy, Mirror, ServedShadow
-from services.inference.core.observing import Observer
+from services.inference.core.mirroring import Copy, Mirror
 from services.inference.core.ports import (
-    FallbackMeter,
-    LoadedModel,
-    Meter,
     Observation,
     ObservationLog,
     Outcome,
 )
-from services.inference.core.routing import WHOLE_BP, Split, Variant, bucket
-from services.inference.core.rows import Rows, RowSource, Tensors
-from services.inference.core.signature import PROBABILITIES, Signature
+from services.inference.core.predictions import Prediction, Query
+from services.inference.core.routing import WHOLE_BP, bucket
+from services.inference.core.rows import Rows, Tensors
+from services.inference.core.served import NO_VERSION, ServedEndpoint, ServedFallback, ServedVariant
+from services.inference.core.signature import PROBABILITIES
 
 DECISION_LABEL = "decision_label"
 DECISION_ACTION = "decision_action"
@@ -51,152 +46,6 @@ _OUTCOMES: dict[type[ServiceError], Outcome] = {
     QueueFull: Outcome.OVERLOADED,
     QueueDeadlineExceeded: Outcome.EXPIRED,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class ServedVariant:
-    """A loaded version of an endpoint.
-
-    Attributes:
-        observer: What may be told of its rows; None: everything.
-    """
-
-    variant: Variant
-    number: str
-    signature: Signature
-    model: LoadedModel
-    meter: Meter
-    observer: Observer | None = None
-
-    def observed(self, prediction_id: str, rows: Rows) -> tuple[Signature, Rows] | None:
-        """What may be told of `rows`; None if they are not observed."""
-        if self.observer is None:
-            return self.signature, rows
-        if self.observer.samples(prediction_id):
-            return self.observer.signature, self.observer.seen(rows)
-        self.meter.not_sampled(rows.count)
-        return None
-
-
-@dataclass(frozen=True, slots=True)
-class NoVersion:
-    """Stands where a version would, when a decision was made without one."""
-
-    variant: Variant
-    number: str
-
-
-NO_VERSION = NoVersion(Variant("", "", 0), "")
-
-
-@dataclass(frozen=True, slots=True)
-class ServedFallback:
-    """What answers when a variant can't.
-
-    Attributes:
-        decision: What is decided without a model, or
-        served: the version that answers; None, too, while it is not loaded.
-        budget_s: Time that the variants have; None: the caller's.
-    """
-
-    decision: DefaultDecision | None
-    served: ServedVariant | None
-    budget_s: float | None
-    meter: FallbackMeter
-
-
-@dataclass(frozen=True)
-class ServedEndpoint:
-    """An endpoint as it is served now; replaced whole when anything changes.
-
-    Attributes:
-        name: Resource name.
-        variants: The loaded ones, in routing order; the last is the stable one.
-        shadow: Gets copies of what the stable one answers.
-    """
-
-    name: str
-    policy: Decider
-    variants: tuple[ServedVariant, ...]
-    logs_observations: bool = True
-    shadow: ServedShadow | None = None
-    fallback: ServedFallback | None = None
-
-    @cached_property
-    def _split(self) -> Split:
-        return Split([served.variant.weight_bp for served in self.variants])
-
-    def pinned(self, number: str) -> ServedVariant:
-        """The variant whose version has this number.
-
-        Raises:
-            VersionNotLoaded: None has.
-        """
-        for served in self.variants:
-            if served.number == number:
-                return served
-        raise VersionNotLoaded(self.name, number, [served.number for served in self.variants])
-
-    def chosen(self, place: int) -> ServedVariant:
-        """The variant that owns `place` in [0, 10000).
-
-        The share of a variant that is not loaded here goes to the others.
-
-        Raises:
-            ModelUnavailable: No variant with a share is loaded.
-        """
-        total = self._split.total_bp
-        if not total:
-            raise ModelUnavailable(self.name, "no version with a share of the traffic is loaded")
-        return self.variants[self._split.position(place * total // WHOLE_BP)]
-
-
-@dataclass(frozen=True, slots=True)
-class Query:
-    """One inference request.
-
-    Attributes:
-        model: Endpoint id (default project) or resource name.
-        version: Version number to pin; '' routes by weight.
-        outputs: Outputs wanted; empty means all of the model's.
-        event_time_us: Microseconds since the epoch; None means now.
-        sticky_key: Callers with one key see one variant; '' falls back to `id`.
-        deadline: `time.monotonic()` after which nobody waits.
-        size_bytes: Of the request as it came.
-        classes: Outputs of which only so many of the largest values are wanted.
-    """
-
-    model: str
-    version: str
-    id: str
-    tensors: RowSource
-    outputs: tuple[str, ...] = ()
-    event_time_us: int | None = None
-    sticky_key: str = ""
-    deadline: float | None = None
-    size_bytes: int = 0
-    classes: Mapping[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """The answer to a query.
-
-    Attributes:
-        outputs: The outputs asked for, by name, each [rows, ...].
-        decision: Of the only row; None when there are more.
-        out_of_range: Feature values outside what training saw.
-        fallback: Why the endpoint's fallback answered; '' if it did not.
-    """
-
-    served: ServedVariant | NoVersion
-    policy: Decider
-    id: str
-    event_time_us: int
-    outputs: Tensors
-    decision: Decision | None
-    out_of_range: int
-    fallback: str = ""
 
 
 class Predictor:

@@ -12,7 +12,7 @@ from typing import Final
 
 from tritonclient.grpc import service_pb2 as pb
 
-from services.inference.core.serving import Prediction
+from services.inference.core.predictions import Prediction
 from services.inference.core.wire import datatype_of, encoded, field, varint
 
 _ID: Final = 0x1A

@@ -12,8 +12,8 @@ import numpy as np
 from services.common.errors import FieldViolation
 from services.common.rpc.deadlines import time_remaining
 from services.inference.core.errors import InvalidTensors, UnsupportedParameter
+from services.inference.core.predictions import Query
 from services.inference.core.rows import LooseTensors, RowSource, WireTensor
-from services.inference.core.serving import Query
 from services.inference.core.wire import encoded_texts
 
 # tritonclient ships no stubs for its generated messages.

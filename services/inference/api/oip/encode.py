@@ -7,7 +7,7 @@ from typing import Any
 from tritonclient.grpc import service_pb2 as pb
 
 from services.inference.core.ports import RunStatistics
-from services.inference.core.serving import ServedEndpoint, ServedVariant
+from services.inference.core.served import ServedEndpoint, ServedVariant
 
 # tritonclient ships no stubs for its generated messages.
 _Message = Any

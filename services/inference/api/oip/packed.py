@@ -19,7 +19,7 @@ from tritonclient.grpc import service_pb2 as pb
 from services.common.errors import FieldViolation, InvalidRequest
 from services.inference.api.oip.decode import query_of, routed_query
 from services.inference.core.layouts import PackedTensors, TensorLayout
-from services.inference.core.serving import Query
+from services.inference.core.predictions import Query
 from services.inference.core.signature import Datatype
 from services.inference.core.wire import varint
 

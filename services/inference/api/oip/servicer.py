@@ -25,7 +25,8 @@ from services.inference.core.admission import Admission
 from services.inference.core.classification import classified
 from services.inference.core.errors import ManagedByEndpoints, ModelUnavailable
 from services.inference.core.hosting import probe
-from services.inference.core.serving import Predictor, ServedEndpoint, ServedVariant
+from services.inference.core.served import ServedEndpoint, ServedVariant
+from services.inference.core.serving import Predictor
 
 SERVICE: Final = "inference.GRPCInferenceService"
 INFER_PATH: Final = f"/{SERVICE}/ModelInfer"

@@ -1,0 +1,91 @@
+"""What the inference service refuses, and why: one class per reason of its `errors.proto`."""
+
+from __future__ import annotations
+
+from services.inference.core.errors.bundles import (
+    BundleCorrupt,
+    SignatureOfAnotherVersion,
+    SignatureTampered,
+    UnservableBundle,
+    VersionNotServable,
+    VersionUnsigned,
+    WrongSigningKey,
+)
+from services.inference.core.errors.endpoints import (
+    EndpointExists,
+    EndpointNotFound,
+    InvalidFallback,
+    InvalidObservationRules,
+    InvalidPolicy,
+    InvalidWeights,
+    PolicyVersionNotFound,
+    RedactionKeyMissing,
+    RuntimeNotConfigured,
+    SignatureMismatch,
+)
+from services.inference.core.errors.requests import (
+    InvalidTensors,
+    ManagedByEndpoints,
+    UnsupportedParameter,
+    VersionNotLoaded,
+)
+from services.inference.core.errors.rollouts import (
+    AliasElsewhere,
+    DrillNotFound,
+    DrillRunning,
+    IllegalRolloutMove,
+    InvalidPhases,
+    NothingToRollBackTo,
+    RolloutExists,
+    RolloutInProgress,
+    RolloutNotFound,
+    ShadowReportNotFound,
+    VersionNotApproved,
+)
+from services.inference.core.errors.runs import (
+    ModelFailed,
+    ModelUnavailable,
+    QueueDeadlineExceeded,
+    QueueFull,
+    TooManyCalls,
+)
+
+__all__ = [
+    "EndpointNotFound",
+    "PolicyVersionNotFound",
+    "EndpointExists",
+    "InvalidWeights",
+    "InvalidPolicy",
+    "InvalidObservationRules",
+    "InvalidFallback",
+    "RedactionKeyMissing",
+    "SignatureMismatch",
+    "RuntimeNotConfigured",
+    "VersionNotLoaded",
+    "InvalidTensors",
+    "UnsupportedParameter",
+    "ManagedByEndpoints",
+    "RolloutNotFound",
+    "ShadowReportNotFound",
+    "DrillNotFound",
+    "DrillRunning",
+    "RolloutExists",
+    "InvalidPhases",
+    "IllegalRolloutMove",
+    "RolloutInProgress",
+    "NothingToRollBackTo",
+    "VersionNotApproved",
+    "AliasElsewhere",
+    "UnservableBundle",
+    "BundleCorrupt",
+    "VersionNotServable",
+    "VersionUnsigned",
+    "WrongSigningKey",
+    "SignatureTampered",
+    "SignatureOfAnotherVersion",
+    "QueueFull",
+    "TooManyCalls",
+    "QueueDeadlineExceeded",
+    "ModelUnavailable",
+    "ModelFailed",
+]
