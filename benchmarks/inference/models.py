@@ -22,6 +22,7 @@ from services.trainer.adapters.export.bundle import signature
 from services.trainer.adapters.export.graph import export_graph
 from services.trainer.adapters.learning.encoding import frame, new_encoder
 from services.trainer.adapters.learning.recipe import Encoding
+from services.trainer.adapters.recipes import lightgbm
 from services.trainer.core.tables import Table
 
 _CACHE = Path(__file__).resolve().parents[2] / ".roundhouse" / "flights"
@@ -82,6 +83,7 @@ def flights() -> BenchmarkModel:
     }
     table = _table(numeric, texts, month[TARGET].to_numpy().astype(np.int64))
     trees = LGBMClassifier(n_estimators=_TREES, random_state=7, n_jobs=1, verbose=-1)
+    lightgbm.RECIPE.teach_export()
     return _exported("flights", "flights", Encoding.ORDINAL, trees, table)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from services.trainer.adapters.export.bundle import scores_json, slice_json
+from services.trainer.adapters.recipes import package_of
 from services.trainer.core.jobs import Trial
 from services.trainer.core.scores import Scores, SliceScores
 from services.trainer.core.selection import TrialOutcome, beats_baseline
@@ -111,6 +112,7 @@ def training_json(evidence: Evidence) -> dict[str, Any]:
         "winner": {
             "algorithm": evidence.winner.algorithm,
             "parameters": dict(evidence.winner.refit_parameters),
+            "package": package_of(evidence.winner.algorithm),
         },
         "environment": environment(evidence.threads),
         "code_commit": code_commit(_REPOSITORY),

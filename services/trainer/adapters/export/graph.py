@@ -7,17 +7,13 @@ from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
-from lightgbm import LGBMClassifier
-from onnxmltools.convert.lightgbm.operator_converters.LightGbm import convert_lightgbm
-from skl2onnx import convert_sklearn, update_registered_converter
+from skl2onnx import convert_sklearn
 from skl2onnx.common.data_types import FloatTensorType, StringTensorType
-from skl2onnx.common.shape_calculator import calculate_linear_classifier_output_shapes
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
 
 from services.trainer.adapters.export.runtime import GraphModel
 from services.trainer.adapters.learning.encoding import frame
-from services.trainer.adapters.learning.network import register_network_converter
 from services.trainer.core.failures import ExportMismatch
 from services.trainer.core.tables import Table
 
@@ -32,16 +28,9 @@ UNSEEN = "\N{REPLACEMENT CHARACTER}unseen"
 def export_graph(encoder: ColumnTransformer, estimator: Any, table: Table) -> bytes:
     """ONNX with one input [rows, 1] per feature of `table`, outputs `label` and `probabilities`.
 
-    Numeric inputs are float, NaN for missing; categorical ones strings, '' for missing.
+    Numeric inputs are float, NaN for missing; categorical ones strings, '' for missing. The
+    estimator's recipe has taught what its export needs.
     """
-    update_registered_converter(
-        LGBMClassifier,
-        "LightGbmLGBMClassifier",
-        calculate_linear_classifier_output_shapes,
-        convert_lightgbm,
-        options={"nocl": [True, False], "zipmap": [True, False, "columns"]},
-    )
-    register_network_converter()
     inputs = [(name, FloatTensorType([None, 1])) for name in table.numeric]
     inputs += [(name, StringTensorType([None, 1])) for name in table.categorical]
     model = convert_sklearn(

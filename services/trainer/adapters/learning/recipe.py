@@ -116,21 +116,28 @@ class Fitted:
     refit_parameters: Parameters
 
 
+def nothing_to_teach() -> None:
+    """For estimators that skl2onnx can convert as it is."""
+
+
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """An algorithm that jobs can name.
 
     Attributes:
-        algorithm: Its name in a spec.
+        algorithm: Its name in a spec, and that of its entry point.
         rules: The parameters it takes.
         encoding: How it wants its features.
         fit: Fits one model; deterministic given the task. Raises `NanLoss`.
+        teach_export: Registers converters that skl2onnx lacks for its estimators; called before
+            each export, so again must be harmless.
     """
 
     algorithm: str
     rules: Rules
     encoding: Encoding
     fit: Callable[[FitTask], Fitted]
+    teach_export: Callable[[], None] = nothing_to_teach
 
 
 def watched_metrics(task: FitTask, estimator: Any) -> dict[str, float]:

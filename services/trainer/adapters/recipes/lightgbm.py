@@ -66,6 +66,22 @@ def _reporter(task: FitTask) -> Any:
     return report
 
 
+def teach_export() -> None:
+    """Teach skl2onnx to convert LightGBM's classifier."""
+    from lightgbm import LGBMClassifier
+    from onnxmltools.convert.lightgbm.operator_converters.LightGbm import convert_lightgbm
+    from skl2onnx import update_registered_converter
+    from skl2onnx.common.shape_calculator import calculate_linear_classifier_output_shapes
+
+    update_registered_converter(
+        LGBMClassifier,
+        "LightGbmLGBMClassifier",
+        calculate_linear_classifier_output_shapes,
+        convert_lightgbm,
+        options={"nocl": [True, False], "zipmap": [True, False, "columns"]},
+    )
+
+
 RECIPE = Recipe(
     algorithm="lightgbm",
     rules={
@@ -80,4 +96,5 @@ RECIPE = Recipe(
     },
     encoding=Encoding.ORDINAL,
     fit=fit,
+    teach_export=teach_export,
 )

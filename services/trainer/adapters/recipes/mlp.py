@@ -185,6 +185,13 @@ def _under(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Ten
     }
 
 
+def teach_export() -> None:
+    """Teach skl2onnx to convert the network."""
+    from services.trainer.adapters.learning.network import register_network_converter
+
+    register_network_converter()
+
+
 RECIPE = Recipe(
     algorithm="mlp",
     rules={
@@ -197,4 +204,5 @@ RECIPE = Recipe(
     },
     encoding=Encoding.SCALED_ONE_HOT,
     fit=fit,
+    teach_export=teach_export,
 )

@@ -176,6 +176,7 @@ class AttemptRun:
     ) -> BuiltVersion:
         table, split = prepared.table, prepared.split
         fitted = table.take(split.fit)
+        self._recipes[winner.algorithm].teach_export()
         graph = export_graph(model.encoder, model.estimator, fitted)
         runtime = GraphModel(graph, self._threads)
         validation = table.take(split.validation)
