@@ -20,6 +20,7 @@ from services.monitor.adapters.episode_controller import EpisodeController
 from services.monitor.core.errors import IllegalTransition
 from services.monitor.core.loop.episodes import Episode, EpisodeState, RetrainPlan
 from services.monitor.core.loop.ports import Outcome
+from services.monitor.core.use_cases.retraining import save_episode
 from tests.support.loop_peers import ScriptedPeers
 from tests.support.monitor_database import monitor_database, written
 from tests.support.monitor_values import (
@@ -109,6 +110,32 @@ def test_no_state_skips_a_step(state):
             refused.append(wanted)
     assert state in refused
     assert episode.is_over == (len(refused) == len(EpisodeState))
+
+
+async def test_an_episode_says_what_its_training_waits_for_until_it_goes_on():
+    peers = ScriptedPeers(polls=2, job_waits_for="The budget is spent.")
+    training = replace(DETECTED, state=EpisodeState.TRAINING)
+    waiting = await peers.loop().advanced(training)
+    assert (waiting.state, waiting.message) == (EpisodeState.TRAINING, "The budget is spent.")
+    assert await peers.loop().advanced(waiting) is waiting
+    going_on = await peers.loop().advanced(waiting)
+    assert (going_on.state, going_on.message) == (EpisodeState.EVALUATING, "")
+
+
+async def test_waiting_and_going_on_are_told(sqlite_url):
+    async with monitor_database(sqlite_url) as database:
+        started = await written(database, new_episode)
+        for message in ("The budget is spent.", ""):
+            before = await written(database, lambda tx: tx.episodes.get(started.meta.name))
+            waiting = before.waiting(message, NOW)
+            await written(
+                database,
+                lambda tx, waiting=waiting: save_episode(tx, waiting, {"message": waiting.message}),
+            )
+        wanted = EventFilter(correlation_id=started.meta.uid)
+        events = await database.read(lambda tx: read_after(tx, "", 99, wanted)[0])
+        told = [(event.type.rpartition(".")[2], event.data.get("message")) for event in events[-2:]]
+        assert told == [("waits", "The budget is spent."), ("goes_on", "")]
 
 
 async def test_an_over_episode_stays_as_it_is():

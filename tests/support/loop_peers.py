@@ -26,6 +26,7 @@ class ScriptedPeers:
 
     Attributes:
         polls: Times that each long thing is still under way.
+        job_waits_for: What the training job says while it is under way.
         lost: For each call in turn, whether its answer is lost after the peer has acted.
     """
 
@@ -35,6 +36,7 @@ class ScriptedPeers:
     approval_: Outcome = Outcome.SUCCEEDED
     rollout_: Outcome = Outcome.SUCCEEDED
     polls: int = 1
+    job_waits_for: str = ""
     lost: Iterator[bool] = field(default_factory=lambda: iter(()))
     made: dict[str, dict[str, str]] = field(default_factory=dict)
     seen: dict[str, int] = field(default_factory=dict)
@@ -104,6 +106,8 @@ class _Trainer:
 
     async def job(self, name: str) -> JobProgress:
         outcome = self.peers.progress("job", self.peers.job)
+        if outcome is Outcome.UNDER_WAY:
+            return JobProgress(outcome, message=self.peers.job_waits_for)
         return JobProgress(outcome, "version/2", "evaluation/2", "It broke.")
 
     async def evaluate(self, version: str, job: str, request_id: str) -> str:

@@ -152,6 +152,15 @@ def test_a_raise_takes_back_the_order_to_stop() -> None:
     assert attempts.heartbeat(tx, claim, TERMS).order is Order.GO_ON
 
 
+def test_an_attempt_that_nobody_hears_of_again_costs_no_more_than_its_budget() -> None:
+    tx = MemoryTrainerTx()
+    submitted(tx, budget=3 * RATE)
+    claimed(tx)
+    tx.now = EPOCH + 60 * SECOND
+    attempts.lose(tx, JOB, job(tx).attempts[-1].worker, "silence")
+    assert total(tx) == 3 * RATE
+
+
 def test_a_retry_storm_ends_with_its_budget() -> None:
     tx = MemoryTrainerTx()
     submitted(tx, budget=5 * RATE)

@@ -20,6 +20,10 @@ _EVALUATION_TIMEOUT_S: Final = 120.0
 _ENDED_BADLY: Final = frozenset(
     {job_pb.TrainingJob.STATE_FAILED, job_pb.TrainingJob.STATE_CANCELLED}
 )
+_WAITING: Final = frozenset(
+    {job_pb.TrainingJob.STATE_PAUSED, job_pb.TrainingJob.STATE_BUDGET_EXCEEDED}
+)
+"""It goes on only when somebody resumes it."""
 
 
 class TrainerClient:
@@ -60,9 +64,12 @@ class TrainerClient:
         if job.state == job_pb.TrainingJob.STATE_SUCCEEDED:
             return JobProgress(Outcome.SUCCEEDED, job.model_version, job.evaluation)
         if job.state in _ENDED_BADLY:
-            state = job_pb.TrainingJob.State.Name(job.state).removeprefix("STATE_")
             reason = job.error.message or "no error given"
-            return JobProgress(Outcome.FAILED, message=f"The training job is {state}: {reason}")
+            return JobProgress(Outcome.FAILED, message=f"{_standing(job)}: {reason}")
+        if job.state in _WAITING:
+            reason = job.error.message or "paused by hand"
+            message = f"{_standing(job)} and waits to be resumed: {reason}"
+            return JobProgress(Outcome.UNDER_WAY, message=message)
         return JobProgress(Outcome.UNDER_WAY)
 
     async def evaluate(self, version: str, job: str, request_id: str) -> str:
@@ -77,3 +84,7 @@ class TrainerClient:
         with refusals("trainer"), remote_errors("trainer"):
             answer = await self._jobs.EvaluateVersion(request, timeout=_EVALUATION_TIMEOUT_S)
         return answer.evaluation
+
+
+def _standing(job: job_pb.TrainingJob) -> str:
+    return f"The training job is {job_pb.TrainingJob.State.Name(job.state).removeprefix('STATE_')}"

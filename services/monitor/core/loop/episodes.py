@@ -132,6 +132,10 @@ class Episode:
             raise IllegalTransition(self.meta.name, self.state, state)
         return replace(self, state=state, meta=self.meta.touched(now), **facts)  # type: ignore[arg-type]  # facts are str fields
 
+    def waiting(self, message: str, now: datetime) -> Episode:
+        """This episode in the same state, with what it waits for; empty when it goes on."""
+        return replace(self, meta=self.meta.touched(now), message=message)
+
     def request_id(self, step: str) -> str:
         """The request id of one of its calls: the same again after any crash."""
         return str(uuid.uuid5(_STEPS, f"{self.meta.uid}/{step}"))

@@ -37,7 +37,7 @@ class JobProgress:
         outcome: UNDER_WAY, SUCCEEDED or FAILED.
         version: The registered version once it succeeded.
         evaluation: Its evaluation on the test part.
-        message: Why it failed.
+        message: Why it failed, or what it waits for.
     """
 
     outcome: Outcome

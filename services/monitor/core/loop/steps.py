@@ -97,9 +97,12 @@ class Loop:
                     EpisodeState.EVALUATING,
                     candidate=job.version,
                     evaluation=job.evaluation,
+                    message="",
                 )
             case Outcome.FAILED:
                 return self._moved(episode, EpisodeState.FAILED, message=job.message)
+            case _ if job.message != episode.message:
+                return episode.waiting(job.message, self.now())
             case _:
                 return episode
 

@@ -96,8 +96,13 @@ def save_episode(tx: MonitorTx, episode: Episode, facts: Mapping[str, str]) -> E
     Raises:
         ConcurrentChange: The stored revision is not the one just before.
     """
+    before = tx.episodes.get(episode.meta.name)
+    if before is None or before.state is not episode.state:
+        kind = episode.state.lower()
+    else:
+        kind = "waits" if episode.message else "goes_on"
     with caused_by(episode.meta.uid, episode.last_event):
-        event = tx.tell(f"episode.{episode.state.lower()}", episode.meta.name, facts)
+        event = tx.tell(f"episode.{kind}", episode.meta.name, facts)
     saved = replace(episode, last_event=event)
     if saved.is_over:
         newest = tx.performance_reports.newest(saved.monitor)

@@ -113,8 +113,8 @@ def claim(tx: TrainerTx, name: str, worker: str, terms: Terms) -> Assignment | N
         price_version=terms.prices.version,
         granted_s=1,
     )
-    job = replace(job, attempts=(*job.attempts, attempt), error=None)
-    job = _granted(metered(tx, job), granted(tx, job, terms))
+    job = metered(tx, replace(job, attempts=(*job.attempts, attempt), error=None))
+    job = _granted(job, granted(tx, job, terms))
     job = store(tx, job.moved_to(JobState.PREPARING))
     tell_state(tx, job)
     return _assignment(tx, job)
