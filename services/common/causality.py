@@ -30,7 +30,9 @@ class Causality:
     causation_id: str = ""
 
 
-_CURRENT: ContextVar[Causality] = ContextVar("causality", default=Causality())  # noqa: B039 - frozen
+NO_CAUSALITY: Final = Causality()
+
+_CURRENT: ContextVar[Causality] = ContextVar("causality", default=NO_CAUSALITY)
 
 
 def causality() -> Causality:

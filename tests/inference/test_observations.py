@@ -247,6 +247,23 @@ def test_a_segment_cut_anywhere_gives_the_whole_frames_before_the_cut(cut):
     assert ids == [f"{i:02}:0" for i in range(whole)]
 
 
+@given(st.lists(st.tuples(st.text(min_size=1, max_size=5), st.integers(1, 3)), min_size=1))
+def test_requests_of_any_size_are_read_in_the_order_in_which_they_came(requests):
+    told = [observation(prediction_id, count) for prediction_id, count in requests]
+    content = layout_frame(0, told[0]) + b"".join(rows_frame(0, each) for each in told)
+    (batch,) = read_segment(content).batches
+    rows = [(each, row) for each in told for row in range(each.rows.count)]
+    columns = batch.to_pydict()
+    assert columns["prediction_id"] == [f"{each.prediction_id}:{row}" for each, row in rows]
+    assert columns["score"] == [each.scores[row] for each, row in rows]
+    assert columns["label"] == [each.labels[row] for each, row in rows]
+    assert columns["latency_us"] == [None if row else each.latency_us for each, row in rows]
+    for place, spec in enumerate(SIGNATURE.numeric):
+        assert columns[f"f_{spec.name}"] == [each.rows.numeric[place, row] for each, row in rows]
+    for place, spec in enumerate(SIGNATURE.text):
+        assert columns[f"f_{spec.name}"] == [each.rows.text[place][row] for each, row in rows]
+
+
 @given(st.binary(max_size=200))
 def test_rubbish_is_no_segment_but_no_crash_either(content):
     assert read_segment(content).rows == 0

@@ -10,7 +10,6 @@ from typing import Any, Final
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
-from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import (
     ALWAYS_OFF,
     ALWAYS_ON,
@@ -29,7 +28,8 @@ from opentelemetry.trace import (
 )
 
 TRACER_NAME: Final = "roundhouse.rpc"
-_IDS: Final = RandomIdGenerator()
+_TRACE_ID_BITS: Final = 128
+_SPAN_ID_BITS: Final = 64
 _DRAWN: Final = otel_context.create_key("drawn")
 _DRAWN_CONTEXT: Final = otel_context.set_value(_DRAWN, True, otel_context.Context())
 _LENGTH: Final = len("00-" + "0" * 32 + "-" + "0" * 16 + "-00")
@@ -82,7 +82,11 @@ def start_server_span(name: str, parent: SpanContext | None, attributes: Mapping
         context = _DRAWN_CONTEXT
     else:
         return NonRecordingSpan(
-            SpanContext(_IDS.generate_trace_id(), _IDS.generate_span_id(), is_remote=False)
+            SpanContext(
+                random.getrandbits(_TRACE_ID_BITS) or 1,
+                random.getrandbits(_SPAN_ID_BITS) or 1,
+                is_remote=False,
+            )
         )
     return tracer().start_span(name, context, kind=SpanKind.SERVER, attributes=attributes)
 

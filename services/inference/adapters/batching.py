@@ -132,14 +132,15 @@ class MicroBatcher:
 
     def _check_room(self, count: int, size_bytes: int, now: float) -> None:
         limits = self._limits
-        age_s = now - self._waiting[0].since
-        for unit, waiting, added, limit in (
-            ("rows", self._waiting_rows, count, limits.max_waiting_rows),
-            ("bytes", self._waiting_bytes, size_bytes, limits.max_waiting_bytes),
-            ("ms", int(age_s * 1000), 0, int(limits.max_waiting_s * 1000)),
-        ):
-            if waiting + added > limit:
-                raise QueueFull(unit, waiting, limit, self._retry_after_s())
+        if self._waiting_rows + count > limits.max_waiting_rows:
+            raise self._full("rows", self._waiting_rows, limits.max_waiting_rows)
+        if self._waiting_bytes + size_bytes > limits.max_waiting_bytes:
+            raise self._full("bytes", self._waiting_bytes, limits.max_waiting_bytes)
+        if (age_s := now - self._waiting[0].since) > limits.max_waiting_s:
+            raise self._full("ms", int(age_s * 1000), int(limits.max_waiting_s * 1000))
+
+    def _full(self, unit: str, waiting: int, limit: int) -> QueueFull:
+        return QueueFull(unit, waiting, limit, self._retry_after_s())
 
     def _retry_after_s(self) -> float:
         """When half of what waits should have run."""

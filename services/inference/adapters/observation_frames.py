@@ -23,8 +23,15 @@ from services.inference.core.signature import Signature
 
 _FRAME: Final = struct.Struct("<II")
 _ROWS: Final = struct.Struct("<BHqIH")
-_REQUEST: Final = struct.Struct("<IB")
+"""Kind, number of the layout, microseconds since the epoch, rows, length of the id."""
+
+_ROWS_TIME: Final = 3
+_REQUEST: Final = struct.Struct("<BHqIHIB")
+"""`_ROWS`, then the latency and whether the version failed."""
+
 _TEXT: Final = struct.Struct("<I")
+_SCORE: Final = np.dtype("<f4")
+_LABEL: Final = np.dtype(np.int8)
 _LAYOUT_KIND: Final = 1
 _ROWS_KIND: Final = 2
 """As releases before the latency was told left them; still read, no longer written."""
@@ -55,13 +62,18 @@ def rows_frame(number: int, observation: Observation) -> bytes:
     rows = observation.rows
     prediction_id = observation.prediction_id.encode()
     parts = [
-        _ROWS.pack(
-            _REQUEST_KIND, number, observation.event_time_us, rows.count, len(prediction_id)
+        _REQUEST.pack(
+            _REQUEST_KIND,
+            number,
+            observation.event_time_us,
+            rows.count,
+            len(prediction_id),
+            min(observation.latency_us, _LONGEST_US),
+            observation.failed,
         ),
-        _REQUEST.pack(min(observation.latency_us, _LONGEST_US), observation.failed),
         prediction_id,
-        observation.scores.astype("<f4", copy=False).tobytes(),
-        observation.labels.astype(np.int8).tobytes(),
+        observation.scores.astype(_SCORE, copy=False).tobytes(),
+        observation.labels.astype(_LABEL).tobytes(),
         rows.numeric.tobytes(),
     ]
     for values in rows.text:
@@ -75,70 +87,130 @@ def _frame(payload: bytes) -> bytes:
     return _FRAME.pack(len(payload), zlib.crc32(payload)) + payload
 
 
+@dataclass(frozen=True, slots=True)
+class _Alike:
+    """Row frames of one layout that lie alike up to their texts.
+
+    Attributes:
+        kind: Of the frames.
+        count: Rows of each.
+        id_bytes: Length of each one's prediction id.
+        places: Where among the layout's frames each stands, ascending.
+        payloads: As many.
+    """
+
+    kind: int
+    count: int
+    id_bytes: int
+    places: list[int] = field(default_factory=list)
+    payloads: list[memoryview] = field(default_factory=list)
+
+    def fixed(self, features: int) -> NDArray[Any]:
+        """All but the texts: one structured value per frame."""
+        request = [("latency_us", "<u4"), ("failed", "?")] if self.kind == _REQUEST_KIND else []
+        dtype = np.dtype(
+            [
+                ("head", f"V{_ROWS_TIME}"),
+                ("time_us", "<i8"),
+                ("sizes", f"V{_ROWS.size - _ROWS_TIME - 8}"),
+                *request,
+                ("id", f"V{self.id_bytes}"),
+                ("scores", "<f4", (self.count,)),
+                ("labels", "i1", (self.count,)),
+                ("values", "<f4", (features, self.count)),
+            ]
+        )
+        heads = [payload[: dtype.itemsize] for payload in self.payloads]
+        return np.frombuffer(b"".join(heads), dtype)
+
+    def ids(self, frames: NDArray[Any]) -> list[str]:
+        """One of each row."""
+        size, joined = self.id_bytes, frames["id"].tobytes()
+        ids = [joined[start : start + size].decode() for start in range(0, len(joined), size)]
+        return [f"{prediction_id}:{row}" for prediction_id in ids for row in range(self.count)]
+
+    def latencies(self, frames: NDArray[Any]) -> pa.Array:
+        """At the first row of each request that told one."""
+        latencies_us = np.zeros((len(frames), self.count), np.int64)
+        unknown = np.ones((len(frames), self.count), np.bool_)
+        if self.kind == _REQUEST_KIND:
+            latencies_us[:, 0] = frames["latency_us"]
+            unknown[:, 0] = False
+        return pa.array(latencies_us.ravel(), pa.int64(), mask=unknown.ravel())
+
+    def failed(self, frames: NDArray[Any]) -> pa.Array:
+        """Of each row."""
+        if self.kind != _REQUEST_KIND:
+            return pa.repeat(pa.scalar(False), len(frames) * self.count)
+        return pa.array(np.repeat(frames["failed"], self.count))
+
+    def texts(self, features: int, start: int) -> list[list[str]]:
+        """Each text feature's values, behind the first `start` bytes of the frames."""
+        columns: list[list[str]] = [[] for _ in range(features)]
+        for payload in self.payloads:
+            end = start
+            for column in columns:
+                for _ in range(self.count):
+                    begin = end + _TEXT.size
+                    end = begin + _TEXT.unpack_from(payload, end)[0]
+                    column.append(str(payload[begin:end], "utf-8"))
+        return columns
+
+
 @dataclass(slots=True)
 class _Layout:
+    """What one layout frame names, and the row frames that refer to it."""
+
     endpoint: str
     variant: str
     numeric: list[str]
     text: list[str]
     policy: str = ""
     fallback: str = ""
-    ids: list[str] = field(default_factory=list)
-    times: list[int] = field(default_factory=list)
-    scores: list[NDArray[np.float32]] = field(default_factory=list)
-    labels: list[NDArray[np.int8]] = field(default_factory=list)
-    latencies_us: list[int | None] = field(default_factory=list)
-    failed: list[bool] = field(default_factory=list)
-    matrices: list[NDArray[np.float32]] = field(default_factory=list)
-    texts: list[list[str]] = field(default_factory=list)
+    frames: int = 0
+    alike: dict[tuple[int, int, int], _Alike] = field(default_factory=dict)
 
-    def add(self, payload: memoryview) -> None:
-        kind, _, time_us, count, id_bytes = _ROWS.unpack_from(payload)
-        offset = _ROWS.size
-        latency_us, failed = None, False
-        if kind == _REQUEST_KIND:
-            latency_us, failed = _REQUEST.unpack_from(payload, offset)
-            offset += _REQUEST.size
-        self.latencies_us += [latency_us] + [None] * (count - 1)
-        self.failed += [bool(failed)] * count
-        prediction_id = bytes(payload[offset : offset + id_bytes]).decode()
-        offset += id_bytes
-        self.ids += [f"{prediction_id}:{row}" for row in range(count)]
-        self.times += [time_us] * count
-        self.scores.append(np.frombuffer(payload, "<f4", count, offset))
-        offset += 4 * count
-        self.labels.append(np.frombuffer(payload, np.int8, count, offset))
-        offset += count
-        values = len(self.numeric) * count
-        matrix = np.frombuffer(payload, "<f4", values, offset)
-        self.matrices.append(matrix.reshape(len(self.numeric), count))
-        offset += 4 * values
-        for column in self.texts:
-            for _ in range(count):
-                start = offset + _TEXT.size
-                offset = start + _TEXT.unpack_from(payload, offset)[0]
-                column.append(bytes(payload[start:offset]).decode())
+    def add(self, kind: int, count: int, id_bytes: int, payload: memoryview) -> None:
+        """Take a row frame with what its head says."""
+        key = (kind, count, id_bytes)
+        alike = self.alike.get(key)
+        if alike is None:
+            alike = self.alike[key] = _Alike(*key)
+        alike.places.append(self.frames)
+        alike.payloads.append(payload)
+        self.frames += 1
 
     def batch(self) -> pa.RecordBatch:
-        count = len(self.ids)
-        matrix = np.concatenate(self.matrices, axis=1)
+        """All rows, in the order of their frames."""
+        groups = list(self.alike.values())
+        batch = pa.concat_batches([self._batch(alike) for alike in groups])
+        if len(groups) == 1:
+            return batch
+        places = np.concatenate([np.repeat(alike.places, alike.count) for alike in groups])
+        return batch.take(pa.array(np.argsort(places, kind="stable")))
+
+    def _batch(self, alike: _Alike) -> pa.RecordBatch:
+        frames = alike.fixed(len(self.numeric))
+        rows = len(frames) * alike.count
+        times = pa.array(np.repeat(frames["time_us"], alike.count), pa.int64())
         columns: dict[str, Any] = {
-            "prediction_id": pa.array(self.ids, pa.string()),
-            "event_time": pa.array(self.times, pa.timestamp("us", tz="UTC")),
-            "endpoint": pa.array([self.endpoint] * count, pa.string()),
-            "variant": pa.array([self.variant] * count, pa.string()),
-            "score": pa.array(np.concatenate(self.scores), pa.float32()),
-            "label": pa.array(np.concatenate(self.labels).astype(np.int64), pa.int64()),
+            "prediction_id": pa.array(alike.ids(frames), pa.string()),
+            "event_time": times.cast(pa.timestamp("us", tz="UTC")),
+            "endpoint": pa.repeat(pa.scalar(self.endpoint), rows),
+            "variant": pa.repeat(pa.scalar(self.variant), rows),
+            "score": pa.array(frames["scores"].ravel(), pa.float32()),
+            "label": pa.array(frames["labels"].ravel().astype(np.int64), pa.int64()),
         }
         for name, value in (("policy", self.policy), ("fallback", self.fallback)):
             if value:
-                columns[name] = pa.array([value] * count, pa.string())
-        if any(latency_us is not None for latency_us in self.latencies_us):
-            columns["latency_us"] = pa.array(self.latencies_us, pa.int64())
-            columns["failed"] = pa.array(self.failed, pa.bool_())
-        for name, line in zip(self.numeric, matrix, strict=True):
-            columns[f"f_{name}"] = pa.array(line, pa.float32())
-        for name, values in zip(self.text, self.texts, strict=True):
+                columns[name] = pa.repeat(pa.scalar(value), rows)
+        if any(kind == _REQUEST_KIND for kind, _, _ in self.alike):
+            columns["latency_us"] = alike.latencies(frames)
+            columns["failed"] = alike.failed(frames)
+        for place, name in enumerate(self.numeric):
+            columns[f"f_{name}"] = pa.array(frames["values"][:, place].ravel(), pa.float32())
+        texts = alike.texts(len(self.text), frames.dtype.itemsize)
+        for name, values in zip(self.text, texts, strict=True):
             columns[f"f_{name}"] = pa.array(values, pa.string())
         return pa.RecordBatch.from_pydict(columns)
 
@@ -169,11 +241,11 @@ def read_segment(content: bytes) -> Segment:
             document = json.loads(bytes(payload[1:]))
             number = document.pop("number")
             layouts[number] = _Layout(**document)
-            layouts[number].texts = [[] for _ in layouts[number].text]
         else:
-            layouts[_ROWS.unpack_from(payload)[1]].add(payload)
+            kind, number, _, count, id_bytes = _ROWS.unpack_from(payload)
+            layouts[number].add(kind, count, id_bytes, payload)
     batches = [
-        part for layout in layouts.values() if layout.ids for part in _sliced(layout.batch())
+        part for layout in layouts.values() if layout.frames for part in _sliced(layout.batch())
     ]
     return Segment(batches, sum(batch.num_rows for batch in batches), len(content) - end)
 

@@ -17,9 +17,9 @@ _NUMPY_TYPES: Final = {Datatype.FP32: "<f4", Datatype.INT64: "<i8"}
 _DATATYPES: Final = {"f4": Datatype.FP32, "i8": Datatype.INT64}
 
 
-def datatype_of(array: NDArray[Any]) -> Datatype:
-    """The protocol's name of the array's type; BYTES for texts."""
-    return _DATATYPES.get(array.dtype.str[1:], Datatype.BYTES)
+def datatype_of(dtype: np.dtype[Any]) -> Datatype:
+    """The protocol's name of an array's type; BYTES for texts."""
+    return _DATATYPES.get(dtype.str[1:], Datatype.BYTES)
 
 
 def encoded(array: NDArray[Any]) -> bytes:

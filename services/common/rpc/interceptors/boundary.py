@@ -17,6 +17,7 @@ from grpc_status import rpc_status
 from services.common.causality import (
     CAUSATION_METADATA,
     CORRELATION_METADATA,
+    NO_CAUSALITY,
     Causality,
     set_causality,
 )
@@ -115,7 +116,8 @@ class BoundaryInterceptor(grpc.aio.ServerInterceptor):
                 correlation_id = value
             elif key == CAUSATION_METADATA:
                 causation_id = value
-        set_causality(Causality(correlation_id, causation_id))
+        is_caused = correlation_id or causation_id
+        set_causality(Causality(correlation_id, causation_id) if is_caused else NO_CAUSALITY)
         remaining = context.time_remaining()
         if remaining is None and needs_deadline:
             raise DeadlineRequired(

@@ -6,10 +6,12 @@ Building the message field by field costs more than a small model's run. The byt
 
 from __future__ import annotations
 
+import math
 import struct
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
+import numpy as np
 from tritonclient.grpc import service_pb2 as pb
 
 from services.inference.core.predictions import Prediction
@@ -18,14 +20,18 @@ from services.inference.core.wire import datatype_of, encoded, field, varint
 _ID: Final = 0x1A
 _PARAMETER: Final = 0x22
 _CONTENT: Final = 0x32
-_DOUBLE: Final = struct.Struct("<d")
+_INT64: Final = b"\x10"
+_STRING: Final = b"\x1a"
+_DOUBLE: Final = b"\x21"
+_DOUBLE_VALUE: Final = struct.Struct("<d")
 _SHARED_PARTS: Final = 4096
 
 
 def response_bytes(model_name: str, prediction: Prediction) -> bytes:
     """The `ModelInferResponse`: the outputs, and in its parameters the decision and its origin."""
-    served = prediction.served
-    prediction_id = prediction.id.encode()
+    served, outputs = prediction.served, prediction.outputs
+    prediction_id, time = prediction.id.encode(), varint(prediction.event_time_us)
+    id_head, parameter_head = _identified(len(prediction_id))
     parts = [
         _origin(
             model_name,
@@ -35,24 +41,33 @@ def response_bytes(model_name: str, prediction: Prediction) -> bytes:
             prediction.policy.version,
             prediction.policy.name,
         ),
-        field(_ID, prediction_id),
-        _entry(_PREDICTION_ID, b"\x1a" + varint(len(prediction_id)) + prediction_id),
-        _entry(_TIME, b"\x10" + varint(prediction.event_time_us)),
+        id_head,
+        prediction_id,
+        parameter_head,
+        prediction_id,
+        _entry_head("time", _INT64, len(time)),
+        time,
     ]
     if prediction.fallback:
         parts.append(_fallen_back(prediction.fallback))
     if prediction.out_of_range:
-        parts.append(_entry(_OUT_OF_RANGE, b"\x10" + varint(prediction.out_of_range)))
+        outside = varint(prediction.out_of_range)
+        parts += (_entry_head("out_of_range", _INT64, len(outside)), outside)
     if (decision := prediction.decision) is not None:
-        parts.append(_decided(decision.label, decision.action))
-        parts.append(_entry(_CONFIDENCE, b"\x21" + _DOUBLE.pack(decision.confidence)))
-    outputs = prediction.outputs
-    parts.append(
-        _described(
-            tuple([(name, datatype_of(array), array.shape) for name, array in outputs.items()])
+        parts += (
+            _decided(decision.label, decision.action),
+            _CONFIDENCE_HEAD,
+            _DOUBLE_VALUE.pack(decision.confidence),
         )
+    described, heads = _described(
+        tuple([(name, array.dtype, array.shape) for name, array in outputs.items()])
     )
-    parts += [field(_CONTENT, encoded(array)) for array in outputs.values()]
+    parts.append(described)
+    for array, head in zip(outputs.values(), heads, strict=True):
+        if head is None:
+            parts.append(field(_CONTENT, encoded(array)))
+        else:
+            parts += (head, array.tobytes())
     return b"".join(parts)
 
 
@@ -93,24 +108,35 @@ def _fallen_back(reason: str) -> bytes:
 
 
 @lru_cache(_SHARED_PARTS)
-def _described(outputs: tuple[tuple[str, str, tuple[int, ...]], ...]) -> bytes:
+def _described(
+    outputs: tuple[tuple[str, np.dtype[Any], tuple[int, ...]], ...],
+) -> tuple[bytes, tuple[bytes | None, ...]]:
+    """The description of outputs, and what stands before the contents of each; None for texts."""
     response = pb.ModelInferResponse()
-    for name, datatype, shape in outputs:
-        response.outputs.add(name=name, datatype=datatype, shape=shape)
-    described: bytes = response.SerializeToString()
-    return described
+    for name, dtype, shape in outputs:
+        response.outputs.add(name=name, datatype=datatype_of(dtype), shape=shape)
+    heads = tuple(
+        None
+        if dtype.kind == "O"
+        else bytes((_CONTENT,)) + varint(math.prod(shape) * dtype.itemsize)
+        for _, dtype, shape in outputs
+    )
+    return response.SerializeToString(), heads
 
 
-def _key(name: str) -> bytes:
-    return field(0x0A, name.encode())
+@lru_cache(_SHARED_PARTS)
+def _identified(size: int) -> tuple[bytes, bytes]:
+    """What stands before an id of `size` bytes in its field, and before it as a parameter."""
+    length = varint(size)
+    return bytes((_ID,)) + length, _entry_head("prediction_id", _STRING + length, size)
 
 
-def _entry(key: bytes, value: bytes) -> bytes:
-    """One entry of the map of parameters."""
-    return field(_PARAMETER, key + field(0x12, value))
+@lru_cache(_SHARED_PARTS)
+def _entry_head(name: str, tag: bytes, size: int) -> bytes:
+    """What stands before a value of `size` bytes in its entry of the map of parameters."""
+    entry = field(0x0A, name.encode()) + field(0x12, tag + bytes(size))
+    whole = field(_PARAMETER, entry)
+    return whole[: len(whole) - size]
 
 
-_PREDICTION_ID: Final = _key("prediction_id")
-_TIME: Final = _key("time")
-_OUT_OF_RANGE: Final = _key("out_of_range")
-_CONFIDENCE: Final = _key("confidence")
+_CONFIDENCE_HEAD: Final = _entry_head("confidence", _DOUBLE, _DOUBLE_VALUE.size)
