@@ -58,6 +58,7 @@ async def test_rolling_back_brings_the_old_version_and_its_alias(inference, regi
     )
     assert (await inference.predict())[0] == old.version
     assert undone.rollback_of == f"{ENDPOINT}/rollouts/r"
+    assert undone.approval == old.approval
     await state_of(inference, undone.name.rpartition("/")[2], State.STATE_SUCCEEDED)
     assert await registry.alias() == old.version
 

@@ -351,6 +351,25 @@ async def test_rolling_back_brings_the_previous_version_and_links_both_rollouts(
         )
 
 
+async def test_a_rollback_carries_the_approval_of_the_version_that_it_restores(world):
+    await promoted(world)
+    await promoted(world, 3, "s")
+    first, second = world.rollout(), world.rollout("s")
+    meta = Meta(f"{ENDPOINT}/rollouts/back", "b" * 8, 1, world.peers.now, world.peers.now)
+    back = cases.rollback_endpoint(world.tx, meta, ENDPOINT, "on call says so")
+    assert (back.version, back.approval) == (first.version, first.approval)
+    assert (back.plan_digest, back.rollback_of) == (first.plan_digest, second.name)
+
+
+async def test_back_to_what_an_endpoint_began_with_is_allowed_by_what_allowed_that(world):
+    await promoted(world)
+    meta = Meta(f"{ENDPOINT}/rollouts/back", "b" * 8, 1, world.peers.now, world.peers.now)
+    back = cases.rollback_endpoint(world.tx, meta, ENDPOINT, "on call says so")
+    held = endpoint_cases.get_endpoint(world.tx, ENDPOINT)
+    assert (back.version, back.approval) == (OLD.version, held.initial_approval)
+    assert world.tx.events[-1].data["approval"] == held.initial_approval
+
+
 async def test_an_endpoint_that_never_rolled_out_has_nothing_to_go_back_to(world):
     meta = Meta(f"{ENDPOINT}/rollouts/back", "b" * 8, 1, T0, T0)
     with pytest.raises(NothingToRollBackTo):

@@ -71,7 +71,13 @@ async def test_a_drill_rolls_back_and_leaves_all_as_it_was(drilled):
     assert drilled.weights() == before
     await drilled.turn()
     assert drilled.peers.aliases[ALIAS] == version_name(2)
-    assert drilled.rollout(done.restoring.rpartition("/")[2]).rollback_of == done.rollback
+    back, forth = (
+        drilled.rollout(each.rpartition("/")[2]) for each in (done.rollback, done.restoring)
+    )
+    assert forth.rollback_of == done.rollback
+    assert (back.approval, forth.approval) == tuple(
+        f"{version_name(number)}/approvals/a" for number in (1, 2)
+    )
     begin(drilled, f"{ENDPOINT}/drills/e")
 
 

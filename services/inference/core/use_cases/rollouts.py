@@ -188,18 +188,19 @@ def _undo(tx: InferenceTx, meta: Meta, before: Endpoint, after: Endpoint, reason
     """Store `after`, and a rollout with its phases over that says so."""
     now = meta.create_time
     undone = _latest_success(tx, before)
+    approval, plan = _allowed_by(tx, after)
     rollout = Rollout(
         meta=meta,
         endpoint=after.name,
         version=after.stable.version,
         digest=after.stable.digest,
-        approval=undone.approval,
+        approval=approval,
         phases=(Phase(WHOLE_BP, 0, timedelta(days=1)),),
         previous_version=before.stable.version,
         state=State.RUNNING,
         message=reason,
         rollback_of=undone.name,
-        restored_plan=_plan_of(tx, after),
+        restored_plan=plan,
         correlation_id=undone.correlation_id,
         causation_id=undone.causation_id,
     ).phase_begun(now)
@@ -298,12 +299,17 @@ def _report_meta(rollout: Rollout, now: datetime) -> Meta:
     )
 
 
-def _plan_of(tx: InferenceTx, endpoint: Endpoint) -> str:
-    """Digest of the plan by which the stable version came; that of a creation, if by none."""
+def _allowed_by(tx: InferenceTx, endpoint: Endpoint) -> tuple[str, str]:
+    """Approval of the stable version, and digest of the plan by which it came with that.
+
+    Those of the newest rollout that brought it forth, as what brings it back is no decision of its
+    own; of the endpoint's creation, if none did.
+    """
     for rollout in reversed(tx.rollouts.under(endpoint.name)):
-        if rollout.state is State.SUCCEEDED and rollout.version == endpoint.stable.version:
-            return rollout.plan_digest
-    return plan_digest(AT_ONCE)
+        is_forth = rollout.state is State.SUCCEEDED and not rollout.rollback_of
+        if is_forth and rollout.version == endpoint.stable.version:
+            return rollout.approval, rollout.plan_digest
+    return endpoint.initial_approval, plan_digest(AT_ONCE)
 
 
 def _latest_success(tx: InferenceTx, endpoint: Endpoint) -> Rollout:
