@@ -36,11 +36,14 @@ POWER: Final = 0.9
 
 _CONSOLE: Final = Console(width=140)
 _FLEET: Final = 25
+_ROW: Final = 100
+"""Rollouts between two rows of what was found so far, which a stopped run leaves."""
+
 _SHARE_CONFIDENCE: Final = 0.999
 
 
 @dataclass(frozen=True, slots=True)
-class _Setting:
+class Setting:
     """Rollouts of one kind.
 
     Attributes:
@@ -63,12 +66,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def prove(arguments: argparse.Namespace) -> list[str]:
-    """Run every kind, print what became of them, and give what is out of bounds."""
+    """Run every kind, print a row per hundred and a table, and give what is out of bounds."""
     settings = [
-        _Setting("no harm (A/A)", [NO_HARM], arguments.rollouts, is_sound=True),
-        _Setting("harm everywhere", HARMS["everywhere"], arguments.rollouts, is_sound=False),
-        _Setting("harm in 5 %", HARMS["slice"], arguments.rollouts, is_sound=False),
-        _Setting("as much as tolerated", HARMS["edge"], arguments.edge, is_sound=True),
+        Setting("no harm (A/A)", [NO_HARM], arguments.rollouts, is_sound=True),
+        Setting("harm everywhere", HARMS["everywhere"], arguments.rollouts, is_sound=False),
+        Setting("harm in 5 %", HARMS["slice"], arguments.rollouts, is_sound=False),
+        Setting("as much as tolerated", HARMS["edge"], arguments.edge, is_sound=True),
     ]
     table = Table(
         "rollouts", "harm", "n", "rolled back", "95 % interval", "bar", "looks", title="Verdicts"
@@ -90,20 +93,39 @@ def prove(arguments: argparse.Namespace) -> list[str]:
     return violations + _misrouted(shares)
 
 
-def _ended(pool: ProcessPoolExecutor, setting: _Setting, seed: int) -> Iterator[Ending]:
+def _ended(pool: ProcessPoolExecutor, setting: Setting, seed: int) -> Iterator[Ending]:
     """How the rollouts end, fleet by fleet."""
     harms = [setting.harms[number % len(setting.harms)] for number in range(setting.rollouts)]
     fleets = [
         pool.submit(_run, harms[start : start + _FLEET], seed + start)
         for start in range(0, len(harms), _FLEET)
     ]
-    done = 0
+    ended: list[Ending] = []
     for fleet in as_completed(fleets):
         found = fleet.result()
-        done += len(found)
-        back = sum(each.is_rolled_back for each in found)
-        _CONSOLE.print(f"{setting.name}: {done} of {len(harms)}; {back} of {len(found)} went back")
+        ended += found
+        if len(ended) % _ROW < len(found) or len(ended) == len(harms):
+            _CONSOLE.print(so_far(setting, ended))
         yield from found
+
+
+def so_far(setting: Setting, ended: Sequence[Ending]) -> str:
+    """What a kind of rollouts has come to until now, in a line."""
+    caught = _caught(setting, ended)
+    low, high = proportion_interval(caught, len(ended))
+    return (
+        f"{setting.name}: {len(ended):,} of {setting.rollouts:,}, rolled back {caught:,} "
+        f"({caught / len(ended):.1%}, 95 % interval {low:.2%} to {high:.2%}, {_bar(setting)}), "
+        f"{_looks(ended):.1f} looks each"
+    )
+
+
+def _bar(setting: Setting) -> str:
+    return f"<= {ALPHA:.0%}" if setting.is_sound else f">= {POWER:.0%}"
+
+
+def _looks(ended: Sequence[Ending]) -> float:
+    return sum(each.looks for each in ended) / len(ended)
 
 
 def _run(harms: list[Harm], seed: int) -> list[Ending]:
@@ -111,14 +133,14 @@ def _run(harms: list[Harm], seed: int) -> list[Ending]:
         return run_fleet(Path(folder), harms, seed)
 
 
-def _caught(setting: _Setting, ended: Sequence[Ending]) -> int:
+def _caught(setting: Setting, ended: Sequence[Ending]) -> int:
     """Rolled back; where harm was planted, because that harm was proven."""
     return sum(
         each.is_rolled_back and (setting.is_sound or each.names_its_culprit) for each in ended
     )
 
 
-def _rows(setting: _Setting, ended: Sequence[Ending]) -> Iterator[tuple[str, ...]]:
+def _rows(setting: Setting, ended: Sequence[Ending]) -> Iterator[tuple[str, ...]]:
     groups = [(harm, [each for each in ended if each.harm == harm]) for harm in setting.harms]
     if len(groups) > 1:
         groups.append((Harm(None), list(ended)))
@@ -134,12 +156,12 @@ def _rows(setting: _Setting, ended: Sequence[Ending]) -> Iterator[tuple[str, ...
             f"{len(group):,}",
             f"{caught:,} ({caught / len(group):.1%})",
             f"{low:.2%} to {high:.2%}",
-            f"<= {ALPHA:.0%}" if setting.is_sound else f">= {POWER:.0%}",
-            f"{sum(each.looks for each in group) / len(group):.1f}",
+            _bar(setting),
+            f"{_looks(group):.1f}",
         )
 
 
-def _violations(setting: _Setting, ended: Sequence[Ending]) -> list[str]:
+def _violations(setting: Setting, ended: Sequence[Ending]) -> list[str]:
     caught = _caught(setting, ended)
     share = caught / len(ended)
     if setting.is_sound and share > ALPHA:
