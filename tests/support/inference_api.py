@@ -61,6 +61,9 @@ class RegistryWithModels:
     policy = model_pb2.PromotionPolicy()
     """Of the model; to be set before the first version."""
 
+    model_id = "delays"
+    """To be set before the first version, too."""
+
     def __init__(self, caller: RegistryCaller, address: str) -> None:
         self.caller = caller
         self.address = address
@@ -73,7 +76,9 @@ class RegistryWithModels:
         """A new approved version of the tiny model; `approval` sets fields of its approval."""
         if not self._model:
             self._snapshot = await self.caller.sealed_snapshot()
-            self._model = await self.caller.create_model("delays", promotion_policy=self.policy)
+            self._model = await self.caller.create_model(
+                self.model_id, promotion_policy=self.policy
+            )
         version = await self.caller.ready_version(self._model, files or tiny_files(TinyModel(bias)))
         evaluation = await self.caller.evaluate(version, self._snapshot, auc=0.8)
         gate = await self.caller.gate(evaluation.name)

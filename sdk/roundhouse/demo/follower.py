@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+from roundhouse.cli.views.rollouts import phase_name
 from roundhouse.client import AsyncClient, RoundhouseError
 from roundhouse.demo import resources
 from roundhouse.demo.clock import FastClock
@@ -139,9 +140,9 @@ class Follower:
             self._tell(f"Episode {_short(episode.name)[:17]} is {state}. {episode.message}")
         for rollout in self.rollouts:
             for outcome in rollout.outcomes:
-                share = rollout.phases[outcome.phase].weight_basis_points / 100
+                phase = phase_name(rollout.phases[outcome.phase])
                 verdict = verdict_name(outcome.verdict)
-                self._tell(f"{_short(rollout.version)} at {share:g} %: {verdict} {outcome.reason}")
+                self._tell(f"{_short(rollout.version)} at {phase}: {verdict} {outcome.reason}")
 
     def _tell(self, sentence: str) -> None:
         if sentence not in self._told:

@@ -11,7 +11,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from rich.console import Console
 from rich.table import Table
 from rich.tree import Tree
+from roundhouse.cli.views.findings import measure_name, place_name
+from roundhouse.cli.views.rollouts import phase_name
 from roundhouse.client import AsyncClient
+from roundhouse.common.v1.verdicts_pb2 import EvidenceVerdict, Finding
 from roundhouse.demo import resources
 from roundhouse.demo.follower import Follower, verdict_name
 from roundhouse.demo.scores import MonthScores
@@ -90,6 +93,9 @@ def show(console: Console, report: Json) -> None:
             f"retraining was worth {served - frozen:+.3f}."
         )
     console.print()
+    if report["rollouts"]:
+        console.print(_rollout_table(report["rollouts"]))
+        console.print()
     console.print(cause_tree(report["causal_record"]))
 
 
@@ -102,6 +108,31 @@ def cause_tree(cause: Mapping[str, Json]) -> Tree:
         return tree
 
     return branch(Tree(_line(cause)), cause)
+
+
+def _rollout_table(rollouts: Sequence[Mapping[str, Json]]) -> Table:
+    """What each phase came to, and by how much the new version differed from the old one in it."""
+    table = Table(title="How versions came into service", title_justify="left", header_style="bold")
+    for column in ("version", "phase", "came to", "new less old (always-valid interval)"):
+        table.add_column(column)
+    for rollout in rollouts:
+        version = "/".join(rollout["version"].split("/")[-3::2])
+        for phase in rollout["phases"]:
+            found = [_effect(each) for each in phase["findings"] if each["where"] == "all"]
+            table.add_row(
+                version, phase["phase"], phase["verdict"], "\n".join(found) or phase["reason"]
+            )
+            version = ""
+    return table
+
+
+def _effect(finding: Mapping[str, Json]) -> str:
+    interval = (
+        "no interval yet"
+        if finding["lower"] is None
+        else f"{finding['lower']:+.4f} to {finding['upper']:+.4f}"
+    )
+    return f"{finding['measure']} {finding['effect']:+.4f} ({interval})"
 
 
 def _line(cause: Mapping[str, Json]) -> str:
@@ -184,15 +215,34 @@ def _rollout(rollout: Rollout) -> Json:
         "version": rollout.version,
         "phases": [
             {
+                "phase": phase_name(rollout.phases[outcome.phase]),
                 "percent": rollout.phases[outcome.phase].weight_basis_points / 100,
                 "verdict": verdict_name(outcome.verdict),
                 "reason": outcome.reason,
                 "numbers": dict(outcome.numbers),
+                "findings": [_finding(each) for each in outcome.findings],
             }
             for outcome in rollout.outcomes
         ],
         "verdict": _ENDS.get(rollout.state, "INCONCLUSIVE"),
         "state": Rollout.State.Name(rollout.state).removeprefix("STATE_"),
+    }
+
+
+def _finding(finding: Finding) -> Json:
+    return {
+        "measure": measure_name(finding),
+        "where": place_name(finding),
+        "candidate_n": finding.candidate_n,
+        "champion_n": finding.champion_n,
+        "candidate_value": finding.candidate_value,
+        "champion_value": finding.champion_value,
+        "effect": finding.effect,
+        "lower": finding.lower if finding.HasField("lower") else None,
+        "upper": finding.upper if finding.HasField("upper") else None,
+        "tolerance": finding.tolerance,
+        "verdict": EvidenceVerdict.Name(finding.verdict).removeprefix("EVIDENCE_VERDICT_"),
+        "reason": finding.reason,
     }
 
 

@@ -68,7 +68,7 @@ class InferenceFacts:
                 rollout_service_pb.GetRolloutRequest(name=name)
             )
         phases = ", ".join(
-            f"{rollout.phases[outcome.phase].weight_basis_points / 100:g} % "
+            f"{_what(rollout.phases[outcome.phase])} "
             + rollout_pb.PhaseOutcome.Verdict.Name(outcome.verdict).removeprefix("VERDICT_")
             for outcome in rollout.outcomes
         )
@@ -80,6 +80,13 @@ class InferenceFacts:
                 Link(CauseKind.APPROVAL, rollout.approval), Link(CauseKind.VERSION, rollout.version)
             ),
         )
+
+
+def _what(phase: rollout_pb.Phase) -> str:
+    """`shadow`, `dark`, or the share of the traffic."""
+    if phase.weight_basis_points:
+        return f"{phase.weight_basis_points / 100:g} %"
+    return rollout_pb.Phase.Kind.Name(phase.kind).removeprefix("KIND_").lower()
 
 
 class RegistryFacts:

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from roundhouse.cli import names
 from roundhouse.cli.commands.endpoints import approval_of
-from roundhouse.cli.commands.rollout_findings import show_rollout
+from roundhouse.cli.evidence import evidence_of, shadow_reports
 from roundhouse.cli.failures import BadOutcome
 from roundhouse.cli.output import (
     ERR,
@@ -20,30 +20,31 @@ from roundhouse.cli.output import (
     print_json,
     print_json_line,
     print_table,
-    state_name,
     when,
 )
 from roundhouse.cli.paging import every
 from roundhouse.cli.session import Json, session_of
 from roundhouse.cli.views.rollouts import (
     PHASE_HELP,
+    latest_tested,
     phase_name,
     phase_of,
     print_drills,
+    print_rollout,
     print_shadow_report,
-    print_timeline,
+    state,
+    verdict_of,
 )
 from roundhouse.client import Client
 from roundhouse.client.errors import Unavailable
 from roundhouse.inference.v1.drill_pb2 import RollbackDrill
-from roundhouse.inference.v1.rollout_pb2 import Phase, PhaseOutcome, Rollout
+from roundhouse.inference.v1.rollout_pb2 import Rollout
 from roundhouse.inference.v1.rollout_service_pb2 import (
     AdvanceRolloutRequest,
     CreateRolloutRequest,
     DrillRollbackRequest,
     GetRollbackDrillRequest,
     GetRolloutRequest,
-    GetShadowReportRequest,
     ListRollbackDrillsRequest,
     ListRolloutsRequest,
     PlanRolloutRequest,
@@ -86,7 +87,7 @@ def list_rollouts(context: typer.Context, endpoint: EndpointName, as_json: Json 
                 names.short(rollout.version),
                 names.short(rollout.previous_version),
                 state(rollout),
-                ", ".join(_phase(outcome) for outcome in rollout.outcomes),
+                ", ".join(verdict_of(outcome) for outcome in rollout.outcomes),
                 when(rollout.create_time),
                 rollout.message,
             )
@@ -101,19 +102,24 @@ def show(
     context: typer.Context,
     endpoint: EndpointName,
     rollout: Annotated[str, typer.Argument(help="Rollout's id; the newest if left out.")] = "",
+    every_phase: Annotated[
+        bool, typer.Option("--every-phase", help="Tests of the phases before, too.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Show the phases over time, what each came to, and the tests that its verdict rests on."""
+    """Show the phases over time, the present one's tests, and what a shadow answered."""
     session = session_of(context)
     parent = names.full(session.project, "endpoints", endpoint)
     with session.client() as client:
         name = f"{parent}/rollouts/{rollout}" if rollout else _newest(client, parent)
-        found = client.rollouts.GetRollout(GetRolloutRequest(name=name))
+        found = evidence_of(client, name)
     if as_json:
-        print_json(as_dict(found))
-    else:
-        show_rollout(found)
-        print_timeline(found, datetime.now(UTC))
+        shadows = [as_dict(report) for report in found.shadows]
+        print_json({**as_dict(found.rollout), "shadow_reports": shadows})
+        return
+    outcomes = list(found.rollout.outcomes)
+    told = outcomes if every_phase else latest_tested(outcomes)
+    print_rollout(found.rollout, told, found.shadows, datetime.now(UTC))
 
 
 @app.command()
@@ -206,14 +212,10 @@ def diff(
     parent = names.full(session.project, "endpoints", endpoint)
     with session.client() as client:
         name = f"{parent}/rollouts/{rollout}" if rollout else _newest(client, parent)
-        phases = client.rollouts.GetRollout(GetRolloutRequest(name=name)).phases
-        shadows = [i for i, phase in enumerate(phases) if phase.kind == Phase.KIND_SHADOW]
-        if not shadows:
-            raise BadOutcome(f"{names.short(name)} has no shadow phase.")
-        reports = [
-            client.rollouts.GetShadowReport(GetShadowReportRequest(name=f"{name}/shadows/{i}"))
-            for i in shadows
-        ]
+        found = client.rollouts.GetRollout(GetRolloutRequest(name=name))
+        reports = shadow_reports(client, found)
+    if not reports:
+        raise BadOutcome(f"{names.short(name)} has begun no shadow phase.")
     if as_json:
         print_json([as_dict(report) for report in reports])
         return
@@ -309,11 +311,6 @@ def drills(context: typer.Context, endpoint: EndpointName, as_json: Json = False
         print_drills(endpoint, found)
 
 
-def state(rollout: Rollout) -> str:
-    """The rollout's state in lower case."""
-    return state_name(Rollout.State.Name(rollout.state)).lower()
-
-
 def changes_of(client: Client, name: str) -> Iterator[Rollout]:
     """A rollout's changes up to its end, across restarts of the service."""
     while True:
@@ -342,17 +339,9 @@ def _line(now: Rollout, before: Rollout) -> str:
     ended = [outcome for outcome in now.outcomes if outcome.HasField("end_time")]
     known = sum(outcome.HasField("end_time") for outcome in before.outcomes)
     verdicts = "".join(
-        f"\n  phase {each.phase + 1} {_verdict(each)}: {each.reason}" for each in ended[known:]
+        f"\n  phase {each.phase + 1} {verdict_of(each)}: {each.reason}" for each in ended[known:]
     )
     return (
         f"{when(now.update_time)}  {names.short(now.version)} {state(now)}{share}"
         f"{f': {now.message}' if now.message else ''}{verdicts}"
     )
-
-
-def _phase(outcome: PhaseOutcome) -> str:
-    return _verdict(outcome) if outcome.HasField("end_time") else "under way"
-
-
-def _verdict(outcome: PhaseOutcome) -> str:
-    return state_name(PhaseOutcome.Verdict.Name(outcome.verdict)).lower()

@@ -1,42 +1,22 @@
-"""A rollout's phases and the tests behind their verdicts, for people."""
+"""The tests behind a phase's verdict, for people."""
 
 from __future__ import annotations
 
-from roundhouse.cli import names
-from roundhouse.cli.output import OUT, print_table, state_name, when
-from roundhouse.common.v1.verdicts_pb2 import EvidenceVerdict, Finding, Measure
-from roundhouse.inference.v1.rollout_pb2 import PhaseOutcome, Rollout
+from typing import Final
 
-_SAYS = {
+from roundhouse.cli.output import OUT, print_table
+from roundhouse.common.v1.verdicts_pb2 import EvidenceVerdict, Finding, Measure
+from roundhouse.inference.v1.rollout_pb2 import PhaseOutcome
+
+_SAYS: Final = {
     EvidenceVerdict.EVIDENCE_VERDICT_PASS: "excluded",
     EvidenceVerdict.EVIDENCE_VERDICT_FAIL: "PROVEN",
     EvidenceVerdict.EVIDENCE_VERDICT_INCONCLUSIVE: "open",
 }
 
 
-def show_rollout(rollout: Rollout) -> None:
-    """Print every begun phase with its tests."""
-    state = state_name(Rollout.State.Name(rollout.state)).lower()
-    OUT.print(
-        f"{names.last(rollout.name)}: version {names.short(rollout.version)} after "
-        f"{names.short(rollout.previous_version)}, {state}"
-        f"{f': {rollout.message}' if rollout.message else ''}"
-    )
-    for outcome in rollout.outcomes:
-        _show_phase(rollout, outcome)
-
-
-def _show_phase(rollout: Rollout, outcome: PhaseOutcome) -> None:
-    share = rollout.phases[outcome.phase].weight_basis_points / 100
-    verdict = (
-        state_name(PhaseOutcome.Verdict.Name(outcome.verdict)).lower()
-        if outcome.HasField("end_time")
-        else "under way"
-    )
-    OUT.print(
-        f"\nPhase {outcome.phase + 1}, {share:g} % of the traffic, {when(outcome.start_time)}: "
-        f"{verdict}. {outcome.reason}"
-    )
+def print_findings(outcome: PhaseOutcome) -> None:
+    """A row and a sentence for each test of a phase; nothing if it has none."""
     if not outcome.findings:
         return
     print_table(
@@ -44,18 +24,29 @@ def _show_phase(rollout: Rollout, outcome: PhaseOutcome) -> None:
         [_row(finding) for finding in outcome.findings],
         title=f"Always-valid tests; alpha {outcome.numbers['alpha']:.3g} over all of them",
     )
+    for finding in outcome.findings:
+        OUT.print(finding.reason, highlight=False)
+
+
+def measure_name(finding: Finding) -> str:
+    """What was measured, such as `log loss`."""
+    return Measure.Name(finding.measure).removeprefix("MEASURE_").lower().replace("_", " ")
+
+
+def place_name(finding: Finding) -> str:
+    """Where it was measured: `all`, or a slice such as `carrier = AA`."""
+    return f"{finding.slice_feature} = {finding.slice_value}" if finding.slice_feature else "all"
 
 
 def _row(finding: Finding) -> tuple[object, ...]:
-    where = f"{finding.slice_feature} = {finding.slice_value}" if finding.slice_feature else "all"
     interval = (
         f"{finding.lower:+.4f} to {finding.upper:+.4f}"
         if finding.HasField("lower") and finding.HasField("upper")
         else "not yet"
     )
     return (
-        Measure.Name(finding.measure).removeprefix("MEASURE_").lower().replace("_", " "),
-        where,
+        measure_name(finding),
+        place_name(finding),
         f"{finding.candidate_value:.4f} ({finding.candidate_n:,})",
         f"{finding.champion_value:.4f} ({finding.champion_n:,})",
         f"{finding.effect:+.4f}",

@@ -11,6 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from roundhouse.cli import names
 from roundhouse.cli.failures import UsageFault
 from roundhouse.cli.output import OUT, print_table, state_name, when
+from roundhouse.cli.views.findings import print_findings
 from roundhouse.inference.v1.drill_pb2 import RollbackDrill
 from roundhouse.inference.v1.rollout_pb2 import Phase, PhaseOutcome, Rollout, ShadowPlan
 from roundhouse.inference.v1.shadow_pb2 import ShadowReport
@@ -61,6 +62,56 @@ def phase_name(phase: Phase) -> str:
             return f"{phase.weight_basis_points / 100:g} %"
 
 
+def state(rollout: Rollout) -> str:
+    """The rollout's state in lower case."""
+    return state_name(Rollout.State.Name(rollout.state)).lower()
+
+
+def verdict_of(outcome: PhaseOutcome) -> str:
+    """What a phase came to, in lower case, or `under way`."""
+    if not outcome.HasField("end_time"):
+        return "under way"
+    return state_name(PhaseOutcome.Verdict.Name(outcome.verdict)).lower()
+
+
+def latest_tested(outcomes: Sequence[PhaseOutcome]) -> Sequence[PhaseOutcome]:
+    """The present phase, and from the last one with tests on what came before it."""
+    tested = [place for place, outcome in enumerate(outcomes) if outcome.findings]
+    return outcomes[tested[-1] if tested else -1 :]
+
+
+def print_rollout(
+    rollout: Rollout,
+    told: Sequence[PhaseOutcome],
+    shadows: Sequence[ShadowReport],
+    now: datetime,
+) -> None:
+    """Its way so far as a picture, what some phases came to, and what its shadow answered.
+
+    Args:
+        rollout: With its evidence.
+        told: Phases whose tests are printed.
+        shadows: What differed in its shadow phases.
+        now: Up to when the present phase is drawn.
+    """
+    OUT.print(
+        f"{names.last(rollout.name)}: version {names.short(rollout.version)} after "
+        f"{names.short(rollout.previous_version)}, {state(rollout)}"
+        f"{f': {rollout.message}' if rollout.message else ''}"
+    )
+    print_timeline(rollout, now)
+    for outcome in told:
+        OUT.print(
+            f"\nPhase {outcome.phase + 1}, {phase_name(rollout.phases[outcome.phase])}, since "
+            f"{when(outcome.start_time)}: {verdict_of(outcome)}"
+            f"{f'. {outcome.reason}' if outcome.reason else ''}"
+        )
+        print_findings(outcome)
+    for report in shadows:
+        OUT.print()
+        print_shadow_report(report)
+
+
 def print_timeline(rollout: Rollout, now: datetime) -> None:
     """A bar for each phase, from when it began to when it ended, or until now."""
     begun = list(rollout.outcomes)
@@ -79,7 +130,7 @@ def print_timeline(rollout: Rollout, now: datetime) -> None:
             length = max(1, round(_WIDTH * took_s / total_s))
             before = min(round(_WIDTH * from_s / total_s), _WIDTH - length)
             bar = " " * before + "█" * length
-            told = f"{_verdict(begun[place])}, {_span(took_s)}"
+            told = f"{verdict_of(begun[place])}, {_span(took_s)}"
         OUT.print(f"  {phase_name(phase):>{label}} │{bar:<{_WIDTH}}│ {told}", highlight=False)
 
 
@@ -145,12 +196,6 @@ def _basis_points(percent: str) -> int:
 
 def _moment(timestamp: Timestamp) -> datetime:
     return timestamp.ToDatetime(tzinfo=UTC)
-
-
-def _verdict(outcome: PhaseOutcome) -> str:
-    if not outcome.HasField("end_time"):
-        return "under way"
-    return state_name(PhaseOutcome.Verdict.Name(outcome.verdict)).lower()
 
 
 def _span(seconds: float) -> str:
