@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,6 +22,8 @@ from services.monitor.adapters.log.intake import ArrowIntake
 from services.monitor.core.judging import judge_window, judged_until
 from services.monitor.core.ports import MonitorTx
 from services.monitor.core.resources import Monitor
+from services.monitor.core.slos.following import RequestFollower
+from services.monitor.core.stream.batches import Batch
 from services.monitor.core.stream.follower import Follower
 from services.monitor.core.stream.ports import CompleteWindow
 from services.monitor.settings import MonitorSettings
@@ -39,11 +41,13 @@ class Following:
         log: Of predictions and outcomes.
         intake: Takes batches in.
         follower: Counts them, window by window.
+        requests: Counts requests for objectives.
     """
 
     log: DeltaPredictionLog
     intake: ArrowIntake
     follower: Follower
+    requests: RequestFollower
 
 
 @asynccontextmanager
@@ -68,19 +72,28 @@ async def following(
         await database.write(lambda tx: judge_window(SqlMonitorTx(tx, now()), complete))
 
     follower = Follower(predictions, RegistryBaselines(registry), judge, predictions.position)
-    committer = GroupCommitter(predictions, follower.take, now, interval_s=_COMMIT_INTERVAL_S)
+    requests = RequestFollower(predictions, predictions.position)
+
+    def take(batches: Sequence[Batch]) -> None:
+        follower.take(batches)
+        requests.take(batches)
+
+    committer = GroupCommitter(predictions, take, now, interval_s=_COMMIT_INTERVAL_S)
     await committer.load()
     for monitor, done in await database.read(lambda tx: _monitors(SqlMonitorTx(tx, now()))):
         follower.follow(monitor, done)
     try:
-        # A failure of either task cancels the block: the process has to start over.
+        # A failure of any task cancels the block: the process has to start over.
         async with asyncio.TaskGroup() as group:
             counting = group.create_task(follower.run())
+            requesting = group.create_task(requests.run())
             committing = group.create_task(committer.run())
             try:
-                yield Following(predictions, ArrowIntake(committer, predictions), follower)
+                yield Following(
+                    predictions, ArrowIntake(committer, predictions), follower, requests
+                )
             finally:
-                for task in (committing, counting):
+                for task in (committing, counting, requesting):
                     task.cancel()
                     await asyncio.wait([task])
     finally:

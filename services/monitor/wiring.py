@@ -18,6 +18,8 @@ from roundhouse.monitor.v1 import monitor_service_pb2 as monitors
 from roundhouse.monitor.v1 import monitor_service_pb2_grpc as monitors_grpc
 from roundhouse.monitor.v1 import retrain_service_pb2 as retraining
 from roundhouse.monitor.v1 import retrain_service_pb2_grpc as retraining_grpc
+from roundhouse.monitor.v1 import slo_service_pb2 as slos
+from roundhouse.monitor.v1 import slo_service_pb2_grpc as slos_grpc
 
 from services.common.clock import Clock, utc_now
 from services.common.rpc.client import connect
@@ -33,6 +35,7 @@ from services.monitor.adapters.episode_controller import EpisodeController
 from services.monitor.adapters.episode_snapshots import EpisodeSnapshots, RefusableSnapshots
 from services.monitor.adapters.explaining import Explainer, LocalFacts
 from services.monitor.adapters.inference_client import InferenceClient
+from services.monitor.adapters.job_history import TrainerJobHistory
 from services.monitor.adapters.registry_client import RegistryClient
 from services.monitor.adapters.serving_facts import (
     InferenceFacts,
@@ -47,9 +50,11 @@ from services.monitor.api.ingest_servicer import IngestServicer
 from services.monitor.api.judgement_servicer import JudgementServicer
 from services.monitor.api.monitor_servicer import MonitorServicer
 from services.monitor.api.retrain_servicer import RetrainServicer
+from services.monitor.api.slo_servicer import SloServicer
 from services.monitor.api.transactions import Transactions
 from services.monitor.core.loop.steps import Loop
 from services.monitor.core.ports import TrainingSnapshots
+from services.monitor.core.slos.measuring import Meter
 from services.monitor.core.stream.judge import FollowedJudge
 from services.monitor.following import Following, following
 from services.monitor.settings import MonitorSettings
@@ -159,6 +164,14 @@ def _apis(
     monitor_servicer = MonitorServicer(transactions, followed.follower)
     retrain_servicer = RetrainServicer(transactions, snapshots)
     judgement_servicer = JudgementServicer(FollowedJudge(followed.follower), explainer)
+    meter = Meter(
+        followed.requests,
+        lambda monitor, limit: transactions.read(
+            lambda tx: tx.newest_performance(monitor, "", limit)
+        ),
+        TrainerJobHistory(peers.trainer),
+    )
+    slo_servicer = SloServicer(transactions, meter)
     ingest_servicer = IngestServicer(followed.intake)
     return [
         (
@@ -182,6 +195,10 @@ def _apis(
         (
             ingest.DESCRIPTOR.services_by_name["IngestService"].full_name,
             lambda server: ingest_grpc.add_IngestServiceServicer_to_server(ingest_servicer, server),
+        ),
+        (
+            slos.DESCRIPTOR.services_by_name["SloService"].full_name,
+            lambda server: slos_grpc.add_SloServiceServicer_to_server(slo_servicer, server),
         ),
         event_api(database),
     ]

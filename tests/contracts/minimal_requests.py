@@ -80,6 +80,8 @@ def _scalar(field: FieldDescriptor, rule: validate_pb2.FieldRules) -> object:
         case _:
             if limits is None:
                 return 0
+            if limits.HasField("gt") and limits.HasField("lt"):
+                return (limits.gt + limits.lt) / 2
             return limits.gt + 1 if limits.HasField("gt") else max(0, limits.gte)
 
 

@@ -21,6 +21,7 @@ from roundhouse.monitor.v1 import (
     monitor_service_pb2_grpc,
     retrain_service_pb2,
     retrain_service_pb2_grpc,
+    slo_service_pb2_grpc,
 )
 from roundhouse.trainer.v1 import job_pb2
 from roundhouse.trainer.v1 import job_service_pb2 as job_service_pb
@@ -84,13 +85,16 @@ class MonitorCaller:
 
     Args:
         channel: To the monitor; the caller closes it.
+        address: Of the monitor.
     """
 
-    def __init__(self, channel: grpc.aio.Channel) -> None:
+    def __init__(self, channel: grpc.aio.Channel, address: str = "") -> None:
+        self.address = address
         self.monitors = monitor_service_pb2_grpc.MonitorServiceStub(channel)
         self.retraining = retrain_service_pb2_grpc.RetrainServiceStub(channel)
         self.judgements = judgement_service_pb2_grpc.JudgementServiceStub(channel)
         self.ingest = ingest_service_pb2_grpc.IngestServiceStub(channel)
+        self.slos = slo_service_pb2_grpc.SloServiceStub(channel)
         self.events = events_pb2_grpc.EventServiceStub(channel)
 
     async def create_monitor(
@@ -161,8 +165,9 @@ async def running_monitor(
     )
     async with monitor(settings) as server:
         server.set_serving()
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
-            yield MonitorCaller(channel)
+        address = f"127.0.0.1:{server.port}"
+        async with grpc.aio.insecure_channel(address) as channel:
+            yield MonitorCaller(channel, address)
 
 
 def arrow(rows: pa.Table) -> bytes:

@@ -19,6 +19,7 @@ from roundhouse.cli.commands import (
     models,
     registry,
     rollouts,
+    slos,
     webhooks,
 )
 from roundhouse.cli.commands.demo import demo
@@ -95,6 +96,7 @@ app.add_typer(holds.app, name="holds")
 app.add_typer(endpoints.app, name="endpoints")
 app.add_typer(decision_policies.app, name="policies")
 app.add_typer(rollouts.app, name="rollouts")
+app.add_typer(slos.app, name="slos")
 app.add_typer(webhooks.app, name="webhooks")
 app.command()(predict)
 app.command()(drift)

@@ -36,6 +36,7 @@ from roundhouse.monitor.v1.ingest_service_pb2_grpc import IngestServiceStub
 from roundhouse.monitor.v1.judgement_service_pb2_grpc import JudgementServiceStub
 from roundhouse.monitor.v1.monitor_service_pb2_grpc import MonitorServiceStub
 from roundhouse.monitor.v1.retrain_service_pb2_grpc import RetrainServiceStub
+from roundhouse.monitor.v1.slo_service_pb2_grpc import SloServiceStub
 from roundhouse.registry.v1.dataset_pb2 import SnapshotFile
 from roundhouse.registry.v1.dataset_service_pb2 import UploadSnapshotFileRequest
 from roundhouse.registry.v1.dataset_service_pb2_grpc import DatasetServiceStub
@@ -64,7 +65,7 @@ class AsyncClient:
         datasets, models, evaluations, lineage, retention, webhooks: The registry.
         jobs, costs: The trainer.
         endpoints, policies, rollouts, oip: Inference; `oip` is the Open Inference Protocol.
-        monitors, ingest, retraining, judgements: The monitor.
+        monitors, ingest, retraining, judgements, slos: The monitor.
     """
 
     def __init__(
@@ -97,6 +98,7 @@ class AsyncClient:
         self.ingest = IngestServiceStub(channels["monitor"])
         self.retraining = RetrainServiceStub(channels["monitor"])
         self.judgements = JudgementServiceStub(channels["monitor"])
+        self.slos = SloServiceStub(channels["monitor"])
 
     async def __aenter__(self) -> Self:
         return self

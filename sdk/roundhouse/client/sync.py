@@ -32,6 +32,7 @@ from roundhouse.monitor.v1.ingest_service_pb2_grpc import IngestServiceStub
 from roundhouse.monitor.v1.judgement_service_pb2_grpc import JudgementServiceStub
 from roundhouse.monitor.v1.monitor_service_pb2_grpc import MonitorServiceStub
 from roundhouse.monitor.v1.retrain_service_pb2_grpc import RetrainServiceStub
+from roundhouse.monitor.v1.slo_service_pb2_grpc import SloServiceStub
 from roundhouse.registry.v1.evaluation_service_pb2_grpc import EvaluationServiceStub
 from roundhouse.registry.v1.lineage_service_pb2_grpc import LineageServiceStub
 from roundhouse.registry.v1.retention_service_pb2_grpc import RetentionServiceStub
@@ -52,7 +53,7 @@ class Client(Transfers):
         datasets, models, evaluations, lineage, retention, webhooks: The registry.
         jobs, costs: The trainer.
         endpoints, policies, rollouts, oip: Inference; `oip` is the Open Inference Protocol.
-        monitors, ingest, retraining, judgements: The monitor.
+        monitors, ingest, retraining, judgements, slos: The monitor.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class Client(Transfers):
         self.ingest = IngestServiceStub(channels["monitor"])
         self.retraining = RetrainServiceStub(channels["monitor"])
         self.judgements = JudgementServiceStub(channels["monitor"])
+        self.slos = SloServiceStub(channels["monitor"])
 
     def __enter__(self) -> Self:
         return self

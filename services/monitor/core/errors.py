@@ -150,3 +150,21 @@ class EndpointNotFound(NotFound):
 
     def __init__(self, endpoint: str) -> None:
         super().__init__(f"Nothing is known of {endpoint!r}.", endpoint=endpoint)
+
+
+class SloNotFound(NotFound):
+    """No objective has this name."""
+
+    reason = "SLO_NOT_FOUND"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"There is no SLO {name!r}.", name=name)
+
+
+class SloExists(AlreadyExists):
+    """The objective id is taken."""
+
+    reason = "SLO_EXISTS"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"SLO {name!r} exists already.", name=name)

@@ -17,6 +17,7 @@ RETRAIN_POLICY: Final = ResourceName(_MONITOR + "/retrainPolicies/{policy}")
 RETRAIN_DECISION: Final = ResourceName(
     _MONITOR + "/retrainDecisions/{decision}", server_ids=("decision",)
 )
+SLO: Final = ResourceName(_MONITOR + "/slos/{slo}")
 EPISODE: Final = ResourceName(_MONITOR + "/episodes/{episode}", server_ids=("episode",))
 ENDPOINT: Final = ResourceName("projects/{project}/endpoints/{endpoint}")
 DATASET: Final = ResourceName("projects/{project}/datasets/{dataset}")
@@ -40,6 +41,7 @@ __all__ = [
     "PROJECT",
     "RETRAIN_DECISION",
     "RETRAIN_POLICY",
+    "SLO",
     "SNAPSHOT",
     "TRAINING_JOB",
     "VERSION",

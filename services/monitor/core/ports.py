@@ -18,6 +18,7 @@ from services.monitor.core.resources import (
     RetrainDecision,
     RetrainPolicy,
 )
+from services.monitor.core.slos.objectives import Slo
 from services.monitor.core.verdicts import RolloutVerdict
 
 Json: TypeAlias = str | int | float | bool | Sequence["Json"] | Mapping[str, "Json"] | None
@@ -32,6 +33,7 @@ class MonitorTx(Protocol):
     performance_reports: Collection[PerformanceReport]
     decisions: Collection[RetrainDecision]
     episodes: Collection[Episode]
+    slos: Collection[Slo]
 
     @property
     def now(self) -> datetime:
@@ -51,7 +53,7 @@ class MonitorTx(Protocol):
         ...
 
     def forget_children(self, monitor: str) -> None:
-        """Forget the policies, decisions, reports and episodes of a monitor."""
+        """Forget the policies, decisions, reports, episodes and objectives of a monitor."""
         ...
 
     def newest_drift(self, monitor: str, version: str, limit: int) -> Sequence[DriftReport]:
@@ -110,6 +112,10 @@ class MonitorLists(Protocol):
 
     def episodes(self, query: PageQuery) -> Page[Episode]:
         """Of a monitor, newest first."""
+        ...
+
+    def slos(self, query: PageQuery) -> Page[Slo]:
+        """Of a monitor."""
         ...
 
 

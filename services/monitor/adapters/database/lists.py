@@ -15,6 +15,7 @@ from services.monitor.adapters.database.tables import (
     MONITORS,
     PERFORMANCE_REPORTS,
     POLICIES,
+    SLOS,
 )
 from services.monitor.core.loop.episodes import Episode
 from services.monitor.core.resources import (
@@ -24,6 +25,7 @@ from services.monitor.core.resources import (
     RetrainDecision,
     RetrainPolicy,
 )
+from services.monitor.core.slos.objectives import Slo
 
 _WINDOW: Final = ("window_start_time", "window_end_time")
 
@@ -41,6 +43,7 @@ _DECISIONS: Final = DECISIONS.listing(
 _EPISODES: Final = EPISODES.listing(
     filterable=("state",), orderable=("create_time desc", "update_time")
 )
+_SLOS: Final = SLOS.listing(filterable=(), orderable=("name",))
 
 
 class SqlMonitorLists:
@@ -77,3 +80,7 @@ class SqlMonitorLists:
     def episodes(self, query: PageQuery) -> Page[Episode]:
         """See `MonitorLists`."""
         return SqlCollection(self._connection, EPISODES).page(_EPISODES, query)
+
+    def slos(self, query: PageQuery) -> Page[Slo]:
+        """See `MonitorLists`."""
+        return SqlCollection(self._connection, SLOS).page(_SLOS, query)

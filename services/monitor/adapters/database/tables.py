@@ -16,6 +16,7 @@ from services.monitor.core.resources import (
     RetrainDecision,
     RetrainPolicy,
 )
+from services.monitor.core.slos.objectives import Slo
 
 METADATA: Final = MetaData()
 
@@ -91,3 +92,4 @@ EPISODES: Final = Kind(
     Episode,
     lambda episode: {"state": episode.state.value},
 )
+SLOS: Final = Kind(resource_table("slo", METADATA), Slo)

@@ -20,6 +20,7 @@ from services.monitor.adapters.database.tables import (
     MONITORS,
     PERFORMANCE_REPORTS,
     POLICIES,
+    SLOS,
 )
 from services.monitor.core.loop.episodes import Episode, EpisodeState
 from services.monitor.core.ports import Json
@@ -30,9 +31,10 @@ from services.monitor.core.resources import (
     RetrainDecision,
     RetrainPolicy,
 )
+from services.monitor.core.slos.objectives import Slo
 
 _OUTBOX: Final = Outbox("monitor")
-_OF_MONITOR: Final = (POLICIES, DRIFT_REPORTS, PERFORMANCE_REPORTS, DECISIONS, EPISODES)
+_OF_MONITOR: Final = (POLICIES, DRIFT_REPORTS, PERFORMANCE_REPORTS, DECISIONS, EPISODES, SLOS)
 _OVER: Final = [state.value for state in EpisodeState if state.is_over]
 
 
@@ -57,6 +59,7 @@ class SqlMonitorTx:
         )
         self.decisions: Collection[RetrainDecision] = SqlCollection(connection, DECISIONS)
         self.episodes: Collection[Episode] = self._episodes
+        self.slos: Collection[Slo] = SqlCollection(connection, SLOS)
 
     @property
     def now(self) -> datetime:

@@ -1,0 +1,1 @@
+"""Objectives, their error budgets, and how fast these burn."""
