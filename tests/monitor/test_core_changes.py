@@ -154,7 +154,6 @@ def test_each_kind_of_change_explains_its_own_outcomes_best() -> None:
     tables = {
         ChangeKind.DATA_DRIFT: before * np.array([[1], [2], [4]]),
         ChangeKind.LABEL_SHIFT: before * np.array([[1, 3]]),
-        ChangeKind.CONCEPT_DRIFT: np.array([[500, 400], [150, 450], [40, 460]]),
     }
     for kind, now in tables.items():
         left = unexplained(before, now)

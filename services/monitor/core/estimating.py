@@ -12,6 +12,9 @@ from services.monitor.core.calibration import Calibration, Floats
 from services.monitor.core.detectors.port import Sight
 from services.monitor.core.resources import ChangeKind, DriftPoint, QualityEstimate
 
+_OTHER_OUTCOMES: Final = frozenset(
+    {ChangeKind.CONCEPT_DRIFT, ChangeKind.LABEL_SHIFT, ChangeKind.OUTCOME_CHANGE}
+)
 _POOR_CALIBRATION: Final = 0.05
 _MUCH_OUTSIDE: Final = 0.05
 
@@ -57,7 +60,7 @@ def _doubts(
     calibration: Calibration, points: Collection[DriftPoint], change: ChangeKind
 ) -> list[str]:
     doubts = []
-    if change in {ChangeKind.CONCEPT_DRIFT, ChangeKind.LABEL_SHIFT}:
+    if change in _OTHER_OUTCOMES:
         doubts.append("The outcomes known so far contradict what the scores have meant.")
     if change is ChangeKind.DATA_FAULT:
         doubts.append("Values that the model saw are broken.")

@@ -12,6 +12,7 @@ from services.common.sketches import Counts
 from services.monitor.core.calibration import outcome_table
 from services.monitor.core.detectors.port import Sight
 from services.monitor.core.detectors.registry import KINDS
+from services.monitor.core.outcome_changes import named_outcome_change
 from services.monitor.core.resources import (
     ChangeKind,
     ConceptState,
@@ -26,6 +27,7 @@ _SEVERITY: Final = {
     ChangeKind.JOINT_DRIFT: Severity.TICKET,
     ChangeKind.LABEL_SHIFT: Severity.TICKET,
     ChangeKind.CONCEPT_DRIFT: Severity.PAGE,
+    ChangeKind.OUTCOME_CHANGE: Severity.PAGE,
     ChangeKind.DATA_FAULT: Severity.PAGE,
 }
 """Drift of what goes in is a ticket: most of it does the predictions no harm."""
@@ -36,6 +38,7 @@ _MEANING: Final = {
     ChangeKind.JOINT_DRIFT: "The columns go together otherwise, though none has changed alone",
     ChangeKind.LABEL_SHIFT: "Outcomes are more or less frequent, but look as they did",
     ChangeKind.CONCEPT_DRIFT: "The same scores have other outcomes",
+    ChangeKind.OUTCOME_CHANGE: "The same scores have more, or fewer, outcomes 1",
     ChangeKind.DATA_FAULT: "Values are broken",
 }
 
@@ -59,25 +62,26 @@ def named_change(
 
     Broken data come first: they look like anything. Then outcomes: if the scores' meaning has
     changed, either only the frequency of the outcomes did (label shift: rows of each outcome
-    still score as before) or the concept, whichever leaves less of the outcomes unexplained
-    (Moreno-Torres et al., A unifying view on dataset shift, Pattern Recognition 2012). A change
-    of whole rows without one of any column is a joint drift.
+    still score as before) or the concept (Moreno-Torres et al., A unifying view on dataset
+    shift, Pattern Recognition 2012), as far as that can be told. A change of whole rows without
+    one of any column is a joint drift.
     """
     alarms = [point for point in points if point.drifted]
     kinds = {KINDS[point.algorithm] for point in alarms}
+    why = ""
     if faults:
         kind = ChangeKind.DATA_FAULT
     elif concept is not None and concept.alarms:
-        kind = _likeliest(sight, ChangeKind.CONCEPT_DRIFT, ChangeKind.LABEL_SHIFT)
+        kind, why = named_outcome_change(sight)
     elif ChangeKind.LABEL_SHIFT in kinds:
-        kind = _likeliest(sight, ChangeKind.DATA_DRIFT, ChangeKind.LABEL_SHIFT)
+        kind = _drift_or_label_shift(sight)
     elif ChangeKind.DATA_DRIFT in kinds:
         kind = ChangeKind.DATA_DRIFT
     elif ChangeKind.JOINT_DRIFT in kinds:
         kind = ChangeKind.JOINT_DRIFT
     else:
         kind = ChangeKind.NONE
-    return Change(kind, _SEVERITY[kind], _sentence(kind, alarms, concept, faults))
+    return Change(kind, _SEVERITY[kind], _sentence(kind, alarms, concept, faults, why))
 
 
 def unexplained(before: Counts, now: Counts) -> dict[ChangeKind, float]:
@@ -87,35 +91,24 @@ def unexplained(before: Counts, now: Counts) -> dict[ChangeKind, float]:
     1974).
 
     Data drift: the scores are others, their meaning is the same. Label shift: the outcomes are
-    as frequent as they are now, and the scores of either are the same. Concept drift: the
-    scores are the same, their meaning is another.
+    as frequent as they are now, and the scores of either are the same.
 
     Args:
         before: int64 [groups, 2], outcomes by score group on the held-out rows.
         now: int64 [groups, 2], in the window.
     """
     old = (before + 0.5) / (before + 0.5).sum()
-    new = now / max(int(now.sum()), 1)
-    by_group = old / old.sum(axis=1, keepdims=True)
-    by_outcome = old / old.sum(axis=0)
-    meaning = np.divide(
-        new,
-        new.sum(axis=1, keepdims=True),
-        out=by_group.copy(),
-        where=new.sum(axis=1, keepdims=True) > 0,
-    )
-    models = {
-        ChangeKind.DATA_DRIFT: new.sum(axis=1, keepdims=True) * by_group,
-        ChangeKind.LABEL_SHIFT: by_outcome * new.sum(axis=0),
-        ChangeKind.CONCEPT_DRIFT: old.sum(axis=1, keepdims=True) * meaning,
-    }
-    groups = int((now.sum(axis=1) > 0).sum())
-    fitted = {
-        ChangeKind.DATA_DRIFT: groups - 1,
-        ChangeKind.LABEL_SHIFT: 1,
-        ChangeKind.CONCEPT_DRIFT: groups,
-    }
     rows = max(int(now.sum()), 1)
+    new = now / rows
+    models = {
+        ChangeKind.DATA_DRIFT: new.sum(axis=1, keepdims=True)
+        * (old / old.sum(axis=1, keepdims=True)),
+        ChangeKind.LABEL_SHIFT: old / old.sum(axis=0) * new.sum(axis=0),
+    }
+    fitted = {
+        ChangeKind.DATA_DRIFT: int((now.sum(axis=1) > 0).sum()) - 1,
+        ChangeKind.LABEL_SHIFT: 1,
+    }
     return {
         kind: fitted[kind] / rows
         + float((new * np.log(np.where(new > 0, new, 1) / np.where(new > 0, model, 1))).sum())
@@ -123,14 +116,15 @@ def unexplained(before: Counts, now: Counts) -> dict[ChangeKind, float]:
     }
 
 
-def _likeliest(sight: Sight, *kinds: ChangeKind) -> ChangeKind:
+def _drift_or_label_shift(sight: Sight) -> ChangeKind:
+    """What more, or fewer, outcomes 1 come from while scores mean what they meant."""
     before = sight.baseline.reliability
     if before is None:
-        return kinds[-1]
+        return ChangeKind.LABEL_SHIFT
     known = sight.known
     now = outcome_table(sight.baseline.score.sketch, sight.scores[known], sight.labels[known])
     left = unexplained(before.sum(axis=0), now)
-    return min(kinds, key=lambda kind: left[kind])
+    return min(left, key=lambda kind: left[kind])
 
 
 def _sentence(
@@ -138,10 +132,13 @@ def _sentence(
     alarms: Sequence[DriftPoint],
     concept: ConceptState | None,
     faults: Sequence[DataFault],
+    why: str,
 ) -> str:
     found = [fault.reason for fault in faults]
     if concept is not None and concept.alarms:
         found.append(concept.reason)
+    if why:
+        found.append(why)
     if alarms:
         words = ", ".join(f"{point.feature} ({point.algorithm})" for point in alarms)
         found.append(f"Alarms: {words}.")

@@ -31,6 +31,13 @@ _NATURES: Final = {"independent": INDEPENDENT, "seasonal, autocorrelated": SEASO
 _WEEKS_PER_WORLD: Final = 20
 _MANY_COLUMNS: Final = 1000
 _LEAST_FOUND: Final = 0.8
+_MOST_MISTAKEN: Final = 0.1
+_MISTAKEN: Final = {
+    ChangeKind.LABEL_SHIFT: ChangeKind.CONCEPT_DRIFT,
+    ChangeKind.CONCEPT_DRIFT: ChangeKind.LABEL_SHIFT,
+}
+"""What a change must not be called; that the two can't be told apart may be said."""
+
 _CHANGED_SEEDS: Final = 10_000
 
 
@@ -51,15 +58,22 @@ def prove(arguments: argparse.Namespace) -> list[str]:
             seeds = range(-(-weeks // _WEEKS_PER_WORLD))
             for words, nature in _NATURES.items() if seeds else ():
                 one = partial(_quiet, nature, columns, _WEEKS_PER_WORLD)
-                quiet[columns, words] = list(pool.map(one, seeds))
-                _CONSOLE.print(f"{columns:,} columns, {words}: {_quiet_row(quiet[columns, words])}")
+                quiet[columns, words] = worlds = []
+                for world in pool.map(one, seeds):
+                    worlds.append(world)
+                    _print_so_far(f"{columns:,} columns, {words}", _quiet_row(worlds))
         seeds = range(_CHANGED_SEEDS, _CHANGED_SEEDS + arguments.worlds)
         for words, nature in _NATURES.items():
             for case in CASES:
                 met[case.words, words] = list(pool.map(partial(_met, case, nature), seeds))
-                _CONSOLE.print(f"{case.words}, {words}: {_met_row(met[case.words, words])}")
+                _print_so_far(f"{case.words}, {words}", _met_row(met[case.words, words]))
     _CONSOLE.print(quiet_table(quiet), change_table(met))
     return [*_beyond_budget(quiet), *_missed(met)]
+
+
+def _print_so_far(what: str, row: Sequence[str]) -> None:
+    """A run that is stopped leaves the figures it has."""
+    _CONSOLE.print(f"{what}: {'; '.join(row)}", highlight=False, soft_wrap=True)
 
 
 def quiet_table(quiet: dict[tuple[int, str], list[QuietWorld]]) -> Table:
@@ -140,6 +154,9 @@ def _missed(met: dict[tuple[str, str], list[Outcome]]) -> list[str]:
         right = sum(each.settled is kind for each in outcomes) / len(outcomes)
         if _NATURES[words] is INDEPENDENT and right < _LEAST_FOUND:
             violations.append(f"{change}: {right:.2f} found and called {kind.value}")
+        mistaken = sum(each.settled is _MISTAKEN.get(kind) for each in outcomes) / len(outcomes)
+        if mistaken > _MOST_MISTAKEN:
+            violations.append(f"{change}, {words}: {mistaken:.2f} called {_MISTAKEN[kind].value}")
         if any(
             each.name is ChangeKind.DATA_DRIFT and each.severity is Severity.PAGE
             for each in outcomes

@@ -9,7 +9,8 @@ from roundhouse.cli import names
 from roundhouse.cli.output import as_dict, day, print_json, print_table, state_name
 from roundhouse.cli.paging import every
 from roundhouse.cli.session import Json, session_of
-from roundhouse.monitor.v1.monitor_pb2 import DriftReport, PerformanceReport, RetrainDecision
+from roundhouse.cli.views.drift import print_report, print_windows
+from roundhouse.monitor.v1.monitor_pb2 import PerformanceReport, RetrainDecision
 from roundhouse.monitor.v1.monitor_service_pb2 import (
     GetDriftReportRequest,
     ListDriftReportsRequest,
@@ -17,13 +18,16 @@ from roundhouse.monitor.v1.monitor_service_pb2 import (
 )
 from roundhouse.monitor.v1.retrain_service_pb2 import ListRetrainDecisionsRequest
 
-_MOST_FEATURES = 4
-
 
 def drift(
     context: typer.Context,
     monitor: Annotated[str, typer.Argument(help="Monitor's id or resource name.")],
-    report: Annotated[str, typer.Option(help="Id of one report, to see each feature.")] = "",
+    report: Annotated[
+        str,
+        typer.Option(
+            help="Id of one report: what it found at each feature, and why that is an alarm or not."
+        ),
+    ] = "",
     as_json: Json = False,
 ) -> None:
     """Show drift and quality by window, and what was decided about retraining."""
@@ -34,7 +38,7 @@ def drift(
             one = client.monitors.GetDriftReport(
                 GetDriftReportRequest(name=f"{name}/driftReports/{report}")
             )
-            print_json(as_dict(one)) if as_json else _print_points(one)
+            print_json(as_dict(one)) if as_json else print_report(one)
             return
         drifts = list(
             every(
@@ -66,32 +70,9 @@ def drift(
             }
         )
         return
-    _print_windows(monitor, drifts)
+    print_windows(monitor, drifts)
     _print_quality(qualities)
     _print_decisions(decisions)
-
-
-def _print_windows(monitor: str, reports: list[DriftReport]) -> None:
-    print_table(
-        ("report", "window", "rows", "drifted", "strongest", "baseline"),
-        [
-            (
-                names.last(report.name),
-                f"{day(report.window_start_time)} to {day(report.window_end_time)}",
-                report.rows,
-                ", ".join(report.drifted_features) or "-",
-                ", ".join(
-                    f"{point.feature} {point.effect_size:.2f}"
-                    for point in sorted(report.points, key=lambda each: -each.effect_size)[
-                        :_MOST_FEATURES
-                    ]
-                ),
-                names.short(report.baseline_version),
-            )
-            for report in reports
-        ],
-        title=f"Drift at {monitor}",
-    )
 
 
 def _print_quality(reports: list[PerformanceReport]) -> None:
@@ -125,28 +106,4 @@ def _print_decisions(decisions: list[RetrainDecision]) -> None:
             for decision in decisions
         ],
         title="Retraining",
-    )
-
-
-def _print_points(report: DriftReport) -> None:
-    print_table(
-        ("feature", "effect", "floor", "statistic", "p", "q", "rows", "this window", "drifted"),
-        [
-            (
-                point.feature,
-                point.effect_size,
-                point.threshold,
-                point.statistic,
-                point.p_value,
-                point.q_value,
-                point.window_rows,
-                point.significant,
-                point.drifted,
-            )
-            for point in sorted(report.points, key=lambda each: -each.effect_size)
-        ],
-        title=(
-            f"{day(report.window_start_time)} to {day(report.window_end_time)} against "
-            f"{names.short(report.baseline_version)}"
-        ),
     )

@@ -1,0 +1,97 @@
+"""Drift reports for people: what has changed, and why each point is an alarm or is not."""
+
+from __future__ import annotations
+
+from roundhouse.cli import names
+from roundhouse.cli.output import OUT, day, print_table
+from roundhouse.monitor.v1.monitor_pb2 import DriftPoint, DriftReport
+
+_MOST_STRONGEST = 3
+
+
+def change_name(report: DriftReport) -> str:
+    """`label shift`; `-` for nothing, empty in a report of before there were names."""
+    return _words(DriftReport.Change.Name(report.change), "CHANGE_")
+
+
+def severity_name(report: DriftReport) -> str:
+    """`ticket` or `page`; `-` for nobody."""
+    return _words(DriftReport.Severity.Name(report.severity), "SEVERITY_")
+
+
+def print_windows(monitor: str, reports: list[DriftReport]) -> None:
+    """Print a row per window."""
+    print_table(
+        ("report", "window", "rows", "change", "severity", "drifted", "strongest", "baseline"),
+        [
+            (
+                names.last(report.name),
+                _window(report),
+                report.rows,
+                change_name(report),
+                severity_name(report),
+                ", ".join(report.drifted_features) or "-",
+                ", ".join(
+                    f"{point.feature} {point.effect_size:.2f}"
+                    for point in _strongest_first(report)[:_MOST_STRONGEST]
+                ),
+                names.short(report.baseline_version),
+            )
+            for report in reports
+        ],
+        title=f"Drift at {monitor}",
+    )
+
+
+def print_report(report: DriftReport) -> None:
+    """Print what one window shows: alarms first, then the strongest effects."""
+    named = f"{change_name(report)}, {severity_name(report)}" if report.change else "not named"
+    OUT.print(f"{_window(report)}, {report.rows:,} rows: [bold]{named}[/bold]")
+    for sentence in (
+        report.reason,
+        *(f"Broken: {fault.reason}" for fault in report.faults),
+        f"Outcomes: {report.concept.reason}" if report.HasField("concept") else "",
+        *report.estimate.doubts,
+    ):
+        if sentence:
+            OUT.print(sentence, markup=False)
+    print_table(
+        (
+            "feature",
+            "detector",
+            "statistic",
+            "effect",
+            "threshold",
+            "p",
+            "adjusted",
+            "alarm or why not",
+        ),
+        [_row(point) for point in _strongest_first(report)],
+        title=f"Against {names.short(report.baseline_version)}",
+    )
+
+
+def _row(point: DriftPoint) -> tuple[object, ...]:
+    return (
+        point.feature,
+        point.algorithm,
+        point.statistic,
+        point.effect_size,
+        point.threshold,
+        point.p_value,
+        point.lasting_q_value,
+        point.reason or ("Alarm." if point.drifted else "No alarm."),
+    )
+
+
+def _strongest_first(report: DriftReport) -> list[DriftPoint]:
+    return sorted(report.points, key=lambda point: (not point.drifted, -point.effect_size))
+
+
+def _window(report: DriftReport) -> str:
+    return f"{day(report.window_start_time)} to {day(report.window_end_time)}"
+
+
+def _words(name: str, prefix: str) -> str:
+    word = name.removeprefix(prefix).lower().replace("_", " ")
+    return {"none": "-", "unspecified": ""}.get(word, word)

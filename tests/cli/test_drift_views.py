@@ -1,0 +1,113 @@
+"""How drift reports are shown on the command line."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from roundhouse.cli.output import OUT
+from roundhouse.cli.views.drift import print_report, print_windows
+from roundhouse.monitor.v1.monitor_pb2 import (
+    ConceptEvidence,
+    DataFault,
+    DriftPoint,
+    DriftReport,
+    QualityEstimate,
+)
+
+T0 = datetime(2013, 3, 4, tzinfo=UTC)
+
+
+def report(**fields) -> DriftReport:
+    made = DriftReport(
+        name="projects/p/monitors/late/driftReports/w1",
+        baseline_version="projects/p/models/late/versions/2",
+        rows=2_100,
+        **fields,
+    )
+    made.window_start_time.FromDatetime(T0)
+    made.window_end_time.FromDatetime(T0 + timedelta(days=7))
+    return made
+
+
+def point(feature: str, effect: float, *, drifted: bool = False, reason: str = "") -> DriftPoint:
+    return DriftPoint(
+        feature=feature,
+        algorithm="numeric",
+        statistic=31.5,
+        effect_size=effect,
+        threshold=0.125,
+        p_value=0.0021,
+        q_value=0.5,
+        lasting_q_value=0.0087,
+        drifted=drifted,
+        reason=reason,
+    )
+
+
+def shown(print_it, *arguments) -> str:
+    with OUT.capture() as capture:
+        print_it(*arguments)
+    return capture.get()
+
+
+def test_a_report_says_of_each_point_why_it_is_an_alarm_or_is_not():
+    text = shown(
+        print_report,
+        report(
+            change=DriftReport.CHANGE_DATA_DRIFT,
+            severity=DriftReport.SEVERITY_TICKET,
+            reason="What goes in has changed.",
+            points=[
+                point("wind", 0.31, reason="No alarm: too rare."),
+                point("distance", 0.2, drifted=True, reason="Alarm: it lasts."),
+            ],
+        ),
+    )
+    lines = text.splitlines()
+    assert "2013-03-04 to 2013-03-11, 2,100 rows: data drift, ticket" in lines[0]
+    assert lines[1] == "What goes in has changed."
+    rows = [line for line in lines if "numeric" in line]
+    for number in ("31.5", "0.125", "0.0021", "0.0087"):
+        assert all(number in row for row in rows)
+    alarm, quiet = rows
+    assert "distance" in alarm, "alarms come before what is stronger and none"
+    assert "Alarm: it lasts." in alarm
+    assert "No alarm: too rare." in quiet
+
+
+def test_a_report_shows_faults_outcomes_and_doubts_as_they_are_written():
+    text = shown(
+        print_report,
+        report(
+            change=DriftReport.CHANGE_DATA_FAULT,
+            severity=DriftReport.SEVERITY_PAGE,
+            faults=[DataFault(feature="wind", reason="wind [m/s] is stuck.")],
+            concept=ConceptEvidence(reason="No alarm: no outcome is known yet."),
+            estimate=QualityEstimate(doubts=["Values that the model saw are broken."]),
+        ),
+    )
+    assert "data fault, page" in text
+    assert "Broken: wind [m/s] is stuck." in text
+    assert "Outcomes: No alarm: no outcome is known yet." in text
+    assert "Values that the model saw are broken." in text
+
+
+def test_windows_are_listed_with_what_changed_and_how_urgent_it_is():
+    text = shown(
+        print_windows,
+        "late",
+        [
+            report(change=DriftReport.CHANGE_OUTCOME_CHANGE, severity=DriftReport.SEVERITY_PAGE),
+            report(change=DriftReport.CHANGE_NONE, severity=DriftReport.SEVERITY_NONE),
+        ],
+    )
+    changed, quiet = (line for line in text.splitlines() if "2,100" in line)
+    assert "outcome change" in changed
+    assert "page" in changed
+    assert "outcome" not in quiet
+
+
+def test_a_report_of_before_changes_had_names_is_shown_without():
+    text = shown(print_report, report(points=[point("wind", 0.2)]))
+    assert "not named" in text
+    assert "No alarm." in text
