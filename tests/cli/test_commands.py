@@ -243,6 +243,7 @@ def test_an_alias_moves_and_its_moves_are_kept(cli: CommandLine, endpoint: dict[
 def test_an_endpoint_shows_what_serves(cli: CommandLine, endpoint: dict[str, Any]) -> None:
     shown = cli("endpoints", "show", "late", "--json").json
     assert [each["weight_basis_points"] for each in shown["variants"]] == [10_000]
+    assert int(shown["variants"][0]["memory_bytes"]) > 0
     assert "late/1 100 %" in cli("endpoints", "list").out
 
 

@@ -45,7 +45,9 @@ _KINDS: Final = {
 
 
 def endpoint_message(
-    endpoint: Endpoint, is_ready: Callable[[Variant], bool]
+    endpoint: Endpoint,
+    is_ready: Callable[[Variant], bool],
+    memory_bytes: Callable[[Variant], int],
 ) -> endpoint_pb.Endpoint:
     """`endpoint` as it goes over the wire."""
     meta, policy = endpoint.meta, endpoint.policy
@@ -65,6 +67,7 @@ def endpoint_message(
                 weight_basis_points=variant.weight_bp,
                 digest=variant.digest,
                 ready=is_ready(variant),
+                memory_bytes=memory_bytes(variant),
             )
             for variant in endpoint.variants
         ],
@@ -90,6 +93,7 @@ def endpoint_message(
         ),
         fallback=None if endpoint.fallback is None else _fallback_message(endpoint.fallback),
         policy_version="" if endpoint.points_at is None else endpoint.points_at.name,
+        forbid_pins=endpoint.forbids_pins,
     )
 
 

@@ -49,9 +49,10 @@ _SETTABLE: Final = (
     "log_observations",
     "policy_version",
     "observation_rules",
+    "forbid_pins",
 )
 _CHANGED_UNASKED: Final = ("labels", "decision_policy", "log_observations")
-_CHANGEABLE: Final = (*_CHANGED_UNASKED, "observation_rules")
+_CHANGEABLE: Final = (*_CHANGED_UNASKED, "observation_rules", "forbid_pins")
 
 
 class EndpointServicer(pb_grpc.EndpointServiceServicer):
@@ -136,6 +137,7 @@ class EndpointServicer(pb_grpc.EndpointServiceServicer):
             policy=policy_of(given.decision_policy) if "decision_policy" in fields else None,
             logs_observations=given.log_observations if "log_observations" in fields else None,
             observation_rules=rules,
+            forbids_pins=given.forbid_pins if "forbid_pins" in fields else None,
         )
         now = self._transactions.now()
         answer = await self._transactions.mutate(
@@ -210,13 +212,17 @@ class EndpointServicer(pb_grpc.EndpointServiceServicer):
             request,
             pb.Endpoint,
             lambda tx: endpoint_message(
-                use_cases.create_endpoint(tx, endpoint), is_ready=lambda _: True
+                use_cases.create_endpoint(tx, endpoint),
+                is_ready=lambda _: True,
+                memory_bytes=lambda variant: self._host.memory_bytes(endpoint, variant.digest),
             ),
         )
 
     def _message(self, endpoint: Endpoint) -> pb.Endpoint:
         return endpoint_message(
-            endpoint, lambda variant: self._host.load_state(endpoint, variant.digest) is True
+            endpoint,
+            lambda variant: self._host.load_state(endpoint, variant.digest) is True,
+            lambda variant: self._host.memory_bytes(endpoint, variant.digest),
         )
 
     def _new_endpoint(
@@ -240,6 +246,7 @@ class EndpointServicer(pb_grpc.EndpointServiceServicer):
             alias=given.alias,
             logs_observations=given.log_observations,
             observation_rules=observation_rules_of(given.observation_rules),
+            forbids_pins=given.forbid_pins,
         )
 
 

@@ -117,7 +117,9 @@ class PolicyServicer(pb_grpc.PolicyServiceServicer):
 
     def _message(self, endpoint: Endpoint) -> endpoint_pb.Endpoint:
         return endpoint_message(
-            endpoint, lambda variant: self._host.load_state(endpoint, variant.digest) is True
+            endpoint,
+            lambda variant: self._host.load_state(endpoint, variant.digest) is True,
+            lambda variant: self._host.memory_bytes(endpoint, variant.digest),
         )
 
 

@@ -47,6 +47,7 @@ class Endpoint:
         initial_approval: and what allowed that.
         previous_version: What a roll-back brings back; '' if there is nothing.
         shadow: The version that gets copies of the requests, if one does.
+        forbids_pins: Whether requests may not choose the version that answers.
     """
 
     meta: Meta
@@ -62,6 +63,7 @@ class Endpoint:
     observation_rules: ObservationRules = OBSERVE_ALL
     shadow: Shadow | None = None
     fallback: Fallback | None = None
+    forbids_pins: bool = False
 
     def __post_init__(self) -> None:
         """Refuse variants that are no split, or versions of different models.

@@ -136,6 +136,11 @@ class ModelHost:
             return True
         return _mismatch(stable.bundle, hosted.bundle) or True
 
+    def memory_bytes(self, endpoint: Endpoint, digest: str) -> int:
+        """Memory that loading the version took; 0 while it is not loaded."""
+        hosted = self._hosted.get((endpoint.runtime, digest))
+        return 0 if hosted is None else hosted.model.memory_bytes
+
     def fails_often(self, endpoint: Endpoint, digest: str) -> bool:
         """Whether the version fails on more rows than a healthy one could."""
         hosted = self._hosted.get((endpoint.runtime, digest))
@@ -253,6 +258,7 @@ class ModelHost:
                 endpoint.logs_observations,
                 self._shadow(endpoint),
                 self._fallback(endpoint, live, fallbacks),
+                endpoint.forbids_pins,
             )
             table.update(dict.fromkeys(endpoint.answers_to, served))
         self._predictor.publish(table)

@@ -83,6 +83,7 @@ class ServedEndpoint:
         name: Resource name.
         variants: The loaded ones, in routing order; the last is the stable one.
         shadow: Gets copies of what the stable one answers.
+        forbids_pins: Whether requests may not choose the version that answers.
     """
 
     name: str
@@ -91,6 +92,7 @@ class ServedEndpoint:
     logs_observations: bool = True
     shadow: ServedShadow | None = None
     fallback: ServedFallback | None = None
+    forbids_pins: bool = False
 
     @cached_property
     def _split(self) -> Split:

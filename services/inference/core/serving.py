@@ -19,6 +19,7 @@ from services.inference.core.errors import (
     ModelUnavailable,
     QueueDeadlineExceeded,
     QueueFull,
+    VersionPinsForbidden,
 )
 from services.inference.core.fallbacks import DefaultDecision, FallbackReason
 from services.inference.core.mirroring import Copy, Mirror
@@ -106,6 +107,7 @@ class Predictor:
 
         Raises:
             EndpointNotFound, VersionNotLoaded: Nothing answers to that name.
+            VersionPinsForbidden: It pins a version, which the endpoint does not allow.
             InvalidTensors: The inputs do not fit the signature.
             QueueFull, QueueDeadlineExceeded, ModelUnavailable, ModelFailed: Not run.
         """
@@ -113,6 +115,8 @@ class Predictor:
             raise QueueDeadlineExceeded
         endpoint = self.endpoint(query.model)
         if query.version:
+            if endpoint.forbids_pins:
+                raise VersionPinsForbidden(endpoint.name, query.version)
             return await self._answered(endpoint, endpoint.pinned(query.version), query)
         if endpoint.fallback is None:
             return await self._routed(endpoint, query)

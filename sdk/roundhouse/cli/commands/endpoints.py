@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from google.protobuf.field_mask_pb2 import FieldMask
 from roundhouse.cli import names
 from roundhouse.cli.documents import read_document
 from roundhouse.cli.failures import BadOutcome
@@ -19,6 +20,7 @@ from roundhouse.inference.v1.endpoint_service_pb2 import (
     GetEndpointRequest,
     ListEndpointsRequest,
     SetFallbackRequest,
+    UpdateEndpointRequest,
 )
 from roundhouse.registry.v1.evaluation_pb2 import Approval
 from roundhouse.registry.v1.evaluation_service_pb2 import ListApprovalsRequest
@@ -60,7 +62,7 @@ def list_endpoints(context: typer.Context, as_json: Json = False) -> None:
 
 @app.command()
 def show(context: typer.Context, endpoint: EndpointName, as_json: Json = False) -> None:
-    """Show an endpoint's variants and decision policy."""
+    """Show an endpoint's variants, the memory that each took, and its decision policy."""
     session = session_of(context)
     name = names.full(session.project, "endpoints", endpoint)
     with session.client() as client:
@@ -70,12 +72,13 @@ def show(context: typer.Context, endpoint: EndpointName, as_json: Json = False) 
         return
     policy = found.decision_policy
     print_table(
-        ("version", "share", "ready", "digest"),
+        ("version", "share", "ready", "memory", "digest"),
         [
             (
                 names.short(variant.version),
                 f"{variant.weight_basis_points / 100:g} %",
                 variant.ready,
+                f"{variant.memory_bytes / 2**20:,.1f} MiB",
                 variant.digest,
             )
             for variant in found.variants
@@ -84,6 +87,7 @@ def show(context: typer.Context, endpoint: EndpointName, as_json: Json = False) 
             f"{names.short(found.name)}: decision policy {policy.version}, "
             f"{policy.positive_action or 'label 1'} from a probability of "
             f"{policy.threshold or 0.5:g} on"
+            f"{'; requests may not pin versions' if found.forbid_pins else ''}"
         ),
     )
 
@@ -98,6 +102,9 @@ def create(
     alias: Annotated[str, typer.Option(help="Alias that follows what serves.")] = "",
     triton: Annotated[bool, typer.Option("--triton", help="Run versions on Triton.")] = False,
     observe: Annotated[bool, typer.Option(help="Send predictions to the monitor.")] = True,
+    forbid_pins: Annotated[
+        bool, typer.Option("--forbid-pins", help="Refuse requests that pin a version.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Create an endpoint once its first version is verified, loaded and warm."""
@@ -112,6 +119,7 @@ def create(
             alias=alias,
             runtime=Endpoint.RUNTIME_TRITON if triton else Endpoint.RUNTIME_ONNX_RUNTIME,
             log_observations=observe,
+            forbid_pins=forbid_pins,
         )
         created = client.endpoints.CreateEndpoint(
             CreateEndpointRequest(
@@ -155,6 +163,32 @@ def fallback(
         "decision": f"decides {changed.fallback.decision.action!r} when a variant can't answer",
     }
     OUT.print(f"{endpoint} {told.get(answer or '', 'has no fallback')}.")
+
+
+@app.command()
+def pins(
+    context: typer.Context,
+    endpoint: EndpointName,
+    forbid: Annotated[
+        bool, typer.Option("--forbid/--allow", help="Whether to refuse requests that pin one.")
+    ],
+    as_json: Json = False,
+) -> None:
+    """Say whether inference requests may pin a version, or the shares alone decide."""
+    session = session_of(context)
+    request = UpdateEndpointRequest(
+        endpoint=Endpoint(
+            name=names.full(session.project, "endpoints", endpoint), forbid_pins=forbid
+        ),
+        update_mask=FieldMask(paths=["forbid_pins"]),
+    )
+    with session.client() as client:
+        changed = client.endpoints.UpdateEndpoint(request)
+    if as_json:
+        print_json(as_dict(changed))
+    else:
+        told = "may not pin a version" if changed.forbid_pins else "may pin any loaded version"
+        OUT.print(f"Requests of {endpoint} {told}.")
 
 
 def shares(endpoint: Endpoint) -> str:

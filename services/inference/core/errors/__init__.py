@@ -28,6 +28,7 @@ from services.inference.core.errors.requests import (
     ManagedByEndpoints,
     UnsupportedParameter,
     VersionNotLoaded,
+    VersionPinsForbidden,
 )
 from services.inference.core.errors.rollouts import (
     AliasElsewhere,
@@ -62,6 +63,7 @@ __all__ = [
     "SignatureMismatch",
     "RuntimeNotConfigured",
     "VersionNotLoaded",
+    "VersionPinsForbidden",
     "InvalidTensors",
     "UnsupportedParameter",
     "ManagedByEndpoints",

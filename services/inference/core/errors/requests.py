@@ -9,6 +9,7 @@ from services.common.errors import (
     FieldViolation,
     InvalidArgument,
     NotFound,
+    PermissionDenied,
 )
 
 
@@ -24,6 +25,20 @@ class VersionNotLoaded(NotFound):
             endpoint=endpoint,
             version=version,
             loaded=",".join(loaded),
+        )
+
+
+class VersionPinsForbidden(PermissionDenied):
+    """The endpoint's shares alone decide which version answers."""
+
+    reason = "VERSION_PINS_FORBIDDEN"
+
+    def __init__(self, endpoint: str, version: str) -> None:
+        super().__init__(
+            f"Endpoint {endpoint!r} does not let requests pin version {version!r}; "
+            "leave model_version empty.",
+            endpoint=endpoint,
+            version=version,
         )
 
 

@@ -24,6 +24,7 @@ class EndpointChanges:
     policy: DecisionPolicy | None = None
     logs_observations: bool | None = None
     observation_rules: ObservationRules | None = None
+    forbids_pins: bool | None = None
 
 
 def create_endpoint(tx: InferenceTx, endpoint: Endpoint) -> Endpoint:
@@ -82,6 +83,8 @@ def update_endpoint(
         updated = replace(updated, logs_observations=changes.logs_observations)
     if changes.observation_rules is not None:
         updated = replace(updated, observation_rules=changes.observation_rules)
+    if changes.forbids_pins is not None:
+        updated = replace(updated, forbids_pins=changes.forbids_pins)
     tx.endpoints.replace(updated)
     record_move(tx, endpoint, updated, actor="", purpose="an update of the endpoint's own policy")
     tx.emit("endpoint.updated", name, now, {"policy_version": policy.version})
