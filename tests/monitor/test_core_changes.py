@@ -24,7 +24,14 @@ from tests.support.drift_worlds import (
     DriftWorld,
     sight_of_days,
 )
-from tests.system.drift_runs import CASES, Case, judged_weeks, met_change, quiet_world
+from tests.system.drift_runs import (
+    CASES,
+    Case,
+    judged_weeks,
+    met_change,
+    quiet_world,
+    share_with_interval,
+)
 
 COLUMNS = 16
 AT_ONCE = DriftTest(persistence_hits=1, persistence_windows=1)
@@ -185,3 +192,13 @@ def test_reports_of_equal_worlds_are_equal() -> None:
         for _ in range(2)
     )
     assert first == second
+
+
+def test_no_alarm_in_a_few_weeks_proves_little_and_alike_weeks_still_less() -> None:
+    share, low, high = share_with_interval([0, 0, 0], [10, 10, 10])
+    assert (share, low) == (0.0, 0.0)
+    assert high == pytest.approx(1 - 0.025 ** (1 / 30))
+    spread = share_with_interval([2, 2, 2, 2], [20] * 4)
+    clumped = share_with_interval([8, 0, 0, 0], [20] * 4)
+    assert spread[0] == clumped[0] == 0.1
+    assert clumped[2] > spread[2]

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 import numpy as np
+from scipy import stats
 
 from services.common.resources import Meta
 from services.monitor.core.detecting import findings
@@ -124,13 +125,22 @@ def quiet_world(seed: int, nature: Nature, columns: int, weeks: int) -> QuietWor
 
 
 def share_with_interval(hits: Sequence[int], weeks: Sequence[int]) -> tuple[float, float, float]:
-    """Share of weeks, and its 95 % interval by drawing worlds again: their weeks are alike."""
+    """Share of weeks, and its 95 % interval by drawing worlds again: their weeks are alike.
+
+    Never narrower than that of independent weeks (Clopper and Pearson, Biometrika 1934): worlds
+    without any alarm, drawn again, would prove that there never is one.
+    """
     random = np.random.default_rng(7)
     counted, total = np.array(hits), np.array(weeks)
     drawn = random.integers(0, counted.size, (_RESAMPLES, counted.size))
     shares = counted[drawn].sum(axis=1) / total[drawn].sum(axis=1)
     low, high = np.quantile(shares, [0.025, 0.975])
-    return float(counted.sum() / total.sum()), float(low), float(high)
+    exact = stats.binomtest(int(counted.sum()), int(total.sum())).proportion_ci()
+    return (
+        float(counted.sum() / total.sum()),
+        float(min(low, exact.low)),
+        float(max(high, exact.high)),
+    )
 
 
 @dataclass(frozen=True, slots=True)

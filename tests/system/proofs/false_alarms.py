@@ -31,7 +31,7 @@ _NATURES: Final = {"independent": INDEPENDENT, "seasonal, autocorrelated": SEASO
 _WEEKS_PER_WORLD: Final = 20
 _MANY_COLUMNS: Final = 1000
 _LEAST_FOUND: Final = 0.8
-_MOST_MISTAKEN: Final = 0.1
+_MOST_MISTAKEN: Final = 0.2
 _MISTAKEN: Final = {
     ChangeKind.LABEL_SHIFT: ChangeKind.CONCEPT_DRIFT,
     ChangeKind.CONCEPT_DRIFT: ChangeKind.LABEL_SHIFT,
@@ -42,10 +42,10 @@ _CHANGED_SEEDS: Final = 10_000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """How much is simulated."""
+    """How much is simulated; with the defaults some 15 minutes of one core."""
     parser.add_argument("--weeks", type=int, default=1000, help="quiet ones of 50 columns")
-    parser.add_argument("--wide-weeks", type=int, default=40, help="quiet ones of 1,000 columns")
-    parser.add_argument("--worlds", type=int, default=20, help="per change")
+    parser.add_argument("--wide-weeks", type=int, default=20, help="quiet ones of 1,000 columns")
+    parser.add_argument("--worlds", type=int, default=6, help="per change")
     parser.add_argument("--processes", type=int, default=2, help="at once")
 
 
