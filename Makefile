@@ -10,6 +10,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 ENVIRONMENTS := .environments
 TRITON := $(ENVIRONMENTS)/triton/installed.sha256
+CHROMIUM := $(ENVIRONMENTS)/chromium/installed.sha256
 # What a benchmark can't do without, each in an environment of its own; that of inference installs
 # its peers itself, and goes on without one that does not install.
 PEERS_registry := mlflow
@@ -36,11 +37,12 @@ $(READY): pyproject.toml constraints.txt tools/protogen.py $(shell find protos/r
 $(ENVIRONMENTS)/%/installed.sha256: tools/environments/%.txt tools/isolated_env.py | $(READY)
 	@$(BIN)/python tools/isolated_env.py $*
 $(TRITON): tools/environments/triton.py
+$(CHROMIUM): tools/environments/chromium.py
 
 demo: $(READY) ## Run the whole loop on a year of real flights (about 5 minutes)
 	@$(BIN)/roundhouse demo $(ARGS)
 
-test: $(READY) $(TRITON) ## Run the whole test suite, real components included
+test: $(READY) $(TRITON) $(CHROMIUM) ## Run the whole test suite, real components included
 	@$(BIN)/python -m pytest -q $(ARGS)
 
 check: $(READY) ## Check format, lint, types, imports, contracts; run the unit tests

@@ -20,6 +20,8 @@ ENV PYTHONUNBUFFERED=1
 ENV ROUNDHOUSE_MONITOR_DATA_DIR=/var/lib/roundhouse
 ENV ROUNDHOUSE_MONITOR_LISTEN=0.0.0.0:7004
 ENV ROUNDHOUSE_MONITOR_METRICS_LISTEN=0.0.0.0:7104
+# It has no login: whoever sets an address here decides who reads it.
+ENV ROUNDHOUSE_MONITOR_DASHBOARD_LISTEN=
 USER roundhouse
 WORKDIR /var/lib/roundhouse
 VOLUME /var/lib/roundhouse

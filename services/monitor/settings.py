@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
@@ -18,6 +19,9 @@ class MonitorSettings(BlobSettings, env_prefix="ROUNDHOUSE_MONITOR_"):
 
     metrics_listen: Address = "127.0.0.1:7104"
     """Address of the Prometheus endpoint. Port 0 picks a free one."""
+
+    dashboard_listen: Address | Literal[""] = "127.0.0.1:7204"
+    """Address of the dashboard, which has no login. Port 0 picks a free one; empty: none."""
 
     data_dir: Path = Path(".roundhouse/monitor")
     """Folder of everything the monitor keeps on this machine; made if missing."""

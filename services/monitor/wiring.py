@@ -46,6 +46,8 @@ from services.monitor.adapters.serving_facts import (
 from services.monitor.adapters.snapshots.building import LoggedTrainingSnapshots
 from services.monitor.adapters.snapshots.registry import RegistrySnapshots
 from services.monitor.adapters.trainer_client import TrainerClient
+from services.monitor.api.dashboard.reads import Reads
+from services.monitor.api.dashboard.server import dashboard
 from services.monitor.api.ingest_servicer import IngestServicer
 from services.monitor.api.judgement_servicer import JudgementServicer
 from services.monitor.api.monitor_servicer import MonitorServicer
@@ -102,11 +104,16 @@ async def monitor(settings: MonitorSettings, now: Clock = utc_now) -> AsyncItera
                 TrainerClient(peers.trainer).spec,
             )
         )
+        transactions = Transactions(database, now, open_tx=SqlMonitorTx, open_lists=SqlMonitorLists)
+        explainer = _explainer(database, peers, now)
+        if settings.dashboard_listen:
+            reads = Reads(transactions, explainer)
+            await stack.enter_async_context(dashboard(settings.dashboard_listen, reads, database))
         server = await stack.enter_async_context(
             serving(
                 "monitor",
                 settings.listen,
-                _apis(database, followed, snapshots, peers, now),
+                _apis(transactions, database, followed, snapshots, peers, explainer),
                 ServerLimits(drain_timeout_s=settings.drain_timeout_s),
             )
         )
@@ -142,16 +149,9 @@ async def _carried_round(
             await leading
 
 
-def _apis(
-    database: Database,
-    followed: Following,
-    snapshots: TrainingSnapshots,
-    peers: _Peers,
-    now: Clock,
-) -> list[Api]:
-    transactions = Transactions(database, now, open_tx=SqlMonitorTx, open_lists=SqlMonitorLists)
+def _explainer(database: Database, peers: _Peers, now: Clock) -> Explainer:
     local = LocalFacts(database, now)
-    explainer = Explainer(
+    return Explainer(
         {
             **remote_sources(
                 InferenceFacts(peers.inference),
@@ -161,6 +161,16 @@ def _apis(
             **local.sources(),
         }
     )
+
+
+def _apis(
+    transactions: Transactions,
+    database: Database,
+    followed: Following,
+    snapshots: TrainingSnapshots,
+    peers: _Peers,
+    explainer: Explainer,
+) -> list[Api]:
     monitor_servicer = MonitorServicer(transactions, followed.follower)
     retrain_servicer = RetrainServicer(transactions, snapshots)
     judgement_servicer = JudgementServicer(FollowedJudge(followed.follower), explainer)

@@ -157,6 +157,7 @@ async def running_monitor(
     """A caller of a monitor with the embedded defaults."""
     settings = MonitorSettings(
         listen="127.0.0.1:0",
+        dashboard_listen="",
         data_dir=data_dir,
         registry_address=registry,
         trainer_address=peers,

@@ -168,6 +168,7 @@ class Suite:
 
     def _environment(self, service: str) -> dict[str, str]:
         settings = {
+            **({"dashboard_listen": ""} if service == "monitor" else {}),
             "listen": self.address(service),
             "metrics_listen": f"127.0.0.1:{self._metrics_ports[service]}",
             "data_dir": str(self.data_dir(service)),

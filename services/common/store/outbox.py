@@ -140,7 +140,7 @@ def read_after(
         InvalidCursor: The cursor was not made by this service.
     """
     after = _position(cursor)
-    newest = connection.execute(select(func.coalesce(func.max(EVENT.c.seq), 0))).scalar_one()
+    newest = _newest(connection)
     conditions = [EVENT.c.seq > after]
     if wanted.type_prefixes:
         conditions.append(
@@ -171,6 +171,15 @@ def read_after(
     ]
     reached = events[-1].cursor if len(events) == limit else str(max(newest, after))
     return events, reached
+
+
+def newest_cursor(connection: Connection) -> str:
+    """Where a reader starts that wants only what has not happened yet."""
+    return str(_newest(connection))
+
+
+def _newest(connection: Connection) -> int:
+    return int(connection.execute(select(func.coalesce(func.max(EVENT.c.seq), 0))).scalar_one())
 
 
 def _position(cursor: str) -> int:

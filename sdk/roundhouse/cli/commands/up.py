@@ -23,7 +23,12 @@ from roundhouse.cli.views.suite import print_addresses, report_exit
 def up(
     context: typer.Context,
     first_port: Annotated[
-        int, typer.Option(min=1024, max=65000, help="First of four ports; metrics are 100 above.")
+        int,
+        typer.Option(
+            min=1024,
+            max=65000,
+            help="First of four; metrics are 100 and the dashboard 200 above.",
+        ),
     ] = FIRST_PORT,
     any_ports: Annotated[
         bool, typer.Option("--free-ports", help="Take any free ports instead.")

@@ -22,6 +22,10 @@ from roundhouse.client import SERVICES, Addresses, ServiceName
 HOST: Final = "127.0.0.1"
 FIRST_PORT: Final = 7001
 METRICS_OFFSET: Final = 100
+DASHBOARD_OFFSET: Final = 200
+DASHBOARD: Final = "monitor"
+"""The service that serves the dashboard."""
+
 START_TIMEOUT_S: Final = 90.0
 ADDRESSES_FILE: Final = "addresses.json"
 
@@ -37,28 +41,41 @@ class SuiteError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ServicePorts:
-    """Where one service listens on the loopback interface."""
+    """Where one service listens on the loopback interface.
+
+    Attributes:
+        dashboard: None where the service has none.
+    """
 
     grpc: int
     metrics: int
+    dashboard: int | None = None
+
+    @property
+    def all(self) -> tuple[int, ...]:
+        """Every port of the service."""
+        ports = (self.grpc, self.metrics, self.dashboard)
+        return tuple(port for port in ports if port is not None)
 
 
 Ports = Mapping[ServiceName, ServicePorts]
 
 
 def given_ports(first: int = FIRST_PORT) -> Ports:
-    """Four ports in a row from `first` on, and their metrics a hundred above.
+    """Four ports in a row from `first` on, their metrics 100 and the dashboard 200 above.
 
     Raises:
         SuiteError: One of them is taken.
     """
     ports = {
-        service: ServicePorts(first + i, first + i + METRICS_OFFSET)
+        service: ServicePorts(
+            first + i,
+            first + i + METRICS_OFFSET,
+            first + i + DASHBOARD_OFFSET if service == DASHBOARD else None,
+        )
         for i, service in enumerate(SERVICES)
     }
-    taken = [
-        port for pair in ports.values() for port in (pair.grpc, pair.metrics) if not _is_free(port)
-    ]
+    taken = [port for own in ports.values() for port in own.all if not _is_free(port)]
     if taken:
         raise SuiteError(
             f"Port {', '.join(map(str, taken))} is in use; stop what uses it, "
@@ -70,14 +87,14 @@ def given_ports(first: int = FIRST_PORT) -> Ports:
 def free_ports() -> Ports:
     """Ports that nothing uses now."""
     with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(2 * len(SERVICES))]
+        sockets = [stack.enter_context(socket.socket()) for _ in range(3 * len(SERVICES))]
         for each in sockets:
             each.bind((HOST, 0))
         numbers = [each.getsockname()[1] for each in sockets]
-    pairs = zip(numbers[::2], numbers[1::2], strict=True)
+    triples = zip(numbers[::3], numbers[1::3], numbers[2::3], strict=True)
     return {
-        service: ServicePorts(grpc, metrics)
-        for service, (grpc, metrics) in zip(SERVICES, pairs, strict=True)
+        service: ServicePorts(grpc, metrics, dashboard if service == DASHBOARD else None)
+        for service, (grpc, metrics, dashboard) in zip(SERVICES, triples, strict=True)
     }
 
 
@@ -164,6 +181,8 @@ def _spec(
         "METRICS_LISTEN": f"{HOST}:{ports[service].metrics}",
         "DATA_DIR": str(data_dir / service),
     }
+    if ports[service].dashboard is not None:
+        own["DASHBOARD_LISTEN"] = f"{HOST}:{ports[service].dashboard}"
     peers = {f"{peer.upper()}_ADDRESS": addresses.of(peer) for peer in _PEERS[service]}
     environment = {f"{prefix}{name}": value for name, value in {**own, **peers}.items()}
     return ProcessSpec(

@@ -23,6 +23,9 @@ def print_addresses(suite: Suite, ports: Ports) -> None:
         ],
         title="Loopback only, without authentication: anyone on this machine may call them.",
     )
+    for own in ports.values():
+        if own.dashboard is not None:
+            OUT.print(f"Dashboard: http://127.0.0.1:{own.dashboard}/", highlight=False)
     OUT.print(f"Data and logs: {suite.data_dir}", highlight=False)
 
 

@@ -1,0 +1,182 @@
+"""The monitor's resources as the page gets them: JSON with times in ISO 8601."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
+
+from services.monitor.core.attention import Concern
+from services.monitor.core.explanation import Cause
+from services.monitor.core.loop.episodes import Episode
+from services.monitor.core.ports import Json
+from services.monitor.core.resources import (
+    DriftPoint,
+    DriftReport,
+    Monitor,
+    PerformanceReport,
+    RetrainDecision,
+)
+
+Document: TypeAlias = Mapping[str, Json]
+
+
+def of_monitor(monitor: Monitor) -> Document:
+    """What is watched, and who is told."""
+    return {
+        "name": monitor.meta.name,
+        "endpoint": monitor.endpoint,
+        "owner": monitor.owner,
+        "window_s": monitor.window.total_seconds(),
+    }
+
+
+def of_cause(cause: Cause) -> Document:
+    """One cause with those below it."""
+    return {
+        "kind": cause.kind.value,
+        "name": cause.name,
+        "summary": cause.summary,
+        "time": cause.time.isoformat() if cause.time else None,
+        "causes": [of_cause(below) for below in cause.causes],
+    }
+
+
+def of_episode(episode: Episode) -> Document:
+    """How far it is, and what it has made so far."""
+    return {
+        "name": episode.meta.name,
+        "state": episode.state.value,
+        "is_over": episode.is_over,
+        "create_time": episode.meta.create_time.isoformat(),
+        "update_time": episode.meta.update_time.isoformat(),
+        "event_time": episode.event_time.isoformat(),
+        "champion": episode.champion,
+        "candidate": episode.candidate,
+        "approval": episode.approval,
+        "rollout": episode.rollout,
+        "message": episode.message,
+    }
+
+
+def of_decision(decision: RetrainDecision) -> Document:
+    """What was decided, and by which numbers."""
+    return {
+        "name": decision.meta.name,
+        "event_time": decision.event_time.isoformat(),
+        "kind": decision.kind.value,
+        "reason": decision.reason,
+        "explanation": decision.explanation,
+    }
+
+
+def of_performance(report: PerformanceReport) -> Document:
+    """One window's scores."""
+    return {
+        "version": report.version,
+        "window_start": report.window_start.isoformat(),
+        "window_end": report.window_end.isoformat(),
+        "predictions": report.predictions,
+        "outcomes": report.outcomes,
+        "metrics": dict(report.metrics),
+        "half_widths": {"auc": report.auc_half_width, "log_loss": report.log_loss_half_width},
+    }
+
+
+def of_concern(concern: Concern) -> Document:
+    """One thing to look at."""
+    return {
+        "urgency": concern.urgency.name,
+        "kind": concern.kind,
+        "subject": concern.subject,
+        "message": concern.message,
+        "time": concern.time.isoformat(),
+    }
+
+
+def of_drift(report: DriftReport) -> Document:
+    """One window's verdict, without its points."""
+    return {
+        "name": report.meta.name,
+        "window_start": report.window_start.isoformat(),
+        "window_end": report.window_end.isoformat(),
+        "baseline_version": report.baseline_version,
+        "rows": report.rows,
+        "change": report.change.value,
+        "severity": report.severity.value,
+        "reason": report.reason,
+        "faults": [
+            {"kind": fault.kind.value, "feature": fault.feature, "reason": fault.reason}
+            for fault in report.faults
+        ],
+    }
+
+
+def of_point(point: DriftPoint) -> Document:
+    """One measurement with both histograms."""
+    return {
+        "algorithm": point.algorithm,
+        "effect_size": point.effect_size,
+        "threshold": point.threshold,
+        "q_value": point.q_value,
+        "baseline_rows": point.baseline_rows,
+        "window_rows": point.window_rows,
+        "drifted": point.drifted,
+        "reason": point.reason,
+        "bins": [
+            {"label": each.label, "baseline": each.baseline_count, "window": each.window_count}
+            for each in point.bins
+        ],
+    }
+
+
+def heat_map(reports: Sequence[DriftReport], features: int) -> Document:
+    """How far each feature went in each window, in units of what would count.
+
+    Args:
+        reports: Newest window first.
+        features: Most rows of the map: those that went furthest.
+
+    Returns:
+        `windows` as the reports, and in `rows` one `cells` of the same length per feature; a
+        cell is null where the feature was not measured.
+    """
+    strongest = [_strongest(report) for report in reports]
+    reach: dict[str, float] = {}
+    for points in strongest:
+        for feature, point in points.items():
+            reach[feature] = max(reach.get(feature, 0.0), _excess(point))
+    shown = sorted(reach, key=lambda feature: (-reach[feature], feature))[:features]
+    return {
+        "windows": [of_drift(report) for report in reports],
+        "rows": [
+            {"feature": feature, "cells": [_cell(points.get(feature)) for points in strongest]}
+            for feature in shown
+        ],
+        "features_left_out": len(reach) - len(shown),
+    }
+
+
+def _strongest(report: DriftReport) -> dict[str, DriftPoint]:
+    """By feature, the measurement that comes nearest to an alarm, or goes furthest beyond it."""
+    found: dict[str, DriftPoint] = {}
+    for point in report.points:
+        known = found.get(point.feature)
+        if known is None or (point.drifted, _excess(point)) > (known.drifted, _excess(known)):
+            found[point.feature] = point
+    return found
+
+
+def _excess(point: DriftPoint) -> float:
+    return point.effect_size / point.threshold if point.threshold > 0 else 0.0
+
+
+def _cell(point: DriftPoint | None) -> Document | None:
+    if point is None:
+        return None
+    return {
+        "excess": _excess(point),
+        "effect_size": point.effect_size,
+        "significant": point.significant,
+        "drifted": point.drifted,
+        "algorithm": point.algorithm,
+    }

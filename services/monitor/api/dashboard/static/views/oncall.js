@@ -1,0 +1,35 @@
+// What people have to look at, over all monitors.
+
+import { el, notice, state, time } from "../dom.js";
+
+export const parts = [{ title: "To look at", path: "oncall", ofMonitor: false, draw }];
+
+const HEADINGS = {
+  NOW: ["Now", "Nothing needs anybody now."],
+  SOON: ["In working hours", "Nothing waits."],
+  NONE: ["Going on by itself", "Nothing is under way."],
+};
+
+function draw({ concerns, monitors, left_out: leftOut }) {
+  const sections = Object.entries(HEADINGS).flatMap(([urgency, [heading, empty]]) => {
+    const found = concerns.filter((concern) => concern.urgency === urgency);
+    return [
+      el("h2", {}, heading),
+      found.length ? el("ul", { class: "queue" }, found.map(drawConcern)) : notice(empty),
+    ];
+  });
+  const more = leftOut ? ` ${leftOut} less urgent ones are left out.` : "";
+  return [...sections, el("p", { class: "faint" }, `Over ${monitors} monitors.${more}`)];
+}
+
+function drawConcern(concern) {
+  return el(
+    "li",
+    { class: concern.urgency.toLowerCase() },
+    state(concern.kind),
+    " ",
+    time(concern.time),
+    el("p", {}, concern.message),
+    el("p", { class: "name" }, concern.subject),
+  );
+}

@@ -1,0 +1,123 @@
+"""The dashboard in a real Chromium, on a real monitor with half a year behind it."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.async_api import expect
+
+from tests.support.chromium import running_chromium
+from tests.support.dashboard_scene import dashboard_scene, end_waiting_episode
+from tests.support.monitor_database import written
+
+pytestmark = pytest.mark.real
+
+PATIENCE_MS = 30_000
+PHONE = {"width": 375, "height": 720}
+
+expect.set_options(timeout=PATIENCE_MS)
+
+
+@pytest.fixture
+async def scene(tmp_path):
+    async with dashboard_scene(tmp_path) as scene:
+        yield scene
+
+
+@pytest.fixture
+async def browser():
+    async with running_chromium() as browser:
+        yield browser
+
+
+async def opened(browser, scene, view="loop", **options):
+    """A page on a view, and what went wrong in it or went elsewhere."""
+    page = await browser.new_page(**options)
+    faults = []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("console", lambda line: faults.append(line.text) if line.type == "error" else None)
+    page.on(
+        "request",
+        lambda request: (
+            faults.append(request.url)
+            if urlsplit(request.url).netloc != urlsplit(scene.url).netloc
+            else None
+        ),
+    )
+    await page.goto(f"{scene.url}#{view}")
+    await expect(page.locator("#live")).to_have_class(re.compile(r"\bon\b"))
+    await expect(page.locator("#panel")).to_have_attribute("aria-busy", "false")
+    return page, faults
+
+
+async def test_the_keyboard_alone_walks_the_four_views_and_nothing_breaks_their_policy(
+    browser, scene
+):
+    page, faults = await opened(browser, scene)
+    panel = page.locator("#panel")
+
+    await expect(panel).to_contain_text("awaiting approval")
+    causes = page.locator(".causes .kind")
+    await expect(causes.first).to_have_text("endpoint")
+    kinds = await causes.all_text_contents()
+    assert kinds[:3] == ["endpoint", "rollout", "version"]
+    assert {"training job", "snapshot", "episode", "decision", "drift report"} <= set(kinds)
+    await expect(panel).to_contain_text("column `gust` is gone")
+
+    await page.locator("#tab-loop").focus()
+    await page.keyboard.press("ArrowRight")
+    await expect(page.locator("#tab-executive")).to_be_focused()
+    await expect(page.locator("svg.chart .dot")).to_have_count(24)
+    await expect(panel).to_contain_text("1 of 2")
+    await expect(panel).to_contain_text("the last episode ended 7.0 days ago")
+
+    await page.keyboard.press("ArrowRight")
+    queue = page.locator(".queue li.soon")
+    await expect(queue).to_have_count(3)
+    await expect(panel).to_contain_text("A person has to decide on")
+    await expect(panel).to_contain_text("Wind goes further")
+
+    await page.keyboard.press("End")
+    await expect(page.locator("#tab-debug")).to_be_focused()
+    drifted = page.locator(".heat button.drifted")
+    await expect(drifted.last).to_be_visible()
+    await drifted.last.focus()
+    await page.keyboard.press("Enter")
+    dialog = page.get_by_role("dialog")
+    await expect(dialog.locator("rect.baseline")).to_have_count(12)
+    await expect(dialog.locator("rect.window")).to_have_count(12)
+    await page.keyboard.press("Escape")
+    await expect(dialog).to_have_count(0)
+    await expect(drifted.last).to_be_focused()
+
+    assert faults == []
+
+
+async def test_what_another_replica_decides_shows_without_a_reload(browser, scene):
+    page, faults = await opened(browser, scene, "oncall")
+    await expect(page.locator("#panel")).to_contain_text("A person has to decide on")
+
+    await written(scene.database, lambda tx: end_waiting_episode(tx, scene.waiting))
+
+    await expect(page.locator("#panel")).not_to_contain_text("A person has to decide on")
+    await expect(page.locator("#live")).to_contain_text("episode rejected")
+    assert faults == []
+
+
+async def test_no_view_is_wider_than_a_phone_nor_light_in_dark_mode(browser, scene):
+    page, faults = await opened(browser, scene, viewport=PHONE, color_scheme="dark")
+    ground = await page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert max(map(int, re.findall(r"\d+", ground))) < 60
+
+    for view, shown in (
+        ("loop", ".causes"),
+        ("executive", ".chart"),
+        ("oncall", ".queue"),
+        ("debug", ".heat"),
+    ):
+        await page.locator(f"#tab-{view}").click()
+        await expect(page.locator(shown).first).to_be_visible()
+        assert await page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    assert faults == []

@@ -1,0 +1,332 @@
+"""Half a year of an airline's monitor, and peers that know how its version came to serve."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from roundhouse.inference.v1 import endpoint_pb2, rollout_pb2
+from roundhouse.inference.v1 import endpoint_service_pb2_grpc as endpoint_grpc
+from roundhouse.inference.v1 import rollout_service_pb2 as rollout_service_pb
+from roundhouse.inference.v1 import rollout_service_pb2_grpc as rollout_grpc
+from roundhouse.registry.v1 import dataset_pb2, evaluation_pb2, model_pb2
+from roundhouse.registry.v1 import dataset_service_pb2_grpc as dataset_grpc
+from roundhouse.registry.v1 import evaluation_service_pb2_grpc as evaluation_grpc
+from roundhouse.registry.v1 import model_service_pb2_grpc as model_grpc
+from roundhouse.trainer.v1 import job_pb2
+from roundhouse.trainer.v1 import job_service_pb2 as job_service_pb
+from roundhouse.trainer.v1 import job_service_pb2_grpc as job_grpc
+
+from services.common.resources import Meta
+from services.common.rpc.convert import to_timestamp
+from services.common.rpc.server import serving
+from services.common.store.database import Database
+from services.monitor.core.deciding import Choice
+from services.monitor.core.loop.episodes import Episode, EpisodeState
+from services.monitor.core.ports import MonitorTx
+from services.monitor.core.resources import (
+    ChangeKind,
+    DecisionKind,
+    DriftPoint,
+    DriftReport,
+    HistogramBin,
+    PerformanceReport,
+    RetrainPolicy,
+    Severity,
+)
+from services.monitor.core.use_cases.identities import new_meta
+from services.monitor.core.use_cases.retraining import record_decision, save_episode
+from services.monitor.settings import MonitorSettings
+from services.monitor.wiring import monitor
+from tests.support.monitor_database import monitor_database, written
+from tests.support.monitor_values import (
+    CHAMPION,
+    DATASET,
+    ENDPOINT,
+    JOB,
+    MONITOR,
+    policy_of,
+    watched,
+)
+from tests.support.processes import free_ports
+
+CANDIDATE = "projects/default/models/delays/versions/2"
+ROLLOUT = f"{ENDPOINT}/rollouts/second"
+APPROVAL = f"{CANDIDATE}/approvals/a"
+FEATURES = ("wind", "temperature", "visibility", "carrier", "origin", "hour", "distance", "score")
+WEEKS = 24
+FIRST_WEEK = datetime(2013, 1, 7, tzinfo=UTC)
+
+
+@dataclass
+class Scene:
+    """A dashboard with something to see.
+
+    Attributes:
+        url: Of the page.
+        database: The monitor's, opened once more, as a replica would.
+        waiting: The episode that waits for an approval.
+    """
+
+    url: str
+    database: Database
+    waiting: Episode
+
+
+@asynccontextmanager
+async def dashboard_scene(folder: Path) -> AsyncIterator[Scene]:
+    """A real monitor with half a year behind it, and its page."""
+    database_url = f"sqlite:///{folder / 'metadata.db'}"
+    (port,) = free_ports(1)
+    async with monitor_database(database_url) as database:
+        waiting = await written(database, write_history)
+        (first, *_) = await written(database, lambda tx: tx.episodes.under(MONITOR))
+        async with serving("peers", "127.0.0.1:0", _apis(Peers(first.meta.uid))) as peers:
+            peers.set_serving()
+            address = f"127.0.0.1:{peers.port}"
+            settings = MonitorSettings(
+                listen="127.0.0.1:0",
+                dashboard_listen=f"127.0.0.1:{port}",
+                data_dir=folder,
+                database_url=database_url,
+                registry_address=address,
+                trainer_address=address,
+                inference_address=address,
+                drain_timeout_s=2.0,
+            )
+            async with monitor(settings) as server:
+                server.set_serving()
+                yield Scene(f"http://127.0.0.1:{port}/", database, waiting)
+
+
+def end_waiting_episode(tx: MonitorTx, waiting: Episode) -> Episode:
+    """The person said no."""
+    return save_episode(
+        tx, waiting.moved_to(EpisodeState.REJECTED, tx.now, message="Wind sensors first."), {}
+    )
+
+
+def write_history(tx: MonitorTx) -> Episode:
+    """Half a year of one monitor; gives the episode that waits for an approval."""
+    watched(tx, owner="on-call@airline.example")
+    policy = policy_of(tx)
+    for week in range(WEEKS):
+        _write_week(tx, week)
+    _walked(tx, _retrain(tx, policy, 3), _WAY)
+    _decline(tx, policy, 6, "MARGINAL", "Different in this window alone: temperature (0 drifted).")
+    _walked(tx, _retrain(tx, policy, 9), [*_WAY[:2], (EpisodeState.FAILED, _GUST_IS_GONE)])
+    _decline(tx, policy, 10, "COOL_DOWN", "Declined: the last episode ended 7.0 days ago.")
+    return _walked(tx, _retrain(tx, policy, 21), _WAY[:5])
+
+
+_GUST_IS_GONE = {"message": "The template job's column `gust` is gone."}
+_WAY = (
+    (EpisodeState.SNAPSHOT_BUILT, {"snapshot": f"{DATASET}/snapshots/s"}),
+    (EpisodeState.TRAINING, {"training_job": JOB}),
+    (EpisodeState.EVALUATING, {"candidate": CANDIDATE}),
+    (EpisodeState.GATED, {"message": "AUC 0.7312 is at least 0.7208."}),
+    (EpisodeState.AWAITING_APPROVAL, {"approval": APPROVAL}),
+    (EpisodeState.ROLLING_OUT, {"rollout": ROLLOUT}),
+    (EpisodeState.PROMOTED, {"message": "Every phase passed."}),
+)
+
+
+def _walked(tx: MonitorTx, episode: Episode, way: Sequence[tuple[EpisodeState, Any]]) -> Episode:
+    for state, facts in way:
+        episode = save_episode(tx, episode.moved_to(state, tx.now, **facts), {})
+    return episode
+
+
+def _write_week(tx: MonitorTx, week: int) -> None:
+    key = f"{FIRST_WEEK + timedelta(weeks=week):%Y%m%dt%H%M%Sz}"
+    tx.drift_reports.add(_drift(new_meta(tx, f"{MONITOR}/driftReports/{key}"), week))
+    for version, suffix in (("", ""), (CHAMPION, "-serving")):
+        name = f"{MONITOR}/performanceReports/{key}{suffix}"
+        tx.performance_reports.add(_performance(new_meta(tx, name), week, version))
+
+
+def drift_reports() -> list[DriftReport]:
+    """Those of the half year, the oldest first, without a database."""
+    meta = Meta(f"{MONITOR}/driftReports/r", "r", 1, FIRST_WEEK, FIRST_WEEK)
+    return [_drift(meta, week) for week in range(WEEKS)]
+
+
+def _drift(meta: Meta, week: int) -> DriftReport:
+    start = FIRST_WEEK + timedelta(weeks=week)
+    shift = _shift(week)
+    points = tuple(
+        _point(name, (shift if name == "wind" else 0.0) + 0.12 * math.sin(week + i), shift > 0.5)
+        for i, name in enumerate(FEATURES)
+    )
+    drifting = any(point.drifted for point in points)
+    return DriftReport(
+        meta=meta,
+        baseline_version=CHAMPION,
+        window_start=start,
+        window_end=start + timedelta(weeks=1),
+        rows=6000 + 40 * week,
+        points=points,
+        change=ChangeKind.DATA_DRIFT if drifting else ChangeKind.NONE,
+        severity=Severity.TICKET if drifting else Severity.NONE,
+        reason="Wind goes further than it did in training: 3 of the last 4 windows show it."
+        if drifting
+        else "Nothing goes further than it did in training.",
+    )
+
+
+def _performance(meta: Meta, week: int, version: str) -> PerformanceReport:
+    start = FIRST_WEEK + timedelta(weeks=week)
+    shift = _shift(week)
+    return PerformanceReport(
+        meta=meta,
+        version=version,
+        window_start=start,
+        window_end=start + timedelta(weeks=1),
+        predictions=6000 + 40 * week,
+        outcomes=5900 + 40 * week,
+        metrics={
+            "auc": 0.735 - 0.03 * shift + 0.006 * math.sin(week),
+            "log_loss": 0.44 + 0.02 * shift,
+        },
+        auc_half_width=0.011,
+        log_loss_half_width=0.008,
+    )
+
+
+def _shift(week: int) -> float:
+    """How far the wind has gone from what was trained on."""
+    return max(0, week - 16) * 0.25
+
+
+def _point(feature: str, shift: float, may_drift: bool) -> DriftPoint:
+    def count(bin_: int, mean: float) -> int:
+        return round(1000 * math.exp(-((bin_ - 5 - 3 * mean) ** 2) / 8))
+
+    effect = min(1.0, abs(shift) * 0.3)
+    drifted = may_drift and effect >= 0.1
+    return DriftPoint(
+        feature=feature,
+        statistic=100 * effect,
+        effect_size=effect,
+        p_value=1e-9 if drifted else 0.5,
+        q_value=1e-8 if drifted else 0.7,
+        baseline_rows=40_000,
+        window_rows=6_000,
+        threshold=0.1,
+        algorithm="numeric",
+        significant=drifted,
+        drifted=drifted,
+        bins=tuple(
+            HistogramBin(f"[{bin_}, {bin_ + 1})", 7 * count(bin_, 0.0), count(bin_, shift))
+            for bin_ in range(12)
+        ),
+        reason=f"{feature} is {effect:.2f} away; 0.10 counts once it lasts.",
+    )
+
+
+def _decline(tx: MonitorTx, policy: RetrainPolicy, week: int, reason: str, words: str) -> None:
+    choice = Choice(DecisionKind.DECLINED, reason, words, {}, "")
+    record_decision(tx, policy, choice, FIRST_WEEK + timedelta(weeks=week), CHAMPION)
+
+
+def _retrain(tx: MonitorTx, policy: RetrainPolicy, week: int) -> Episode:
+    start = FIRST_WEEK + timedelta(weeks=week - 1)
+    choice = Choice(
+        DecisionKind.TRIGGERED,
+        "DATA_DRIFT",
+        "Drifted: wind (1 drifted, 1 suffices).",
+        {},
+        f"{MONITOR}/driftReports/{start:%Y%m%dt%H%M%Sz}",
+    )
+    decision = record_decision(tx, policy, choice, start + timedelta(weeks=1), CHAMPION)
+    episode = tx.episodes.get(decision.episode)
+    assert episode is not None
+    return replace(episode)
+
+
+class Peers(
+    endpoint_grpc.EndpointServiceServicer,
+    rollout_grpc.RolloutServiceServicer,
+    model_grpc.ModelServiceServicer,
+    dataset_grpc.DatasetServiceServicer,
+    evaluation_grpc.EvaluationServiceServicer,
+    job_grpc.JobServiceServicer,
+):
+    """Registry, trainer and inference that know one story.
+
+    Args:
+        episode: Uid of the episode that the serving version came from.
+    """
+
+    def __init__(self, episode: str) -> None:
+        self._episode = episode
+
+    async def GetEndpoint(self, request: Any, _: Any) -> endpoint_pb2.Endpoint:
+        variant = endpoint_pb2.Variant(version=CHAMPION, weight_basis_points=10_000)
+        return endpoint_pb2.Endpoint(
+            name=ENDPOINT, variants=[variant], update_time=to_timestamp(FIRST_WEEK)
+        )
+
+    async def ListRollouts(self, request: Any, _: Any) -> rollout_service_pb.ListRolloutsResponse:
+        return rollout_service_pb.ListRolloutsResponse(rollouts=[self._rollout()])
+
+    async def GetRollout(self, request: Any, _: Any) -> rollout_pb2.Rollout:
+        return self._rollout()
+
+    def _rollout(self) -> rollout_pb2.Rollout:
+        return rollout_pb2.Rollout(
+            name=ROLLOUT,
+            version=CHAMPION,
+            state=rollout_pb2.Rollout.STATE_SUCCEEDED,
+            update_time=to_timestamp(FIRST_WEEK),
+        )
+
+    async def GetVersion(self, request: Any, _: Any) -> model_pb2.ModelVersion:
+        return model_pb2.ModelVersion(
+            name=CHAMPION,
+            digest="sha256:0f1e2d3c4b5a",
+            training_job=JOB,
+            create_time=to_timestamp(FIRST_WEEK),
+        )
+
+    async def GetApproval(self, request: Any, _: Any) -> evaluation_pb2.Approval:
+        state = evaluation_pb2.Approval.STATE_PENDING
+        return evaluation_pb2.Approval(name=request.name, state=state)
+
+    async def GetSnapshot(self, request: Any, _: Any) -> dataset_pb2.DatasetSnapshot:
+        return dataset_pb2.DatasetSnapshot(
+            name=request.name, source="flights", create_time=to_timestamp(FIRST_WEEK)
+        )
+
+    async def GetTrainingJob(self, request: Any, _: Any) -> job_pb2.TrainingJob:
+        spec = job_pb2.JobSpec(snapshot=f"{DATASET}/snapshots/s")
+        return job_pb2.TrainingJob(
+            name=JOB,
+            spec=spec,
+            labels={"episode": self._episode},
+            create_time=to_timestamp(FIRST_WEEK),
+        )
+
+    async def ListTrials(self, request: Any, _: Any) -> job_service_pb.ListTrialsResponse:
+        return job_service_pb.ListTrialsResponse()
+
+
+def _apis(peers: Peers) -> list[Any]:
+    return [
+        ("roundhouse.inference.v1.EndpointService", _adder(endpoint_grpc, "Endpoint", peers)),
+        ("roundhouse.inference.v1.RolloutService", _adder(rollout_grpc, "Rollout", peers)),
+        ("roundhouse.registry.v1.ModelService", _adder(model_grpc, "Model", peers)),
+        ("roundhouse.registry.v1.DatasetService", _adder(dataset_grpc, "Dataset", peers)),
+        ("roundhouse.registry.v1.EvaluationService", _adder(evaluation_grpc, "Evaluation", peers)),
+        ("roundhouse.trainer.v1.JobService", _adder(job_grpc, "Job", peers)),
+    ]
+
+
+def _adder(module: Any, service: str, peers: Peers) -> Any:
+    add = getattr(module, f"add_{service}ServiceServicer_to_server")
+    return lambda server: add(peers, server)
