@@ -50,6 +50,8 @@ def prove(arguments: argparse.Namespace) -> list[str]:
                     run_killed_registry(place, s3, url, seed=seed + number, kills=kills)
                 )
                 _CONSOLE.print(f"round {number + 1}, {database}: {len(one.violations)} violations")
+                for fault in one.violations:
+                    _CONSOLE.print(f"  {fault}")
                 rounds.append((database, one))
         finally:
             s3.stop()
