@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, SecretStr, model_validator
 
 from services.common.settings import Address, BlobSettings
+from services.common.webhooks.signing import key_of
 
 
 class MonitorSettings(BlobSettings, env_prefix="ROUNDHOUSE_MONITOR_"):
@@ -37,3 +38,27 @@ class MonitorSettings(BlobSettings, env_prefix="ROUNDHOUSE_MONITOR_"):
 
     replica_id: str = Field(default_factory=socket.gethostname, min_length=1, max_length=200)
     """Tells this process from others on the same database; the same again after a restart."""
+
+    alert_interval_s: float = Field(default=15.0, gt=0.0, le=300.0)
+    """Rest between two looks at all objectives: short beside the shortest window, 5 min."""
+
+    alert_webhook_url: str = ""
+    """Where alerts are posted as CloudEvents, `https://HOST/...`. Empty: nowhere. This machine is
+    allowed, also over http, while the monitor itself listens on loopback only."""
+
+    alert_webhook_secret: SecretStr | None = None
+    """What alerts are signed with: `whsec_` and base64 of 24 to 64 random bytes."""
+
+    alert_webhook_private: bool = False
+    """Whether alerts may go to private addresses and over plain http."""
+
+    @model_validator(mode="after")
+    def _check_alert_webhook(self) -> Self:
+        if bool(self.alert_webhook_url) != (self.alert_webhook_secret is not None):
+            raise ValueError("alert_webhook_url and alert_webhook_secret: set both or neither")
+        if self.alert_webhook_secret is not None:
+            try:
+                key_of(self.alert_webhook_secret.get_secret_value())
+            except ValueError as error:
+                raise ValueError(f"alert_webhook_secret {error}") from None
+        return self

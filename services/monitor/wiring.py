@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Final
 
 import grpc
+from roundhouse.monitor.v1 import alert_service_pb2 as alerts
+from roundhouse.monitor.v1 import alert_service_pb2_grpc as alerts_grpc
 from roundhouse.monitor.v1 import ingest_service_pb2 as ingest
 from roundhouse.monitor.v1 import ingest_service_pb2_grpc as ingest_grpc
 from roundhouse.monitor.v1 import judgement_service_pb2 as judgements
@@ -25,9 +27,21 @@ from services.common.clock import Clock, utc_now
 from services.common.rpc.client import connect
 from services.common.rpc.events import event_api
 from services.common.rpc.server import Api, RunningServer, ServerLimits, serving
+from services.common.settings import InvalidSettings, is_loopback
 from services.common.store.database import Database
 from services.common.store.leadership import lead
 from services.common.store.migrations import migrate
+from services.common.tasks import background_tasks
+from services.common.webhooks.dispatcher import Dispatcher
+from services.common.webhooks.sending import http_sender
+from services.common.webhooks.subscriptions import RetryPolicy
+from services.common.webhooks.targets import TargetPolicy
+from services.monitor.adapters.alerting import (
+    AlertWatch,
+    alert_subscription,
+    begin_deliveries,
+    note_gone,
+)
 from services.monitor.adapters.database.episodes import SqlEpisodeStore
 from services.monitor.adapters.database.lists import SqlMonitorLists
 from services.monitor.adapters.database.transaction import SqlMonitorTx
@@ -46,6 +60,7 @@ from services.monitor.adapters.serving_facts import (
 from services.monitor.adapters.snapshots.building import LoggedTrainingSnapshots
 from services.monitor.adapters.snapshots.registry import RegistrySnapshots
 from services.monitor.adapters.trainer_client import TrainerClient
+from services.monitor.api.alert_servicer import AlertServicer
 from services.monitor.api.dashboard.reads import Reads
 from services.monitor.api.dashboard.server import dashboard
 from services.monitor.api.ingest_servicer import IngestServicer
@@ -64,6 +79,9 @@ from services.monitor.settings import MonitorSettings
 MIGRATIONS: Final = Path(__file__).parent / "adapters" / "migrations"
 
 _LEASE: Final = "episodes"
+_ALERT_LEASE: Final = "alerts"
+_DELIVERY_LEASE: Final = "alert-deliveries"
+_DELIVERY_TIMEOUT_S: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +122,7 @@ async def monitor(settings: MonitorSettings, now: Clock = utc_now) -> AsyncItera
                 TrainerClient(peers.trainer).spec,
             )
         )
+        meter = _meter(database, followed, peers, now)
         transactions = Transactions(database, now, open_tx=SqlMonitorTx, open_lists=SqlMonitorLists)
         explainer = _explainer(database, peers, now)
         if settings.dashboard_listen:
@@ -113,13 +132,14 @@ async def monitor(settings: MonitorSettings, now: Clock = utc_now) -> AsyncItera
             serving(
                 "monitor",
                 settings.listen,
-                _apis(transactions, database, followed, snapshots, peers, explainer),
+                _apis(transactions, database, followed, snapshots, explainer, meter),
                 ServerLimits(drain_timeout_s=settings.drain_timeout_s),
             )
         )
         await stack.enter_async_context(
             _carried_round(settings, database, _loop(snapshots, peers, now), now)
         )
+        await stack.enter_async_context(_alerting(settings, database, meter, now))
         yield server
 
 
@@ -149,6 +169,46 @@ async def _carried_round(
             await leading
 
 
+def _meter(database: Database, followed: Following, peers: _Peers, now: Clock) -> Meter:
+    return Meter(
+        followed.requests,
+        lambda monitor, limit: database.read(
+            lambda connection: SqlMonitorTx(connection, now()).newest_performance(
+                monitor, "", limit
+            )
+        ),
+        TrainerJobHistory(peers.trainer),
+    )
+
+
+@asynccontextmanager
+async def _alerting(
+    settings: MonitorSettings, database: Database, meter: Meter, now: Clock
+) -> AsyncIterator[None]:
+    """Alerts are kept and delivered beside the block, by one monitor at a time."""
+    holder = f"monitor@{settings.replica_id}"
+    watch = AlertWatch(database, meter, settings.alert_interval_s, now)
+    async with AsyncExitStack() as stack:
+        led = {_ALERT_LEASE: watch.run}
+        if settings.alert_webhook_secret is not None:
+            policy = TargetPolicy(
+                loopback=is_loopback(settings.listen), private=settings.alert_webhook_private
+            )
+            if fault := policy.url_fault(settings.alert_webhook_url):
+                raise InvalidSettings(f"ROUNDHOUSE_MONITOR_ALERT_WEBHOOK_URL {fault}")
+            await begin_deliveries(database, now)
+            sender = await stack.enter_async_context(http_sender(policy, _DELIVERY_TIMEOUT_S))
+            wanted = alert_subscription(
+                settings.alert_webhook_url, settings.alert_webhook_secret.get_secret_value()
+            )
+            dispatcher = Dispatcher(database, wanted, sender, RetryPolicy(), note_gone, now)
+            led[_DELIVERY_LEASE] = dispatcher.run
+        tasks = await stack.enter_async_context(background_tasks())
+        for lease, work in led.items():
+            tasks.create_task(lead(database, lease, holder, now, work))
+        yield
+
+
 def _explainer(database: Database, peers: _Peers, now: Clock) -> Explainer:
     local = LocalFacts(database, now)
     return Explainer(
@@ -168,19 +228,13 @@ def _apis(
     database: Database,
     followed: Following,
     snapshots: TrainingSnapshots,
-    peers: _Peers,
     explainer: Explainer,
+    meter: Meter,
 ) -> list[Api]:
     monitor_servicer = MonitorServicer(transactions, followed.follower)
     retrain_servicer = RetrainServicer(transactions, snapshots)
     judgement_servicer = JudgementServicer(FollowedJudge(followed.follower), explainer)
-    meter = Meter(
-        followed.requests,
-        lambda monitor, limit: transactions.read(
-            lambda tx: tx.newest_performance(monitor, "", limit)
-        ),
-        TrainerJobHistory(peers.trainer),
-    )
+    alert_servicer = AlertServicer(transactions)
     slo_servicer = SloServicer(transactions, meter)
     ingest_servicer = IngestServicer(followed.intake)
     return [
@@ -209,6 +263,10 @@ def _apis(
         (
             slos.DESCRIPTOR.services_by_name["SloService"].full_name,
             lambda server: slos_grpc.add_SloServiceServicer_to_server(slo_servicer, server),
+        ),
+        (
+            alerts.DESCRIPTOR.services_by_name["AlertService"].full_name,
+            lambda server: alerts_grpc.add_AlertServiceServicer_to_server(alert_servicer, server),
         ),
         event_api(database),
     ]

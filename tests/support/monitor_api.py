@@ -13,6 +13,7 @@ from roundhouse.common.v1 import events_pb2_grpc
 from roundhouse.inference.v1 import endpoint_service_pb2 as endpoint_pb
 from roundhouse.inference.v1 import endpoint_service_pb2_grpc as endpoint_grpc
 from roundhouse.monitor.v1 import (
+    alert_service_pb2_grpc,
     ingest_service_pb2,
     ingest_service_pb2_grpc,
     judgement_service_pb2_grpc,
@@ -95,6 +96,7 @@ class MonitorCaller:
         self.judgements = judgement_service_pb2_grpc.JudgementServiceStub(channel)
         self.ingest = ingest_service_pb2_grpc.IngestServiceStub(channel)
         self.slos = slo_service_pb2_grpc.SloServiceStub(channel)
+        self.alerts = alert_service_pb2_grpc.AlertServiceStub(channel)
         self.events = events_pb2_grpc.EventServiceStub(channel)
 
     async def create_monitor(
@@ -152,7 +154,7 @@ class MonitorCaller:
 
 @asynccontextmanager
 async def running_monitor(
-    data_dir: Path, peers: str = NOBODY, registry: str = NOBODY
+    data_dir: Path, peers: str = NOBODY, registry: str = NOBODY, **changed: Any
 ) -> AsyncIterator[MonitorCaller]:
     """A caller of a monitor with the embedded defaults."""
     settings = MonitorSettings(
@@ -163,6 +165,7 @@ async def running_monitor(
         trainer_address=peers,
         inference_address=peers,
         drain_timeout_s=2.0,
+        **changed,
     )
     async with monitor(settings) as server:
         server.set_serving()

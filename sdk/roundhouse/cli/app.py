@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 from roundhouse.cli.commands import (
+    alerts,
     aliases,
     collection,
     costs,
@@ -96,6 +97,7 @@ app.add_typer(holds.app, name="holds")
 app.add_typer(endpoints.app, name="endpoints")
 app.add_typer(decision_policies.app, name="policies")
 app.add_typer(rollouts.app, name="rollouts")
+app.add_typer(alerts.app, name="alerts")
 app.add_typer(slos.app, name="slos")
 app.add_typer(webhooks.app, name="webhooks")
 app.command()(predict)

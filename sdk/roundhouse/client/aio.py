@@ -31,6 +31,7 @@ from roundhouse.common.v1.events_pb2_grpc import EventServiceStub
 from roundhouse.inference.v1.endpoint_service_pb2_grpc import EndpointServiceStub
 from roundhouse.inference.v1.policy_service_pb2_grpc import PolicyServiceStub
 from roundhouse.inference.v1.rollout_service_pb2_grpc import RolloutServiceStub
+from roundhouse.monitor.v1.alert_service_pb2_grpc import AlertServiceStub
 from roundhouse.monitor.v1.ingest_service_pb2 import IngestOutcomesRequest
 from roundhouse.monitor.v1.ingest_service_pb2_grpc import IngestServiceStub
 from roundhouse.monitor.v1.judgement_service_pb2_grpc import JudgementServiceStub
@@ -65,7 +66,7 @@ class AsyncClient:
         datasets, models, evaluations, lineage, retention, webhooks: The registry.
         jobs, costs: The trainer.
         endpoints, policies, rollouts, oip: Inference; `oip` is the Open Inference Protocol.
-        monitors, ingest, retraining, judgements, slos: The monitor.
+        monitors, ingest, retraining, judgements, slos, alerts: The monitor.
     """
 
     def __init__(
@@ -98,6 +99,7 @@ class AsyncClient:
         self.ingest = IngestServiceStub(channels["monitor"])
         self.retraining = RetrainServiceStub(channels["monitor"])
         self.judgements = JudgementServiceStub(channels["monitor"])
+        self.alerts = AlertServiceStub(channels["monitor"])
         self.slos = SloServiceStub(channels["monitor"])
 
     async def __aenter__(self) -> Self:

@@ -168,3 +168,22 @@ class SloExists(AlreadyExists):
 
     def __init__(self, name: str) -> None:
         super().__init__(f"SLO {name!r} exists already.", name=name)
+
+
+class AlertNotFound(NotFound):
+    """No alert has this name."""
+
+    reason = "ALERT_NOT_FOUND"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"There is no alert {name!r}.", name=name)
+
+
+class AlertResolved(FailedPrecondition):
+    """The alert is over."""
+
+    reason = "ALERT_RESOLVED"
+
+    def __init__(self, name: str) -> None:
+        text = f"{name!r} is resolved; there is nothing left to do about it."
+        super().__init__(text, violations=[PreconditionViolation("STATE", name, text)], name=name)

@@ -17,6 +17,7 @@ RETRAIN_POLICY: Final = ResourceName(_MONITOR + "/retrainPolicies/{policy}")
 RETRAIN_DECISION: Final = ResourceName(
     _MONITOR + "/retrainDecisions/{decision}", server_ids=("decision",)
 )
+ALERT: Final = ResourceName(_MONITOR + "/alerts/{alert}", server_ids=("alert",))
 SLO: Final = ResourceName(_MONITOR + "/slos/{slo}")
 EPISODE: Final = ResourceName(_MONITOR + "/episodes/{episode}", server_ids=("episode",))
 ENDPOINT: Final = ResourceName("projects/{project}/endpoints/{endpoint}")
@@ -32,6 +33,7 @@ VERSION: Final = ResourceName(
 )
 
 __all__ = [
+    "ALERT",
     "DATASET",
     "DRIFT_REPORT",
     "ENDPOINT",

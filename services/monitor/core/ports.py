@@ -9,6 +9,7 @@ from typing import Protocol, TypeAlias
 
 from services.common.criteria import Criteria
 from services.common.resources import Collection, Page, PageQuery
+from services.monitor.core.alerts.alerting import Alert
 from services.monitor.core.explanation import Cause
 from services.monitor.core.loop.episodes import Episode
 from services.monitor.core.resources import (
@@ -34,6 +35,7 @@ class MonitorTx(Protocol):
     decisions: Collection[RetrainDecision]
     episodes: Collection[Episode]
     slos: Collection[Slo]
+    alerts: Collection[Alert]
 
     @property
     def now(self) -> datetime:
@@ -53,7 +55,7 @@ class MonitorTx(Protocol):
         ...
 
     def forget_children(self, monitor: str) -> None:
-        """Forget the policies, decisions, reports, episodes and objectives of a monitor."""
+        """Forget the policies, decisions, reports, episodes, objectives and alerts of a monitor."""
         ...
 
     def newest_drift(self, monitor: str, version: str, limit: int) -> Sequence[DriftReport]:
@@ -68,6 +70,14 @@ class MonitorTx(Protocol):
 
     def outcomes_since(self, monitor: str, moment: datetime | None) -> int:
         """Outcomes in the judged windows that start at `moment` or later; None counts all."""
+        ...
+
+    def unresolved_alert(self, resource: str) -> Alert | None:
+        """The alert about a resource that is not over; there is one at most."""
+        ...
+
+    def open_incident(self, monitor: str) -> str:
+        """The incident of a monitor's newest unresolved alert; empty if it has none."""
         ...
 
     def unfinished_episodes(self) -> Sequence[Episode]:
@@ -116,6 +126,10 @@ class MonitorLists(Protocol):
 
     def slos(self, query: PageQuery) -> Page[Slo]:
         """Of a monitor."""
+        ...
+
+    def alerts(self, query: PageQuery) -> Page[Alert]:
+        """Of a monitor, newest first."""
         ...
 
 

@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 from services.common.resources import Page, PageQuery
 from services.common.store.documents import SqlCollection
 from services.monitor.adapters.database.tables import (
+    ALERTS,
     DECISIONS,
     DRIFT_REPORTS,
     EPISODES,
@@ -17,6 +18,7 @@ from services.monitor.adapters.database.tables import (
     POLICIES,
     SLOS,
 )
+from services.monitor.core.alerts.alerting import Alert
 from services.monitor.core.loop.episodes import Episode
 from services.monitor.core.resources import (
     DriftReport,
@@ -44,6 +46,10 @@ _EPISODES: Final = EPISODES.listing(
     filterable=("state",), orderable=("create_time desc", "update_time")
 )
 _SLOS: Final = SLOS.listing(filterable=(), orderable=("name",))
+_ALERTS: Final = ALERTS.listing(
+    filterable=("state", "severity", "resource", "error_class", "incident"),
+    orderable=("create_time desc",),
+)
 
 
 class SqlMonitorLists:
@@ -84,3 +90,7 @@ class SqlMonitorLists:
     def slos(self, query: PageQuery) -> Page[Slo]:
         """See `MonitorLists`."""
         return SqlCollection(self._connection, SLOS).page(_SLOS, query)
+
+    def alerts(self, query: PageQuery) -> Page[Alert]:
+        """See `MonitorLists`."""
+        return SqlCollection(self._connection, ALERTS).page(_ALERTS, query)

@@ -8,6 +8,7 @@ from sqlalchemy import BigInteger, Column, MetaData, String, Table
 
 from services.common.store.documents import NAME_LENGTH, Kind, resource_table
 from services.common.store.types import UtcDateTime
+from services.monitor.core.alerts.alerting import Alert
 from services.monitor.core.loop.episodes import Episode
 from services.monitor.core.resources import (
     DriftReport,
@@ -93,3 +94,22 @@ EPISODES: Final = Kind(
     lambda episode: {"state": episode.state.value},
 )
 SLOS: Final = Kind(resource_table("slo", METADATA), Slo)
+ALERTS: Final = Kind(
+    resource_table(
+        "alert",
+        METADATA,
+        Column("resource", String(NAME_LENGTH), nullable=False, index=True),
+        Column("error_class", String(32), nullable=False),
+        Column("severity", String(16), nullable=False),
+        Column("state", String(16), nullable=False),
+        Column("incident", String(36), nullable=False),
+    ),
+    Alert,
+    lambda alert: {
+        "resource": alert.resource,
+        "error_class": alert.error_class,
+        "severity": alert.severity.value,
+        "state": alert.state.value,
+        "incident": alert.incident,
+    },
+)

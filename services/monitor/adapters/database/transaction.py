@@ -14,6 +14,7 @@ from services.common.store.documents import SqlCollection
 from services.common.store.outbox import Outbox
 from services.common.store.tables import EVENT
 from services.monitor.adapters.database.tables import (
+    ALERTS,
     DECISIONS,
     DRIFT_REPORTS,
     EPISODES,
@@ -22,6 +23,7 @@ from services.monitor.adapters.database.tables import (
     POLICIES,
     SLOS,
 )
+from services.monitor.core.alerts.alerting import Alert, AlertState
 from services.monitor.core.loop.episodes import Episode, EpisodeState
 from services.monitor.core.ports import Json
 from services.monitor.core.resources import (
@@ -34,8 +36,17 @@ from services.monitor.core.resources import (
 from services.monitor.core.slos.objectives import Slo
 
 _OUTBOX: Final = Outbox("monitor")
-_OF_MONITOR: Final = (POLICIES, DRIFT_REPORTS, PERFORMANCE_REPORTS, DECISIONS, EPISODES, SLOS)
+_OF_MONITOR: Final = (
+    POLICIES,
+    DRIFT_REPORTS,
+    PERFORMANCE_REPORTS,
+    DECISIONS,
+    EPISODES,
+    SLOS,
+    ALERTS,
+)
 _OVER: Final = [state.value for state in EpisodeState if state.is_over]
+_RESOLVED: Final = AlertState.RESOLVED.value
 
 
 class SqlMonitorTx:
@@ -59,6 +70,7 @@ class SqlMonitorTx:
         )
         self.decisions: Collection[RetrainDecision] = SqlCollection(connection, DECISIONS)
         self.episodes: Collection[Episode] = self._episodes
+        self.alerts: Collection[Alert] = SqlCollection(connection, ALERTS)
         self.slos: Collection[Slo] = SqlCollection(connection, SLOS)
 
     @property
@@ -85,6 +97,25 @@ class SqlMonitorTx:
         """See `MonitorTx`."""
         for kind in _OF_MONITOR:
             self._connection.execute(kind.table.delete().where(kind.table.c.parent == monitor))
+
+    def unresolved_alert(self, resource: str) -> Alert | None:
+        """See `MonitorTx`."""
+        table = ALERTS.table
+        row = self._connection.execute(
+            select(table).where(table.c.resource == resource, table.c.state != _RESOLVED)
+        ).one_or_none()
+        return None if row is None else ALERTS.from_row(row)
+
+    def open_incident(self, monitor: str) -> str:
+        """See `MonitorTx`."""
+        table = ALERTS.table
+        newest = self._connection.execute(
+            select(table.c.incident)
+            .where(table.c.parent == monitor, table.c.state != _RESOLVED)
+            .order_by(table.c.seq.desc())
+            .limit(1)
+        ).scalar_one_or_none()
+        return newest or ""
 
     def unfinished_episodes(self) -> Sequence[Episode]:
         """See `MonitorTx`."""

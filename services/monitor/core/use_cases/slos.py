@@ -13,6 +13,7 @@ from services.monitor.core.errors import SloExists, SloNotFound
 from services.monitor.core.names import SLO, checked
 from services.monitor.core.ports import MonitorTx
 from services.monitor.core.slos.objectives import Sli, Slo
+from services.monitor.core.use_cases.alerts import end_alert_of
 from services.monitor.core.use_cases.identities import new_meta
 from services.monitor.core.use_cases.lookup import the_monitor
 
@@ -81,13 +82,14 @@ def update_slo(
 
 
 def delete_slo(tx: MonitorTx, name: str, *, etag: str) -> None:
-    """Forget an objective.
+    """Forget an objective, and end its alert.
 
     Raises:
         SloNotFound: There is none.
         EtagMismatch: It has changed since the caller read it.
     """
     the_slo(tx, name).meta.check_etag(etag)
+    end_alert_of(tx, name)
     tx.slos.remove(name)
     tx.tell("slo.deleted", name, {})
 

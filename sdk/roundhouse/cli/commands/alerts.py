@@ -1,0 +1,118 @@
+"""`roundhouse alerts`: what a person has to see to, and what they say about it."""
+
+from __future__ import annotations
+
+import getpass
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+import typer
+from roundhouse.cli import names
+from roundhouse.cli.output import OUT, as_dict, print_json, print_table, state_name, when
+from roundhouse.cli.paging import every
+from roundhouse.cli.session import Json, session_of
+from roundhouse.monitor.v1.alert_pb2 import Alert
+from roundhouse.monitor.v1.alert_service_pb2 import (
+    AcknowledgeAlertRequest,
+    ListAlertsRequest,
+    ResolveAlertRequest,
+    SilenceAlertRequest,
+)
+from roundhouse.monitor.v1.slo_pb2 import ErrorBudget
+
+app = typer.Typer(help="See alerts, and say what is done about them.", no_args_is_help=True)
+
+AlertName = Annotated[
+    str, typer.Argument(help="MONITOR/ALERT, as `list` shows it, or the alert's resource name.")
+]
+Actor = Annotated[str, typer.Option(help="Who does it.", show_default="you")]
+Reason = Annotated[str, typer.Option(help="Why, for the record.")]
+
+
+@app.command("list")
+def list_alerts(
+    context: typer.Context,
+    monitor: Annotated[str, typer.Argument(help="Monitor's id or resource name.")],
+    resolved: Annotated[bool, typer.Option("--resolved", help="Those that are over, too.")] = False,
+    as_json: Json = False,
+) -> None:
+    """List a monitor's alerts, newest first."""
+    session = session_of(context)
+    request = ListAlertsRequest(
+        parent=names.full(session.project, "monitors", monitor),
+        filter="" if resolved else "state != RESOLVED",
+    )
+    with session.client() as client:
+        alerts = list(every(client.alerts.ListAlerts, request, "alerts"))
+    if as_json:
+        print_json([as_dict(alert) for alert in alerts])
+        return
+    print_table(
+        ("alert", "severity", "state", "about", "since", "owner", "runbook", "what"),
+        [
+            (
+                f"{names.last(request.parent)}/{names.last(alert.name)}",
+                state_name(ErrorBudget.Severity.Name(alert.severity)).lower(),
+                state_name(Alert.State.Name(alert.state)).lower(),
+                names.last(alert.resource),
+                when(alert.create_time),
+                alert.owner,
+                alert.runbook,
+                alert.summary,
+            )
+            for alert in alerts
+        ],
+        title=f"Alerts of {monitor}",
+    )
+
+
+@app.command()
+def acknowledge(
+    context: typer.Context, alert: AlertName, reason: Reason = "", actor: Actor = ""
+) -> None:
+    """Say that you see to an alert."""
+    session = session_of(context)
+    request = AcknowledgeAlertRequest(
+        name=_full(session.project, alert), actor=actor or getpass.getuser(), reason=reason
+    )
+    with session.client() as client:
+        done = client.alerts.AcknowledgeAlert(request)
+    OUT.print(f"Acknowledged by {done.steps[-1].actor}.", highlight=False)
+
+
+@app.command()
+def silence(
+    context: typer.Context,
+    alert: AlertName,
+    reason: Reason,
+    hours: Annotated[float, typer.Option(min=0.01, max=720, help="For how long.")] = 1.0,
+    actor: Actor = "",
+) -> None:
+    """Have nothing sent about an alert for a while."""
+    session = session_of(context)
+    request = SilenceAlertRequest(
+        name=_full(session.project, alert), actor=actor or getpass.getuser(), reason=reason
+    )
+    request.until_time.FromDatetime(datetime.now(UTC) + timedelta(hours=hours))
+    with session.client() as client:
+        done = client.alerts.SilenceAlert(request)
+    OUT.print(f"Silent until {when(done.silenced_until)}.", highlight=False)
+
+
+@app.command()
+def resolve(context: typer.Context, alert: AlertName, reason: Reason, actor: Actor = "") -> None:
+    """End an alert; if its rule still fires, a new one begins."""
+    session = session_of(context)
+    request = ResolveAlertRequest(
+        name=_full(session.project, alert), actor=actor or getpass.getuser(), reason=reason
+    )
+    with session.client() as client:
+        done = client.alerts.ResolveAlert(request)
+    OUT.print(f"Resolved by {done.steps[-1].actor}.", highlight=False)
+
+
+def _full(project: str, alert: str) -> str:
+    monitor, _, alert_id = alert.partition("/")
+    if "/alerts/" in alert:
+        return alert
+    return f"{names.full(project, 'monitors', monitor)}/alerts/{alert_id}"

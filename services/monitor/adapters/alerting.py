@@ -1,0 +1,116 @@
+"""Reads every objective in turn and keeps its alert, and delivers alerts; one process at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+
+import structlog
+from sqlalchemy import Connection
+
+from services.common.clock import Clock
+from services.common.errors import ServiceError
+from services.common.store import leases
+from services.common.store.cursors import cursor_of
+from services.common.store.database import Database
+from services.common.store.leases import Lease
+from services.common.store.outbox import Event, EventFilter
+from services.common.webhooks import journal
+from services.common.webhooks.cloudevents import cloud_event
+from services.common.webhooks.subscriptions import Message, Subscription, Subscriptions
+from services.monitor.adapters.database.transaction import SqlMonitorTx
+from services.monitor.core.resources import Monitor
+from services.monitor.core.slos.measuring import Meter
+from services.monitor.core.slos.objectives import Slo
+from services.monitor.core.use_cases.alerts import needs_settling, settle_alert
+
+log = structlog.get_logger()
+
+_SUBSCRIPTION: Final = "alerts"
+
+
+class AlertWatch:
+    """Keeps the alerts of all objectives.
+
+    Args:
+        database: The monitor's.
+        meter: Reads objectives.
+        interval_s: How long it rests between two rounds.
+        now: The clock.
+    """
+
+    def __init__(self, database: Database, meter: Meter, interval_s: float, now: Clock) -> None:
+        self._database = database
+        self._meter = meter
+        self._interval_s = interval_s
+        self._now = now
+
+    async def run(self, lease: Lease) -> None:
+        """Work until cancelled.
+
+        Raises:
+            LeaseLost: Another process goes on.
+        """
+        while True:
+            for slo, monitor in await self._database.read(self._objectives):
+                try:
+                    await self._settle(slo, monitor, lease)
+                except leases.LeaseLost:
+                    raise
+                except ServiceError as error:
+                    log.warning("slo.not_read", slo=slo.meta.name, reason=error.reason)
+            await asyncio.sleep(self._interval_s)
+
+    def _objectives(self, connection: Connection) -> Sequence[tuple[Slo, Monitor]]:
+        tx = SqlMonitorTx(connection, self._now())
+        return [
+            (slo, monitor)
+            for monitor in tx.every_monitor()
+            for slo in tx.slos.under(monitor.meta.name)
+        ]
+
+    async def _settle(self, slo: Slo, monitor: Monitor, lease: Lease) -> None:
+        reading = await self._meter.read(slo, monitor)
+        if not await self._database.read(
+            lambda connection: needs_settling(SqlMonitorTx(connection, self._now()), reading)
+        ):
+            return
+
+        def settle(connection: Connection) -> None:
+            leases.guard(connection, lease)
+            settle_alert(SqlMonitorTx(connection, self._now()), monitor, reading)
+
+        await self._database.write(settle)
+
+
+async def begin_deliveries(database: Database, now: Clock) -> None:
+    """Deliver from the next alert on, or go on where deliveries stopped."""
+
+    def begin(connection: Connection) -> None:
+        if not cursor_of(connection, f"webhook:{_SUBSCRIPTION}"):
+            journal.begin(connection, _SUBSCRIPTION, now())
+
+    await database.write(begin)
+
+
+def alert_subscription(url: str, secret: str) -> Subscriptions:
+    """The one subscription, to alerts."""
+    subscription = Subscription(
+        id=_SUBSCRIPTION,
+        url=url,
+        wanted=EventFilter(type_prefixes=("roundhouse.monitor.alert.",)),
+        render=_unless_silent,
+        secrets=(secret,),
+    )
+    return lambda _connection, _now: (subscription,)
+
+
+def note_gone(_connection: Connection, subscription: str, _now: datetime) -> None:
+    """Log that the receiver answered 410 Gone: the settings name it, so it is asked again."""
+    log.error("alerts.receiver_gone", subscription=subscription)
+
+
+def _unless_silent(connection: Connection, event: Event) -> Message | None:
+    return None if event.data["silent"] else cloud_event(connection, event)

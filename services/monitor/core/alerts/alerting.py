@@ -1,0 +1,134 @@
+"""Alerts, and what a reading of an objective makes of them.
+
+Each field is described in protos/roundhouse/monitor/v1/alert.proto.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Final
+
+from services.common.resources import Meta
+from services.monitor.core.slos.budgets import Burning, Severity, SloReading
+
+MONITOR_ACTOR: Final = "monitor"
+
+
+class AlertState(StrEnum):
+    """Where an alert stands."""
+
+    OPEN = "OPEN"
+    ACKNOWLEDGED = "ACKNOWLEDGED"
+    RESOLVED = "RESOLVED"
+
+
+class AlertAction(StrEnum):
+    """What was done about an alert."""
+
+    OPENED = "OPENED"
+    ESCALATED = "ESCALATED"
+    ACKNOWLEDGED = "ACKNOWLEDGED"
+    SILENCED = "SILENCED"
+    RESOLVED = "RESOLVED"
+
+
+@dataclass(frozen=True, slots=True)
+class AlertStep:
+    """Who did what, and why."""
+
+    action: AlertAction
+    actor: str
+    reason: str
+    time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Firing:
+    """That a rule fires.
+
+    Attributes:
+        summary: With the numbers.
+        event_time: Up to which was counted.
+    """
+
+    error_class: str
+    severity: Severity
+    summary: str
+    event_time: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alert:
+    """Something that a person has to see to."""
+
+    meta: Meta
+    resource: str
+    error_class: str
+    severity: Severity
+    state: AlertState
+    incident: str
+    summary: str
+    event_time: datetime
+    owner: str
+    runbook: str
+    silenced_until: datetime | None = None
+    steps: tuple[AlertStep, ...]
+
+    def is_silent(self, now: datetime) -> bool:
+        """Whether nothing is sent about it."""
+        return self.silenced_until is not None and now < self.silenced_until
+
+    def outranked_by(self, firing: Firing) -> bool:
+        """Whether what fires is louder."""
+        return firing.severity is Severity.PAGE and self.severity is Severity.TICKET
+
+    def escalated(self, firing: Firing, now: datetime) -> Alert:
+        """A page from now on, which nobody has acknowledged."""
+        step = AlertStep(AlertAction.ESCALATED, MONITOR_ACTOR, firing.summary, now)
+        return replace(
+            self._after(step),
+            state=AlertState.OPEN,
+            severity=firing.severity,
+            summary=firing.summary,
+            event_time=firing.event_time,
+        )
+
+    def acknowledged(self, actor: str, reason: str, now: datetime) -> Alert:
+        """Seen to by `actor`."""
+        step = AlertStep(AlertAction.ACKNOWLEDGED, actor, reason, now)
+        return replace(self._after(step), state=AlertState.ACKNOWLEDGED)
+
+    def silenced(self, actor: str, reason: str, until: datetime, now: datetime) -> Alert:
+        """Quiet until then."""
+        step = AlertStep(AlertAction.SILENCED, actor, reason, now)
+        return replace(self._after(step), silenced_until=until)
+
+    def resolved(self, actor: str, reason: str, now: datetime) -> Alert:
+        """Over."""
+        step = AlertStep(AlertAction.RESOLVED, actor, reason, now)
+        return replace(self._after(step), state=AlertState.RESOLVED)
+
+    def _after(self, step: AlertStep) -> Alert:
+        return replace(self, meta=self.meta.touched(step.time), steps=(*self.steps, step))
+
+
+def firing_of(reading: SloReading) -> Firing | None:
+    """The loudest thing that an objective's rules say; None when none fires."""
+    firing = [each for each in reading.burning if each.firing]
+    if not firing or reading.time is None:
+        return None
+    loudest = min(firing, key=lambda each: each.rule.severity is not Severity.PAGE)
+    error_class = "BURN_RATE" if reading.slo.sli.kind.counts_requests else "BUDGET_SPENT"
+    return Firing(error_class, loudest.rule.severity, _summary(reading, loudest), reading.time)
+
+
+def _summary(reading: SloReading, burning: Burning) -> str:
+    rule = burning.rule
+    return (
+        f"{burning.bad_events} bad events in {rule.long} burn the budget "
+        f"{float(burning.long_rate):.3g} times as fast as allowed, "
+        f"{float(burning.short_rate):.3g} times in the last {rule.short} "
+        f"(above {float(rule.factor):g}); {float(reading.budget.remaining):.1%} of it is left."
+    )

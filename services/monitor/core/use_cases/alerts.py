@@ -1,0 +1,149 @@
+"""Alerts: opened, escalated, seen to and ended."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final
+
+from services.common.errors import FieldViolation, InvalidRequest
+from services.common.resources import existing
+from services.monitor.core.alerts.alerting import (
+    MONITOR_ACTOR,
+    Alert,
+    AlertAction,
+    AlertState,
+    AlertStep,
+    Firing,
+    firing_of,
+)
+from services.monitor.core.errors import AlertNotFound, AlertResolved
+from services.monitor.core.names import ALERT
+from services.monitor.core.ports import MonitorTx
+from services.monitor.core.resources import Monitor
+from services.monitor.core.slos.budgets import SloReading
+from services.monitor.core.slos.objectives import Slo
+from services.monitor.core.use_cases.identities import new_child_meta
+
+RUNBOOK: Final = "docs/runbooks/error-budget.md"
+
+
+def the_alert(tx: MonitorTx, name: str) -> Alert:
+    """The alert.
+
+    Raises:
+        AlertNotFound: There is none.
+    """
+    return existing(tx.alerts, ALERT, name, AlertNotFound)
+
+
+def needs_settling(tx: MonitorTx, reading: SloReading) -> bool:
+    """Whether `settle_alert` would change anything."""
+    firing, alert = firing_of(reading), tx.unresolved_alert(reading.slo.meta.name)
+    if firing is None or alert is None:
+        return (firing is None) != (alert is None)
+    return alert.outranked_by(firing)
+
+
+def settle_alert(tx: MonitorTx, monitor: Monitor, reading: SloReading) -> None:
+    """Open, escalate or end an objective's alert as its rules say; again changes nothing."""
+    slo = tx.slos.get(reading.slo.meta.name)
+    if slo is None or slo.meta.uid != reading.slo.meta.uid:
+        return
+    firing, alert = firing_of(reading), tx.unresolved_alert(slo.meta.name)
+    if alert is None:
+        if firing is not None:
+            _open(tx, monitor, slo, firing)
+    elif firing is None:
+        _save(tx, alert.resolved(MONITOR_ACTOR, "No rule fires any more.", tx.now))
+    elif alert.outranked_by(firing):
+        _save(tx, alert.escalated(firing, tx.now))
+
+
+def acknowledge_alert(tx: MonitorTx, name: str, *, actor: str, reason: str) -> Alert:
+    """The alert, seen to by `actor`.
+
+    Raises:
+        AlertNotFound, AlertResolved: There is none, or it is over.
+    """
+    return _save(tx, _unresolved(tx, name).acknowledged(actor, reason, tx.now))
+
+
+def silence_alert(tx: MonitorTx, name: str, *, actor: str, reason: str, until: datetime) -> Alert:
+    """The alert, of which nothing is sent until then.
+
+    Raises:
+        AlertNotFound, AlertResolved: There is none, or it is over.
+        InvalidRequest: `until` is in the past.
+    """
+    alert = _unresolved(tx, name)
+    if until <= tx.now:
+        raise InvalidRequest([FieldViolation("until_time", "must be in the future")])
+    return _save(tx, alert.silenced(actor, reason, until, tx.now))
+
+
+def resolve_alert(tx: MonitorTx, name: str, *, actor: str, reason: str) -> Alert:
+    """The alert, ended.
+
+    Raises:
+        AlertNotFound, AlertResolved: There is none, or it is over.
+    """
+    return _save(tx, _unresolved(tx, name).resolved(actor, reason, tx.now))
+
+
+def end_alert_of(tx: MonitorTx, slo: str) -> None:
+    """End the alert of an objective that is deleted, if it has one."""
+    alert = tx.unresolved_alert(slo)
+    if alert is not None:
+        _save(tx, alert.resolved(MONITOR_ACTOR, "The objective was deleted.", tx.now))
+
+
+def _unresolved(tx: MonitorTx, name: str) -> Alert:
+    alert = the_alert(tx, name)
+    if alert.state is AlertState.RESOLVED:
+        raise AlertResolved(name)
+    return alert
+
+
+def _open(tx: MonitorTx, monitor: Monitor, slo: Slo, firing: Firing) -> None:
+    meta = new_child_meta(tx, monitor.meta.name, "alerts")
+    alert = Alert(
+        meta=meta,
+        resource=slo.meta.name,
+        error_class=firing.error_class,
+        severity=firing.severity,
+        state=AlertState.OPEN,
+        incident=tx.open_incident(monitor.meta.name) or meta.uid,
+        summary=firing.summary,
+        event_time=firing.event_time,
+        owner=slo.owner or monitor.owner,
+        runbook=slo.runbook or RUNBOOK,
+        steps=(AlertStep(AlertAction.OPENED, MONITOR_ACTOR, firing.summary, tx.now),),
+    )
+    tx.alerts.add(alert)
+    _tell(tx, alert)
+
+
+def _save(tx: MonitorTx, alert: Alert) -> Alert:
+    tx.alerts.replace(alert)
+    _tell(tx, alert)
+    return alert
+
+
+def _tell(tx: MonitorTx, alert: Alert) -> None:
+    step = alert.steps[-1]
+    tx.tell(
+        f"alert.{step.action.lower()}",
+        alert.meta.name,
+        {
+            "resource": alert.resource,
+            "error_class": alert.error_class,
+            "severity": alert.severity.value,
+            "incident": alert.incident,
+            "summary": alert.summary,
+            "owner": alert.owner,
+            "runbook": alert.runbook,
+            "actor": step.actor,
+            "reason": step.reason,
+            "silent": alert.is_silent(tx.now),
+        },
+    )

@@ -1,0 +1,40 @@
+"""Alerts by commands, on a real monitor in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+
+from roundhouse.cli.app import run
+from roundhouse.cli.failures import Exit
+
+from tests.monitor.test_api_alerts import promise
+from tests.monitor.test_api_slos import requests
+from tests.support.monitor_api import running_monitor
+
+
+async def test_an_alert_is_listed_acknowledged_silenced_and_resolved(tmp_path, capsys):
+    async with running_monitor(tmp_path / "monitor", alert_interval_s=0.2) as caller:
+        await caller.create_monitor()
+        before = ["--data-dir", str(tmp_path), "--address", f"monitor={caller.address}", "alerts"]
+
+        async def command(*arguments: str) -> str:
+            capsys.readouterr()
+            assert await asyncio.to_thread(run, [*before, *arguments]) == Exit.OK
+            return capsys.readouterr().out
+
+        await promise(caller, "answers")
+        await caller.observe(("bad", requests("bad", [None] * 20)))
+        deadline = time.monotonic() + 30
+        while not (alerts := json.loads(await command("list", "delays", "--json"))):
+            assert time.monotonic() < deadline
+        alert = f"delays/{alerts[0]['name'].rpartition('/')[2]}"
+        assert "delays/" in await command("list", "delays")
+        assert "ann" in await command("acknowledge", alert, "--actor", "ann")
+        assert "Silent" in await command("silence", alert, "--reason", "known", "--hours", "2")
+        assert "ann" in await command("resolve", alert, "--reason", "mended", "--actor", "ann")
+        all_of_them = json.loads(await command("list", "delays", "--resolved", "--json"))
+        (ended,) = [each for each in all_of_them if each["name"] == alerts[0]["name"]]
+        steps = [step["action"] for step in ended["steps"]]
+        assert steps == ["OPENED", "ACKNOWLEDGED", "SILENCED", "RESOLVED"]
