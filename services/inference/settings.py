@@ -8,10 +8,10 @@ from typing import Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
 
-from services.common.settings import Address, Addresses, CommonSettings
+from services.common.settings import Address, Addresses, BlobSettings
 
 
-class InferenceSettings(CommonSettings, env_prefix="ROUNDHOUSE_INFERENCE_"):
+class InferenceSettings(BlobSettings, env_prefix="ROUNDHOUSE_INFERENCE_"):
     """Each comes from the environment as `ROUNDHOUSE_INFERENCE_` and its name."""
 
     listen: Address = "127.0.0.1:7003"

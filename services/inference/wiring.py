@@ -14,6 +14,8 @@ from typing import Final
 
 import structlog
 from prometheus_client import REGISTRY, CollectorRegistry
+from roundhouse.inference.v1 import batch_service_pb2 as batches
+from roundhouse.inference.v1 import batch_service_pb2_grpc as batches_grpc
 from roundhouse.inference.v1 import endpoint_service_pb2 as endpoints
 from roundhouse.inference.v1 import endpoint_service_pb2_grpc as endpoints_grpc
 from roundhouse.inference.v1 import policy_service_pb2 as policies
@@ -21,6 +23,7 @@ from roundhouse.inference.v1 import policy_service_pb2_grpc as policies_grpc
 from roundhouse.inference.v1 import rollout_service_pb2 as rollouts
 from roundhouse.inference.v1 import rollout_service_pb2_grpc as rollouts_grpc
 
+from services.common.blobs.opening import open_configured_blob_store
 from services.common.clock import Clock, utc_now
 from services.common.rpc.client import connect
 from services.common.rpc.events import event_api
@@ -32,6 +35,7 @@ from services.common.store.leadership import lead
 from services.common.store.leases import Lease
 from services.common.store.migrations import migrate
 from services.common.tasks import background_tasks
+from services.inference.adapters.batch_files import ParquetBatchFiles
 from services.inference.adapters.batching import BatchLimits
 from services.inference.adapters.bundles import BundleFolder
 from services.inference.adapters.database.store import SqlInferenceTx, SqlStore
@@ -47,8 +51,10 @@ from services.inference.adapters.observation_log import SegmentLog
 from services.inference.adapters.observation_sender import ObservationSender
 from services.inference.adapters.onnx_runtime import OnnxRuntime
 from services.inference.adapters.registry_client import RegistryClient
+from services.inference.adapters.snapshot_client import SnapshotClient
 from services.inference.adapters.triton.pool import ReplicaPool
 from services.inference.adapters.triton.runtime import TritonRuntime
+from services.inference.api.batch_servicer import BatchServicer
 from services.inference.api.endpoint_servicer import EndpointServicer
 from services.inference.api.oip.servicer import INFER_PATH, OipServicer, register
 from services.inference.api.oip.servicer import SERVICE as OIP_SERVICE
@@ -56,6 +62,7 @@ from services.inference.api.policy_servicer import PolicyServicer
 from services.inference.api.requests import Transactions
 from services.inference.api.rollout_servicer import RolloutServicer
 from services.inference.core.admission import Admission
+from services.inference.core.batch_worker import RUN_ROWS, BatchWorker
 from services.inference.core.controller import RolloutController
 from services.inference.core.drilling import Driller
 from services.inference.core.endpoints import Runtime
@@ -63,7 +70,7 @@ from services.inference.core.hosting import ModelHost
 from services.inference.core.mirroring import Mirror, MirrorLimits, ShadowRecorder
 from services.inference.core.ports import ModelRuntime, SignatureVerifier
 from services.inference.core.reconciler import Reconciler
-from services.inference.core.reliances import versions_needed
+from services.inference.core.reliances import batch_inputs_needed, versions_needed
 from services.inference.core.serving import Predictor
 from services.inference.core.telling import DeploymentTeller
 from services.inference.settings import InferenceSettings
@@ -75,6 +82,7 @@ MIGRATIONS: Final = Path(__file__).parent / "adapters" / "migrations"
 _ROLLOUTS_LEASE: Final = "rollouts"
 _TELLING_LEASE: Final = "telling"
 _PINS_LEASE: Final = "pins"
+_BATCHES_LEASE: Final = "batches"
 _FLUSH_SHARE: Final = 0.5
 """Of the drain's time, for sending the last observations; the rest stays on the disk."""
 
@@ -110,6 +118,8 @@ async def inference(
         channel = await stack.enter_async_context(connect(settings.registry_address))
         pins = RegistryPins(channel, "endpoints", now)
         catalog = RegistryClient(channel, pins)
+        batch_pins = RegistryPins(channel, "batchPredictionJobs", now)
+        snapshots = SnapshotClient(channel, catalog, batch_pins)
         monitor = MonitorClient(await stack.enter_async_context(connect(settings.monitor_address)))
         sender = ObservationSender(log, monitor)
         stack.push_async_callback(sender.flush, settings.drain_timeout_s * _FLUSH_SHARE)
@@ -162,10 +172,35 @@ async def inference(
                 needed = await store.read(versions_needed)
                 return [Reliance(endpoint, version) for endpoint, version in needed]
 
-            await pins.run(wanted)
+            async def wanted_by_batches() -> list[Reliance]:
+                needed = await store.read(batch_inputs_needed)
+                return [Reliance(job, target) for job, target in needed]
+
+            async with asyncio.TaskGroup() as both:
+                both.create_task(pins.run(wanted))
+                both.create_task(batch_pins.run(wanted_by_batches))
 
         async def tell(lease: Lease) -> None:
             await DeploymentTeller(OutboxHappenings(database, lease, now), catalog).run()
+
+        batch_runtime = OnnxRuntime(tasks, BatchLimits(max_batch_rows=RUN_ROWS, concurrency=1))
+        stack.callback(batch_runtime.close)
+        batches_written = asyncio.Event()
+        database.on_write(batches_written.set)
+
+        async def predict_batches(lease: Lease) -> None:
+            folder = settings.data_dir / "batches"
+            # Opened here, so that predictions are served while the object store is away.
+            async with open_configured_blob_store(settings) as blobs:
+                worker = BatchWorker(
+                    SqlStore(database, lease),
+                    ParquetBatchFiles(blobs, settings.blob_url, snapshots, folder / "rows"),
+                    BundleFolder(folder / "bundles", catalog, _verifier(settings)),
+                    batch_runtime,
+                    lambda: admission.calls_under_way > 0,
+                    now,
+                )
+                await worker.run(batches_written)
 
         admission = Admission(
             max_calls_per_caller=settings.max_calls_per_caller,
@@ -180,6 +215,7 @@ async def inference(
                 RolloutServicer(transactions, catalog, reconciler, driller, tasks),
                 PolicyServicer(transactions, host, reconciler),
                 OipServicer(predictor, lambda: host.is_settled, admission),
+                BatchServicer(transactions, snapshots),
             ),
             event_api(database),
         ]
@@ -194,6 +230,7 @@ async def inference(
         tasks.create_task(lead(database, _ROLLOUTS_LEASE, holder, now, control))
         tasks.create_task(lead(database, _PINS_LEASE, holder, now, keep))
         tasks.create_task(lead(database, _TELLING_LEASE, holder, now, tell))
+        tasks.create_task(lead(database, _BATCHES_LEASE, holder, now, predict_batches))
         native = _native_methods(settings)
         yield await stack.enter_async_context(
             serving("inference", settings.listen, apis, limits, native)
@@ -277,6 +314,7 @@ def _apis(
     rollout_servicer: RolloutServicer,
     policy_servicer: PolicyServicer,
     oip_servicer: OipServicer,
+    batch_servicer: BatchServicer,
 ) -> list[Api]:
     return [
         (
@@ -296,6 +334,10 @@ def _apis(
             lambda server: policies_grpc.add_PolicyServiceServicer_to_server(
                 policy_servicer, server
             ),
+        ),
+        (
+            batches.DESCRIPTOR.services_by_name["BatchService"].full_name,
+            lambda server: batches_grpc.add_BatchServiceServicer_to_server(batch_servicer, server),
         ),
         (
             OIP_SERVICE,

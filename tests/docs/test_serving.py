@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+import shlex
 from pathlib import Path
 
 import protovalidate
 from prometheus_client import CollectorRegistry
+from roundhouse.cli.app import run
 from roundhouse.cli.documents import read_document
+from roundhouse.cli.failures import Exit
 from roundhouse.inference.v1.endpoint_pb2 import Fallback
 
 from services.inference.adapters.meters import PrometheusMeters
@@ -15,6 +19,9 @@ from services.inference.adapters.metrics import ObservationMetrics, export_admis
 from services.inference.core.admission import Admission
 from services.inference.settings import InferenceSettings
 from tests.contracts.descriptors import reasons
+from tests.inference.test_api_batches import snapshot_of
+from tests.support.fake_monitor import fake_monitor
+from tests.support.inference_api import registry_with_models, running_inference
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "serving.md").read_text()
 NAMED = set(re.findall(r"`([A-Z][A-Z_]+)`", GUIDE))
@@ -46,3 +53,23 @@ def test_the_guide_s_fallback_is_one(tmp_path):
     fallback = read_document(file, Fallback())
     protovalidate.validate(fallback)
     assert fallback.decision.action == "review"
+
+
+async def test_the_guide_s_commands_predict_a_snapshot(tmp_path, capsys):
+    (block,) = re.findall(r"```bash\n(roundhouse batches .*?)```", GUIDE, re.DOTALL)
+    async with (
+        fake_monitor() as monitor,
+        registry_with_models(tmp_path / "registry") as registry,
+        running_inference(tmp_path / "inference", registry.address, monitor.address) as caller,
+    ):
+        await registry.approved()
+        await snapshot_of(registry)
+        before = ["--data-dir", str(tmp_path), "--address", f"inference={caller.address}"]
+        for line in block.splitlines():
+            command = shlex.split(line)[1:]
+            assert await asyncio.to_thread(run, [*before, *command]) == Exit.OK, command
+        printed = capsys.readouterr().out
+        assert f"101 rows are in file://{tmp_path}/inference/blobs/batches/" in printed
+        assert "succeeded, 101 of 101 rows" in printed
+        assert "SUCCEEDED" in printed
+        assert await asyncio.to_thread(run, [*before, "batches", "cancel", "february"]) != Exit.OK

@@ -13,8 +13,9 @@ from services.common.resources import ConcurrentChange, Meta, PageQuery
 from services.common.store.database import Database
 from services.common.store.migrations import migrate
 from services.inference.adapters.database.store import SqlStore
+from services.inference.core.batches import InputFile, WrittenPart
 from services.inference.core.endpoints import Runtime
-from services.inference.core.errors import EndpointExists
+from services.inference.core.errors import BatchJobExists, EndpointExists
 from services.inference.core.policies import (
     ClassThreshold,
     CostedAction,
@@ -30,11 +31,13 @@ from services.inference.core.rollouts import (
 )
 from services.inference.core.routing import WHOLE_BP, Variant
 from services.inference.core.shadows import Shadow, Tally
+from services.inference.core.use_cases import batches as batch_cases
 from services.inference.core.use_cases import control
 from services.inference.core.use_cases import endpoints as endpoint_cases
 from services.inference.core.use_cases import policies as policy_cases
 from services.inference.core.use_cases import rollouts as cases
 from services.inference.core.use_cases.shadows import add_tally, get_shadow_report
+from tests.support.batches import batch_job
 from tests.support.inference_memory import MemoryInferenceTx, MemoryStore
 from tests.support.serving import ENDPOINT, T0, endpoint, version_name
 
@@ -93,6 +96,26 @@ async def test_an_endpoint_comes_back_as_it_was_stored(store):
     assert await store.read(lambda tx: tx.endpoints.get(ENDPOINT)) == kept
     assert await store.read(lambda tx: tx.endpoint_with_id("delays")) == kept
     assert list(await store.read(lambda tx: tx.all_endpoints())) == [kept]
+
+
+async def test_batch_jobs_come_back_in_turn_and_as_they_were_stored(store):
+    source = InputFile("a.parquet", "sha256:" + "a" * 64, 100, 15)
+    first = batch_job(source, max_rows_per_s=7)
+    second = batch_job(source, name=f"{PARENT}/batchPredictionJobs/second")
+    part = WrittenPart("part-00000.parquet", "sha256:" + "b" * 64, 50, 10, source.path, 0)
+    for job in (first, second):
+        await store.write(lambda tx, job=job: batch_cases.create_job(tx, job))
+    await store.write(lambda tx: batch_cases.begin(tx, first.meta.name, "file:///out", T0))
+    kept = await store.write(lambda tx: batch_cases.add_part(tx, first.meta.name, part, 0.25, T0))
+    assert kept.written == (part,)
+    assert list(await store.read(lambda tx: tx.unfinished_batch_jobs())) == [kept, second]
+    await store.write(lambda tx: batch_cases.cancel_job(tx, first.meta.name, "", T0))
+    await store.write(lambda tx: batch_cases.end_removed(tx, first.meta.name, T0))
+    assert list(await store.read(lambda tx: tx.unfinished_batch_jobs())) == [second]
+    page = await store.read(lambda tx: tx.page_batch_jobs(PageQuery(PARENT, 10, "")))
+    assert [job.meta.name for job in page.items] == [second.meta.name, first.meta.name]
+    with pytest.raises(BatchJobExists):
+        await store.write(lambda tx: batch_cases.create_job(tx, first))
 
 
 async def test_an_id_is_taken_in_every_project(store):

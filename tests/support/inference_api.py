@@ -13,6 +13,7 @@ from typing import Any
 import grpc
 import numpy as np
 from prometheus_client import CollectorRegistry
+from roundhouse.inference.v1 import batch_service_pb2_grpc as batches_grpc
 from roundhouse.inference.v1 import endpoint_pb2, endpoint_service_pb2, rollout_pb2
 from roundhouse.inference.v1 import endpoint_service_pb2_grpc as endpoints_grpc
 from roundhouse.inference.v1 import policy_service_pb2_grpc as policies_grpc
@@ -122,6 +123,7 @@ class InferenceCaller:
         self.address = address
         self.endpoints = endpoints_grpc.EndpointServiceStub(channel)
         self.policies = policies_grpc.PolicyServiceStub(channel)
+        self.batches = batches_grpc.BatchServiceStub(channel)
         self.rollouts = rollouts_grpc.RolloutServiceStub(channel)
         self.oip: Any = oip_grpc.GRPCInferenceServiceStub(channel)
 

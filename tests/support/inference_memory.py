@@ -12,6 +12,7 @@ from services.common.causality import causality
 from services.common.criteria import Verdict
 from services.common.errors import ServiceError
 from services.common.resources import Page, PageQuery
+from services.inference.core.batches import BatchPredictionJob
 from services.inference.core.drills import DrillState, RollbackDrill
 from services.inference.core.endpoints import ENDPOINT_NAME, Endpoint
 from services.inference.core.errors import AliasElsewhere
@@ -46,6 +47,7 @@ class MemoryInferenceTx:
         self.policy_versions: MemoryCollection[PolicyVersion] = MemoryCollection()
         self.policy_moves: MemoryCollection[PolicyMove] = MemoryCollection()
         self.drills: MemoryCollection[RollbackDrill] = MemoryCollection()
+        self.batch_jobs: MemoryCollection[BatchPredictionJob] = MemoryCollection()
         self.shadow_reports: MemoryCollection[ShadowReport] = MemoryCollection()
         self.events: list[MemoryEvent] = []
         self._ids = itertools.count()
@@ -65,6 +67,12 @@ class MemoryInferenceTx:
     def running_drills(self) -> Sequence[RollbackDrill]:
         drills = self.drills._resources.values()
         return [each for each in drills if each.state is DrillState.RUNNING]
+
+    def unfinished_batch_jobs(self) -> Sequence[BatchPredictionJob]:
+        return [each for each in self.batch_jobs.all() if not each.state.over]
+
+    def page_batch_jobs(self, query: PageQuery) -> Page[BatchPredictionJob]:
+        return Page(tuple(reversed(self.batch_jobs.under(query.parent))), "")
 
     def page_drills(self, query: PageQuery) -> Page[RollbackDrill]:
         return Page(tuple(reversed(self.drills.under(query.parent))), "")

@@ -10,6 +10,7 @@ import typer
 from roundhouse.cli.commands import (
     alerts,
     aliases,
+    batches,
     collection,
     costs,
     data,
@@ -99,6 +100,7 @@ app.add_typer(decision_policies.app, name="policies")
 app.add_typer(rollouts.app, name="rollouts")
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(slos.app, name="slos")
+app.add_typer(batches.app, name="batches")
 app.add_typer(webhooks.app, name="webhooks")
 app.command()(predict)
 app.command()(drift)

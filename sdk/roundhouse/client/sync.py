@@ -24,6 +24,7 @@ from roundhouse.client.predictions import (
 from roundhouse.client.transfers import Transfers
 from roundhouse.common.v1.events_pb2 import Event, WatchEventsRequest
 from roundhouse.common.v1.events_pb2_grpc import EventServiceStub
+from roundhouse.inference.v1.batch_service_pb2_grpc import BatchServiceStub
 from roundhouse.inference.v1.endpoint_service_pb2_grpc import EndpointServiceStub
 from roundhouse.inference.v1.policy_service_pb2_grpc import PolicyServiceStub
 from roundhouse.inference.v1.rollout_service_pb2_grpc import RolloutServiceStub
@@ -53,7 +54,8 @@ class Client(Transfers):
     Attributes:
         datasets, models, evaluations, lineage, retention, webhooks: The registry.
         jobs, costs: The trainer.
-        endpoints, policies, rollouts, oip: Inference; `oip` is the Open Inference Protocol.
+        endpoints, policies, rollouts, batches, oip: Inference; `oip` is the Open Inference
+            Protocol.
         monitors, ingest, retraining, judgements, slos, alerts: The monitor.
     """
 
@@ -75,6 +77,7 @@ class Client(Transfers):
         self.costs = CostServiceStub(channels["trainer"])
         self.endpoints = EndpointServiceStub(channels["inference"])
         self.policies = PolicyServiceStub(channels["inference"])
+        self.batches = BatchServiceStub(channels["inference"])
         self.rollouts = RolloutServiceStub(channels["inference"])
         self.oip = oip_grpc.GRPCInferenceServiceStub(channels["inference"])
         self.monitors = MonitorServiceStub(channels["monitor"])

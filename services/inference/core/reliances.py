@@ -1,4 +1,5 @@
-"""What endpoints rely on: the versions they hold, and those that rollouts lead to and from."""
+"""What endpoints rely on (the versions they hold, and those that rollouts lead to and from), and
+what batch jobs do."""
 
 from __future__ import annotations
 
@@ -17,3 +18,12 @@ def versions_needed(tx: InferenceTx) -> set[tuple[str, str]]:
         if rollout.previous_version:
             needed.add((rollout.endpoint, rollout.previous_version))
     return needed
+
+
+def batch_inputs_needed(tx: InferenceTx) -> set[tuple[str, str]]:
+    """Batch job and snapshot or version, by resource name, of every job that is not over."""
+    return {
+        (job.meta.name, target)
+        for job in tx.unfinished_batch_jobs()
+        for target in (job.snapshot, job.version)
+    }

@@ -15,6 +15,8 @@ from services.common.store.documents import SqlCollection
 from services.common.store.leases import Lease
 from services.common.store.outbox import Outbox
 from services.inference.adapters.database.tables import (
+    BATCH_JOB_LISTING,
+    BATCH_JOBS,
     DRILL_LISTING,
     DRILLS,
     ENDPOINT_LISTING,
@@ -27,6 +29,7 @@ from services.inference.adapters.database.tables import (
     ROLLOUTS,
     SHADOW_REPORTS,
 )
+from services.inference.core.batches import BatchPredictionJob, BatchState
 from services.inference.core.drills import DrillState, RollbackDrill
 from services.inference.core.endpoints import Endpoint
 from services.inference.core.policies import PolicyMove, PolicyVersion
@@ -49,6 +52,7 @@ class SqlInferenceTx:
         self.policy_versions = SqlCollection(connection, POLICY_VERSIONS)
         self.policy_moves = SqlCollection(connection, POLICY_MOVES)
         self.drills = SqlCollection(connection, DRILLS)
+        self.batch_jobs = SqlCollection(connection, BATCH_JOBS)
         self.shadow_reports = SqlCollection(connection, SHADOW_REPORTS)
 
     def all_endpoints(self) -> Sequence[Endpoint]:
@@ -71,6 +75,16 @@ class SqlInferenceTx:
         """See `InferenceTx`."""
         table = DRILLS.table
         return self.drills.where(select(table).where(table.c.state == DrillState.RUNNING.value))
+
+    def unfinished_batch_jobs(self) -> Sequence[BatchPredictionJob]:
+        """See `InferenceTx`."""
+        table = BATCH_JOBS.table
+        active = [state.value for state in BatchState if not state.over]
+        return self.batch_jobs.where(select(table).where(table.c.state.in_(active)))
+
+    def page_batch_jobs(self, query: PageQuery) -> Page[BatchPredictionJob]:
+        """See `InferenceTx`."""
+        return self.batch_jobs.page(BATCH_JOB_LISTING, query)
 
     def page_drills(self, query: PageQuery) -> Page[RollbackDrill]:
         """See `InferenceTx`."""

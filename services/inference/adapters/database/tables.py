@@ -7,6 +7,7 @@ from typing import Final
 from sqlalchemy import Column, MetaData, String
 
 from services.common.store.documents import Kind, resource_table
+from services.inference.core.batches import BatchPredictionJob
 from services.inference.core.drills import RollbackDrill
 from services.inference.core.endpoints import ENDPOINT_NAME, Endpoint
 from services.inference.core.policies import POLICY_VERSION_NAME, PolicyMove, PolicyVersion
@@ -63,6 +64,22 @@ DRILLS: Final = Kind(
 
 SHADOW_REPORTS: Final = Kind(resource_table("shadow_report", METADATA), ShadowReport)
 
+BATCH_JOBS: Final = Kind(
+    resource_table(
+        "batch_prediction_job",
+        METADATA,
+        Column("state", String(16), nullable=False, index=True),
+        Column("snapshot", String(512), nullable=False),
+        Column("version", String(512), nullable=False),
+    ),
+    BatchPredictionJob,
+    lambda job: {"state": job.state.value, "snapshot": job.snapshot, "version": job.version},
+)
+
+BATCH_JOB_LISTING: Final = BATCH_JOBS.listing(
+    filterable=("labels", "state", "snapshot", "version"),
+    orderable=("create_time desc", "update_time", "name"),
+)
 DRILL_LISTING: Final = DRILLS.listing(filterable=("state",), orderable=("create_time desc", "name"))
 ENDPOINT_LISTING: Final = ENDPOINTS.listing(
     filterable=("labels",), orderable=("name", "create_time", "update_time")

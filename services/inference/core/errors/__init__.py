@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+from services.inference.core.errors.batches import (
+    BatchJobExists,
+    BatchJobNotFound,
+    BatchJobOver,
+    SnapshotMismatch,
+    SnapshotNotUsable,
+)
 from services.inference.core.errors.bundles import (
     BundleCorrupt,
     SignatureOfAnotherVersion,
@@ -52,6 +59,11 @@ from services.inference.core.errors.runs import (
 )
 
 __all__ = [
+    "BatchJobExists",
+    "BatchJobNotFound",
+    "BatchJobOver",
+    "SnapshotMismatch",
+    "SnapshotNotUsable",
     "EndpointNotFound",
     "PolicyVersionNotFound",
     "EndpointExists",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from services.inference.core.ports.batches import BatchCatalog, BatchFiles, Scorer
 from services.inference.core.ports.bundles import (
     Bundle,
     Bundles,
@@ -34,6 +35,9 @@ from services.inference.core.ports.store import (
 )
 
 __all__ = [
+    "Scorer",
+    "BatchFiles",
+    "BatchCatalog",
     "Bundle",
     "BundleSource",
     "SignatureVerifier",

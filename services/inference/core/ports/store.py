@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Protocol, TypeVar
 
 from services.common.resources import Collection, Page, PageQuery
+from services.inference.core.batches import BatchPredictionJob
 from services.inference.core.drills import RollbackDrill
 from services.inference.core.endpoints import Endpoint
 from services.inference.core.policies import PolicyMove, PolicyVersion
@@ -46,6 +47,23 @@ class InferenceTx(Protocol):
 
     def running_drills(self) -> Sequence[RollbackDrill]:
         """Drills that are not over, oldest first."""
+        ...
+
+    @property
+    def batch_jobs(self) -> Collection[BatchPredictionJob]:
+        """Batch prediction jobs, under their projects."""
+        ...
+
+    def unfinished_batch_jobs(self) -> Sequence[BatchPredictionJob]:
+        """Jobs of all projects that are not over, oldest first."""
+        ...
+
+    def page_batch_jobs(self, query: PageQuery) -> Page[BatchPredictionJob]:
+        """One page of a project's batch prediction jobs, newest first.
+
+        Raises:
+            InvalidFilter, InvalidOrder, InvalidPageToken: The query is wrong.
+        """
         ...
 
     @property
