@@ -202,6 +202,15 @@ def test_what_a_job_has_cost_is_shown_and_limited(cli: CommandLine, version: str
     assert cli("costs", "set-budget", "1 USD").code == Exit.USAGE
 
 
+def test_what_was_found_in_a_jobs_data_is_shown(cli: CommandLine, version: str) -> None:
+    report = cli("jobs", "data", "first", "--json").json
+    assert {column["column"] for column in report["columns"]} > {"distance"}
+    shown = cli("jobs", "data", "first")
+    assert shown.code == Exit.OK
+    assert "Class balance" in shown.out
+    assert cli("jobs", "data", "nobody").code != Exit.OK
+
+
 def test_a_jobs_trials_are_listed(cli: CommandLine, version: str) -> None:
     listed = cli("jobs", "trials", "first", "--json").json
     assert [trial["state"] for trial in listed] == ["STATE_SUCCEEDED"] * 2

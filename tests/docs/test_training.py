@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from google.protobuf.json_format import ParseDict
 from roundhouse.trainer.v1 import job_pb2
 
@@ -34,8 +35,10 @@ def test_the_tables_of_parameters_are_those_of_the_recipes() -> None:
     }
 
 
-def test_the_search_of_the_document_is_a_good_one() -> None:
-    example = json.loads(DOCUMENT.read_text().split("```json\n")[1].split("```")[0])
+@pytest.mark.parametrize("key", ["features", "tuning"])
+def test_the_specs_of_the_document_are_good_ones(key: str) -> None:
+    blocks = [part.split("```")[0] for part in DOCUMENT.read_text().split("```json\n")[1:]]
+    (example,) = (found for found in map(json.loads, blocks) if key in found)
     message = ParseDict({**spec_to_json(spec()), **example}, job_pb2.JobSpec())
     rules = {name: recipe.rules for name, recipe in load_recipes().items()}
     assert spec_faults(spec_from_proto(message), rules) == []

@@ -17,6 +17,7 @@ from roundhouse.registry.v1 import (
 from roundhouse.trainer.v1 import job_pb2, job_service_pb2
 
 from services.common.profiles import Profile
+from services.trainer.core.spec import Feature, FeatureKind
 from tests.support.registry_api import PROJECT, TIMEOUT_S, refused, request_id
 from tests.support.trainer_api import TrainerCaller, state_name
 from tests.support.trainer_values import arrow_rows
@@ -42,6 +43,7 @@ async def test_five_candidates_become_one_version_with_its_evidence(caller: Trai
     assert version.training_job == job.name
     assert [file.path for file in version.files] == [
         "card.md",
+        "data.json",
         "evaluation.json",
         "model.onnx",
         "profile.json",
@@ -70,6 +72,9 @@ async def test_five_candidates_become_one_version_with_its_evidence(caller: Trai
     written = json.loads(await artifact(caller, version.name, "evaluation.json"))
     assert written["scores"]["auc"] == evaluation.metrics["auc"]
     assert written["beats_baseline"]
+    data = json.loads(await artifact(caller, version.name, "data.json"))
+    assert (data["rows"], len(data["columns"])) == (1200, 4)
+    assert {finding["kind"] for finding in data["findings"]} <= {"labels"}
     assert "# delays" in (await artifact(caller, version.name, "card.md")).decode()
 
 
@@ -96,6 +101,25 @@ async def test_the_graph_takes_raw_features_under_their_own_names(caller: Traine
     label, probabilities = session.run(["label", "probabilities"], feed)
     assert (label.shape, label.dtype, probabilities.shape) == ((3,), np.int64, (3, 2))
     assert np.allclose(probabilities.sum(axis=1), 1)
+
+
+async def test_data_that_breaks_a_promise_fails_the_job_with_every_fault(
+    caller: TrainerCaller,
+) -> None:
+    features = (
+        Feature("distance", FeatureKind.NUMERIC, minimum=900.0),
+        Feature("origin", FeatureKind.CATEGORICAL, values=("EWR",)),
+    )
+    job = await caller.until_over(await caller.submit("first", features=features))
+    assert (state_name(job), job.error.error_class, len(job.attempts)) == (
+        "FAILED",
+        job_pb2.JobError.ERROR_CLASS_DATA_FAULT,
+        1,
+    )
+    assert "distance is outside of 900 to inf" in job.error.message
+    assert "origin has other values than promised" in job.error.message
+    assert any("data, range: distance" in line for line in await caller.log(job.name))
+    assert await caller.versions() == []
 
 
 async def evaluations_of(

@@ -35,6 +35,20 @@ def fields(faulty: JobSpec) -> list[str]:
     return [fault.field.removeprefix("training_job.spec.") for fault in spec_faults(faulty, RULES)]
 
 
+def test_a_promise_that_no_feature_of_its_kind_can_keep_is_a_fault() -> None:
+    features = (
+        Feature("distance", FeatureKind.NUMERIC, minimum=2.0, maximum=1.0),
+        Feature("wind", FeatureKind.NUMERIC, values=("high",)),
+        Feature("origin", FeatureKind.CATEGORICAL, minimum=0.0, maximum=1.0),
+    )
+    assert fields(spec(features=features)) == [
+        "features[0].minimum",
+        "features[1].values",
+        "features[2].minimum",
+        "features[2].maximum",
+    ]
+
+
 def test_a_good_spec_has_no_fault() -> None:
     assert spec_faults(spec(), RULES) == []
     assert schema_faults(spec(), COLUMNS) == []

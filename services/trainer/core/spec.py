@@ -27,10 +27,25 @@ class FeatureKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """One column to predict from."""
+    """One column to predict from, and what is promised of it. A broken promise stops the job.
+
+    Attributes:
+        name: Of the column.
+        kind: How it is read.
+        minimum: Smallest number it may hold; None means no limit.
+        maximum: Largest number it may hold; None means no limit.
+        maximum_missing: Largest share of rows without a value; None means no limit.
+        values: Words it may hold; empty means any.
+        known_in_advance: It is known before the label is, however well it predicts it.
+    """
 
     name: str
     kind: FeatureKind
+    minimum: float | None = None
+    maximum: float | None = None
+    maximum_missing: float | None = None
+    values: tuple[str, ...] = ()
+    known_in_advance: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,10 +136,7 @@ def spec_from_json(document: Json) -> JobSpec:
     return JobSpec(
         snapshot=document["snapshot"],
         target=document["target"],
-        features=tuple(
-            Feature(feature["name"], FeatureKind(feature["kind"]))
-            for feature in document["features"]
-        ),
+        features=tuple(_feature_from_json(feature) for feature in document["features"]),
         time_column=split["time_column"],
         shares=SplitShares(*fractions) if any(fractions) else SplitShares(),
         candidates=tuple(
@@ -152,7 +164,7 @@ def spec_to_json(spec: JobSpec) -> dict[str, Any]:
     return {
         "snapshot": spec.snapshot,
         "target": spec.target,
-        "features": [{"name": each.name, "kind": each.kind.value} for each in spec.features],
+        "features": [_feature_to_json(each) for each in spec.features],
         "split": {
             "time_column": spec.time_column,
             "train_fraction": spec.shares.train,
@@ -177,3 +189,28 @@ def spec_to_json(spec: JobSpec) -> dict[str, Any]:
         "memory_mib": spec.memory_mib,
         **({} if spec.tuning is None else {"tuning": tuning_to_json(spec.tuning)}),
     }
+
+
+def _feature_from_json(document: Json) -> Feature:
+    return Feature(
+        name=document["name"],
+        kind=FeatureKind(document["kind"]),
+        minimum=document.get("minimum"),
+        maximum=document.get("maximum"),
+        maximum_missing=document.get("maximum_missing"),
+        values=tuple(document.get("values", ())),
+        known_in_advance=document.get("known_in_advance", False),
+    )
+
+
+def _feature_to_json(feature: Feature) -> dict[str, Any]:
+    document = {
+        "name": feature.name,
+        "kind": feature.kind.value,
+        "minimum": feature.minimum,
+        "maximum": feature.maximum,
+        "maximum_missing": feature.maximum_missing,
+        "values": list(feature.values) or None,
+        "known_in_advance": feature.known_in_advance or None,
+    }
+    return {name: value for name, value in document.items() if value is not None}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from services.common.errors import FieldViolation
@@ -93,6 +93,7 @@ def _column_faults(spec: JobSpec) -> list[FieldViolation]:
         text = _feature_fault(feature, spec, counts)
         if text:
             faults.append(FieldViolation(f"{ROOT}.features[{index}].name", text))
+        faults += _promise_faults(feature, f"{ROOT}.features[{index}]")
     if spec.target == spec.time_column:
         faults.append(FieldViolation(f"{ROOT}.target", "is the time column too"))
     repeated = [name for name, count in Counter(spec.slices).items() if count > 1]
@@ -110,6 +111,19 @@ def _feature_fault(feature: Feature, spec: JobSpec, counts: Mapping[str, int]) -
     if counts[feature.name] > 1:
         return f"names {feature.name!r} more than once"
     return ""
+
+
+def _promise_faults(feature: Feature, path: str) -> Iterator[FieldViolation]:
+    low, high = feature.minimum, feature.maximum
+    if feature.kind is FeatureKind.NUMERIC:
+        if feature.values:
+            yield FieldViolation(f"{path}.values", "is for categorical features")
+        if low is not None and high is not None and low > high:
+            yield FieldViolation(f"{path}.minimum", f"is {low:g}; must not be above {high:g}")
+    else:
+        for name, bound in (("minimum", low), ("maximum", high)):
+            if bound is not None:
+                yield FieldViolation(f"{path}.{name}", "is for numeric features")
 
 
 def _split_faults(spec: JobSpec) -> list[FieldViolation]:

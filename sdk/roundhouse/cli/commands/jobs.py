@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from google.protobuf import json_format
 from roundhouse.cli import names
+from roundhouse.cli.commands.job_data import data
 from roundhouse.cli.failures import BadOutcome, UsageFault
 from roundhouse.cli.money import parse_money
 from roundhouse.cli.output import (
@@ -210,6 +211,9 @@ def logs(
                 print_json_line(as_dict(line))
             else:
                 OUT.print(f"{when(line.time)}  {line.text}", markup=False, highlight=False)
+
+
+app.command()(data)
 
 
 @app.command()

@@ -20,6 +20,7 @@ from services.trainer.adapters.export.documents import (
 )
 from services.trainer.adapters.export.graph import check_parity, export_graph
 from services.trainer.adapters.export.runtime import GraphModel
+from services.trainer.adapters.learning.auditing import suspects
 from services.trainer.adapters.learning.loading import load_table
 from services.trainer.adapters.learning.recipe import Recipe
 from services.trainer.adapters.learning.trials import TrainedModel, Workbench
@@ -34,12 +35,14 @@ from services.trainer.adapters.worker.lanes import Lanes
 from services.trainer.adapters.worker.link import TrainerLink
 from services.trainer.adapters.worker.observing import Checkpoints, StopTraining, TrialObserver
 from services.trainer.adapters.worker.sweep import Sweep, numbers
+from services.trainer.core.data_report import DataReport, data_report
 from services.trainer.core.errors import SnapshotHeld, UnusableSnapshot
 from services.trainer.core.failures import DataFault
 from services.trainer.core.jobs import RETRAIN, Trial
 from services.trainer.core.purposes import Purpose
 from services.trainer.core.scores import Scores, constant_scores, score, score_slices
 from services.trainer.core.selection import TrialOutcome, best_trial
+from services.trainer.core.spec import JobSpec
 from services.trainer.core.splits import Split, rows_digest, split_by_time
 from services.trainer.core.states import JobState, TrialState
 from services.trainer.core.tables import Table
@@ -55,6 +58,7 @@ class Prepared:
     snapshot: SnapshotRef
     table: Table
     split: Split
+    report: DataReport
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,7 +155,11 @@ class AttemptRun:
             f"{len(table)} rows of {snapshot.name}: {len(split.train)} to train, "
             f"{len(split.validation)} to validate, {len(split.test)} to test; split {split.digest}"
         )
-        return Prepared(snapshot, table, split)
+        report = await asyncio.to_thread(_reported, spec, table, split)
+        for finding in report.findings:
+            self._link.logged(f"data, {finding.kind.value}: {finding.text}")
+        report.check()
+        return Prepared(snapshot, table, split, report)
 
     async def _retrain(self, bench: Workbench, winner: TrialOutcome) -> TrainedModel:
         observer = TrialObserver(
@@ -202,6 +210,7 @@ class AttemptRun:
             "signature.json": bundle.json_bytes(bundle.signature(fitted)),
             "profile.json": bundle.json_bytes(bundle.profile(fitted, test, probability)),
             "evaluation.json": bundle.json_bytes(evaluation_json(evidence)),
+            "data.json": bundle.json_bytes(prepared.report.to_json()),
             "training.json": bundle.json_bytes(training_json(evidence)),
             "card.md": card(evidence).encode(),
         }
@@ -250,6 +259,10 @@ class AttemptRun:
     def _stop_if_told(self) -> None:
         if self._link.order is Order.PAUSE:
             raise StopTraining
+
+
+def _reported(spec: JobSpec, table: Table, split: Split) -> DataReport:
+    return data_report(spec, table, split, suspects(table, split, spec.seed))
 
 
 def _outcomes(trials: Sequence[Trial]) -> list[TrialOutcome]:

@@ -1,0 +1,87 @@
+"""`roundhouse jobs data`: what was found in a job's rows before it trained on them."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+from roundhouse.cli import names
+from roundhouse.cli.failures import BadOutcome
+from roundhouse.cli.output import OUT, print_json, print_table
+from roundhouse.cli.session import Json, session_of
+from roundhouse.client import Client
+from roundhouse.registry.v1.model_service_pb2 import DownloadArtifactRequest
+from roundhouse.trainer.v1.job_service_pb2 import GetTrainingJobRequest
+
+
+def data(
+    context: typer.Context,
+    job: Annotated[str, typer.Argument(help="Job's id or resource name.")],
+    as_json: Json = False,
+) -> None:
+    """Show what was found in the data of a job that made a version.
+
+    Missing values, duplicates, leaks, suspicious labels, class balance. What stops a job is in its
+    error; what was found so far, in its log.
+    """
+    session = session_of(context)
+    name = names.full(session.project, "trainingJobs", job)
+    with session.client() as client:
+        found = client.jobs.GetTrainingJob(GetTrainingJobRequest(name=name))
+        if not found.model_version:
+            why = found.error.message or "the report comes with its version"
+            raise BadOutcome(f"{names.short(name)} has made no version: {why}")
+        report = _report(client, found.model_version)
+    if as_json:
+        print_json(report)
+    else:
+        _print(report)
+
+
+def _report(client: Client, version: str) -> dict[str, Any]:  # the content of a file
+    request = DownloadArtifactRequest(version=version, path="data.json")
+    parts = client.models.DownloadArtifact(request)
+    report: dict[str, Any] = json.loads(b"".join(part.chunk for part in parts))
+    return report
+
+
+def _print(report: dict[str, Any]) -> None:
+    for finding in report["findings"]:
+        OUT.print(f"{finding['kind']}: {finding['text']}", markup=False, highlight=False)
+    if report["suspicious_rows"]:
+        rows = ", ".join(map(str, report["suspicious_rows"]))
+        OUT.print(f"look first at the labels of rows {rows}", markup=False, highlight=False)
+    print_table(
+        ("feature", "missing", "values", "from", "to", "AUC alone"),
+        [
+            (
+                found["column"],
+                f"{found['missing'] / report['rows']:.1%}",
+                found["distinct"],
+                _number(found["minimum"]),
+                _number(found["maximum"]),
+                _number(found["alone_auc"]),
+            )
+            for found in report["columns"]
+        ],
+        title=f"{report['rows']} rows",
+    )
+    print_table(
+        ("rows of", "count", "label 1"),
+        [
+            (
+                f"{each['column']} = {each['value'] or '(missing)'}"
+                if each["column"]
+                else each["value"],
+                each["rows"],
+                f"{each['positive_rate']:.1%}",
+            )
+            for each in report["balance"]
+        ],
+        title="Class balance",
+    )
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"

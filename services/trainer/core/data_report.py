@@ -1,0 +1,365 @@
+"""What is known about a job's rows before any model sees them, and what stops the job."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from services.common import scoring
+from services.trainer.core.failures import DataFault
+from services.trainer.core.spec import Feature, JobSpec
+from services.trainer.core.splits import Indices, Split
+from services.trainer.core.tables import Strings, Table
+
+Codes = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+LEAK_AUC: Final = 0.995
+"""A feature that alone orders unseen rows this well was filled in when the label was known."""
+SUSPECT_AUC: Final = 0.95
+LEAK_ROWS: Final = 200
+"""Fewer rows say too little: chance reaches such an AUC."""
+BINS: Final = 32
+_LEVELS: Final = np.linspace(0, 1, BINS)
+FEW_POSITIVES: Final = 30
+"""Rows of the rarer class below which scores are mostly noise."""
+SURE: Final = 0.9
+"""No threshold is above it: where labels are clean, wrong ones lower their neighbours' too."""
+SHOWN_ROWS: Final = 20
+SMALLEST_SLICE: Final = 50
+MUCH_MISSING: Final = 0.5
+
+
+class Kind(StrEnum):
+    """What a finding is about. The values are part of the report's format."""
+
+    RANGE = "range"
+    VALUES = "values"
+    MISSING = "missing"
+    CONSTANT = "constant"
+    DUPLICATES = "duplicates"
+    CONTRADICTIONS = "contradictions"
+    SPLIT_OVERLAP = "split_overlap"
+    LEAK = "leak"
+    LABELS = "labels"
+    BALANCE = "balance"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong, or may be.
+
+    Attributes:
+        kind: What it is about.
+        column: Where; empty when it is about whole rows.
+        rows: Rows that it concerns.
+        stops: Whether the job must not train on this.
+        text: What was found and what would help, for people.
+    """
+
+    kind: Kind
+    column: str
+    rows: int
+    stops: bool
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnReport:
+    """One feature over all rows.
+
+    Attributes:
+        column: Its name.
+        missing: Rows without a value.
+        distinct: Values there are, beside missing ones.
+        minimum: Smallest number; None for words and where every row lacks it.
+        maximum: Largest number, likewise.
+        alone_auc: How well it orders the label by itself, on rows that it was not fitted on; None
+            where there are too few rows to say.
+    """
+
+    column: str
+    missing: int
+    distinct: int
+    minimum: float | None
+    maximum: float | None
+    alone_auc: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """Share of label 1 in some rows; `column` is empty for a part of the split."""
+
+    column: str
+    value: str
+    rows: int
+    positive_rate: float
+
+
+@dataclass(frozen=True, slots=True)
+class DataReport:
+    """Everything found. Labels of the test part are not looked at.
+
+    Attributes:
+        rows: Rows of the snapshot.
+        duplicates: Rows that repeat an earlier one: time, features and label.
+        columns: In the spec's order.
+        balance: Of train and validation, then of the slices of both together.
+        suspicious_rows: The most suspicious labels of train and validation, by position in the
+            snapshot, worst first.
+        findings: What stops the job first.
+    """
+
+    rows: int
+    duplicates: int
+    columns: Sequence[ColumnReport]
+    balance: Sequence[Balance]
+    suspicious_rows: Sequence[int]
+    findings: Sequence[Finding]
+
+    def check(self) -> None:
+        """Let the job go on.
+
+        Raises:
+            DataFault: Something stops it; the text has everything that does.
+        """
+        stopping = [finding.text for finding in self.findings if finding.stops]
+        if stopping:
+            raise DataFault("the data can't be trusted: " + "; ".join(stopping))
+
+    def to_json(self) -> dict[str, Any]:
+        """`data.json`."""
+        return asdict(self)
+
+
+def data_report(
+    spec: JobSpec, table: Table, split: Split, suspects: Mapping[int, float]
+) -> DataReport:
+    """What is to be said about a job's rows.
+
+    Args:
+        spec: Its features, with what was promised of them.
+        table: All rows.
+        split: Their parts.
+        suspects: Rows of train and validation whose label is probably wrong, with how far it is
+            from what similar rows have.
+    """
+    known = table.take(split.fit)
+    columns = [_column(feature.name, table, known) for feature in spec.features]
+    duplicates, row_findings = _repeated_rows(table, split)
+    balance = list(_balance(table, split, known))
+    findings = [
+        *(
+            found
+            for pair in zip(spec.features, columns, strict=True)
+            for found in _column_findings(*pair, table)
+        ),
+        *row_findings,
+        *_balance_findings(known),
+        *_label_findings(suspects, len(known)),
+    ]
+    return DataReport(
+        rows=len(table),
+        duplicates=duplicates,
+        columns=columns,
+        balance=balance,
+        suspicious_rows=sorted(suspects, key=lambda row: (-suspects[row], row))[:SHOWN_ROWS],
+        findings=sorted(findings, key=lambda finding: not finding.stops),
+    )
+
+
+def suspicious_labels(label: npt.NDArray[np.int64], probability: Floats) -> Floats:
+    """float64 [rows]: how far a label is from what similar rows have; 0 where nothing is odd.
+
+    A row is suspicious when a model that never saw it is as sure of the other class as it is, on
+    average, of rows that bear that class, or surer than `SURE` (confident learning: Northcutt,
+    Jiang and Chuang, Journal of Artificial Intelligence Research 70, 2021).
+
+    Args:
+        label: int64 [rows], both classes present.
+        probability: float64 [rows], of label 1, by models fitted on other rows.
+    """
+    positive = probability[label == 1].mean()
+    negative = (1 - probability[label == 0]).mean()
+    looks_positive = (label == 0) & (probability >= np.clip(positive, 0.5, SURE))
+    looks_negative = (label == 1) & (1 - probability >= np.clip(negative, 0.5, SURE))
+    distance = np.abs(probability - label)
+    return np.where(looks_positive | looks_negative, distance, 0.0)
+
+
+def alone_auc(codes: Codes, label: npt.NDArray[np.int64]) -> float | None:
+    """How well a feature orders the label by itself, 0.5 to 1; None below `LEAK_ROWS` rows.
+
+    The share of positives by value is taken from every other row and scored on the rest, so that
+    a value of its own for each row gains nothing.
+
+    Args:
+        codes: int64 [rows], the value of each row as a small number.
+        label: int64 [rows], 0 or 1.
+    """
+    learn, judge = np.arange(len(codes)) % 2 == 0, np.arange(len(codes)) % 2 == 1
+    if len(codes) < LEAK_ROWS or len(np.unique(label[judge])) < 2:
+        return None
+    size = int(codes.max()) + 1
+    rows = np.bincount(codes[learn], minlength=size)
+    positives = np.bincount(codes[learn], weights=label[learn], minlength=size)
+    overall = float(label[learn].mean())
+    rate = (positives + overall) / (rows + 1)
+    return scoring.auc(label[judge], rate[codes[judge]])
+
+
+def _column(name: str, table: Table, known: Table) -> ColumnReport:
+    if name in table.numeric:
+        values = table.numeric[name]
+        present = values[~np.isnan(values)]
+        low, high = (float(present.min()), float(present.max())) if len(present) else (None, None)
+        codes = _bins(known.numeric[name])
+        missing, distinct = len(values) - len(present), len(np.unique(present))
+    else:
+        words = table.categorical[name]
+        missing = int(np.sum(words == ""))
+        distinct = len(set(words.tolist()) - {""})
+        low = high = None
+        codes = _word_codes(known.categorical[name])
+    return ColumnReport(name, missing, distinct, low, high, alone_auc(codes, known.label))
+
+
+def _word_codes(words: Strings) -> Codes:
+    """int64 [rows]: the same number for the same word. A dictionary; sorting takes ten times it."""
+    numbers: dict[str, int] = {}
+    found = (numbers.setdefault(word, len(numbers)) for word in words)
+    return np.fromiter(found, np.int64, len(words))
+
+
+def _bins(values: npt.NDArray[np.float32]) -> Codes:
+    """Which of `BINS` bins of equally many rows a number is in; missing ones have their own."""
+    present = values[~np.isnan(values)]
+    if not len(present):
+        return np.zeros(len(values), dtype=np.int64)
+    found = np.unique(present)
+    edges = (
+        found if len(found) <= BINS else np.unique(np.quantile(present, _LEVELS, method="lower"))
+    )
+    at = np.minimum(np.searchsorted(edges, values, side="left"), len(edges) - 1)
+    # An edge that many rows share has a bin of its own, apart from what lies below it.
+    codes = 2 * at + (values == edges[at])
+    return np.where(np.isnan(values), 2 * len(edges), codes).astype(np.int64)
+
+
+def _column_findings(feature: Feature, found: ColumnReport, table: Table) -> Iterator[Finding]:
+    yield from _promise_findings(feature, found, table)
+    name, rows = found.column, len(table)
+    if found.distinct == 0:
+        yield Finding(Kind.MISSING, name, rows, False, f"{name} is missing in every row")
+    elif found.distinct == 1 and not found.missing:
+        yield Finding(Kind.CONSTANT, name, rows, False, f"{name} has one value: it says nothing")
+    elif found.missing > MUCH_MISSING * rows and feature.maximum_missing is None:
+        share = found.missing / rows
+        text = f"{name} is missing in {share:.0%} of the rows"
+        yield Finding(Kind.MISSING, name, found.missing, False, text)
+    auc = found.alone_auc
+    if auc is not None and auc >= SUSPECT_AUC:
+        stops = auc >= LEAK_AUC and not feature.known_in_advance
+        help_ = "; leave it out, or say known_in_advance if it is known before the label is"
+        text = f"{name} alone predicts the label with AUC {auc:.4f}{help_ if stops else ''}"
+        yield Finding(Kind.LEAK, name, rows, stops, text)
+
+
+def _promise_findings(feature: Feature, found: ColumnReport, table: Table) -> Iterator[Finding]:
+    name = feature.name
+    if name in table.numeric:
+        values = table.numeric[name].astype(np.float64)
+        low = -np.inf if feature.minimum is None else feature.minimum
+        high = np.inf if feature.maximum is None else feature.maximum
+        # The values are float32, so is the bound they are held against.
+        outside = int(np.sum((values < np.float32(low)) | (values > np.float32(high))))
+        if outside:
+            text = (
+                f"{name} is outside of {low:g} to {high:g} in {outside} rows "
+                f"(from {found.minimum:g} to {found.maximum:g})"
+            )
+            yield Finding(Kind.RANGE, name, outside, True, text)
+    elif feature.values:
+        words = table.categorical[name]
+        others = ~np.isin(words, ["", *feature.values])
+        if others.any():
+            examples = ", ".join(repr(word) for word in sorted(set(words[others].tolist()))[:3])
+            text = (
+                f"{name} has other values than promised in {others.sum()} rows, such as {examples}"
+            )
+            yield Finding(Kind.VALUES, name, int(others.sum()), True, text)
+    limit = feature.maximum_missing
+    if limit is not None and found.missing > limit * len(table):
+        share = found.missing / len(table)
+        text = f"{name} is missing in {share:.1%} of the rows; at most {limit:.1%} was promised"
+        yield Finding(Kind.MISSING, name, found.missing, True, text)
+
+
+def _repeated_rows(table: Table, split: Split) -> tuple[int, list[Finding]]:
+    inputs = _identities(table)
+    fit = inputs[split.fit]
+    labelled = len(np.unique(fit * 2 + table.label[split.fit]))
+    duplicates = len(fit) - labelled
+    findings = []
+    if duplicates:
+        text = f"{duplicates} rows of train and validation repeat another: time, features and label"
+        findings.append(Finding(Kind.DUPLICATES, "", duplicates, False, text))
+    contradicting = labelled - len(np.unique(fit))
+    if contradicting:
+        text = f"{contradicting} rows have the time and features of another, and its opposite label"
+        findings.append(Finding(Kind.CONTRADICTIONS, "", contradicting, False, text))
+    shared = int(np.isin(inputs[split.test], fit).sum())
+    if shared:
+        text = f"{shared} rows of the test part are in train or validation too: time and features"
+        findings.append(Finding(Kind.SPLIT_OVERLAP, "", shared, False, text))
+    return duplicates, findings
+
+
+def _identities(table: Table) -> Indices:
+    """int64 [rows]: the same number for the same time and features, exactly."""
+    identity = np.unique(table.event_time_us, return_inverse=True)[1]
+    for column in table.features.values():
+        words = column.dtype == object
+        codes = _word_codes(column) if words else np.unique(column, return_inverse=True)[1]
+        pairs = identity * (int(codes.max()) + 1) + codes
+        identity = np.unique(pairs, return_inverse=True)[1]
+    return identity.astype(np.int64)
+
+
+def _balance(table: Table, split: Split, known: Table) -> Iterator[Balance]:
+    for part, rows in (("train", split.train), ("validation", split.validation)):
+        yield Balance("", part, len(rows), float(table.label[rows].mean()))
+    for column, cells in known.slices.items():
+        for value in sorted(set(cells.tolist())):
+            chosen = cells == value
+            yield Balance(column, value, int(chosen.sum()), float(known.label[chosen].mean()))
+
+
+def _balance_findings(known: Table) -> Iterator[Finding]:
+    positives = int(known.label.sum())
+    rarer = min(positives, len(known) - positives)
+    if rarer < FEW_POSITIVES:
+        text = f"only {rarer} rows of train and validation have the rarer label"
+        yield Finding(Kind.BALANCE, "", rarer, False, text)
+    for column, cells in known.slices.items():
+        for value in sorted(set(cells.tolist())):
+            label = known.label[cells == value]
+            if len(label) >= SMALLEST_SLICE and len(np.unique(label)) == 1:
+                text = (
+                    f"every one of {len(label)} rows with {column} = {value!r} has label {label[0]}"
+                )
+                yield Finding(Kind.BALANCE, column, len(label), False, text)
+
+
+def _label_findings(suspects: Mapping[int, float], rows: int) -> Iterator[Finding]:
+    if suspects:
+        share = len(suspects) / rows
+        text = (
+            f"{len(suspects)} labels ({share:.1%}) are probably wrong: similar rows have the other"
+        )
+        yield Finding(Kind.LABELS, "", len(suspects), False, text)
