@@ -211,6 +211,15 @@ def test_what_was_found_in_a_jobs_data_is_shown(cli: CommandLine, version: str) 
     assert cli("jobs", "data", "nobody").code != Exit.OK
 
 
+def test_a_jobs_series_are_drawn(cli: CommandLine, version: str) -> None:
+    points = cli("jobs", "plot", "first", "--json").json
+    shown = cli("jobs", "plot", "first", "--series", points[0]["series"])
+    assert shown.code == Exit.OK
+    assert shown.out.startswith(points[0]["series"])
+    assert points[0]["trial"] in shown.out
+    assert cli("jobs", "plot", "first", "--series", "none").code != Exit.OK
+
+
 def test_a_jobs_trials_are_listed(cli: CommandLine, version: str) -> None:
     listed = cli("jobs", "trials", "first", "--json").json
     assert [trial["state"] for trial in listed] == ["STATE_SUCCEEDED"] * 2

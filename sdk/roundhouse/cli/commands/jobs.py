@@ -10,6 +10,7 @@ import typer
 from google.protobuf import json_format
 from roundhouse.cli import names
 from roundhouse.cli.commands.job_data import data
+from roundhouse.cli.commands.job_plot import plot
 from roundhouse.cli.failures import BadOutcome, UsageFault
 from roundhouse.cli.money import parse_money
 from roundhouse.cli.output import (
@@ -214,6 +215,7 @@ def logs(
 
 
 app.command()(data)
+app.command()(plot)
 
 
 @app.command()
