@@ -146,7 +146,7 @@ def data_report(
         spec: Its features, with what was promised of them.
         table: All rows.
         split: Their parts.
-        suspects: Rows of train and validation whose label is probably wrong, with how far it is
+        suspects: Rows of train and validation whose label is suspicious, with how far it is
             from what similar rows have.
     """
     known = table.take(split.fit)
@@ -360,6 +360,6 @@ def _label_findings(suspects: Mapping[int, float], rows: int) -> Iterator[Findin
     if suspects:
         share = len(suspects) / rows
         text = (
-            f"{len(suspects)} labels ({share:.1%}) are probably wrong: similar rows have the other"
+            f"{len(suspects)} labels ({share:.1%}) are suspicious: most rows like theirs have the other"
         )
         yield Finding(Kind.LABELS, "", len(suspects), False, text)

@@ -1,4 +1,4 @@
-"""Which labels are probably wrong, by models that never saw the row."""
+"""Which labels are suspicious, by models that never saw the row."""
 
 from __future__ import annotations
 
