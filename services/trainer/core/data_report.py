@@ -360,6 +360,7 @@ def _label_findings(suspects: Mapping[int, float], rows: int) -> Iterator[Findin
     if suspects:
         share = len(suspects) / rows
         text = (
-            f"{len(suspects)} labels ({share:.1%}) are suspicious: most rows like theirs have the other"
+            f"{len(suspects)} labels ({share:.1%}) are suspicious: "
+            "most rows like theirs have the other"
         )
         yield Finding(Kind.LABELS, "", len(suspects), False, text)
