@@ -16,9 +16,11 @@ CHROMIUM := $(ENVIRONMENTS)/chromium/installed.sha256
 PEERS_registry := mlflow
 PEERS := $(PEERS_$(NAME):%=$(ENVIRONMENTS)/%/installed.sha256)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+# A process of tests for each core, whole files at a time: most of them wait for servers.
+PARALLEL := --numprocesses=logical --dist=loadfile
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test check format up bench soak clean
+.PHONY: help setup demo test check lint format up bench soak clean
 
 help: ## Print what each target is for
 	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,16 +45,18 @@ demo: $(READY) ## Run the whole loop on a year of real flights (about 5 minutes)
 	@$(BIN)/roundhouse demo $(ARGS)
 
 test: $(READY) $(TRITON) $(CHROMIUM) ## Run the whole test suite, real components included
-	@$(BIN)/python -m pytest -q $(ARGS)
+	@$(BIN)/python -m pytest -q $(PARALLEL) $(ARGS)
 
-check: $(READY) ## Check format, lint, types, imports, contracts; run the unit tests
+check: lint ## Check format, lint, types, imports, contracts; run the unit tests
+	@$(BIN)/python -m pytest -q -m 'not real' $(PARALLEL) $(ARGS)
+
+lint: $(READY) ## Check format, lint, types, imports and contracts
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 	@cd protos && $(CURDIR)/$(BIN)/buf format --diff --exit-code && $(CURDIR)/$(BIN)/buf lint
 	@tools/buf_breaking.sh
-	@$(BIN)/python -m pytest -q -m 'not real' $(ARGS)
 
 format: $(READY) ## Put code and protos into the one format
 	@$(BIN)/ruff format --quiet .
