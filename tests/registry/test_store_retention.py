@@ -68,11 +68,16 @@ def test_what_relies_on_a_content_is_known_until_it_is_given_up(commit: Commit):
         versions.record_artifact(tx, begun, BundleFile("model.onnx", 3, content))
         orphan = digest_of_bytes(b"orphan")
         assert set(tx.blobs.referrers(content)) == {version.meta.name, begun}
-        assert tx.blobs.relied_on([content, orphan]) == {content}
+        assert tx.blobs.relied_on([content, orphan], tx.now) == {content}
 
-        fence.claim(tx.blobs, Claim("1", orphan, "here", tx.now + timedelta(minutes=1)), tx.now)
-        assert tx.blobs.relied_on([orphan]) == tx.blobs.claimed([orphan, content]) == {orphan}
-        tx.blobs.prolong_claims("here", tx.now + timedelta(minutes=2))
+        end = tx.now + timedelta(minutes=1)
+        fence.claim(tx.blobs, Claim("1", orphan, "here", end), tx.now)
+        fence.claim(tx.blobs, Claim("2", content, "here", end), tx.now)
+        assert tx.blobs.relied_on([orphan], tx.now) == {orphan}
+        assert tx.blobs.claimed([orphan, content], tx.now) == {orphan, content}
+        tx.blobs.prolong_claims(["1"], tx.now + timedelta(minutes=2))
+        assert tx.blobs.relied_on([orphan, content], end) == {orphan, content}
+        assert tx.blobs.claimed([orphan, content], end) == {orphan}
         tx.blobs.drop_claims_of("elsewhere")
         [claim] = tx.blobs.claims_on(orphan)
         assert claim.expire_time == tx.now + timedelta(minutes=2)

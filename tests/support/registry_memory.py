@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Collection as Some
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -108,11 +109,13 @@ class MemoryBlobLedger:
                 found.append(version)
         return found
 
-    def relied_on(self, digests: Sequence[str]) -> frozenset[str]:
-        return frozenset(each for each in digests if self.referrers(each)) | self.claimed(digests)
+    def relied_on(self, digests: Sequence[str], now: datetime) -> frozenset[str]:
+        referred = frozenset(each for each in digests if self.referrers(each))
+        return referred | self.claimed(digests, now)
 
-    def claimed(self, digests: Sequence[str]) -> frozenset[str]:
-        return frozenset(each for each in digests if self.claims_on(each))
+    def claimed(self, digests: Sequence[str], now: datetime) -> frozenset[str]:
+        lasting = {claim.digest for claim in self.claims.values() if claim.expire_time > now}
+        return lasting.intersection(digests)
 
     def claims_on(self, digest: str) -> Sequence[Claim]:
         return [claim for claim in self.claims.values() if claim.digest == digest]
@@ -127,10 +130,9 @@ class MemoryBlobLedger:
     def drop_claims_of(self, holder: str) -> None:
         self.claims = {uid: each for uid, each in self.claims.items() if each.holder != holder}
 
-    def prolong_claims(self, holder: str, expire_time: datetime) -> None:
-        for uid, each in self.claims.items():
-            if each.holder == holder:
-                self.claims[uid] = replace(each, expire_time=expire_time)
+    def prolong_claims(self, uids: Some[str], expire_time: datetime) -> None:
+        for uid in self.claims.keys() & uids:
+            self.claims[uid] = replace(self.claims[uid], expire_time=expire_time)
 
     def sentence(self, digest: str) -> Sentence | None:
         return self.sentences.get(digest)

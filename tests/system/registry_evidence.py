@@ -53,7 +53,7 @@ class Evidence:
 
     def violations(self) -> list[str]:
         """A sentence for each thing that must not be."""
-        return [*self._losses(), *self._duplicates(), *self._leaks()]
+        return [*self._losses(), *self._duplicates(), *self.leaks()]
 
     def _losses(self) -> Iterator[str]:
         for name in self.committed:
@@ -77,7 +77,8 @@ class Evidence:
             if count > 1:
                 yield f"the move {reason} happened {count} times"
 
-    def _leaks(self) -> Iterator[str]:
+    def leaks(self) -> Iterator[str]:
+        """What is stored and serves nothing."""
         for digest in sorted(self.stored - self.needed):
             yield f"{digest} is stored and nothing needs it"
         for key in self.leftovers:

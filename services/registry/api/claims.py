@@ -20,7 +20,7 @@ from services.registry.core.retention.fence import Claim
 
 log = structlog.get_logger()
 
-_TTL: Final = timedelta(seconds=60)
+TTL: Final = timedelta(seconds=60)
 """How long a collector waits for an uploader that says nothing."""
 
 _LONGEST_WAIT_S: Final = 5.0
@@ -55,7 +55,7 @@ class BlobClaims:
     def __init__(self, transactions: Transactions, holder: str) -> None:
         self._transactions = transactions
         self._holder = holder
-        self._held = 0
+        self._held: set[str] = set()
 
     @asynccontextmanager
     async def on(self, digest: str) -> AsyncIterator[HeldClaim]:
@@ -65,11 +65,11 @@ class BlobClaims:
             ContentCondemned: The content is being collected.
         """
         held = HeldClaim(await self._taken(digest))
-        self._held += 1
+        self._held.add(held.claim.uid)
         try:
             yield held
         finally:
-            self._held -= 1
+            self._held.discard(held.claim.uid)
             if not held.redeemed:
                 await asyncio.shield(self._release(held.claim))
 
@@ -81,7 +81,7 @@ class BlobClaims:
                 return await self._transactions.write(
                     lambda tx: fence.claim(
                         tx.blobs,
-                        Claim(uuid.uuid4().hex, digest, self._holder, tx.now + _TTL),
+                        Claim(uuid.uuid4().hex, digest, self._holder, tx.now + TTL),
                         tx.now,
                     )
                 )
@@ -97,17 +97,21 @@ class BlobClaims:
             log.warning("claim.not_released", digest=claim.digest, reason=error.reason)
 
     async def forget_former(self) -> None:
-        """Drop the claims of the process that this one takes the place of."""
+        """Drop the claims of the process that this one takes the place of.
+
+        One that a server commits only after that, for a process that was killed, runs out.
+        """
         await self._transactions.write(lambda tx: tx.blobs.drop_claims_of(self._holder))
 
     async def run(self) -> None:
         """Prolong what is held until cancelled."""
         while True:
-            await asyncio.sleep(_TTL.total_seconds() / 3)
+            await asyncio.sleep(TTL.total_seconds() / 3)
             if self._held:
                 try:
-                    await self._transactions.write(
-                        lambda tx: tx.blobs.prolong_claims(self._holder, tx.now + _TTL)
-                    )
+                    await self._transactions.write(self._prolong)
                 except Unavailable as error:
                     log.warning("claims.not_prolonged", reason=error.reason)
+
+    def _prolong(self, tx: RegistryTx) -> None:
+        tx.blobs.prolong_claims(tuple(self._held), tx.now + TTL)

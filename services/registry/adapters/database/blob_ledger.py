@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import Column, Connection, select
+from sqlalchemy import Column, ColumnElement, Connection, select, true
 
 from services.registry.adapters.database.tables import (
     BLOB_CLAIM,
@@ -17,7 +17,7 @@ from services.registry.adapters.database.tables import (
 )
 from services.registry.core.retention.fence import Claim, Sentence
 
-_DIGESTS_PER_QUERY: Final = 500  # below SQLite's and PostgreSQL's limits on parameters
+_PER_QUERY: Final = 500  # below SQLite's and PostgreSQL's limits on parameters
 
 
 class SqlBlobLedger:
@@ -40,23 +40,23 @@ class SqlBlobLedger:
         ).scalars()
         return list(dict.fromkeys([*owners, *uploads]))
 
-    def relied_on(self, digests: Sequence[str]) -> frozenset[str]:
+    def relied_on(self, digests: Sequence[str], now: datetime) -> frozenset[str]:
         """See `BlobLedger`."""
-        columns = (BLOB_REFERENCE.c.digest, UPLOAD.c.digest, BLOB_CLAIM.c.digest)
-        return self._present(digests, *columns)
+        referred = self._present(digests, BLOB_REFERENCE.c.digest, true())
+        uploaded = self._present(digests, UPLOAD.c.digest, true())
+        return referred | uploaded | self.claimed(digests, now)
 
-    def claimed(self, digests: Sequence[str]) -> frozenset[str]:
+    def claimed(self, digests: Sequence[str], now: datetime) -> frozenset[str]:
         """See `BlobLedger`."""
-        return self._present(digests, BLOB_CLAIM.c.digest)
+        return self._present(digests, BLOB_CLAIM.c.digest, BLOB_CLAIM.c.expire_time > now)
 
-    def _present(self, digests: Sequence[str], *columns: Column[str]) -> frozenset[str]:
+    def _present(
+        self, digests: Sequence[str], column: Column[str], where: ColumnElement[bool]
+    ) -> frozenset[str]:
         found: set[str] = set()
-        for start in range(0, len(digests), _DIGESTS_PER_QUERY):
-            part = digests[start : start + _DIGESTS_PER_QUERY]
-            for column in columns:
-                found.update(
-                    self._connection.execute(select(column).where(column.in_(part))).scalars()
-                )
+        for part in _batched(digests):
+            rows = self._connection.execute(select(column).where(column.in_(part), where))
+            found.update(rows.scalars())
         return frozenset(found)
 
     def claims_on(self, digest: str) -> Sequence[Claim]:
@@ -77,11 +77,14 @@ class SqlBlobLedger:
         """See `BlobLedger`."""
         self._connection.execute(BLOB_CLAIM.delete().where(BLOB_CLAIM.c.holder == holder))
 
-    def prolong_claims(self, holder: str, expire_time: datetime) -> None:
+    def prolong_claims(self, uids: Collection[str], expire_time: datetime) -> None:
         """See `BlobLedger`."""
-        self._connection.execute(
-            BLOB_CLAIM.update().where(BLOB_CLAIM.c.holder == holder).values(expire_time=expire_time)
-        )
+        for part in _batched(list(uids)):
+            self._connection.execute(
+                BLOB_CLAIM.update()
+                .where(BLOB_CLAIM.c.uid.in_(part))
+                .values(expire_time=expire_time)
+            )
 
     def sentence(self, digest: str) -> Sentence | None:
         """See `BlobLedger`."""
@@ -100,3 +103,8 @@ class SqlBlobLedger:
     def drop_sentence(self, digest: str) -> None:
         """See `BlobLedger`."""
         self._connection.execute(BLOB_SENTENCE.delete().where(BLOB_SENTENCE.c.digest == digest))
+
+
+def _batched(values: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(values), _PER_QUERY):
+        yield values[start : start + _PER_QUERY]

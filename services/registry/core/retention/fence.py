@@ -11,7 +11,7 @@ when a collector may break the claim of an uploader that is gone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
@@ -57,12 +57,12 @@ class BlobLedger(Protocol):
         """The versions and snapshots with a file of this content."""
         ...
 
-    def relied_on(self, digests: Sequence[str]) -> frozenset[str]:
-        """Those of `digests` that something refers to or somebody claims, for however long."""
+    def relied_on(self, digests: Sequence[str], now: datetime) -> frozenset[str]:
+        """Those of `digests` that something refers to, or that `claimed` gives."""
         ...
 
-    def claimed(self, digests: Sequence[str]) -> frozenset[str]:
-        """Those of `digests` that somebody claims, for however long."""
+    def claimed(self, digests: Sequence[str], now: datetime) -> frozenset[str]:
+        """Those of `digests` with a claim that has not run out."""
         ...
 
     def claims_on(self, digest: str) -> Sequence[Claim]:
@@ -81,8 +81,8 @@ class BlobLedger(Protocol):
         """Forget the claims of one process."""
         ...
 
-    def prolong_claims(self, holder: str, expire_time: datetime) -> None:
-        """Let the claims of one process last until then."""
+    def prolong_claims(self, uids: Collection[str], expire_time: datetime) -> None:
+        """Let claims last until then."""
         ...
 
     def sentence(self, digest: str) -> Sentence | None:

@@ -133,7 +133,7 @@ def _blob_items(tx: RegistryTx, going: Sequence[Node], blobs: Sequence[StoredBlo
     """The contents that nothing refers to once `going` is gone."""
     names = {node.name for node in going}
     freed_by = {digest: node.name for node in going for digest in node.digests}
-    relied_on = tx.blobs.relied_on([blob.digest for blob in blobs])
+    relied_on = tx.blobs.relied_on([blob.digest for blob in blobs], tx.now)
     items = []
     for blob in blobs:
         if blob.digest not in relied_on:
@@ -149,7 +149,8 @@ def _blob_items(tx: RegistryTx, going: Sequence[Node], blobs: Sequence[StoredBlo
 
 
 def _partial_items(tx: RegistryTx, partials: Sequence[StoredPartial]) -> list[Item]:
-    claimed = tx.blobs.claimed([partial.digest for partial in partials if partial.digest])
+    digests = [partial.digest for partial in partials if partial.digest]
+    claimed = tx.blobs.claimed(digests, tx.now)
     return [
         Item(
             position=0,
