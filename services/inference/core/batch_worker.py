@@ -120,7 +120,8 @@ class BatchWorker:
             job = await self._store.read(lambda tx: next(iter(tx.unfinished_batch_jobs()), None))
             if job is None:
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(written.wait(), LOOK_S)
+                    async with asyncio.timeout(LOOK_S):
+                        await written.wait()
                 continue
             try:
                 await self.advance(job)
