@@ -14,14 +14,13 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from services.common.settings import CommonSettings, load_settings
+from services.common.settings import BlobSettings, load_settings
 from tests.support.dockerfiles import REPOSITORY, environment, parse
 from tests.support.processes import ServerProcess, free_ports
 from tests.support.seaweedfs import S3Server
 from tests.support.triton import TritonServer
 
 SERVICES = ["registry", "trainer", "inference", "monitor"]
-WITH_BLOBS = {"registry", "trainer", "monitor"}
 FOLDER = REPOSITORY / "docker"
 
 
@@ -40,7 +39,7 @@ def interpolated(value: str) -> str:
     return re.sub(r"\$\{(\w+):\?\}", lambda match: known[match[1]], value)
 
 
-def settings_of(service: str, monkeypatch: pytest.MonkeyPatch) -> CommonSettings:
+def settings_of(service: str, monkeypatch: pytest.MonkeyPatch) -> BlobSettings:
     """What the service reads in its container."""
     variables = environment(parse(FOLDER / f"{service}.Dockerfile"))
     variables |= compose()["services"][service]["environment"]
@@ -70,8 +69,7 @@ def test_each_service_accepts_its_settings_and_keeps_everything_in_the_stores(
     assert database.path == f"/{service}"
     assert f"CREATE DATABASE {service};" in compose()["configs"]["databases"]["content"]
     assert database.password == secrets()["POSTGRES_PASSWORD"]
-    blob_url = getattr(settings, "blob_url", None)
-    assert blob_url == (f"s3://roundhouse/{service}" if service in WITH_BLOBS else None)
+    assert settings.blob_url == f"s3://roundhouse/{service}"
 
 
 @pytest.mark.parametrize("service", SERVICES)
