@@ -28,6 +28,9 @@ _Event: TypeAlias = tuple[Any, ...]  # the kinds of events differ in what they l
 _EVENTS_AT_ONCE: Final = 64
 _IO_THREADS: Final = 1
 """One does 50,000 calls a second, more than the event loop that answers them."""
+_LAST_WRITES_S: Final = 0.25
+"""From the last answer to the closing of its connection: the listener does not tell when it has
+written what it was given, and on a busy machine its thread may come late."""
 _CLOSED_TEXT: Final = "The server is shutting down."
 
 
@@ -161,6 +164,7 @@ class NativeListener:
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
+            await asyncio.sleep(_LAST_WRITES_S)
 
     async def close(self) -> None:
         """Close the address and every connection."""
