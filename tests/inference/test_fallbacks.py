@@ -82,8 +82,9 @@ async def test_a_declared_decision_answers_for_a_variant_that_fails(
     assert answer.as_numpy("probabilities").tolist() == [[0.75, 0.25]]
     assert plane.meters.fallbacks == {reason: 1}
     assert Outcome.OK not in plane.meters.counts, "it is no success of the variant"
-    (observed,) = plane.log.observations
-    assert (observed.fallback, observed.variant) == (reason, "")
+    missed, observed = plane.log.observations
+    assert (missed.failed, missed.variant) == (True, version_name(1))
+    assert (observed.failed, observed.fallback, observed.variant) == (False, reason, "")
     assert observed.scores.tolist() == [0.25]
 
 
@@ -99,8 +100,10 @@ async def test_another_version_answers_and_is_named(plane, publish, client):
     assert (told["fallback"], told["variant"]) == ("unavailable", version_name(2))
     expected = TinyModel(3.0).probability(*FLIGHT)
     assert answer.as_numpy("probabilities")[0, 1] == pytest.approx(expected)
-    (observed,) = plane.log.observations
-    assert (observed.fallback, observed.variant) == ("unavailable", version_name(2))
+    missed, observed = plane.log.observations
+    assert (missed.failed, missed.variant) == (True, version_name(1))
+    assert (observed.failed, observed.fallback) == (False, "unavailable")
+    assert observed.variant == version_name(2)
     assert plane.meters.counts == {Outcome.FAILED: 1, Outcome.OK: 1}
 
 

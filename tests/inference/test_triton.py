@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +19,7 @@ from services.inference.adapters.triton.runtime import TritonRuntime
 from services.inference.core.endpoints import Runtime
 from services.inference.core.errors import ModelUnavailable
 from services.inference.core.rows import Rows
+from tests.support.processes import living_children
 from tests.support.serving import data_plane, oip_server
 from tests.support.triton import TritonServer
 
@@ -41,16 +41,6 @@ async def runtime(pool: ReplicaPool):
         await running.close()
 
 
-def stubs_of(server: TritonServer) -> list[int]:
-    listed = subprocess.run(
-        ["ps", "-o", "pid=,args=", "--ppid", str(server.pid)],
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout.split("\n")
-    return [int(line.split()[0]) for line in listed if "stub" in line]
-
-
 async def until(condition, seconds: float = 60.0) -> None:
     async with asyncio.timeout(seconds):
         while not await condition():
@@ -67,7 +57,7 @@ async def test_a_server_without_an_onnxruntime_backend_is_found_out(runtime, poo
 async def test_a_crashed_stub_is_revived_and_its_caller_answered(runtime, bundle, triton_server):
     model = await runtime.load(bundle(1.0))
     expected = await model.infer(ROW, None)
-    (stub,) = stubs_of(triton_server)
+    (stub,) = living_children(triton_server.pid)
     os.kill(stub, signal.SIGKILL)
     answers = await asyncio.gather(*(model.infer(ROW, None) for _ in range(8)))
     await model.unload()
@@ -78,11 +68,11 @@ async def test_a_crashed_stub_is_revived_and_its_caller_answered(runtime, bundle
 
 async def test_a_crashed_stub_is_revived_without_any_caller(runtime, bundle, triton_server):
     model = await runtime.load(bundle(1.0))
-    (killed,) = stubs_of(triton_server)
+    (killed,) = living_children(triton_server.pid)
     os.kill(killed, signal.SIGKILL)
 
     async def revived() -> bool:
-        return bool(set(stubs_of(triton_server)) - {killed})
+        return bool(living_children(triton_server.pid) - {killed})
 
     await until(revived)
     await model.unload()
@@ -98,14 +88,14 @@ async def test_readiness_is_told_only_of_a_model_that_answers(
             async with oip_server(plane) as address:
                 client = aio_client.InferenceServerClient(address)
                 for _ in range(2):
-                    (stub,) = stubs_of(triton_server)
+                    (stub,) = living_children(triton_server.pid)
                     os.kill(stub, signal.SIGKILL)
 
                     async def is_ready(client=client) -> bool:
                         return await client.is_model_ready("delays")
 
                     await until(is_ready)
-                    assert len(stubs_of(triton_server)) == 1
+                    assert len(living_children(triton_server.pid)) == 1
                 await client.close()
             plane.host.close()
         await runtime.close()

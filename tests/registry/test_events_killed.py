@@ -128,12 +128,17 @@ async def test_a_kill_between_delivery_and_its_record_repeats_that_message_alone
                 killed.set()
             return 200
 
+        async def start_again() -> None:
+            assert await asyncio.to_thread(killed.wait, 60)
+            registry.start()
+
         receiver.answer = kill_at_the_third
         options = [("grpc.max_reconnect_backoff_ms", 200)]
         async with grpc.aio.insecure_channel(registry.address, options=options) as channel:
             async with asyncio.timeout(60):
                 await channel.channel_ready()
             await create(RegistryCaller(channel), receiver.url)
+            starting = asyncio.ensure_future(start_again())
             async with AsyncClient(
                 Addresses(registry=registry.address), timeouts=Timeouts(away_s=0.5)
             ) as client:
@@ -145,12 +150,8 @@ async def test_a_kill_between_delivery_and_its_record_repeats_that_message_alone
                                 await create_dataset(client, number, request_id)
                                 break
                             except CallFailed:
-                                if killed.is_set():
-                                    killed.clear()
-                                    registry.start()
                                 await asyncio.sleep(0.1)
-                if killed.is_set():
-                    registry.start()
+            await starting
             await eventually(lambda: len(receiver.received) >= 7, within_s=60.0)
     subjects = [each.json["subject"] for each in receiver.received]
     assert subjects == [f"{PROJECT}/datasets/d{i}" for i in (0, 1, 2, 2, 3, 4, 5)]

@@ -51,6 +51,12 @@ def interpreter_environment() -> dict[str, str]:
     return {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
 
 
+def living_children(pid: int) -> set[int]:
+    """The children of a process that have not ended, whether or not it has noticed."""
+    children = psutil.Process(pid).children()
+    return {each.pid for each in children if each.status() != psutil.STATUS_ZOMBIE}
+
+
 class ServerProcess:
     """One server in a session of its own, killed by the kernel when this process dies.
 

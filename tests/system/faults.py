@@ -34,7 +34,7 @@ from tests.support.eventually import eventually
 from tests.support.fake_monitor import FakeMonitor, fake_monitor
 from tests.support.inference_api import InferenceCaller, registry_with_models
 from tests.support.inference_process import InferenceProcess
-from tests.support.processes import free_ports
+from tests.support.processes import free_ports, living_children
 from tests.support.triton import TritonServer
 from tests.system.malformed import PREFACE, frame, good_request, header_block
 
@@ -283,11 +283,11 @@ async def stub_killed(folder: Path, times: int, within_s: float) -> Seen:
             runtime = TritonRuntime(ReplicaPool([server.address]), tasks, BatchLimits())
             model = await runtime.load(bundle)
             for _ in range(times):
-                (stub,) = _living_children(server.pid)
+                (stub,) = living_children(server.pid)
                 began_s = time.monotonic()
                 os.kill(stub, signal.SIGKILL)
                 await eventually(
-                    lambda stub=stub: bool(_living_children(server.pid) - {stub}),  # type: ignore[misc]  # mypy infers no default
+                    lambda stub=stub: bool(living_children(server.pid) - {stub}),  # type: ignore[misc]  # mypy infers no default
                     within_s=_LONG_S,
                 )
                 await model.infer(row, None)
@@ -302,11 +302,6 @@ async def stub_killed(folder: Path, times: int, within_s: float) -> Seen:
     )
     seen.figures = f"{times} times revived, in {min(took_s):.1f} to {max(took_s):.1f} s"
     return seen
-
-
-def _living_children(parent: int) -> set[int]:
-    children = psutil.Process(parent).children()
-    return {each.pid for each in children if each.status() != psutil.STATUS_ZOMBIE}
 
 
 Fault: TypeAlias = Callable[[Path], Coroutine[Any, Any, Seen]]
