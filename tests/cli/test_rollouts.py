@@ -137,3 +137,39 @@ def test_a_rollout_is_started_shown_advanced_and_compared(cli: CommandLine) -> N
     assert cli("rollouts", "watch", "delays").code == Exit.OK
     (listed,) = cli("rollouts", "list", "delays", "--json").json
     assert listed["state"] == "STATE_SUCCEEDED"
+
+
+def test_a_monitor_that_is_away_is_no_reason_to_show_nothing(cli: CommandLine) -> None:
+    begun = cli("rollouts", "start", "delays", "delays/1", "--phase", "1", "--phase", "100")
+    assert begun.code == Exit.OK, begun.err
+    shown_once(cli, lambda now: now["state"] == "STATE_RUNNING")
+    without = cli("--address", "monitor=127.0.0.1:1", "rollouts", "show", "delays")
+    assert without.code == Exit.OK
+    assert "monitor is away" in without.err
+    assert "under way" in without.out
+    nothing = cli("rollouts", "diff", "delays")
+    assert (nothing.code, "no shadow phase" in nothing.err) == (Exit.FAILED, True)
+    back = cli("rollouts", "rollback", "delays", "--reason", "enough seen", "--json").json
+    assert back["state"] == "STATE_CANCELLED"
+
+
+def test_a_drill_is_done_measured_and_listed(cli: CommandLine) -> None:
+    drilled = cli("rollouts", "drill", "delays", "--window", "1", "--yes", "--json")
+    assert drilled.code == Exit.OK, drilled.err
+    done = drilled.json
+    assert done["state"] == "STATE_SUCCEEDED"
+    assert int(done["measures"]["failed"]) == 0
+    assert cli("rollouts", "drills", "delays", "--json").json == [done]
+    assert "Drills of delays" in cli("rollouts", "drills", "delays").out
+
+
+def test_a_rollback_shows_the_approval_of_what_it_brings_back(cli: CommandLine) -> None:
+    created = cli("endpoints", "show", "delays", "--json").json
+    back = cli("rollouts", "rollback", "delays", "--reason", "it was a test", "--json").json
+    assert back["version"].endswith("/versions/1")
+    found = shown_once(cli, lambda now: now["state"] == "STATE_SUCCEEDED")
+    assert found["rollback_of"]
+    assert found["approval"] == created["initial_approval"]
+    again = cli("rollouts", "rollback", "delays", "--reason", "once more")
+    assert again.code == Exit.REFUSED
+    assert cli("rollouts", "drill", "delays", "--yes").code == Exit.REFUSED
