@@ -109,6 +109,8 @@ class FrozenBins:
 
     def counts(self, values: Column) -> Counts:
         """int64 [size]: how many of `values` fall into each bin."""
+        if self.kind is BinKind.NUMERIC:
+            return self._numeric_counts(values)
         return np.bincount(self.indices(values), minlength=self.size).astype(np.int64)
 
     def indices(self, values: Column) -> Counts:
@@ -139,8 +141,23 @@ class FrozenBins:
         return np.asarray(self.edges, dtype=np.float64)
 
     @cached_property
+    def _upper_ends(self) -> npt.NDArray[np.float64]:
+        """Where each numeric bin ends, but for that of missing values."""
+        return np.append(self._edge_array, np.nan)
+
+    @cached_property
     def _category_array(self) -> pa.Array:
         return pa.array(self.categories, type=pa.string())
+
+    def _numeric_counts(self, values: Column) -> Counts:
+        # To sort and to look the edges up takes a tenth of the time of looking each value up.
+        ascending = np.sort(_floats(values))
+        # Missing ones sort last.
+        until = np.searchsorted(ascending, self._upper_ends)
+        counts = np.empty(self.size, np.int64)
+        counts[0], counts[-1] = until[0], ascending.size - until[-1]
+        counts[1:-1] = until[1:] - until[:-1]
+        return counts
 
     def _numeric_indices(self, values: Column) -> Counts:
         floats = _floats(values)

@@ -33,6 +33,16 @@ def test_each_number_is_counted_in_exactly_one_bin(
     assert sketch.missing == sum(value is None or value != value for value in values)
 
 
+@given(st.lists(floats), st.lists(floats))
+def test_numbers_counted_together_fall_where_each_does_alone(
+    baseline: list[float | None], values: list[float | None]
+) -> None:
+    bins = FrozenBins.numeric(pa.array(baseline, pa.float32()), bins=4)
+    column = pa.array([*values, *baseline], pa.float32())
+    alone = np.bincount(bins.indices(column), minlength=bins.size)
+    assert bins.counts(column).tolist() == alone.tolist()
+
+
 @given(st.lists(words), st.lists(words))
 def test_each_word_is_counted_in_exactly_one_bin(
     baseline: list[str | None], values: list[str | None]
