@@ -7,6 +7,8 @@ import json
 import grpc
 import numpy as np
 import onnxruntime
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from roundhouse.registry.v1 import (
     evaluation_pb2,
@@ -18,6 +20,7 @@ from roundhouse.trainer.v1 import job_pb2, job_service_pb2
 
 from services.common.profiles import Profile
 from services.trainer.core.spec import Feature, FeatureKind
+from services.trainer.core.splits import SplitMethod
 from tests.support.registry_api import PROJECT, TIMEOUT_S, refused, request_id
 from tests.support.trainer_api import TrainerCaller, state_name
 from tests.support.trainer_values import arrow_rows
@@ -48,6 +51,7 @@ async def test_five_candidates_become_one_version_with_its_evidence(caller: Trai
         "model.onnx",
         "profile.json",
         "signature.json",
+        "split.parquet",
         "training.json",
     ]
     evaluation = await caller.registry.evaluations.GetEvaluation(
@@ -76,6 +80,23 @@ async def test_five_candidates_become_one_version_with_its_evidence(caller: Trai
     assert (data["rows"], len(data["columns"])) == (1200, 4)
     assert {finding["kind"] for finding in data["findings"]} <= {"labels"}
     assert "# delays" in (await artifact(caller, version.name, "card.md")).decode()
+
+
+async def test_a_version_carries_the_part_of_each_row_of_its_grouped_split(
+    caller: TrainerCaller,
+) -> None:
+    job = await caller.until_over(
+        await caller.submit("first", split_method=SplitMethod.GROUPED, group_column="origin")
+    )
+    assert state_name(job) == "SUCCEEDED", job.error
+    training = json.loads(await artifact(caller, job.model_version, "training.json"))
+    data = await artifact(caller, job.model_version, training["split"]["rows"])
+    rows = pq.read_table(pa.BufferReader(data))
+    assert sorted(rows["row"].to_pylist()) == list(range(1200))
+    origin = arrow_rows(1200)["origin"].take(rows["row"]).to_pylist()
+    parts = set(zip(rows["part"].to_pylist(), origin, strict=True))
+    assert sorted(part for part, _ in parts) == ["test", "train", "validation"]
+    assert {value for _, value in parts} == {"EWR", "JFK", "LGA"}
 
 
 async def test_the_graph_takes_raw_features_under_their_own_names(caller: TrainerCaller) -> None:

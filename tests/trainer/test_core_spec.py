@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,7 +17,7 @@ from services.trainer.core.spec import (
     spec_from_json,
     spec_to_json,
 )
-from services.trainer.core.splits import SplitShares
+from services.trainer.core.splits import SplitMethod, SplitShares
 from services.trainer.core.validation import schema_faults, spec_faults
 from tests.support.trainer_values import spec
 
@@ -60,6 +61,9 @@ def test_a_good_spec_has_no_fault() -> None:
     metric=st.sampled_from(["auc", "log_loss"]),
     parameters=st.dictionaries(st.text(min_size=1, max_size=5), st.floats(-5, 5), max_size=3),
     threads=st.integers(0, 256),
+    split=st.sampled_from(
+        [(SplitMethod.TIME, ""), (SplitMethod.STRATIFIED, ""), (SplitMethod.GROUPED, "carrier")]
+    ),
 )
 def test_json_keeps_every_field(
     seed: int,
@@ -67,6 +71,7 @@ def test_json_keeps_every_field(
     metric: str,
     parameters: dict[str, float],
     threads: int,
+    split: tuple[SplitMethod, str],
 ) -> None:
     given_spec = spec(
         seed=seed,
@@ -74,6 +79,8 @@ def test_json_keeps_every_field(
         metric=metric,
         candidates=(Candidate("mlp", parameters),),
         threads=threads,
+        split_method=split[0],
+        group_column=split[1],
     )
     assert spec_from_json(spec_to_json(given_spec)) == given_spec
 
@@ -122,6 +129,23 @@ def test_every_fault_is_named_at_once() -> None:
         'candidates[1].parameters["x"]',
         "metric",
     ]
+
+
+@pytest.mark.parametrize(
+    ("method", "column"),
+    [(SplitMethod.GROUPED, ""), (SplitMethod.TIME, "carrier"), (SplitMethod.GROUPED, "late")],
+)
+def test_a_group_column_goes_with_grouped_splits_and_is_not_the_target(
+    method: SplitMethod, column: str
+) -> None:
+    faulty = spec(split_method=method, group_column=column)
+    assert fields(faulty) == ["split.group_column"]
+
+
+def test_a_group_column_that_the_snapshot_lacks_is_named() -> None:
+    grouped = spec(split_method=SplitMethod.GROUPED, group_column="plane")
+    faults = schema_faults(grouped, COLUMNS)
+    assert [fault.field for fault in faults] == ["training_job.spec.split.group_column"]
 
 
 def test_a_target_cannot_be_the_time_column() -> None:

@@ -1,4 +1,4 @@
-"""Splits by time, and the choice of the winner."""
+"""Splits: by time, by chance, stratified and by group."""
 
 from __future__ import annotations
 
@@ -8,8 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.trainer.core.failures import DataFault
-from services.trainer.core.selection import Metric, TrialOutcome, beats_baseline, best_trial
-from services.trainer.core.splits import SplitShares, rows_digest, split_by_time
+from services.trainer.core.partition import parted
+from services.trainer.core.splits import (
+    SplitMethod,
+    SplitShares,
+    rows_digest,
+    split_by_chance,
+    split_by_group,
+    split_by_time,
+    split_stratified,
+)
+from services.trainer.core.tables import Table
+from tests.support.trainer_values import spec
 
 TIMES = st.lists(st.integers(0, 50), min_size=20, max_size=300).map(np.array)
 
@@ -58,26 +68,102 @@ def test_rows_that_leave_a_part_empty_are_a_data_fault() -> None:
         split_by_time(np.arange(2), SplitShares())
 
 
-def outcome(index: int, auc: float, log_loss: float) -> TrialOutcome:
-    return TrialOutcome(index, "mlp", {"auc": auc, "log_loss": log_loss}, {})
+@pytest.fixture(scope="module")
+def rows() -> Table:
+    """600 rows in no order of time, 30 of them with label 1, in 40 groups."""
+    random = np.random.default_rng(1)
+    return Table(
+        numeric={},
+        categorical={},
+        label=(random.permutation(600) < 30).astype(np.int64),
+        event_time_us=random.integers(0, 100, 600),
+        slices={},
+        groups=random.choice([f"plane-{number}" for number in range(40)], 600).astype(object),
+    )
 
 
-def test_highest_auc_wins_and_lowest_log_loss_wins() -> None:
-    trials = [outcome(0, 0.7, 0.4), outcome(1, 0.8, 0.5)]
-    assert best_trial(trials, Metric.AUC).index == 1
-    assert best_trial(trials, Metric.LOG_LOSS).index == 0
+@pytest.mark.parametrize("method", SplitMethod)
+def test_every_split_holds_every_row_once_in_order_of_time_and_repeats(
+    rows: Table, method: SplitMethod
+) -> None:
+    job = spec(split_method=method)
+    split = parted(job, rows)
+    assert sorted(split.all) == list(range(len(rows)))
+    for part in (split.train, split.validation, split.test):
+        assert np.all(np.diff(rows.event_time_us[part]) >= 0)
+    assert split.digest == parted(job, rows).digest
 
 
-def test_of_equal_trials_the_first_in_the_spec_wins() -> None:
-    assert best_trial([outcome(1, 0.7, 0.4), outcome(0, 0.7, 0.4)], Metric.AUC).index == 0
+@pytest.mark.parametrize("method", [SplitMethod.RANDOM, SplitMethod.STRATIFIED])
+def test_chance_gives_exact_sizes_and_follows_the_seed(rows: Table, method: SplitMethod) -> None:
+    one, other = (parted(spec(split_method=method, seed=seed), rows) for seed in (1, 2))
+    assert (len(one.train), len(one.validation), len(one.test)) == (420, 90, 90)
+    assert one.digest != other.digest
+    assert not np.array_equal(one.train, parted(spec(), rows).train)
 
 
-def test_a_job_without_a_trial_that_succeeded_is_a_data_fault() -> None:
-    with pytest.raises(DataFault):
-        best_trial([], Metric.AUC)
+@given(
+    st.integers(3, 60), st.integers(3, 60), st.integers(0, 9), st.tuples(*[st.integers(1, 5)] * 3)
+)
+def test_stratified_parts_have_exact_sizes_and_each_label_in_proportion(
+    zeros: int, ones: int, seed: int, weights: tuple[int, int, int]
+) -> None:
+    label = np.repeat([0, 1], [zeros, ones])
+    shares = SplitShares(*(weight / sum(weights) for weight in weights))
+    try:
+        split = split_stratified(label, shares, seed)
+    except DataFault:
+        assert min(zeros, ones) * min(shares.train, shares.validation, shares.test) < 2
+        return
+    parts = (split.train, split.validation, split.test)
+    assert tuple(map(len, parts)) == shares.sizes(len(label))
+    for part in parts:
+        assert abs(label[part].sum() - ones * len(part) / len(label)) < 1
+        assert 0 < label[part].sum() < len(part)
 
 
-def test_a_model_beats_the_baseline_only_by_both_metrics() -> None:
-    baseline = {"auc": 0.5, "log_loss": 0.6}
-    assert beats_baseline({"auc": 0.7, "log_loss": 0.5}, baseline)
-    assert not beats_baseline({"auc": 0.7, "log_loss": 0.7}, baseline)
+def test_a_label_with_too_few_rows_for_each_part_is_named() -> None:
+    label = np.repeat([0, 1], [100, 2])
+    with pytest.raises(DataFault, match=r"split\.method .* 2 rows with label 1 .* part none"):
+        split_stratified(label, SplitShares(), 0)
+
+
+@given(st.lists(st.integers(0, 12), min_size=20, max_size=200), st.integers(0, 9))
+def test_no_group_is_in_two_parts_and_no_part_is_empty(numbers: list[int], seed: int) -> None:
+    groups = np.array([f"g{number}" for number in numbers], dtype=object)
+    try:
+        split = split_by_group(groups, SplitShares(), seed)
+    except DataFault:
+        _, counts = np.unique(groups.astype(str), return_counts=True)
+        assert len(counts) < 3 or counts.max() > round(0.7 * len(groups))
+        return
+    parts = [set(groups[part]) for part in (split.train, split.validation, split.test)]
+    assert all(parts)
+    assert sum(map(len, parts)) == len(set(groups))
+    assert sorted(split.all) == list(range(len(groups)))
+
+
+def test_sizes_of_a_grouped_split_are_as_near_as_groups_allow(rows: Table) -> None:
+    assert rows.groups is not None
+    largest = max(np.unique(rows.groups.astype(str), return_counts=True)[1])
+    split = split_by_group(rows.groups, SplitShares(), 3)
+    for part, wanted in ((split.train, 420), (split.validation, 90), (split.test, 90)):
+        assert abs(len(part) - wanted) < largest
+
+
+@pytest.mark.parametrize(
+    ("groups", "text"),
+    [
+        (["UA"] * 30, "the one value 'UA'"),
+        (["UA", "AA"] * 15, "has 2 values"),
+        (["UA"] * 27 + ["AA", "B6", "DL"], "27 rows of 'UA' fit into no part"),
+    ],
+)
+def test_groups_that_cannot_be_parted_are_named(groups: list[str], text: str) -> None:
+    with pytest.raises(DataFault, match=rf"split\.group_column.*{text}"):
+        split_by_group(np.array(groups, dtype=object), SplitShares(), 0)
+
+
+def test_two_draws_of_the_same_rows_differ_by_seed_alone() -> None:
+    one, same, other = (split_by_chance(100, SplitShares(), seed) for seed in (1, 1, 2))
+    assert one.digest == same.digest != other.digest

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from services.trainer.adapters.learning.loading import load_table
 from services.trainer.core.failures import DataFault
 from services.trainer.core.spec import Feature, FeatureKind
+from services.trainer.core.splits import SplitMethod
 from tests.support.trainer_values import arrow_rows, parquet_of, spec
 
 
@@ -27,6 +30,16 @@ def test_files_follow_each_other_in_their_order() -> None:
     table = load_table([parquet_of(first), parquet_of(second)], spec())
     assert list(table.label) == first["late"].to_pylist() + second["late"].to_pylist()
     assert table.event_time_us[0] == first["event_time"][0].value
+
+
+def test_groups_of_any_type_are_read_as_words_and_none_may_be_missing() -> None:
+    source = arrow_rows(100).append_column("plane", pa.array([7, 8] * 50))
+    grouped = spec(split_method=SplitMethod.GROUPED, group_column="plane")
+    table = load_table([parquet_of(source)], grouped)
+    assert table.groups is not None
+    assert table.groups[:3].tolist() == ["7", "8", "7"]
+    with pytest.raises(DataFault, match=r"split\.group_column carrier is missing"):
+        load_table([parquet_of(source)], replace(grouped, group_column="carrier"))
 
 
 def test_a_boolean_target_and_boolean_features_are_numbers() -> None:

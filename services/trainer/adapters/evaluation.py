@@ -24,11 +24,12 @@ from services.trainer.adapters.registry_client import (
 )
 from services.trainer.core.errors import EvaluationFailed, UnusableSnapshot
 from services.trainer.core.failures import DataFault, DependencyAway
+from services.trainer.core.partition import parted
 from services.trainer.core.ports import VersionScores
 from services.trainer.core.purposes import Purpose
 from services.trainer.core.scores import Scores, SliceScores, score, score_slices
 from services.trainer.core.spec import Feature, FeatureKind, JobSpec
-from services.trainer.core.splits import Indices, Split, rows_digest, split_by_time
+from services.trainer.core.splits import Indices, Split, rows_digest
 
 THREADS = 1
 """Of one evaluation: it runs beside everything else that the service does."""
@@ -93,7 +94,7 @@ class RegistryVersionEvaluator:
 
 def _measure(graph: bytes, spec: JobSpec, files: Sequence[pa.BufferReader], part: str) -> Measured:
     table = load_table(files, spec)
-    rows = _rows(split_by_time(table.event_time_us, spec.shares), part)
+    rows = _rows(parted(spec, table), part)
     chosen = table.take(rows)
     model = GraphModel(graph, THREADS)
     probability = model.probability(chosen)

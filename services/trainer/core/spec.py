@@ -10,7 +10,7 @@ from typing import Any
 from services.trainer.core.parameters import Parameters
 from services.trainer.core.search_space import Space, space_from_json, space_to_json
 from services.trainer.core.selection import Metric
-from services.trainer.core.splits import SplitShares
+from services.trainer.core.splits import SplitMethod, SplitShares
 from services.trainer.core.tuning import Tuning, tuning_from_json, tuning_to_json
 
 Json = Mapping[str, Any]  # the content of a message or file
@@ -72,7 +72,7 @@ class JobSpec:
         target: Column to predict; 0, 1, false or true in every row.
         features: Columns the model sees, in the order of its inputs.
         time_column: Timestamp column that orders the rows.
-        shares: Shares of the parts, in order of time; they may not sum to 1 before the check.
+        shares: Shares of the parts; they may not sum to 1 before the check.
         candidates: Models to try.
         metric: What validation picks the winner by; a `Metric` once it is checked.
         seed: Start of every random number.
@@ -83,6 +83,8 @@ class JobSpec:
         threads: Threads that an attempt may keep busy; 0 means every core of its machine.
         memory_mib: Memory that each of its processes may allocate; 0 means no limit.
         tuning: How spaces of candidates are searched; None when none has any.
+        split_method: Which rows go into which part.
+        group_column: Whose values are kept together; empty unless the method is GROUPED.
     """
 
     snapshot: str
@@ -100,6 +102,8 @@ class JobSpec:
     threads: int
     tuning: Tuning | None = None
     memory_mib: int = 0
+    split_method: SplitMethod = SplitMethod.TIME
+    group_column: str = ""
 
     @property
     def checked_metric(self) -> Metric:
@@ -156,6 +160,8 @@ def spec_from_json(document: Json) -> JobSpec:
         threads=document.get("threads", 0),
         memory_mib=document.get("memory_mib", 0),
         tuning=tuning_from_json(document["tuning"]) if "tuning" in document else None,
+        split_method=SplitMethod(split.get("method") or SplitMethod.TIME),
+        group_column=split.get("group_column", ""),
     )
 
 
@@ -170,6 +176,8 @@ def spec_to_json(spec: JobSpec) -> dict[str, Any]:
             "train_fraction": spec.shares.train,
             "validation_fraction": spec.shares.validation,
             "test_fraction": spec.shares.test,
+            "method": spec.split_method.value,
+            "group_column": spec.group_column,
         },
         "candidates": [
             {

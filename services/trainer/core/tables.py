@@ -24,6 +24,7 @@ class Table:
         label: int64 [rows], 0 or 1.
         event_time_us: int64 [rows], microseconds since the epoch.
         slices: Slice columns, each object [rows] of str; '' is missing.
+        groups: Object [rows] of str, the group that each row is of; None where rows are in none.
     """
 
     numeric: Mapping[str, npt.NDArray[np.float32]]
@@ -31,6 +32,7 @@ class Table:
     label: npt.NDArray[np.int64]
     event_time_us: npt.NDArray[np.int64]
     slices: Mapping[str, Strings]
+    groups: Strings | None = None
 
     @property
     def features(self) -> dict[str, npt.NDArray[Any]]:  # float32 or object, by role
@@ -48,6 +50,7 @@ class Table:
             label=self.label[rows],
             event_time_us=self.event_time_us[rows],
             slices={name: column[rows] for name, column in self.slices.items()},
+            groups=None if self.groups is None else self.groups[rows],
         )
 
     def replaced(self, columns: Mapping[str, npt.NDArray[Any]]) -> Table:
@@ -60,4 +63,5 @@ class Table:
             label=self.label,
             event_time_us=self.event_time_us,
             slices=self.slices,
+            groups=self.groups,
         )

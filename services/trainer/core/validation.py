@@ -12,6 +12,7 @@ from services.common.names import ResourceName
 from services.trainer.core.parameters import Rules, parameter_faults
 from services.trainer.core.selection import Metric
 from services.trainer.core.spec import Feature, FeatureKind, JobSpec
+from services.trainer.core.splits import SplitMethod
 from services.trainer.core.tuning_faults import tuning_faults
 
 SNAPSHOT: Final = ResourceName(
@@ -71,6 +72,8 @@ def _wanted_types(spec: JobSpec) -> list[tuple[str, str, tuple[str, ...]]]:
         allowed = _NUMBERS if feature.kind is FeatureKind.NUMERIC else _STRINGS
         wanted.append((f"features[{index}].name", feature.name, allowed))
     wanted += [(f"slice_columns[{i}]", name, ("",)) for i, name in enumerate(spec.slices)]
+    if spec.group_column:
+        wanted.append(("split.group_column", spec.group_column, ("",)))
     return wanted
 
 
@@ -140,7 +143,21 @@ def _split_faults(spec: JobSpec) -> list[FieldViolation]:
     total = sum(shares.values())
     if not math.isclose(total, 1.0, abs_tol=1e-6):
         faults.append(FieldViolation(f"{ROOT}.split", f"has shares that sum to {total:g}, not 1"))
+    text = _group_fault(spec)
+    if text:
+        faults.append(FieldViolation(f"{ROOT}.split.group_column", text))
     return faults
+
+
+def _group_fault(spec: JobSpec) -> str:
+    grouped = spec.split_method is SplitMethod.GROUPED
+    if grouped and not spec.group_column:
+        return "is empty; METHOD_GROUPED needs the column whose values are kept together"
+    if spec.group_column and not grouped:
+        return f"is {spec.group_column!r}; it goes with METHOD_GROUPED alone"
+    if spec.group_column and spec.group_column == spec.target:
+        return "is the target: every part would hold one label alone"
+    return ""
 
 
 def _candidate_faults(spec: JobSpec, recipes: Mapping[str, Rules]) -> list[FieldViolation]:

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from services.common.profiles import (
     ColumnProfile,
@@ -18,6 +20,7 @@ from services.common.profiles import (
 )
 from services.common.sketches import FrozenBins
 from services.trainer.core.scores import Probabilities, Scores, SliceScores
+from services.trainer.core.splits import Split
 from services.trainer.core.tables import Table
 
 JsonObject = Mapping[str, Any]  # the content of a file
@@ -84,6 +87,27 @@ def profile(fitted: Table, held_out: Table, probability: Probabilities) -> dict[
         sample=RowSample.of(fitted.features, features, fitted.event_time_us),
         reliability=reliability_of(score, probability, held_out.label, held_out.event_time_us),
     ).to_json()
+
+
+def split_parquet(split: Split) -> bytes:
+    """`split.parquet`: position in the snapshot and part of each row, in the order of the parts."""
+    rows = {"train": split.train, "validation": split.validation, "test": split.test}
+    parts = np.repeat(np.arange(len(rows), dtype=np.int8), [len(each) for each in rows.values()])
+    table = pa.table(
+        {
+            "row": split.all,
+            "part": pa.DictionaryArray.from_arrays(parts, list(rows)),
+        }
+    )
+    sink = pa.BufferOutputStream()
+    pq.write_table(
+        table,
+        sink,
+        compression="zstd",
+        use_dictionary=["part"],
+        column_encoding={"row": "DELTA_BINARY_PACKED"},
+    )
+    return bytes(sink.getvalue())
 
 
 def scores_json(scores: Scores) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from services.trainer.core.jobs import Trial
 from services.trainer.core.scores import Scores, SliceScores
 from services.trainer.core.selection import TrialOutcome, beats_baseline
 from services.trainer.core.spec import JobSpec, spec_to_json
-from services.trainer.core.splits import Split, rows_digest
+from services.trainer.core.splits import Split, SplitMethod, rows_digest
 
 PACKAGES: Final = (
     "lightgbm",
@@ -29,6 +29,12 @@ PACKAGES: Final = (
     "skl2onnx",
     "torch",
 )
+_PARTED: Final = {
+    SplitMethod.TIME: "by time, the latest rows for the test",
+    SplitMethod.RANDOM: "by chance",
+    SplitMethod.STRATIFIED: "by chance, each label alike",
+    SplitMethod.GROUPED: "by chance, whole groups at a time",
+}
 _REPOSITORY: Final = Path(__file__).resolve().parents[4]
 
 
@@ -95,6 +101,7 @@ def training_json(evidence: Evidence) -> dict[str, Any]:
         "snapshots": [{"name": evidence.spec.snapshot, "digest": evidence.snapshot_digest}],
         "split": {
             "digest": split.digest,
+            "rows": "split.parquet",
             "train_rows": len(split.train),
             "validation_rows": len(split.validation),
             "test_rows": len(split.test),
@@ -153,8 +160,8 @@ def card(evidence: Evidence) -> str:
         f"# {spec.model.rpartition('/')[2]}",
         "",
         f"Predicts `{spec.target}` from {len(spec.features)} features.",
-        f"Trained by `{evidence.job}` on `{spec.snapshot}`, split by time.",
-        f"The test part is the latest {evidence.scores.rows} rows and was scored once.",
+        f"Trained by `{evidence.job}` on `{spec.snapshot}`, split {_PARTED[spec.split_method]}.",
+        f"The test part has {evidence.scores.rows} rows and was scored once.",
         "",
         f"- Algorithm: {evidence.winner.algorithm}, picked by validation {spec.metric}",
         f"- Beats the share of positives: {'yes' if evidence.beats_baseline else 'no'}",

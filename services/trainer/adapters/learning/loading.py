@@ -24,13 +24,14 @@ def load_table(files: Sequence[pa.BufferReader | str], spec: JobSpec) -> Table:
 
     Raises:
         DataFault: A column is missing or has a type that its role can't take, a row lacks its
-            label or its time, or a categorical feature has more than 1,000 values.
+            label, its time or its group, or a categorical feature has more than 1,000 values.
     """
     wanted = [
         *(feature.name for feature in spec.features),
         *spec.slices,
         spec.target,
         spec.time_column,
+        *([spec.group_column] if spec.group_column else []),
     ]
     parts = [_read(file, list(dict.fromkeys(wanted))) for file in files]
     if not parts:
@@ -44,6 +45,7 @@ def load_table(files: Sequence[pa.BufferReader | str], spec: JobSpec) -> Table:
         label=_label(arrow, spec.target),
         event_time_us=_event_time_us(arrow, spec.time_column),
         slices={name: _strings(arrow, name) for name in spec.slices},
+        groups=_groups(arrow, spec.group_column) if spec.group_column else None,
     )
 
 
@@ -88,6 +90,14 @@ def _strings(arrow: pa.Table, name: str) -> Strings:
     values = np.array(dictionary.dictionary.to_pylist(), dtype=object)
     codes: npt.NDArray[Any] = dictionary.indices.to_numpy()  # int32, as Arrow chooses
     return cast("Strings", values[codes])
+
+
+def _groups(arrow: pa.Table, name: str) -> Strings:
+    groups = _strings(arrow, name)
+    missing = int(np.sum(groups == ""))
+    if missing:
+        raise DataFault(f"split.group_column {name} is missing in {missing} rows")
+    return groups
 
 
 def _label(arrow: pa.Table, name: str) -> npt.NDArray[np.int64]:

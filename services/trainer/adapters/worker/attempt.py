@@ -39,11 +39,12 @@ from services.trainer.core.data_report import DataReport, data_report
 from services.trainer.core.errors import SnapshotHeld, UnusableSnapshot
 from services.trainer.core.failures import DataFault
 from services.trainer.core.jobs import RETRAIN, Trial
+from services.trainer.core.partition import parted
 from services.trainer.core.purposes import Purpose
 from services.trainer.core.scores import Scores, constant_scores, score, score_slices
 from services.trainer.core.selection import TrialOutcome, best_trial
 from services.trainer.core.spec import JobSpec
-from services.trainer.core.splits import Split, rows_digest, split_by_time
+from services.trainer.core.splits import Split, rows_digest
 from services.trainer.core.states import JobState, TrialState
 from services.trainer.core.tables import Table
 from services.trainer.core.use_cases.attempts import Order
@@ -150,7 +151,7 @@ class AttemptRun:
             for path in snapshot.files
         ]
         table = await asyncio.to_thread(load_table, files, spec)
-        split = split_by_time(table.event_time_us, spec.shares)
+        split = parted(spec, table)
         self._link.logged(
             f"{len(table)} rows of {snapshot.name}: {len(split.train)} to train, "
             f"{len(split.validation)} to validate, {len(split.test)} to test; split {split.digest}"
@@ -211,6 +212,7 @@ class AttemptRun:
             "profile.json": bundle.json_bytes(bundle.profile(fitted, test, probability)),
             "evaluation.json": bundle.json_bytes(evaluation_json(evidence)),
             "data.json": bundle.json_bytes(prepared.report.to_json()),
+            "split.parquet": bundle.split_parquet(split),
             "training.json": bundle.json_bytes(training_json(evidence)),
             "card.md": card(evidence).encode(),
         }
