@@ -11,6 +11,7 @@ READY := $(VENV)/.ready
 ENVIRONMENTS := .environments
 TRITON := $(ENVIRONMENTS)/triton/installed.sha256
 CHROMIUM := $(ENVIRONMENTS)/chromium/installed.sha256
+CALLERS := $(ENVIRONMENTS)/callers/installed.sha256
 # What a benchmark can't do without, each in an environment of its own; that of inference installs
 # its peers itself, and goes on without one that does not install.
 PEERS_registry := mlflow
@@ -39,12 +40,13 @@ $(READY): pyproject.toml constraints.txt tools/protogen.py $(shell find protos/r
 $(ENVIRONMENTS)/%/installed.sha256: tools/environments/%.txt tools/isolated_env.py | $(READY)
 	@$(BIN)/python tools/isolated_env.py $*
 $(TRITON): tools/environments/triton.py
-$(CHROMIUM): tools/environments/chromium.py
+$(CHROMIUM): tools/environments/chromium.py tools/environments/debian.py
+$(CALLERS): tools/environments/callers.py tools/environments/debian.py
 
 demo: $(READY) ## Run the whole loop on a year of real flights (about 5 minutes)
 	@$(BIN)/roundhouse demo $(ARGS)
 
-test: $(READY) $(TRITON) $(CHROMIUM) ## Run the whole test suite, real components included
+test: $(READY) $(TRITON) $(CHROMIUM) $(CALLERS) ## Run the whole test suite, real components included
 	@$(BIN)/python -m pytest -q $(PARALLEL) $(ARGS)
 
 check: lint ## Check format, lint, types, imports, contracts; run the unit tests
@@ -70,7 +72,7 @@ bench: $(READY) $(TRITON) $(PEERS) ## Measure: NAME=loop, inference or registry,
 	@test -n "$(NAME)" || { echo "Which benchmark? NAME=loop, NAME=inference or NAME=registry" >&2; exit 2; }
 	@$(BIN)/python -m benchmarks $(NAME) $(if $(QUICK),--quick)
 
-soak: $(READY) $(TRITON) ## Run a long proof: NAME=kills; without one it names them all
+soak: $(READY) $(TRITON) $(CALLERS) ## Run a long proof: NAME=kills; without one it names them all
 	@$(BIN)/python -m tests.system.soak $(NAME) $(ARGS)
 
 clean: ## Remove environments, generated code and run-time data

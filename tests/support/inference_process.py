@@ -25,9 +25,11 @@ class InferenceProcess:
         self._folder = folder
         grpc_port, metrics_port = free_ports(2)
         self.address = f"127.0.0.1:{grpc_port}"
+        metrics_address = f"127.0.0.1:{metrics_port}"
+        self.metrics_url = f"http://{metrics_address}/metrics"
         chosen = {
             "listen": self.address,
-            "metrics_listen": f"127.0.0.1:{metrics_port}",
+            "metrics_listen": metrics_address,
             "data_dir": str(folder / "data"),
             "registry_address": registry_address,
             "monitor_address": monitor_address,

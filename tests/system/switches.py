@@ -63,8 +63,20 @@ class World:
 @asynccontextmanager
 async def switching_world(folder: Path, rate_per_s: float) -> AsyncIterator[World]:
     """Everything, with an endpoint under load."""
+    async with (
+        serving_world(folder) as (process, inference, registry, monitor),
+        steady_load(process.address, "delays", rate_per_s) as load,
+    ):
+        yield World(process, inference, registry, monitor, load)
+
+
+@asynccontextmanager
+async def serving_world(
+    folder: Path, **settings: str
+) -> AsyncIterator[tuple[InferenceProcess, InferenceCaller, RegistryWithModels, FakeMonitor]]:
+    """A service with an endpoint of one version, and its peers; `settings` are the service's."""
     async with registry_with_models(folder / "registry") as registry, fake_monitor() as monitor:
-        process = InferenceProcess(folder, registry.address, monitor.address)
+        process = InferenceProcess(folder, registry.address, monitor.address, **settings)
         process.start()
         try:
             async with grpc.aio.insecure_channel(process.address) as channel:
@@ -72,8 +84,7 @@ async def switching_world(folder: Path, rate_per_s: float) -> AsyncIterator[Worl
                     await channel.channel_ready()
                 inference = InferenceCaller(channel, process.address)
                 await inference.create_endpoint(await registry.approved())
-                async with steady_load(process.address, "delays", rate_per_s) as load:
-                    yield World(process, inference, registry, monitor, load)
+                yield process, inference, registry, monitor
         finally:
             await asyncio.to_thread(process.end, signal.SIGKILL)
 
