@@ -187,6 +187,17 @@ def test_a_job_that_is_over_can_not_be_cancelled(cli: CommandLine, version: str)
     assert cli("jobs", "cancel", "first").code == Exit.REFUSED
 
 
+def test_the_month_s_report_tells_of_the_job_its_cost_and_what_serves(
+    cli: CommandLine, version: str
+) -> None:
+    (job,) = cli("jobs", "list", "--json").json
+    result = cli("report", "--period", "monthly", "--of", job["update_time"][:10])
+    assert result.code == Exit.OK, result.err
+    assert "1 job ended, 100.0% of those that nobody cancelled succeeded." in result.out
+    assert "| late |" in result.out
+    assert "the period is not over yet" in result.out
+
+
 def test_what_a_job_has_cost_is_shown_and_limited(cli: CommandLine, version: str) -> None:
     (job,) = cli("jobs", "list", "--json").json
     shown = cli("costs", "show", "--job", "first", "--json").json

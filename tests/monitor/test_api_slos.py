@@ -39,8 +39,9 @@ async def create(caller, slo_id="answers", **fields):
     return created
 
 
-async def budget(caller, name=SLO):
-    request = slo_service_pb2.GetErrorBudgetRequest(name=name)
+async def budget(caller, name=SLO, end=None):
+    end_time = None if end is None else to_timestamp(end)
+    request = slo_service_pb2.GetErrorBudgetRequest(name=name, end_time=end_time)
     return await caller.slos.GetErrorBudget(request, timeout=TIMEOUT_S)
 
 
@@ -130,6 +131,15 @@ async def test_budgets_count_requests_and_are_the_same_after_a_restart(tmp_path)
         assert not any(rate.firing for rate in found.burn_rates)
         fast = await budget(caller, f"{MONITOR}/slos/fast")
         assert (fast.good_events, fast.total_events) == (17, 18)
+        earlier = await budget(caller, end=MARCH + timedelta(minutes=9, seconds=30))
+        assert earlier.time == to_timestamp(MARCH + timedelta(minutes=9))
+        assert (earlier.good_events, earlier.total_events) == (17, 18)
+        with refused() as refusal:
+            await budget(caller, end=MARCH - timedelta(days=61))
+        assert (refusal.code, refusal.reason) == (
+            StatusCode.FAILED_PRECONDITION,
+            "BUDGET_NOT_KEPT",
+        )
     async with running_monitor(tmp_path / "monitor") as caller:
         assert await budget(caller) == found
         assert await budget(caller, f"{MONITOR}/slos/fast") == fast

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.common.resources import Meta
+from services.monitor.core.errors import BudgetNotKept
 from services.monitor.core.resources import PerformanceReport
-from services.monitor.core.slos.budgets import Budget, Counts, burn_rate, read_slo
+from services.monitor.core.slos.budgets import AsOf, Budget, Counts, burn_rate, read_slo
 from services.monitor.core.slos.events import (
     KEPT_MINUTES,
     MinuteEvents,
@@ -83,6 +84,30 @@ def test_minutes_count_as_the_events_one_by_one_do(made, minutes):
     newest = max((minute for minute, _ in made), default=0)
     inside = [good for minute, good in made if minute > newest - minutes]
     assert counted.over(minutes * MINUTE) == Counts(sum(inside), len(inside))
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 200), st.booleans()), min_size=1, max_size=40),
+    st.integers(0, 200),
+    st.integers(1, 300),
+)
+def test_a_budget_of_an_earlier_time_counts_what_was_there_then(made, end, minutes):
+    times = [(MARCH + minute * MINUTE, good) for minute, good in made]
+    grouped = events([FIRST_MINUTE + minute for minute, _ in made], [good for _, good in made])
+    inside = [good for minute, good in made if end - minutes <= minute < end]
+    moment = MARCH + end * MINUTE
+    for counted in (SingleEvents(times), grouped):
+        if counted.until > moment:
+            earlier = AsOf(counted, moment)
+            assert earlier.over(minutes * MINUTE) == Counts(sum(inside), len(inside))
+
+
+def test_a_budget_of_a_time_that_is_forgotten_is_not_guessed():
+    counted = events([FIRST_MINUTE, FIRST_MINUTE + KEPT_MINUTES], [False, True])
+    oldest = MARCH + timedelta(days=30) + MINUTE
+    assert read_slo(objective(), counted, oldest).time == oldest
+    with pytest.raises(BudgetNotKept):
+        read_slo(objective(), counted, oldest - MINUTE)
 
 
 def test_a_window_that_equals_the_bar_is_good_and_one_with_few_outcomes_does_not_count():

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from google.type.money_pb2 import Money
 from roundhouse.inference.v1 import endpoint_pb2, rollout_pb2
 from roundhouse.inference.v1 import endpoint_service_pb2_grpc as endpoint_grpc
 from roundhouse.inference.v1 import rollout_service_pb2 as rollout_service_pb
@@ -18,12 +19,14 @@ from roundhouse.registry.v1 import dataset_pb2, evaluation_pb2, model_pb2
 from roundhouse.registry.v1 import dataset_service_pb2_grpc as dataset_grpc
 from roundhouse.registry.v1 import evaluation_service_pb2_grpc as evaluation_grpc
 from roundhouse.registry.v1 import model_service_pb2_grpc as model_grpc
+from roundhouse.trainer.v1 import cost_service_pb2 as cost_pb
+from roundhouse.trainer.v1 import cost_service_pb2_grpc as cost_grpc
 from roundhouse.trainer.v1 import job_pb2
 from roundhouse.trainer.v1 import job_service_pb2 as job_service_pb
 from roundhouse.trainer.v1 import job_service_pb2_grpc as job_grpc
 
 from services.common.resources import Meta
-from services.common.rpc.convert import to_timestamp
+from services.common.rpc.convert import to_duration, to_timestamp
 from services.common.rpc.server import serving
 from services.common.store.database import Database
 from services.monitor.core.deciding import Choice
@@ -61,6 +64,11 @@ APPROVAL = f"{CANDIDATE}/approvals/a"
 FEATURES = ("wind", "temperature", "visibility", "carrier", "origin", "hour", "distance", "score")
 WEEKS = 24
 FIRST_WEEK = datetime(2013, 1, 7, tzinfo=UTC)
+JOBS_END = datetime(2013, 3, 14, tzinfo=UTC)
+NAN_LOSS = job_pb2.JobError(error_class=job_pb2.JobError.ERROR_CLASS_NAN_LOSS, message="NaN.")
+MODEL_COSTS = {"projects/default/models/delays": 9, "projects/default/models/fares": 3}
+MONTHLY_COSTS = {"2013-03": 7, "2013-01": 4, "2013-02": 1}
+"""In dollars."""
 
 
 @dataclass
@@ -69,11 +77,15 @@ class Scene:
 
     Attributes:
         url: Of the page.
+        monitor: Address of the monitor.
+        peers: Address of registry, trainer and inference.
         database: The monitor's, opened once more, as a replica would.
         waiting: The episode that waits for an approval.
     """
 
     url: str
+    monitor: str
+    peers: str
     database: Database
     waiting: Episode
 
@@ -101,7 +113,8 @@ async def dashboard_scene(folder: Path) -> AsyncIterator[Scene]:
             )
             async with monitor(settings) as server:
                 server.set_serving()
-                yield Scene(f"http://127.0.0.1:{port}/", database, waiting)
+                url, own = f"http://127.0.0.1:{port}/", f"127.0.0.1:{server.port}"
+                yield Scene(url, own, address, database, waiting)
 
 
 def end_waiting_episode(tx: MonitorTx, waiting: Episode) -> Episode:
@@ -256,6 +269,7 @@ class Peers(
     dataset_grpc.DatasetServiceServicer,
     evaluation_grpc.EvaluationServiceServicer,
     job_grpc.JobServiceServicer,
+    cost_grpc.CostServiceServicer,
 ):
     """Registry, trainer and inference that know one story.
 
@@ -312,8 +326,39 @@ class Peers(
             create_time=to_timestamp(FIRST_WEEK),
         )
 
+    async def ListTrainingJobs(
+        self, request: job_service_pb.ListTrainingJobsRequest, _: Any
+    ) -> job_service_pb.ListTrainingJobsResponse:
+        ended = (job_pb2.TrainingJob.STATE_SUCCEEDED, job_pb2.TrainingJob.STATE_FAILED)
+        jobs = [
+            job_pb2.TrainingJob(
+                name=f"{JOB}-{i}", state=state, update_time=to_timestamp(JOBS_END), error=error
+            )
+            for i, (state, error) in enumerate(zip(ended, (None, NAN_LOSS), strict=True))
+        ]
+        return job_service_pb.ListTrainingJobsResponse(training_jobs=jobs)
+
+    async def QueryCosts(
+        self, request: cost_pb.QueryCostsRequest, _: Any
+    ) -> cost_pb.QueryCostsResponse:
+        by_month = request.group_by == cost_pb.QueryCostsRequest.GROUP_BY_MONTH
+        costs = MONTHLY_COSTS if by_month else MODEL_COSTS
+        return cost_pb.QueryCostsResponse(
+            lines=[
+                cost_pb.QueryCostsResponse.Line(
+                    group=group, cost=_usd(units), charged=to_duration(100 * units)
+                )
+                for group, units in costs.items()
+            ],
+            total=_usd(sum(costs.values())),
+        )
+
     async def ListTrials(self, request: Any, _: Any) -> job_service_pb.ListTrialsResponse:
         return job_service_pb.ListTrialsResponse()
+
+
+def _usd(units: int) -> Money:
+    return Money(currency_code="USD", units=units)
 
 
 def _apis(peers: Peers) -> list[Any]:
@@ -324,6 +369,7 @@ def _apis(peers: Peers) -> list[Any]:
         ("roundhouse.registry.v1.DatasetService", _adder(dataset_grpc, "Dataset", peers)),
         ("roundhouse.registry.v1.EvaluationService", _adder(evaluation_grpc, "Evaluation", peers)),
         ("roundhouse.trainer.v1.JobService", _adder(job_grpc, "Job", peers)),
+        ("roundhouse.trainer.v1.CostService", _adder(cost_grpc, "Cost", peers)),
     ]
 
 

@@ -151,6 +151,13 @@ async def test_costs_are_summed_by_model_owner_and_month_also_of_deleted_jobs(
             answer = await costs(caller, group_by=grouping, owner="ann", model=MODEL)
             assert [(line.group, cents(line.cost)) for line in answer.lines] == [(key, spent)]
         assert cents((await costs(caller, owner="bob")).total) == 0
+        began = job.attempts[0].start_time
+        for span, amount in (
+            ({"start_time": began, "end_time": job.update_time}, spent),
+            ({"end_time": began}, 0),
+            ({"start_time": job.update_time}, 0),
+        ):
+            assert cents((await costs(caller, **span)).total) == amount
         await caller.costs.SetOwnerBudget(
             pb.SetOwnerBudgetRequest(
                 parent=PROJECT, owner="ann", monthly=usd(1), request_id=request_id()

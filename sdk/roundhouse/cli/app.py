@@ -32,6 +32,7 @@ from roundhouse.cli.commands.model_explain import explain_command
 from roundhouse.cli.commands.model_import import import_command
 from roundhouse.cli.commands.model_reliability import reliability_command
 from roundhouse.cli.commands.predict import predict
+from roundhouse.cli.commands.report import report
 from roundhouse.cli.commands.status import status
 from roundhouse.cli.commands.up import up
 from roundhouse.cli.failures import (
@@ -105,6 +106,7 @@ app.add_typer(webhooks.app, name="webhooks")
 app.command()(predict)
 app.command()(drift)
 app.command()(explain)
+app.command()(report)
 
 
 def run(arguments: list[str]) -> int:

@@ -12,6 +12,7 @@ from roundhouse.monitor.v1 import slo_service_pb2_grpc as pb_grpc
 
 from services.common.names import parent_of
 from services.common.resources import Page
+from services.common.rpc.convert import from_timestamp
 from services.common.rpc.inputs import check_settable, masked, page_query
 from services.monitor.api.convert.slos import (
     CHANGEABLE,
@@ -105,4 +106,5 @@ class SloServicer(pb_grpc.SloServiceServicer):
             return slo, the_monitor(tx, parent_of(slo.meta.name))
 
         slo, monitor = await self._transactions.read(found)
-        return budget_to_proto(await self._meter.read(slo, monitor))
+        end = from_timestamp(request.end_time) if request.HasField("end_time") else None
+        return budget_to_proto(await self._meter.read(slo, monitor, end))

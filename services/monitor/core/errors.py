@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from services.common.errors import (
     AlreadyExists,
     FailedPrecondition,
@@ -187,3 +189,18 @@ class AlertResolved(FailedPrecondition):
     def __init__(self, name: str) -> None:
         text = f"{name!r} is resolved; there is nothing left to do about it."
         super().__init__(text, violations=[PreconditionViolation("STATE", name, text)], name=name)
+
+
+class BudgetNotKept(FailedPrecondition):
+    """What a budget of that time would count is forgotten by now."""
+
+    reason = "BUDGET_NOT_KEPT"
+
+    def __init__(self, name: str, end: datetime) -> None:
+        text = f"The events that {name!r} counted up to {end:%Y-%m-%d %H:%M} are not kept any more."
+        super().__init__(
+            text,
+            violations=[PreconditionViolation("STATE", name, text)],
+            name=name,
+            end_time=end.isoformat(),
+        )

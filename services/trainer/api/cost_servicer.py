@@ -10,7 +10,7 @@ from roundhouse.trainer.v1 import cost_service_pb2_grpc as pb_grpc
 from roundhouse.trainer.v1 import job_pb2
 
 from services.common.names import PROJECT
-from services.common.rpc.convert import to_duration, to_timestamp
+from services.common.rpc.convert import from_timestamp, to_duration, to_timestamp
 from services.common.rpc.inputs import page_query
 from services.trainer.api.convert import shown
 from services.trainer.api.money import from_money, to_money
@@ -53,6 +53,8 @@ class CostServicer(pb_grpc.CostServiceServicer):
             model=request.model,
             owner=request.owner,
             month=request.month,
+            start=from_timestamp(request.start_time) if request.HasField("start_time") else None,
+            end=from_timestamp(request.end_time) if request.HasField("end_time") else None,
         )
         report = await self._transactions.read(lambda _, reads: reads.costs(query))
         currency = self._prices.currency

@@ -28,6 +28,8 @@ class CostQuery:
         model: Resource name.
         owner: Who paid.
         month: Such as `2026-11`.
+        start: Of the earliest slice, inclusive.
+        end: Exclusive.
     """
 
     project: str
@@ -36,6 +38,8 @@ class CostQuery:
     model: str = ""
     owner: str = ""
     month: str = ""
+    start: datetime | None = None
+    end: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

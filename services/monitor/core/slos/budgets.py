@@ -9,6 +9,7 @@ from enum import StrEnum
 from fractions import Fraction
 from typing import Final, Protocol
 
+from services.monitor.core.errors import BudgetNotKept
 from services.monitor.core.slos.objectives import Slo
 
 
@@ -33,9 +34,44 @@ class Counted(Protocol):
         """End of the time that holds the newest event, exclusive; None when there is none."""
         ...
 
+    @property
+    def kept(self) -> timedelta:
+        """How far before `until` events are known."""
+        ...
+
     def over(self, window: timedelta) -> Counts:
         """Those of the last `window` before `until`."""
         ...
+
+
+class AsOf:
+    """Implements `Counted` over the events before a time; the later ones are taken off.
+
+    Args:
+        counted: All events; at least one.
+        end: The time, exclusive, not after `counted.until`.
+    """
+
+    def __init__(self, counted: Counted, end: datetime) -> None:
+        assert counted.until is not None
+        self._counted = counted
+        self._end = end
+        self._later = counted.until - end
+
+    @property
+    def until(self) -> datetime | None:
+        """See `Counted`."""
+        return self._end
+
+    @property
+    def kept(self) -> timedelta:
+        """See `Counted`."""
+        return self._counted.kept - self._later
+
+    def over(self, window: timedelta) -> Counts:
+        """See `Counted`."""
+        both, later = self._counted.over(window + self._later), self._counted.over(self._later)
+        return Counts(both.good - later.good, both.total - later.total)
 
 
 class Severity(StrEnum):
@@ -126,9 +162,22 @@ class SloReading:
     burning: tuple[Burning, ...]
 
 
-def read_slo(slo: Slo, counted: Counted) -> SloReading:
-    """How an objective stands on these events."""
+def read_slo(slo: Slo, counted: Counted, end: datetime | None = None) -> SloReading:
+    """How an objective stands on these events.
+
+    Args:
+        slo: The objective.
+        counted: The events.
+        end: When to look at it, cut to whole minutes; None, or after the newest event: then.
+
+    Raises:
+        BudgetNotKept: The events of that time are not known any more.
+    """
     target = slo.exact_target
+    if end is not None and counted.until is not None and end < counted.until:
+        counted = AsOf(counted, end.replace(second=0, microsecond=0))
+        if counted.kept < slo.window:
+            raise BudgetNotKept(slo.meta.name, end)
     return SloReading(
         slo,
         counted.until,

@@ -42,6 +42,11 @@ class SingleEvents:
         newest = max((time for time, _ in self._events), default=None)
         return None if newest is None else newest + timedelta.resolution
 
+    @property
+    def kept(self) -> timedelta:
+        """See `Counted`."""
+        return timedelta.max
+
     def over(self, window: timedelta) -> Counts:
         """See `Counted`."""
         until = self.until
@@ -70,6 +75,11 @@ class MinuteEvents:
     def until(self) -> datetime | None:
         """See `Counted`."""
         return None if self._newest is None else from_us((self._newest + 1) * _MINUTE_US)
+
+    @property
+    def kept(self) -> timedelta:
+        """See `Counted`."""
+        return KEPT_MINUTES * _MINUTE
 
     def over(self, window: timedelta) -> Counts:
         """See `Counted`; `window` is cut to whole minutes."""

@@ -9,7 +9,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Final, TypeAlias, TypeVar
 
-from services.common.errors import Unavailable
+from services.common.errors import ServiceError
 from services.monitor.core.slos.events import RequestEvents
 from services.monitor.core.stream.batches import Batch, ObservationBatch
 from services.monitor.core.stream.ports import PredictionLog
@@ -72,6 +72,7 @@ class RequestFollower:
 
         Raises:
             Unavailable: The log can't be read at present.
+            ServiceError: What `ask` raises.
         """
         answered: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._tasks.put_nowait(partial(self._answer, (endpoint, latency_bound), ask, answered))
@@ -82,7 +83,7 @@ class RequestFollower:
     ) -> None:
         try:
             answer = await asyncio.to_thread(ask, await self._events(key))
-        except Unavailable as error:
+        except ServiceError as error:
             if not answered.done():
                 answered.set_exception(error)
             return

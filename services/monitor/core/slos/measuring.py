@@ -9,7 +9,7 @@ from typing import Final, Protocol
 
 from services.monitor.core.resources import Monitor, PerformanceReport
 from services.monitor.core.slos.budgets import SloReading, read_slo
-from services.monitor.core.slos.events import SingleEvents, judged_windows
+from services.monitor.core.slos.events import RequestEvents, SingleEvents, judged_windows
 from services.monitor.core.slos.following import RequestFollower
 from services.monitor.core.slos.objectives import Slo
 
@@ -50,19 +50,27 @@ class Meter:
         self._reports = reports
         self._jobs = jobs
 
-    async def read(self, slo: Slo, monitor: Monitor) -> SloReading:
+    async def read(self, slo: Slo, monitor: Monitor, end: datetime | None = None) -> SloReading:
         """How an objective of a monitor stands.
+
+        Args:
+            slo: The objective.
+            monitor: Its monitor.
+            end: When to look at it, see `read_slo`.
 
         Raises:
             Unavailable: Its events can't be told at present.
+            BudgetNotKept: The events of that time are not known any more.
         """
         sli = slo.sli
         if sli.kind.counts_requests:
-            ask: Callable[..., SloReading] = partial(read_slo, slo)
+            ask: Callable[[RequestEvents], SloReading] = partial(read_slo, slo, end=end)
             return await self._requests.asked(monitor.endpoint, sli.latency_bound, ask)
         if sli.quality is not None:
             limit = min(_MOST_WINDOWS, slo.window // max(monitor.window, timedelta(minutes=1)) + 1)
-            reports = await self._reports(monitor.meta.name, limit)
-            return read_slo(slo, judged_windows(reports, sli.quality))
+            reports = await self._reports(
+                monitor.meta.name, limit if end is None else _MOST_WINDOWS
+            )
+            return read_slo(slo, judged_windows(reports, sli.quality), end)
         project = monitor.meta.name.partition("/monitors/")[0]
-        return read_slo(slo, SingleEvents(await self._jobs.ended(project)))
+        return read_slo(slo, SingleEvents(await self._jobs.ended(project)), end)

@@ -40,6 +40,10 @@ def costs(connection: Connection, query: CostQuery) -> CostReport:
     ):
         if value:
             wanted.append(column == value)
+    if query.start is not None:
+        wanted.append(CHARGE.c.start_time >= query.start)
+    if query.end is not None:
+        wanted.append(CHARGE.c.start_time < query.end)
     group, amount = _GROUPS[query.grouping], func.sum(CHARGE.c.amount_micros)
     lines = (
         select(group, amount, func.sum(CHARGE.c.seconds))
