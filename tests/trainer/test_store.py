@@ -224,6 +224,31 @@ async def test_a_watcher_sees_each_point_and_a_replaced_one_again(database: Data
     assert list(page.items) == points(1, 2, 3)
 
 
+async def test_a_report_replaces_the_steps_that_it_names_of_each_trial_and_series_and_no_other(
+    database: Database,
+) -> None:
+    def of(trial: str, series: str, value: float, *steps: int) -> list[MetricPoint]:
+        return [MetricPoint(trial, series, step, value, EPOCH) for step in steps]
+
+    loss, auc = "loss", "auc"
+    first = [*of("mlp-1", loss, 1, 1, 2, 3), *of("mlp-1", auc, 1, 2), *of("mlp-2", loss, 1, 2)]
+    second = [*of("mlp-1", loss, 2, 3, 1), *of("mlp-2", loss, 2, 2), *of("mlp-2", loss, 3, 2)]
+    for report in (first, second):
+        await database.write(
+            lambda tx, report=report: SqlTrainerTx(tx, EPOCH).put_points("uid", report)
+        )
+    page = await database.read(
+        lambda tx: SqlTrainerReads(tx, EPOCH).points(PageQuery(JOB, 0, ""), "uid", "")
+    )
+    assert list(page.items) == [
+        *of("mlp-1", auc, 1, 2),
+        *of("mlp-1", loss, 2, 1),
+        *of("mlp-1", loss, 1, 2),
+        *of("mlp-1", loss, 2, 3),
+        *of("mlp-2", loss, 3, 2),
+    ]
+
+
 async def test_log_lines_count_without_gaps(database: Database) -> None:
     for lines in (["one", "two"], [], ["three"]):
         await database.write(

@@ -145,13 +145,17 @@ class SqlTrainerTx:
     def put_points(self, job_uid: str, points: Sequence[MetricPoint]) -> None:
         """Store points, each in place of an earlier one of its trial, series and step."""
         newest = {(point.trial, point.series, point.step): point for point in points}
-        for point in newest.values():
+        steps: dict[tuple[str, str], list[int]] = {}
+        for trial, series, step in newest:
+            steps.setdefault((trial, series), []).append(step)
+        # One statement for each series: one for each point took nine tenths of a report's time.
+        for (trial, series), replaced in steps.items():
             self._connection.execute(
                 POINT.delete().where(
                     POINT.c.job_uid == job_uid,
-                    POINT.c.trial == point.trial,
-                    POINT.c.series == point.series,
-                    POINT.c.step == point.step,
+                    POINT.c.trial == trial,
+                    POINT.c.series == series,
+                    POINT.c.step.in_(replaced),
                 )
             )
         if newest:
