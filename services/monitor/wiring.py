@@ -124,6 +124,7 @@ async def monitor(settings: MonitorSettings, now: Clock = utc_now) -> AsyncItera
         )
         meter = _meter(database, followed, peers, now)
         transactions = Transactions(database, now, open_tx=SqlMonitorTx, open_lists=SqlMonitorLists)
+        retrain_servicer = RetrainServicer(transactions, snapshots, TrainerClient(peers.trainer))
         explainer = _explainer(database, peers, now)
         if settings.dashboard_listen:
             reads = Reads(transactions, explainer)
@@ -132,7 +133,7 @@ async def monitor(settings: MonitorSettings, now: Clock = utc_now) -> AsyncItera
             serving(
                 "monitor",
                 settings.listen,
-                _apis(transactions, database, followed, snapshots, explainer, meter),
+                _apis(transactions, database, followed, retrain_servicer, explainer, meter),
                 ServerLimits(drain_timeout_s=settings.drain_timeout_s),
             )
         )
@@ -227,12 +228,11 @@ def _apis(
     transactions: Transactions,
     database: Database,
     followed: Following,
-    snapshots: TrainingSnapshots,
+    retrain_servicer: RetrainServicer,
     explainer: Explainer,
     meter: Meter,
 ) -> list[Api]:
     monitor_servicer = MonitorServicer(transactions, followed.follower)
-    retrain_servicer = RetrainServicer(transactions, snapshots)
     judgement_servicer = JudgementServicer(FollowedJudge(followed.follower), explainer)
     alert_servicer = AlertServicer(transactions)
     slo_servicer = SloServicer(transactions, meter)

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.common.resources import Meta
-from services.monitor.core.deciding import Evidence, History, MeasuredQuality, decide
+from services.monitor.core.deciding import History, decide
+from services.monitor.core.evidence import Evidence, MeasuredQuality
 from services.monitor.core.resources import (
     DataFault,
     DecisionKind,

@@ -18,30 +18,20 @@ from services.common.store.outbox import EventFilter, read_after
 from services.monitor.adapters.database.episodes import SqlEpisodeStore
 from services.monitor.adapters.episode_controller import EpisodeController
 from services.monitor.core.errors import IllegalTransition
-from services.monitor.core.loop.episodes import Episode, EpisodeState, RetrainPlan
+from services.monitor.core.loop.episodes import Episode, EpisodeState
 from services.monitor.core.loop.ports import Outcome
 from services.monitor.core.use_cases.retraining import save_episode
 from tests.support.loop_peers import ScriptedPeers
 from tests.support.monitor_database import monitor_database, written
 from tests.support.monitor_values import (
     CHAMPION,
-    DATASET,
-    ENDPOINT,
-    JOB,
     MARCH,
     MONITOR,
+    PLAN,
     new_episode,
 )
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-PLAN = RetrainPlan(
-    endpoint=ENDPOINT,
-    dataset=DATASET,
-    template_job=JOB,
-    include_template_snapshot=True,
-    lookback_days=0,
-    min_phase_outcomes=9,
-)
 DETECTED = Episode(
     meta=Meta(f"{MONITOR}/episodes/e", "e", 1, NOW, NOW),
     state=EpisodeState.DETECTED,

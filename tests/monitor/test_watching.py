@@ -12,9 +12,12 @@ from roundhouse.monitor.v1 import monitor_pb2, monitor_service_pb2, retrain_serv
 from services.common.profiles import Profile
 from services.common.rpc.client import connect
 from services.common.rpc.convert import from_timestamp
+from services.common.store.database import Database
 from services.monitor.adapters.baselines import RegistryBaselines
 from services.monitor.core.stream.ports import Baseline
+from services.monitor.core.use_cases.dry_run import DryRunOrder, dry_run
 from tests.support.monitor_api import arrow, running_monitor
+from tests.support.monitor_database import written
 from tests.support.monitor_values import CHAMPION, MONITOR, POLICY
 from tests.support.predictions import DAY, MONDAY, World
 from tests.support.registry_api import BUNDLE, TIMEOUT_S, running_registry
@@ -99,6 +102,16 @@ async def decisions(caller):
     return list(found.retrain_decisions)
 
 
+async def tried_again(data_dir):
+    """What the monitor's policies would decide on all that was judged."""
+    database = Database(f"sqlite:///{data_dir}/metadata.db")
+    order = DryRunOrder(MONITOR, None, MONDAY, MONDAY + 52 * WEEK, None)
+    try:
+        return (await written(database, lambda tx: dry_run(tx, order))).decisions
+    finally:
+        database.close()
+
+
 async def test_traffic_that_changes_is_reported_and_decided_once_across_restarts(
     tmp_path, registry, world
 ):
@@ -125,6 +138,13 @@ async def test_traffic_that_changes_is_reported_and_decided_once_across_restarts
         assert (oldest.reason, newest.reason) == ("MARGINAL", "DATA_DRIFT")
         assert newest.kind == monitor_pb2.RetrainDecision.KIND_TRIGGERED
         assert newest.policy == POLICY
+        again = [
+            (each.choice.reason, dict(each.choice.numbers), each.choice.report)
+            for each in await tried_again(data_dir)
+        ]
+        assert again == [
+            (each.reason, dict(each.numbers), each.report) for each in (oldest, newest)
+        ]
         assert newest.report == found[-1].name
         whole = await caller.monitors.GetDriftReport(
             monitor_service_pb2.GetDriftReportRequest(name=found[-1].name), timeout=TIMEOUT_S

@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc
 import pyarrow as pa
+from google.type.money_pb2 import Money
 from roundhouse.common.v1 import events_pb2_grpc
 from roundhouse.inference.v1 import endpoint_service_pb2 as endpoint_pb
 from roundhouse.inference.v1 import endpoint_service_pb2_grpc as endpoint_grpc
@@ -56,7 +57,9 @@ class Peers(job_grpc.JobServiceServicer, endpoint_grpc.EndpointServiceServicer):
             raise EndpointMissing("There is no such job.")
         spec = job_pb2.JobSpec(snapshot=f"{DATASET}/snapshots/s", target="late")
         spec.split.time_column = "day"
-        return job_pb2.TrainingJob(name=JOB, spec=spec)
+        job = job_pb2.TrainingJob(name=JOB, spec=spec)
+        job.cost.CopyFrom(Money(currency_code="USD", units=1, nanos=500_000_000))
+        return job
 
     async def GetEndpoint(self, request: endpoint_pb.GetEndpointRequest, _: Any) -> Any:
         raise EndpointMissing("There is no such endpoint.")

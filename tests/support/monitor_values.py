@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from services.monitor.core.deciding import Choice
-from services.monitor.core.loop.episodes import Episode
+from services.monitor.core.loop.episodes import Episode, RetrainPlan
 from services.monitor.core.ports import MonitorTx
 from services.monitor.core.resources import DecisionKind, Monitor, RetrainDecision, RetrainPolicy
 from services.monitor.core.use_cases.monitors import create_monitor
@@ -21,6 +21,14 @@ DATASET = "projects/default/datasets/flights"
 JOB = "projects/default/trainingJobs/first"
 CHAMPION = "projects/default/models/delays/versions/1"
 MARCH = datetime(2013, 3, 1, tzinfo=UTC)
+PLAN = RetrainPlan(
+    endpoint=ENDPOINT,
+    dataset=DATASET,
+    template_job=JOB,
+    include_template_snapshot=True,
+    lookback_days=0,
+    min_phase_outcomes=9,
+)
 
 
 def watched(tx: MonitorTx, name: str = MONITOR, **fields: Any) -> Monitor:

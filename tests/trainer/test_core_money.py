@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from services.common.errors import ServiceError
+from services.common.money import Money
 from services.trainer.core.errors import AttemptSuperseded, BudgetExceeded
 from services.trainer.core.failures import ErrorClass
 from services.trainer.core.jobs import TrainingJob
-from services.trainer.core.money import Money, money_from_json, money_to_json
+from services.trainer.core.money import money_from_json, money_to_json
 from services.trainer.core.states import JobState
 from services.trainer.core.use_cases import attempts, submission
 from services.trainer.core.use_cases.attempts import Claim, Order

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.common.money import Money
 from services.trainer.core.errors import InvalidProposal
 from services.trainer.core.jobs import TRIAL, Trial
-from services.trainer.core.money import Money
 from services.trainer.core.parameters import ParameterRule
 from services.trainer.core.pruning import HyperbandPruning, MedianPruning, Runner, why_pruned
 from services.trainer.core.search import Proposal, Sample, why_over

@@ -20,6 +20,7 @@ from roundhouse.cli.commands import (
     jobs,
     models,
     registry,
+    retrains,
     rollouts,
     slos,
     webhooks,
@@ -99,6 +100,7 @@ app.add_typer(holds.app, name="holds")
 app.add_typer(endpoints.app, name="endpoints")
 app.add_typer(decision_policies.app, name="policies")
 app.add_typer(rollouts.app, name="rollouts")
+app.add_typer(retrains.app, name="retrains")
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(slos.app, name="slos")
 app.add_typer(batches.app, name="batches")

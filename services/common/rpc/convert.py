@@ -8,6 +8,9 @@ from datetime import UTC, datetime, timedelta
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.struct_pb2 import ListValue, Struct, Value
 from google.protobuf.timestamp_pb2 import Timestamp
+from google.type.money_pb2 import Money
+
+from services.common.money import MICROS
 
 
 def to_timestamp(moment: datetime) -> Timestamp:
@@ -38,6 +41,12 @@ def to_duration(seconds: float) -> Duration:
 def from_duration(duration: Duration) -> float:
     """Seconds."""
     return duration.ToTimedelta().total_seconds()
+
+
+def to_money(micros: int, currency: str) -> Money:
+    """An amount in millionths of a unit on the wire."""
+    units, rest = divmod(micros, MICROS)
+    return Money(currency_code=currency, units=units, nanos=rest * 1000)
 
 
 def to_struct(values: Mapping[str, object]) -> Struct:

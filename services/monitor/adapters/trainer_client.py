@@ -9,11 +9,12 @@ from roundhouse.trainer.v1 import job_pb2 as job_pb
 from roundhouse.trainer.v1 import job_service_pb2 as service_pb
 from roundhouse.trainer.v1 import job_service_pb2_grpc as service_grpc
 
+from services.common.money import MICROS, Money
 from services.common.names import parent_of
 from services.common.rpc.remote import remote_errors
 from services.monitor.adapters.refusals import refusals
 from services.monitor.core.loop.episodes import Episode
-from services.monitor.core.loop.ports import JobProgress, Outcome
+from services.monitor.core.loop.ports import JobProgress, Outcome, StepRefused
 
 _EVALUATION_TIMEOUT_S: Final = 120.0
 
@@ -62,15 +63,28 @@ class TrainerClient:
         with refusals("trainer"), remote_errors("trainer"):
             job = await self._jobs.GetTrainingJob(service_pb.GetTrainingJobRequest(name=name))
         if job.state == job_pb.TrainingJob.STATE_SUCCEEDED:
-            return JobProgress(Outcome.SUCCEEDED, job.model_version, job.evaluation)
+            return JobProgress(
+                Outcome.SUCCEEDED, job.model_version, job.evaluation, cost=_cost(job)
+            )
         if job.state in _ENDED_BADLY:
             reason = job.error.message or "no error given"
-            return JobProgress(Outcome.FAILED, message=f"{_standing(job)}: {reason}")
+            return JobProgress(
+                Outcome.FAILED, message=f"{_standing(job)}: {reason}", cost=_cost(job)
+            )
         if job.state in _WAITING:
             reason = job.error.message or "paused by hand"
             message = f"{_standing(job)} and waits to be resumed: {reason}"
             return JobProgress(Outcome.UNDER_WAY, message=message)
         return JobProgress(Outcome.UNDER_WAY)
+
+    async def cost(self, job: str) -> Money | None:
+        """See `JobCosts`."""
+        try:
+            with refusals("trainer"), remote_errors("trainer"):
+                found = await self._jobs.GetTrainingJob(service_pb.GetTrainingJobRequest(name=job))
+        except StepRefused:
+            return None
+        return _cost(found)
 
     async def evaluate(self, version: str, job: str, request_id: str) -> str:
         """See `TrainerPort`."""
@@ -84,6 +98,13 @@ class TrainerClient:
         with refusals("trainer"), remote_errors("trainer"):
             answer = await self._jobs.EvaluateVersion(request, timeout=_EVALUATION_TIMEOUT_S)
         return answer.evaluation
+
+
+def _cost(job: job_pb.TrainingJob) -> Money | None:
+    if not job.HasField("cost"):
+        return None
+    micros = job.cost.units * MICROS + job.cost.nanos // 1000
+    return Money(micros, job.cost.currency_code)
 
 
 def _standing(job: job_pb.TrainingJob) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Any, TypeAlias
 
 import grpc
@@ -14,6 +15,7 @@ from services.common.errors import FieldViolation, InvalidRequest
 from services.common.resources import Page
 from services.common.rpc.convert import from_timestamp
 from services.common.rpc.inputs import check_settable, masked, page_query
+from services.monitor.api.convert.dry_runs import dry_run_to_protos, order_of
 from services.monitor.api.convert.retraining import (
     POLICY_FIELDS,
     decision_to_proto,
@@ -26,6 +28,7 @@ from services.monitor.core.loop.episodes import Episode
 from services.monitor.core.loop.ports import StepRefused
 from services.monitor.core.names import TRAINING_JOB, checked
 from services.monitor.core.ports import (
+    JobCosts,
     MonitorLists,
     MonitorTx,
     SnapshotOrder,
@@ -33,6 +36,7 @@ from services.monitor.core.ports import (
 )
 from services.monitor.core.resources import RetrainDecision, RetrainPolicy
 from services.monitor.core.use_cases import policies
+from services.monitor.core.use_cases.dry_run import dry_run
 from services.monitor.core.use_cases.lookup import the_episode, the_monitor, the_policy
 
 _Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]  # generic over every method's messages
@@ -44,11 +48,15 @@ class RetrainServicer(pb_grpc.RetrainServiceServicer):
     Args:
         transactions: The monitor's.
         snapshots: Writes training snapshots.
+        costs: Of training jobs.
     """
 
-    def __init__(self, transactions: Transactions, snapshots: TrainingSnapshots) -> None:
+    def __init__(
+        self, transactions: Transactions, snapshots: TrainingSnapshots, costs: JobCosts
+    ) -> None:
         self._transactions = transactions
         self._snapshots = snapshots
+        self._costs = costs
 
     async def CreateRetrainPolicy(
         self, request: service_pb.CreateRetrainPolicyRequest, _: _Context
@@ -150,6 +158,16 @@ class RetrainServicer(pb_grpc.RetrainServiceServicer):
         return service_pb.ListEpisodesResponse(
             episodes=page.map(episode_to_proto), next_page_token=page.next_page_token
         )
+
+    async def DryRunRetraining(
+        self, request: service_pb.DryRunRetrainingRequest, _: _Context
+    ) -> AsyncIterator[service_pb.DryRunRetrainingResponse]:
+        """What policies would have decided in a span of the past."""
+        run = await self._transactions.read(lambda tx: dry_run(tx, order_of(request, tx.now)))
+        unknown = set() if run.usual_cost else {run.templates[each.policy] for each in run.started}
+        costs = {job: await self._costs.cost(job) for job in sorted(unknown)}
+        for told in dry_run_to_protos(run, costs):
+            yield told
 
     async def BuildTrainingSnapshot(
         self, request: service_pb.BuildTrainingSnapshotRequest, _: _Context

@@ -81,6 +81,24 @@ class PolicyExists(AlreadyExists):
         super().__init__(f"Retrain policy {name!r} exists already.", name=name)
 
 
+class DryRunTooLong(InvalidArgument):
+    """The range holds more judged windows than one dry run goes through.
+
+    Args:
+        windows: That it goes through at most.
+    """
+
+    reason = "DRY_RUN_TOO_LONG"
+
+    def __init__(self, windows: int) -> None:
+        text = f"holds more than {windows:,} judged windows; ask for a shorter time"
+        super().__init__(
+            f"The range {text}.",
+            violations=[FieldViolation("end_time", text)],
+            windows=str(windows),
+        )
+
+
 class EpisodeNotFound(NotFound):
     """No episode has this name."""
 

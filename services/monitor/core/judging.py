@@ -12,14 +12,15 @@ from typing import Final
 
 import numpy as np
 
-from services.monitor.core.deciding import Evidence, MeasuredQuality
 from services.monitor.core.detecting import findings, sight_of
+from services.monitor.core.evidence import Evidence, MeasuredQuality
 from services.monitor.core.ports import MonitorTx
 from services.monitor.core.quality import quality
 from services.monitor.core.resources import DriftReport, Monitor, PerformanceReport
 from services.monitor.core.stream.ports import CompleteWindow
 from services.monitor.core.use_cases.reports import (
     record_drift_report,
+    record_judgement,
     record_performance_report,
 )
 from services.monitor.core.use_cases.retraining import consider_retraining
@@ -37,8 +38,9 @@ def judge_window(tx: MonitorTx, complete: CompleteWindow) -> None:
     if done is not None and done >= complete.window.end:
         return
     drift = _report_drift(tx, monitor, complete)
-    _report_performance(tx, complete)
+    outcomes = _report_performance(tx, complete)
     evidence = _evidence(tx, monitor, complete, drift)
+    record_judgement(tx, complete.monitor, complete.window, complete.serving, outcomes, evidence)
     for policy in tx.policies.under(complete.monitor):
         consider_retraining(tx, policy, evidence, complete.serving)
 
@@ -71,7 +73,8 @@ def _report_drift(tx: MonitorTx, monitor: Monitor, complete: CompleteWindow) -> 
     )
 
 
-def _report_performance(tx: MonitorTx, complete: CompleteWindow) -> None:
+def _report_performance(tx: MonitorTx, complete: CompleteWindow) -> int:
+    """Record the reports; gives the outcomes of all versions."""
     versions = sorted(complete.tallies)
     tallies = [complete.tallies[version] for version in versions]
     found = {
@@ -95,6 +98,7 @@ def _report_performance(tx: MonitorTx, complete: CompleteWindow) -> None:
             metrics=measured.metrics,
             half_widths=measured.half_widths,
         )
+    return found[EVERY_VERSION].outcomes
 
 
 def _evidence(

@@ -8,8 +8,10 @@ from datetime import datetime
 from typing import Protocol, TypeAlias
 
 from services.common.criteria import Criteria
+from services.common.money import Money
 from services.common.resources import Collection, Page, PageQuery
 from services.monitor.core.alerts.alerting import Alert
+from services.monitor.core.evidence import Judgement
 from services.monitor.core.explanation import Cause
 from services.monitor.core.loop.episodes import Episode
 from services.monitor.core.resources import (
@@ -32,6 +34,7 @@ class MonitorTx(Protocol):
     policies: Collection[RetrainPolicy]
     drift_reports: Collection[DriftReport]
     performance_reports: Collection[PerformanceReport]
+    judgements: Collection[Judgement]
     decisions: Collection[RetrainDecision]
     episodes: Collection[Episode]
     slos: Collection[Slo]
@@ -70,6 +73,16 @@ class MonitorTx(Protocol):
 
     def outcomes_since(self, monitor: str, moment: datetime | None) -> int:
         """Outcomes in the judged windows that start at `moment` or later; None counts all."""
+        ...
+
+    def judgements_between(
+        self, monitor: str, start: datetime, end: datetime, limit: int
+    ) -> Sequence[Judgement]:
+        """The first ones whose windows end from `start`, inclusive, to `end`, exclusive."""
+        ...
+
+    def judged_windows_between(self, monitor: str, start: datetime, end: datetime) -> int:
+        """How many judged windows end from `start`, inclusive, to `end`, exclusive."""
         ...
 
     def unresolved_alert(self, resource: str) -> Alert | None:
@@ -228,6 +241,18 @@ class TrainingSnapshots(Protocol):
         Raises:
             NoTrainingRows: No observation in that time has an outcome.
             StepRefused: Another service refused for good, such as an unknown template job.
+        """
+        ...
+
+
+class JobCosts(Protocol):
+    """What training jobs were charged."""
+
+    async def cost(self, job: str) -> Money | None:
+        """Of a job, by resource name; None if it is unknown or nothing was charged.
+
+        Raises:
+            RemoteError: It can't be told at present.
         """
         ...
 

@@ -10,10 +10,10 @@ from services.common.rpc.convert import (
     from_struct,
     from_timestamp,
     to_duration,
+    to_money,
     to_struct,
     to_timestamp,
 )
-from services.trainer.api.money import to_money
 from services.trainer.core.failures import ErrorClass
 from services.trainer.core.jobs import (
     Attempt,

@@ -10,10 +10,10 @@ from roundhouse.trainer.v1 import cost_service_pb2_grpc as pb_grpc
 from roundhouse.trainer.v1 import job_pb2
 
 from services.common.names import PROJECT
-from services.common.rpc.convert import from_timestamp, to_duration, to_timestamp
+from services.common.rpc.convert import from_timestamp, to_duration, to_money, to_timestamp
 from services.common.rpc.inputs import page_query
 from services.trainer.api.convert import shown
-from services.trainer.api.money import from_money, to_money
+from services.trainer.api.money import from_money
 from services.trainer.api.transactions import Transactions
 from services.trainer.core.costs import CostQuery, Grouping, OwnerBudget
 from services.trainer.core.money import PriceTable, month_of

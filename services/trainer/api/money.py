@@ -1,17 +1,11 @@
-"""google.type.Money to and from whole millionths."""
+"""What requests call an amount of money, in whole millionths."""
 
 from __future__ import annotations
 
 from google.type.money_pb2 import Money
 
 from services.common.errors import FieldViolation, InvalidRequest
-from services.trainer.core.money import MICROS
-
-
-def to_money(micros: int, currency: str) -> Money:
-    """An amount."""
-    units, rest = divmod(micros, MICROS)
-    return Money(currency_code=currency, units=units, nanos=rest * 1000)
+from services.common.money import MICROS
 
 
 def from_money(money: Money, currency: str, field: str) -> int:

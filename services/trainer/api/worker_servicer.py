@@ -9,9 +9,8 @@ import grpc
 from roundhouse.trainer.v1 import worker_service_pb2 as pb
 from roundhouse.trainer.v1 import worker_service_pb2_grpc as pb_grpc
 
-from services.common.rpc.convert import to_duration
+from services.common.rpc.convert import to_duration, to_money
 from services.trainer.api import convert
-from services.trainer.api.money import to_money
 from services.trainer.api.transactions import Transactions
 from services.trainer.core.errors import NothingToClaim
 from services.trainer.core.parameters import Rules

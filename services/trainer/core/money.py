@@ -1,4 +1,4 @@
-"""Amounts of money and what they buy. Whole millionths of a unit: no floats, no rounding."""
+"""What money buys, and what was charged for it; amounts are whole millionths of a unit."""
 
 from __future__ import annotations
 
@@ -7,27 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-MICROS: Final = 1_000_000
-"""Of one unit of a currency."""
+from services.common.money import MICROS, Money
 
 SLICE_S: Final = 60
 """Most seconds of one entry in the ledger."""
-
-
-@dataclass(frozen=True, slots=True)
-class Money:
-    """An amount.
-
-    Attributes:
-        micros: Millionths of a unit.
-        currency: ISO 4217 code.
-    """
-
-    micros: int
-    currency: str
-
-    def __str__(self) -> str:
-        return f"{self.micros // MICROS}.{self.micros % MICROS:06} {self.currency}"
 
 
 @dataclass(frozen=True, slots=True)

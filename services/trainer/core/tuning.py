@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from services.trainer.core.money import Money, money_from_json, money_to_json
+from services.common.money import Money
+from services.trainer.core.money import money_from_json, money_to_json
 from services.trainer.core.pruning import HyperbandPruning, MedianPruning, Pruning
 
 

@@ -9,6 +9,7 @@ from sqlalchemy import BigInteger, Column, MetaData, String, Table
 from services.common.store.documents import NAME_LENGTH, Kind, resource_table
 from services.common.store.types import UtcDateTime
 from services.monitor.core.alerts.alerting import Alert
+from services.monitor.core.evidence import Judgement
 from services.monitor.core.loop.episodes import Episode
 from services.monitor.core.resources import (
     DriftReport,
@@ -70,6 +71,15 @@ PERFORMANCE_REPORTS: Final = Kind(
         "window_end_time": report.window_end,
         "outcomes": report.outcomes,
     },
+)
+JUDGEMENTS: Final = Kind(
+    resource_table(
+        "judgement",
+        METADATA,
+        Column("event_time", UtcDateTime, nullable=False),
+    ),
+    Judgement,
+    lambda judgement: {"event_time": judgement.event_time},
 )
 DECISIONS: Final = Kind(
     resource_table(

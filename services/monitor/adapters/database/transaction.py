@@ -18,12 +18,14 @@ from services.monitor.adapters.database.tables import (
     DECISIONS,
     DRIFT_REPORTS,
     EPISODES,
+    JUDGEMENTS,
     MONITORS,
     PERFORMANCE_REPORTS,
     POLICIES,
     SLOS,
 )
 from services.monitor.core.alerts.alerting import Alert, AlertState
+from services.monitor.core.evidence import Judgement
 from services.monitor.core.loop.episodes import Episode, EpisodeState
 from services.monitor.core.ports import Json
 from services.monitor.core.resources import (
@@ -40,6 +42,7 @@ _OF_MONITOR: Final = (
     POLICIES,
     DRIFT_REPORTS,
     PERFORMANCE_REPORTS,
+    JUDGEMENTS,
     DECISIONS,
     EPISODES,
     SLOS,
@@ -68,6 +71,7 @@ class SqlMonitorTx:
         self.performance_reports: Collection[PerformanceReport] = SqlCollection(
             connection, PERFORMANCE_REPORTS
         )
+        self.judgements: Collection[Judgement] = SqlCollection(connection, JUDGEMENTS)
         self.decisions: Collection[RetrainDecision] = SqlCollection(connection, DECISIONS)
         self.episodes: Collection[Episode] = self._episodes
         self.alerts: Collection[Alert] = SqlCollection(connection, ALERTS)
@@ -170,6 +174,30 @@ class SqlMonitorTx:
         if moment is not None:
             total = total.where(table.c.window_start_time >= moment)
         return int(self._connection.execute(total).scalar_one())
+
+    def judgements_between(
+        self, monitor: str, start: datetime, end: datetime, limit: int
+    ) -> Sequence[Judgement]:
+        """See `MonitorTx`."""
+        table = JUDGEMENTS.table
+        rows = self._connection.execute(
+            select(table)
+            .where(table.c.parent == monitor, table.c.event_time >= start, table.c.event_time < end)
+            .order_by(table.c.event_time)
+            .limit(limit)
+        )
+        return [JUDGEMENTS.from_row(row) for row in rows]
+
+    def judged_windows_between(self, monitor: str, start: datetime, end: datetime) -> int:
+        """See `MonitorTx`."""
+        table = PERFORMANCE_REPORTS.table
+        judged = select(func.count()).where(
+            table.c.parent == monitor,
+            table.c.version == "",
+            table.c.window_end_time >= start,
+            table.c.window_end_time < end,
+        )
+        return int(self._connection.execute(judged).scalar_one())
 
     def tell(self, kind: str, subject: str, data: Mapping[str, Json]) -> str:
         """See `MonitorTx`."""

@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
+from services.common.money import Money
 from services.common.names import parent_of
 from services.common.resources import Meta
 from services.monitor.core.errors import IllegalTransition
@@ -88,6 +89,7 @@ class Episode:
         event_time: Event time of the decision: no later row is trained on.
         last_event: Event of the newest transition, the cause of what comes next.
         end_event_time: Event time when it ended; None before.
+        cost: What its training job was charged; None before the job is over.
     """
 
     meta: Meta
@@ -106,6 +108,7 @@ class Episode:
     message: str = ""
     last_event: str = ""
     end_event_time: datetime | None = None
+    cost: Money | None = None
 
     @property
     def monitor(self) -> str:
@@ -117,20 +120,20 @@ class Episode:
         """Whether no further state can follow."""
         return self.state.is_over
 
-    def moved_to(self, state: EpisodeState, now: datetime, **facts: str) -> Episode:
+    def moved_to(self, state: EpisodeState, now: datetime, **facts: str | Money | None) -> Episode:
         """This episode in `state`, with what the step brought.
 
         Args:
             state: The next state.
             now: When.
-            **facts: Names of resources, or the message, to set.
+            **facts: Names of resources, the message or the cost, to set.
 
         Raises:
             IllegalTransition: The life cycle has no such move.
         """
         if state not in _NEXT[self.state]:
             raise IllegalTransition(self.meta.name, self.state, state)
-        return replace(self, state=state, meta=self.meta.touched(now), **facts)  # type: ignore[arg-type]  # facts are str fields
+        return replace(self, state=state, meta=self.meta.touched(now), **facts)  # type: ignore[arg-type]  # facts are fields
 
     def waiting(self, message: str, now: datetime) -> Episode:
         """This episode in the same state, with what it waits for; empty when it goes on."""

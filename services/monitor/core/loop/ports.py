@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
+from services.common.money import Money
 from services.monitor.core.loop.episodes import Episode
 
 
@@ -38,12 +39,14 @@ class JobProgress:
         version: The registered version once it succeeded.
         evaluation: Its evaluation on the test part.
         message: Why it failed, or what it waits for.
+        cost: What it was charged so far; None if nothing is known of that.
     """
 
     outcome: Outcome
     version: str = ""
     evaluation: str = ""
     message: str = ""
+    cost: Money | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from typing import Final, assert_never
 
 from services.common.causality import caused_by
 from services.common.clock import Clock
+from services.common.money import Money
 from services.monitor.core.loop.episodes import Episode, EpisodeState
 from services.monitor.core.loop.ports import (
     InferencePort,
@@ -98,9 +99,10 @@ class Loop:
                     candidate=job.version,
                     evaluation=job.evaluation,
                     message="",
+                    cost=job.cost,
                 )
             case Outcome.FAILED:
-                return self._moved(episode, EpisodeState.FAILED, message=job.message)
+                return self._moved(episode, EpisodeState.FAILED, message=job.message, cost=job.cost)
             case _ if job.message != episode.message:
                 return episode.waiting(job.message, self.now())
             case _:
@@ -144,5 +146,5 @@ class Loop:
             return episode
         return self._moved(episode, ends[rollout.outcome], message=rollout.message)
 
-    def _moved(self, episode: Episode, state: EpisodeState, **facts: str) -> Episode:
+    def _moved(self, episode: Episode, state: EpisodeState, **facts: str | Money | None) -> Episode:
         return episode.moved_to(state, self.now(), **facts)

@@ -34,7 +34,7 @@ def create_policy(tx: MonitorTx, name: str, make: Callable[[Meta], RetrainPolicy
     if tx.policies.get(checked(RETRAIN_POLICY, name, "retrain_policy_id")) is not None:
         raise PolicyExists(name)
     policy = make(new_meta(tx, name))
-    _check(policy)
+    check_policy(policy)
     tx.policies.add(policy)
     tx.tell("policy.created", name, {})
     return policy
@@ -66,7 +66,7 @@ def update_policy(
     wanted = make(policy.meta)
     values: dict[str, Any] = {field: getattr(wanted, field) for field in fields}
     changed = replace(policy, meta=policy.meta.touched(tx.now), **values)
-    _check(changed)
+    check_policy(changed)
     tx.policies.replace(changed)
     tx.tell("policy.updated", name, {})
     return changed
@@ -84,7 +84,12 @@ def delete_policy(tx: MonitorTx, name: str, *, etag: str) -> None:
     tx.tell("policy.deleted", name, {})
 
 
-def _check(policy: RetrainPolicy) -> None:
+def check_policy(policy: RetrainPolicy) -> None:
+    """Pass a policy that makes sense.
+
+    Raises:
+        InvalidRequest: Names what does not.
+    """
     checked(TRAINING_JOB, policy.template_job, "retrain_policy.template_job")
     triggers = (
         policy.min_drifted_features,

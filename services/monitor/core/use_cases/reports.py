@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from services.monitor.core.detecting import Findings
+from services.monitor.core.evidence import Evidence, Judgement
 from services.monitor.core.ports import MonitorTx
 from services.monitor.core.resources import DriftReport, PerformanceReport
 from services.monitor.core.use_cases.identities import new_meta
@@ -112,6 +113,30 @@ def record_performance_report(
         },
     )
     return report
+
+
+def record_judgement(
+    tx: MonitorTx, monitor: str, window: Window, champion: str, outcomes: int, evidence: Evidence
+) -> None:
+    """Keep what policies are held against, to be decided on again.
+
+    Args:
+        tx: The transaction.
+        monitor: By resource name.
+        window: Which was judged, for the first time.
+        champion: Version that served, by resource name.
+        outcomes: Of all versions in the window.
+        evidence: What is known.
+    """
+    tx.judgements.add(
+        Judgement(
+            meta=new_meta(tx, f"{monitor}/judgements/{window.key}"),
+            window_start=window.start,
+            champion=champion,
+            outcomes=outcomes,
+            evidence=evidence,
+        )
+    )
 
 
 def _performance_report_name(monitor: str, window: Window, version: str) -> str:

@@ -9,6 +9,7 @@ from google.protobuf.json_format import MessageToDict
 from google.type.money_pb2 import Money
 from roundhouse.trainer.v1 import job_pb2, worker_service_pb2
 
+from services.common.money import MICROS
 from services.common.rpc.convert import (
     from_duration,
     from_struct,
@@ -19,7 +20,6 @@ from services.common.rpc.convert import (
 )
 from services.trainer.core.failures import TrainingFailure
 from services.trainer.core.jobs import MetricPoint, StoredCheckpoint, Trial
-from services.trainer.core.money import MICROS
 from services.trainer.core.parameters import Parameters
 from services.trainer.core.spec import JobSpec, spec_from_json
 from services.trainer.core.states import TrialState

@@ -14,13 +14,13 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final
 
+from services.common.money import Money
 from services.common.names import parent_of
 from services.trainer.core.errors import BudgetExceeded
 from services.trainer.core.jobs import Attempt, TrainingJob
 from services.trainer.core.money import (
     SLICE_S,
     Charge,
-    Money,
     PriceTable,
     Resources,
     month_of,
