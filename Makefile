@@ -12,6 +12,7 @@ ENVIRONMENTS := .environments
 TRITON := $(ENVIRONMENTS)/triton/installed.sha256
 CHROMIUM := $(ENVIRONMENTS)/chromium/installed.sha256
 CALLERS := $(ENVIRONMENTS)/callers/installed.sha256
+PROMETHEUS := $(ENVIRONMENTS)/prometheus/installed.sha256
 # What a benchmark can't do without, each in an environment of its own; that of inference installs
 # its peers itself, and goes on without one that does not install.
 PEERS_registry := mlflow
@@ -42,11 +43,12 @@ $(ENVIRONMENTS)/%/installed.sha256: tools/environments/%.txt tools/isolated_env.
 $(TRITON): tools/environments/triton.py
 $(CHROMIUM): tools/environments/chromium.py tools/environments/debian.py
 $(CALLERS): tools/environments/callers.py tools/environments/debian.py
+$(PROMETHEUS): tools/environments/prometheus.py tools/environments/debian.py
 
 demo: $(READY) ## Run the whole loop on a year of real flights (about 5 minutes)
 	@$(BIN)/roundhouse demo $(ARGS)
 
-test: $(READY) $(TRITON) $(CHROMIUM) $(CALLERS) ## Run the whole test suite, real components included
+test: $(READY) $(TRITON) $(CHROMIUM) $(CALLERS) $(PROMETHEUS) ## Run the whole test suite, real components included
 	@$(BIN)/python -m pytest -q $(PARALLEL) $(ARGS)
 
 check: lint ## Check format, lint, types, imports, contracts; run the unit tests

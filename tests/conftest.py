@@ -16,6 +16,7 @@ from hypothesis import settings
 from services.common.blobs.opening import open_blob_store
 from services.common.blobs.port import BlobStore
 from tests.support.postgres import PostgresServer
+from tests.support.prometheus import AlertmanagerServer
 from tests.support.seaweedfs import BUCKET, S3Server
 from tests.support.triton import TritonServer
 
@@ -23,7 +24,7 @@ from tests.support.triton import TritonServer
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
-_REAL_SERVERS = {"s3_server", "postgres_server", "triton_server"}
+_REAL_SERVERS = {"s3_server", "postgres_server", "triton_server", "alertmanager_server"}
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -80,6 +81,16 @@ def database_url(request: pytest.FixtureRequest) -> str:
 def triton_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
     """A Triton without models, shared by the tests of one process: unload what you load."""
     server = TritonServer(tmp_path_factory.mktemp("triton"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def alertmanager_server(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[AlertmanagerServer]:
+    """An Alertmanager, shared by the tests of one process: they keep apart by labels."""
+    server = AlertmanagerServer(tmp_path_factory.mktemp("alertmanager"))
     yield server
     server.stop()
 

@@ -52,6 +52,19 @@ class MonitorSettings(BlobSettings, env_prefix="ROUNDHOUSE_MONITOR_"):
     alert_webhook_private: bool = False
     """Whether alerts may go to private addresses and over plain http."""
 
+    alertmanager_urls: str = ""
+    """Alertmanagers that are told of alerts, `http://HOST:PORT`, separated by commas: each of a
+    cluster, since they don't pass alerts on to each other. Empty: none."""
+
+    alertmanager_repeat_s: float = Field(default=60.0, gt=0.0, le=300.0)
+    """How often they are told when nothing changes; after a restart they know nothing. An alert of
+    which they hear nothing five times is over for them."""
+
+    @property
+    def alertmanagers(self) -> tuple[str, ...]:
+        """Each of `alertmanager_urls`."""
+        return tuple(url.strip() for url in self.alertmanager_urls.split(",") if url.strip())
+
     @model_validator(mode="after")
     def _check_alert_webhook(self) -> Self:
         if bool(self.alert_webhook_url) != (self.alert_webhook_secret is not None):

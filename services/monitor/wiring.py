@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 import grpc
 from roundhouse.monitor.v1 import alert_service_pb2 as alerts
@@ -30,6 +30,7 @@ from services.common.rpc.server import Api, RunningServer, ServerLimits, serving
 from services.common.settings import InvalidSettings, is_loopback
 from services.common.store.database import Database
 from services.common.store.leadership import lead
+from services.common.store.leases import Lease
 from services.common.store.migrations import migrate
 from services.common.tasks import background_tasks
 from services.common.webhooks.dispatcher import Dispatcher
@@ -42,6 +43,7 @@ from services.monitor.adapters.alerting import (
     begin_deliveries,
     note_gone,
 )
+from services.monitor.adapters.alertmanager import AlertmanagerFeed
 from services.monitor.adapters.database.episodes import SqlEpisodeStore
 from services.monitor.adapters.database.lists import SqlMonitorLists
 from services.monitor.adapters.database.transaction import SqlMonitorTx
@@ -81,7 +83,11 @@ MIGRATIONS: Final = Path(__file__).parent / "adapters" / "migrations"
 _LEASE: Final = "episodes"
 _ALERT_LEASE: Final = "alerts"
 _DELIVERY_LEASE: Final = "alert-deliveries"
+_ALERTMANAGER_LEASE: Final = "alertmanager"
 _DELIVERY_TIMEOUT_S: Final = 10.0
+
+
+_Led: TypeAlias = Callable[[Lease], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,25 +195,37 @@ async def _alerting(
     """Alerts are kept and delivered beside the block, by one monitor at a time."""
     holder = f"monitor@{settings.replica_id}"
     watch = AlertWatch(database, meter, settings.alert_interval_s, now)
+    led: dict[str, _Led] = {_ALERT_LEASE: watch.run}
     async with AsyncExitStack() as stack:
-        led = {_ALERT_LEASE: watch.run}
         if settings.alert_webhook_secret is not None:
+            secret = settings.alert_webhook_secret.get_secret_value()
             policy = TargetPolicy(
                 loopback=is_loopback(settings.listen), private=settings.alert_webhook_private
             )
-            if fault := policy.url_fault(settings.alert_webhook_url):
-                raise InvalidSettings(f"ROUNDHOUSE_MONITOR_ALERT_WEBHOOK_URL {fault}")
+            _check_url(policy, "ALERT_WEBHOOK_URL", settings.alert_webhook_url)
             await begin_deliveries(database, now)
             sender = await stack.enter_async_context(http_sender(policy, _DELIVERY_TIMEOUT_S))
-            wanted = alert_subscription(
-                settings.alert_webhook_url, settings.alert_webhook_secret.get_secret_value()
-            )
+            wanted = alert_subscription(settings.alert_webhook_url, secret)
             dispatcher = Dispatcher(database, wanted, sender, RetryPolicy(), note_gone, now)
             led[_DELIVERY_LEASE] = dispatcher.run
+        if settings.alertmanagers:
+            # One that the settings name stands beside the monitor, in its own network.
+            policy = TargetPolicy(loopback=True, private=True)
+            for url in settings.alertmanagers:
+                _check_url(policy, "ALERTMANAGER_URLS", url)
+            sender = await stack.enter_async_context(http_sender(policy, _DELIVERY_TIMEOUT_S))
+            led[_ALERTMANAGER_LEASE] = AlertmanagerFeed(
+                database, settings.alertmanagers, sender, settings.alertmanager_repeat_s, now
+            ).run
         tasks = await stack.enter_async_context(background_tasks())
         for lease, work in led.items():
             tasks.create_task(lead(database, lease, holder, now, work))
         yield
+
+
+def _check_url(policy: TargetPolicy, setting: str, url: str) -> None:
+    if fault := policy.url_fault(url):
+        raise InvalidSettings(f"ROUNDHOUSE_MONITOR_{setting} {fault}")
 
 
 def _explainer(database: Database, peers: _Peers, now: Clock) -> Explainer:

@@ -89,6 +89,10 @@ class MonitorTx(Protocol):
         """The alert about a resource that is not over; there is one at most."""
         ...
 
+    def alerts_since(self, moment: datetime) -> Sequence[Alert]:
+        """Those that are not over, or changed at `moment` or later; oldest first."""
+        ...
+
     def open_incident(self, monitor: str) -> str:
         """The incident of a monitor's newest unresolved alert; empty if it has none."""
         ...

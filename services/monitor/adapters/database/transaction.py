@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, or_, select
 
 from services.common.resources import Collection
 from services.common.store.documents import SqlCollection
@@ -65,6 +65,7 @@ class SqlMonitorTx:
         self._now = now
         self._monitors = SqlCollection(connection, MONITORS)
         self._episodes = SqlCollection(connection, EPISODES)
+        self._alerts = SqlCollection(connection, ALERTS)
         self.monitors: Collection[Monitor] = self._monitors
         self.policies: Collection[RetrainPolicy] = SqlCollection(connection, POLICIES)
         self.drift_reports: Collection[DriftReport] = SqlCollection(connection, DRIFT_REPORTS)
@@ -74,7 +75,7 @@ class SqlMonitorTx:
         self.judgements: Collection[Judgement] = SqlCollection(connection, JUDGEMENTS)
         self.decisions: Collection[RetrainDecision] = SqlCollection(connection, DECISIONS)
         self.episodes: Collection[Episode] = self._episodes
-        self.alerts: Collection[Alert] = SqlCollection(connection, ALERTS)
+        self.alerts: Collection[Alert] = self._alerts
         self.slos: Collection[Slo] = SqlCollection(connection, SLOS)
 
     @property
@@ -109,6 +110,13 @@ class SqlMonitorTx:
             select(table).where(table.c.resource == resource, table.c.state != _RESOLVED)
         ).one_or_none()
         return None if row is None else ALERTS.from_row(row)
+
+    def alerts_since(self, moment: datetime) -> Sequence[Alert]:
+        """See `MonitorTx`."""
+        table = ALERTS.table
+        return self._alerts.where(
+            select(table).where(or_(table.c.state != _RESOLVED, table.c.update_time >= moment))
+        )
 
     def open_incident(self, monitor: str) -> str:
         """See `MonitorTx`."""
