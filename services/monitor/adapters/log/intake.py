@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -94,8 +95,10 @@ def _checked(
     nullable: Mapping[str, pa.DataType] = _NOTHING,
 ) -> pa.Table:
     """The named columns alone, with these types, and the features; no null where none may be."""
+    # Asked for its columns, a table names them all: once, not once for each feature.
+    times_named = Counter(rows.column_names)
     for name, kind in {**columns, **nullable}.items():
-        if rows.column_names.count(name) != 1:
+        if times_named[name] != 1:
             raise InvalidBatch(batch_id, f"it needs one column {name}", name)
         if rows.schema.field(name).type != kind:
             raise InvalidBatch(
@@ -104,7 +107,7 @@ def _checked(
         if name not in nullable and rows.column(name).null_count:
             raise InvalidBatch(batch_id, f"{name} has no value in some row", name)
     for name in features:
-        if rows.column_names.count(name) != 1 or rows.schema.field(name).type not in _FEATURE_TYPES:
+        if times_named[name] != 1 or rows.schema.field(name).type not in _FEATURE_TYPES:
             raise InvalidBatch(batch_id, f"{name} must be one column of float32 or string", name)
     if "score" in columns and not pc.all(pc.is_finite(rows.column("score")), min_count=0).as_py():
         raise InvalidBatch(batch_id, "a score is no number", "score")

@@ -80,8 +80,10 @@ class Tally:
         as missing and as unreadable.
         """
         columns = {}
+        # Asked for its columns, a table names them all: once, not once for each feature.
+        sent = dict(zip(rows.column_names, rows.columns, strict=True))
         for name, sketch in self.features.items():
-            column = _readable(rows, name, sketch.bins.kind)
+            column = _readable(sent.get(FEATURE_PREFIX + name), sketch.bins.kind)
             if column is None:
                 sketch.counts[sketch.bins.missing] += rows.num_rows
                 self.unreadable[name] += rows.num_rows
@@ -124,12 +126,10 @@ class Tally:
         self._outcome_us = _grown(self._outcome_us, size)
 
 
-def _readable(rows: pa.Table, name: str, kind: BinKind) -> pa.ChunkedArray | None:
-    column = FEATURE_PREFIX + name
-    if column not in rows.column_names:
+def _readable(column: pa.ChunkedArray | None, kind: BinKind) -> pa.ChunkedArray | None:
+    if column is None:
         return None
-    holds_words = pa.types.is_string(rows.schema.field(column).type)
-    return rows.column(column) if holds_words is (kind is BinKind.CATEGORICAL) else None
+    return column if pa.types.is_string(column.type) is (kind is BinKind.CATEGORICAL) else None
 
 
 def _grown(values: npt.NDArray[ScalarT], size: int) -> npt.NDArray[ScalarT]:
