@@ -15,6 +15,7 @@ CALLERS := $(ENVIRONMENTS)/callers/installed.sha256
 PROMETHEUS := $(ENVIRONMENTS)/prometheus/installed.sha256
 # What a benchmark can't do without, each in an environment of its own; that of inference installs
 # its peers itself, and goes on without one that does not install.
+PEERS_monitor := evidently chromium
 PEERS_registry := mlflow
 PEERS := $(PEERS_$(NAME):%=$(ENVIRONMENTS)/%/installed.sha256)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -70,8 +71,8 @@ format: $(READY) ## Put code and protos into the one format
 up: $(READY) ## Start the four services on this machine
 	@$(BIN)/roundhouse up $(ARGS)
 
-bench: $(READY) $(TRITON) $(PEERS) ## Measure: NAME=loop, inference or registry, QUICK=1 for at most a minute
-	@test -n "$(NAME)" || { echo "Which benchmark? NAME=loop, NAME=inference or NAME=registry" >&2; exit 2; }
+bench: $(READY) $(TRITON) $(PEERS) ## Measure: NAME=loop, inference, monitor or registry, QUICK=1 for at most a minute
+	@test -n "$(NAME)" || { echo "Which benchmark? NAME=loop, NAME=inference, NAME=monitor or NAME=registry" >&2; exit 2; }
 	@$(BIN)/python -m benchmarks $(NAME) $(if $(QUICK),--quick)
 
 soak: $(READY) $(TRITON) $(CALLERS) ## Run a long proof: NAME=kills; without one it names them all

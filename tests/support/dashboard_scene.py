@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -91,12 +91,14 @@ class Scene:
 
 
 @asynccontextmanager
-async def dashboard_scene(folder: Path) -> AsyncIterator[Scene]:
-    """A real monitor with half a year behind it, and its page."""
+async def dashboard_scene(
+    folder: Path, history: Callable[[MonitorTx], Episode] | None = None
+) -> AsyncIterator[Scene]:
+    """A real monitor with half a year behind it, or another history, and its page."""
     database_url = f"sqlite:///{folder / 'metadata.db'}"
     (port,) = free_ports(1)
     async with monitor_database(database_url) as database:
-        waiting = await written(database, write_history)
+        waiting = await written(database, history or write_history)
         (first, *_) = await written(database, lambda tx: tx.episodes.under(MONITOR))
         async with serving("peers", "127.0.0.1:0", _apis(Peers(first.meta.uid))) as peers:
             peers.set_serving()
