@@ -11,6 +11,7 @@ from roundhouse.monitor.v1 import alert_pb2, alert_service_pb2, slo_pb2, slo_ser
 
 from services.common.clock import utc_now
 from services.common.rpc.convert import to_timestamp
+from services.monitor.core.use_cases.alerts import RUNBOOKS
 from services.monitor.settings import MonitorSettings
 from tests.monitor.test_api_slos import requests
 from tests.support.eventually import eventually
@@ -63,7 +64,7 @@ async def test_ten_thousand_failures_are_one_incident_told_once(caller, receiver
     assert {alert.resource.rpartition("/")[2] for alert in alerts} == {"answers", "most-answers"}
     assert len({alert.incident for alert in alerts}) == 1
     first = alerts[-1]
-    assert (first.owner, first.runbook) == ("ops", "docs/runbooks/error-budget.md")
+    assert (first.owner, first.runbook) == ("ops", RUNBOOKS["BURN_RATE"])
     assert await listed(caller, "severity = PAGE") == [
         alert for alert in alerts if alert.severity == slo_pb2.ErrorBudget.SEVERITY_PAGE
     ]

@@ -16,6 +16,13 @@ from services.monitor.core.slos.budgets import Burning, Severity, SloReading
 MONITOR_ACTOR: Final = "monitor"
 
 
+class ErrorClass(StrEnum):
+    """What is wrong."""
+
+    BURN_RATE = "BURN_RATE"
+    BUDGET_SPENT = "BUDGET_SPENT"
+
+
 class AlertState(StrEnum):
     """Where an alert stands."""
 
@@ -53,7 +60,7 @@ class Firing:
         event_time: Up to which was counted.
     """
 
-    error_class: str
+    error_class: ErrorClass
     severity: Severity
     summary: str
     event_time: datetime
@@ -120,7 +127,8 @@ def firing_of(reading: SloReading) -> Firing | None:
     if not firing or reading.time is None:
         return None
     loudest = min(firing, key=lambda each: each.rule.severity is not Severity.PAGE)
-    error_class = "BURN_RATE" if reading.slo.sli.kind.counts_requests else "BUDGET_SPENT"
+    requests = reading.slo.sli.kind.counts_requests
+    error_class = ErrorClass.BURN_RATE if requests else ErrorClass.BUDGET_SPENT
     return Firing(error_class, loudest.rule.severity, _summary(reading, loudest), reading.time)
 
 

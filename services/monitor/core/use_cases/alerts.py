@@ -13,6 +13,7 @@ from services.monitor.core.alerts.alerting import (
     AlertAction,
     AlertState,
     AlertStep,
+    ErrorClass,
     Firing,
     firing_of,
 )
@@ -24,7 +25,11 @@ from services.monitor.core.slos.budgets import SloReading
 from services.monitor.core.slos.objectives import Slo
 from services.monitor.core.use_cases.identities import new_child_meta
 
-RUNBOOK: Final = "docs/runbooks/error-budget.md"
+RUNBOOKS: Final = {
+    ErrorClass.BURN_RATE: "docs/runbooks/objectives/burn-rate.md",
+    ErrorClass.BUDGET_SPENT: "docs/runbooks/objectives/budget-spent.md",
+}
+"""Those that ship, for objectives that name none."""
 
 
 def the_alert(tx: MonitorTx, name: str) -> Alert:
@@ -116,7 +121,7 @@ def _open(tx: MonitorTx, monitor: Monitor, slo: Slo, firing: Firing) -> None:
         summary=firing.summary,
         event_time=firing.event_time,
         owner=slo.owner or monitor.owner,
-        runbook=slo.runbook or RUNBOOK,
+        runbook=slo.runbook or RUNBOOKS[firing.error_class],
         steps=(AlertStep(AlertAction.OPENED, MONITOR_ACTOR, firing.summary, tx.now),),
     )
     tx.alerts.add(alert)
