@@ -6,11 +6,13 @@ says what to run.
 
 from __future__ import annotations
 
+import sys
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from hypothesis import settings
 
 from services.common.blobs.opening import open_blob_store
@@ -23,6 +25,9 @@ from tests.support.triton import TritonServer
 # Hypothesis times each example by default; benchmarks measure time, tests don't.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+# What a service in this process logs is no answer of a command that runs beside it.
+structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
 
 _REAL_SERVERS = {"s3_server", "postgres_server", "triton_server", "alertmanager_server"}
 

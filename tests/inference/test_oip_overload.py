@@ -21,6 +21,14 @@ from tests.support.serving import oip_server
 
 async def test_interleaved_callers_of_all_sizes_get_exactly_their_own_rows(plane, publish, client):
     await plane.serve(publish(1, bias=0.5))
+    model = plane.predictor.endpoint("delays").variants[0].model
+    run = model._batcher._run
+
+    async def slow(rows, deadline):
+        await asyncio.sleep(0.01)  # for others to come meanwhile, however slowly they are sent
+        return await run(rows, deadline)
+
+    model._batcher._run = slow
     generator = np.random.default_rng(7)
 
     async def call(number: int) -> None:
@@ -40,8 +48,7 @@ async def test_interleaved_callers_of_all_sizes_get_exactly_their_own_rows(plane
         np.testing.assert_allclose(result.as_numpy("probabilities")[:, 1], expected, rtol=1e-4)
 
     await asyncio.gather(*(call(number) for number in range(150)))
-    runs = plane.predictor.endpoint("delays").variants[0].model.statistics.runs
-    assert runs < 150
+    assert model.statistics.runs < 150
 
 
 @pytest.mark.parametrize("native", [False, True], ids=["grpcio", "native"])

@@ -55,9 +55,10 @@ async def test_a_server_without_an_onnxruntime_backend_is_found_out(runtime, poo
 
 
 async def test_a_crashed_stub_is_revived_and_its_caller_answered(runtime, bundle, triton_server):
+    others = living_children(triton_server.pid)
     model = await runtime.load(bundle(1.0))
     expected = await model.infer(ROW, None)
-    (stub,) = living_children(triton_server.pid)
+    (stub,) = living_children(triton_server.pid) - others
     os.kill(stub, signal.SIGKILL)
     answers = await asyncio.gather(*(model.infer(ROW, None) for _ in range(8)))
     await model.unload()
@@ -67,12 +68,13 @@ async def test_a_crashed_stub_is_revived_and_its_caller_answered(runtime, bundle
 
 
 async def test_a_crashed_stub_is_revived_without_any_caller(runtime, bundle, triton_server):
+    others = living_children(triton_server.pid)
     model = await runtime.load(bundle(1.0))
-    (killed,) = living_children(triton_server.pid)
+    (killed,) = living_children(triton_server.pid) - others
     os.kill(killed, signal.SIGKILL)
 
     async def revived() -> bool:
-        return bool(living_children(triton_server.pid) - {killed})
+        return bool(living_children(triton_server.pid) - others - {killed})
 
     await until(revived)
     await model.unload()
@@ -81,6 +83,7 @@ async def test_a_crashed_stub_is_revived_without_any_caller(runtime, bundle, tri
 async def test_readiness_is_told_only_of_a_model_that_answers(
     tmp_path, triton_server, pool, publish
 ):
+    others = living_children(triton_server.pid)
     async with background_tasks() as tasks:
         runtime = TritonRuntime(pool, tasks, BatchLimits())
         async with data_plane(tmp_path, {Runtime.TRITON: runtime}) as plane:
@@ -88,14 +91,14 @@ async def test_readiness_is_told_only_of_a_model_that_answers(
             async with oip_server(plane) as address:
                 client = aio_client.InferenceServerClient(address)
                 for _ in range(2):
-                    (stub,) = living_children(triton_server.pid)
+                    (stub,) = living_children(triton_server.pid) - others
                     os.kill(stub, signal.SIGKILL)
 
                     async def is_ready(client=client) -> bool:
                         return await client.is_model_ready("delays")
 
                     await until(is_ready)
-                    assert len(living_children(triton_server.pid)) == 1
+                    assert len(living_children(triton_server.pid) - others) == 1
                 await client.close()
             plane.host.close()
         await runtime.close()

@@ -18,7 +18,7 @@ from typing import Any
 from roundhouse.cli.app import run
 from roundhouse.cli.supervisor.suite import ADDRESSES_FILE
 
-START_S = 90.0
+START_S = 240.0
 STOP_S = 30.0
 
 
