@@ -74,7 +74,7 @@ def test_what_can_not_be_kept_to_is_refused(tmp_path, path, value, told):
 
 
 async def test_the_document_s_objective_is_kept_shown_and_deleted(tmp_path, capsys):
-    (example,) = re.findall(r"```yaml\n(.+?)```", DOCUMENT, flags=re.DOTALL)
+    example, *_ = re.findall(r"```yaml\n(.+?)```", DOCUMENT, flags=re.DOTALL)
     file = tmp_path / "slos.yaml"
     file.write_text(example)
     async with running_monitor(tmp_path / "monitor") as caller:
@@ -93,6 +93,7 @@ async def test_the_document_s_objective_is_kept_shown_and_deleted(tmp_path, caps
         assert listed["slo"] == kept[0]
         assert "100.0%" in await command("list", "delays")
         assert "14.4" in await command("show", "delays/answers")
+        assert "slo:burn_rate:ratio5m" in await command("rules", "delays")
         file.write_text(await command("export", "delays"))
         assert read_openslo(file)[0][2].owner == "ops"
         await command("delete", "delays/answers")

@@ -33,6 +33,7 @@ def meters(registry):
 def test_a_variants_series_appear_while_it_is_loaded_and_go_with_it(registry, meters):
     meter = meters.meter("e", "1", Model())
     meter.answered(Outcome.OK, 0.003, 300)
+    meter.answered(Outcome.INVALID, 0.001, 300)
     meter.out_of_range(2)
     meter.not_sampled(3)
 
@@ -46,6 +47,7 @@ def test_a_variants_series_appear_while_it_is_loaded_and_go_with_it(registry, me
     assert value("rows_not_sampled_total") == 3
     assert value("model_memory_bytes") == 1000
     assert value("request_seconds_count") == 1
+    assert value("request_bytes_count") == 2
     meter.retire()
     assert b'endpoint="e"' not in generate_latest(registry)
 

@@ -177,7 +177,7 @@ class InferenceCaller:
         )
 
     async def predict(
-        self, key: str = "", prediction_id: str = "", version: str = ""
+        self, key: str = "", prediction_id: str = "", version: str = "", delay: float = 5.0
     ) -> tuple[str, float]:
         """The version that answered, and its probability; `version` pins one by its number."""
         request = oip.ModelInferRequest(
@@ -187,7 +187,7 @@ class InferenceCaller:
             request.parameters["sticky_key"].string_param = key
         for name, datatype, raw in (
             ("distance", "FP32", raw_floats([100.0])),
-            ("delay", "FP32", raw_floats([5.0])),
+            ("delay", "FP32", raw_floats([delay])),
             ("carrier", "BYTES", encoded_texts(["AA"])),
         ):
             request.inputs.add(name=name, datatype=datatype, shape=(1, 1))
@@ -200,9 +200,13 @@ class InferenceCaller:
 
 @asynccontextmanager
 async def running_inference(
-    data_dir: Path, registry_address: str, monitor_address: str, **settings: Any
+    data_dir: Path,
+    registry_address: str,
+    monitor_address: str,
+    metrics: CollectorRegistry | None = None,
+    **settings: Any,
 ) -> AsyncIterator[InferenceCaller]:
-    """An inference service in this process."""
+    """An inference service in this process, and its metrics in `metrics`."""
     chosen = InferenceSettings(
         **{
             "listen": "127.0.0.1:0",
@@ -215,7 +219,9 @@ async def running_inference(
         }
     )
     async with AsyncExitStack() as stack:
-        server = await stack.enter_async_context(inference(chosen, registry=CollectorRegistry()))
+        server = await stack.enter_async_context(
+            inference(chosen, registry=metrics or CollectorRegistry())
+        )
         server.set_serving()
         address = f"127.0.0.1:{server.port}"
         channel = grpc.aio.insecure_channel(address)

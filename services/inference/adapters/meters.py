@@ -63,7 +63,7 @@ class PrometheusMeters(Collector):
         )
         seconds = HistogramMetricFamily(
             f"{_PREFIX}_request_seconds",
-            "Time from the routed request to its answer, without the transport.",
+            "Time from the routed request to its answer, without the transport; others left out.",
             labels=_LABELS,
         )
         sizes = HistogramMetricFamily(
@@ -164,7 +164,9 @@ class PrometheusMeter:
         self.requests[outcome] += 1
         span = get_current_span()
         trace_id = span.get_span_context().trace_id if span.is_recording() else None
-        self.seconds.observe(seconds, trace_id)
+        if outcome is Outcome.OK:
+            # A refusal is quick and a failure may be: neither says how long an answer takes.
+            self.seconds.observe(seconds, trace_id)
         self.sizes.observe(size_bytes, trace_id)
 
     def out_of_range(self, values: int) -> None:

@@ -9,11 +9,13 @@ from typing import Annotated
 import typer
 from roundhouse.cli import names
 from roundhouse.cli.openslo import as_openslo, read_openslo
-from roundhouse.cli.output import OUT, as_dict, print_json, print_table, when
+from roundhouse.cli.output import ERR, OUT, as_dict, print_json, print_table, when
 from roundhouse.cli.paging import every
+from roundhouse.cli.prometheus_rules import NotCountable, Rule, as_document, rules_of
 from roundhouse.cli.session import Json, session_of
 from roundhouse.client import Client
 from roundhouse.client.errors import NotFound
+from roundhouse.monitor.v1.monitor_service_pb2 import GetMonitorRequest
 from roundhouse.monitor.v1.slo_pb2 import ErrorBudget, Slo
 from roundhouse.monitor.v1.slo_service_pb2 import (
     CreateSloRequest,
@@ -60,6 +62,26 @@ def export_slos(context: typer.Context, monitor: MonitorName) -> None:
     with session.client() as client:
         documents = [as_openslo(slo) for slo in _listed(client, session.project, monitor)]
     sys.stdout.write("---\n".join(documents))
+
+
+@app.command("rules")
+def print_rules(context: typer.Context, monitor: MonitorName) -> None:
+    """Print rules with which Prometheus watches a monitor's objectives.
+
+    Those that no metric counts are named on standard error and left to the monitor itself.
+    """
+    session = session_of(context)
+    name = names.full(session.project, "monitors", monitor)
+    rules: list[Rule] = []
+    with session.client() as client:
+        watched = client.monitors.GetMonitor(GetMonitorRequest(name=name))
+        for slo in _listed(client, session.project, monitor):
+            budget = client.slos.GetErrorBudget(GetErrorBudgetRequest(name=slo.name))
+            try:
+                rules += rules_of(watched, slo, budget)
+            except NotCountable as fault:
+                ERR.print(f"Left out: {fault}.", highlight=False)
+    sys.stdout.write(as_document(watched, rules))
 
 
 @app.command("list")
