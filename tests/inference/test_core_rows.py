@@ -159,7 +159,7 @@ def test_sample_rows_are_within_what_training_saw():
         {"inputs": []},
         {"outputs": []},
         {"inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 3], "nullable": True}]},
-        {"inputs": [{"name": "x", "datatype": "FP64", "shape": [-1, 1], "nullable": True}]},
+        {"inputs": [{"name": "x", "datatype": "BF16", "shape": [-1, 1], "nullable": True}]},
         {"inputs": [{"name": "x"}]},
         {"inputs": [signature()["inputs"][0]] * 2},
     ],

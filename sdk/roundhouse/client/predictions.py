@@ -25,12 +25,18 @@ Inputs: TypeAlias = Row | Sequence[Row] | Columns
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LENGTH: Final = struct.Struct("<I")
+_DTYPES: Final[Mapping[str, str]] = {
+    "BOOL": "?",
+    **{f"UINT{8 * size}": f"<u{size}" for size in (1, 2, 4, 8)},
+    **{f"INT{8 * size}": f"<i{size}" for size in (1, 2, 4, 8)},
+    **{f"FP{8 * size}": f"<f{size}" for size in (2, 4, 8)},
+}
 _OUTPUTS: Final = ("label", "probabilities", "decision_label", "decision_action", "confidence")
 
 
 @dataclass(frozen=True, slots=True)
 class InputColumn:
-    """One input of an endpoint, as its metadata tells: `FP32` or `BYTES`."""
+    """One input of an endpoint, and its type in the protocol's words, as its metadata tells."""
 
     name: str
     datatype: str
@@ -159,8 +165,16 @@ def _row_count(table: Mapping[str, npt.NDArray[Any] | Sequence[Value]]) -> int:
 def _encoded(column: InputColumn, values: npt.NDArray[Any] | Sequence[Value]) -> bytes:
     if column.datatype == "BYTES":
         return b"".join(_counted(column.name, value) for value in values)
+    if column.datatype not in _DTYPES:
+        raise InvalidInput(f"{column.name} is {column.datatype}, which this client can't send.")
+    dtype = np.dtype(_DTYPES[column.datatype])
     try:
-        return np.asarray(values, dtype=np.float32).astype("<f4").tobytes()
+        if dtype.kind == "f":
+            return np.asarray(values, dtype=dtype).tobytes()
+        given = np.asarray(values)
+        if given.dtype.kind not in "biu" or (given.astype(dtype) != given).any():
+            raise InvalidInput(f"{column.name} takes only values that are {column.datatype}.")
+        return given.astype(dtype).tobytes()
     except (TypeError, ValueError) as error:
         raise InvalidInput(f"{column.name} takes numbers: {error}.") from error
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from services.common.blobs.digests import Written, digest_of, once, parse_digest, verified
 from services.common.blobs.errors import BlobExists
 from services.common.blobs.port import BlobStore
+from services.common.errors import FieldViolation
 from services.inference.core.batches import (
     SCORE,
     SOURCE_FILE,
@@ -28,14 +29,16 @@ from services.inference.core.batches import (
     Part,
     WrittenPart,
 )
+from services.inference.core.errors import InvalidTensors
 from services.inference.core.ports import Scorer
 from services.inference.core.rows import Rows
-from services.inference.core.signature import Signature
+from services.inference.core.signature import DTYPES, InputSpec, Signature
 
 MANIFEST: Final = "manifest.json"
 
 # pyarrow ships no type annotations.
 Table: TypeAlias = Any
+Column: TypeAlias = Any
 
 
 class SnapshotFiles(Protocol):
@@ -188,14 +191,31 @@ def _rows(table: Table, signature: Signature) -> Rows:
     numeric = np.empty((len(signature.numeric), table.num_rows), dtype=np.float32)
     with np.errstate(over="ignore"):  # becomes an infinity, which the check of the rows refuses
         for line, spec in zip(numeric, signature.numeric, strict=True):
-            column = table.column(spec.name)
-            if pa.types.is_boolean(column.type):
-                column = column.cast(pa.int8())
-            line[:] = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+            line[:] = _floats(table.column(spec.name))
+        other = tuple(_other(table.column(spec.name), spec) for spec in signature.other)
     text = tuple(
         [value or "" for value in table.column(spec.name).to_pylist()] for spec in signature.text
     )
-    return Rows(table.num_rows, numeric, text)
+    return Rows(table.num_rows, numeric, text, other=other)
+
+
+def _floats(column: Column) -> NDArray[Any]:
+    if pa.types.is_boolean(column.type):
+        column = column.cast(pa.int8())
+    floats: NDArray[Any] = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    return floats
+
+
+def _other(column: Column, spec: InputSpec) -> NDArray[Any]:
+    """Numbers of another type than FP32, none of them changed by that type's bounds."""
+    dtype = DTYPES[spec.datatype]
+    if dtype.kind == "f":
+        return _floats(column).astype(dtype)
+    values = column.to_numpy(zero_copy_only=False)
+    numbers: NDArray[Any] = values.astype(dtype)
+    if (numbers != values).any():
+        raise InvalidTensors([FieldViolation(spec.name, f"holds what no {spec.datatype} is")])
+    return numbers
 
 
 def _encoded(keys: Table, part: Part, scores: NDArray[np.float32]) -> bytes:

@@ -17,11 +17,12 @@ from services.inference.adapters.batching import BatchLimits, MicroBatcher
 from services.inference.core.errors import ModelFailed, UnservableBundle
 from services.inference.core.ports import Bundle, RunStatistics
 from services.inference.core.rows import Rows, Tensors
-from services.inference.core.signature import Datatype, Signature
+from services.inference.core.signature import DTYPES, Datatype, Signature
 
 _ONNX_TYPES: Final[Mapping[Datatype, str]] = {
+    **{datatype: f"tensor({dtype.name})" for datatype, dtype in DTYPES.items()},
     Datatype.FP32: "tensor(float)",
-    Datatype.INT64: "tensor(int64)",
+    Datatype.FP64: "tensor(double)",
     Datatype.BYTES: "tensor(string)",
 }
 

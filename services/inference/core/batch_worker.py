@@ -213,8 +213,4 @@ def blocks_of(rows: Rows, size: int) -> Iterator[Rows]:
     """The rows in order, at most `size` at a time."""
     for first in range(0, rows.count, size):
         last = min(first + size, rows.count)
-        yield Rows(
-            last - first,
-            rows.numeric[:, first:last],
-            tuple(values[first:last] for values in rows.text),
-        )
+        yield rows.part(first, last)

@@ -12,7 +12,7 @@ from services.common.errors import FieldViolation, InvalidRequest
 from services.common.names import ResourceName
 from services.common.resources import Meta
 from services.inference.core.errors import SnapshotMismatch
-from services.inference.core.signature import Datatype, InputSpec, Signature
+from services.inference.core.signature import DTYPES, Datatype, InputSpec, Signature
 
 BATCH_NAME: Final = ResourceName("projects/{project}/batchPredictionJobs/{job}")
 MAX_PARTS: Final = 4000
@@ -26,7 +26,11 @@ OWN_COLUMNS: Final = frozenset({SOURCE_FILE, SOURCE_ROW, SCORE})
 _PART_ROWS: Final = 10_000
 _USUAL_PARTS: Final = 1000
 _TAKEN: Final[Mapping[Datatype, frozenset[str]]] = {
-    Datatype.FP32: frozenset({"double", "int64", "bool"}),
+    **dict.fromkeys(DTYPES, frozenset({"int64", "bool"})),
+    **dict.fromkeys(
+        (Datatype.FP16, Datatype.FP32, Datatype.FP64), frozenset({"double", "int64", "bool"})
+    ),
+    Datatype.BOOL: frozenset({"bool"}),
     Datatype.BYTES: frozenset({"string"}),
 }
 

@@ -313,7 +313,7 @@ class ModelHost:
 
     def _observer(self, endpoint: Endpoint, signature: Signature) -> Observer | None:
         rules = endpoint.observation_rules
-        if rules == OBSERVE_ALL:
+        if rules == OBSERVE_ALL and not signature.other:
             return None
         return Observer(endpoint.name, rules, signature, self._redaction_key)
 

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from hashlib import blake2b
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from services.inference.core.errors import InvalidObservationRules, RedactionKeyMissing
 from services.inference.core.rows import Rows
-from services.inference.core.signature import Datatype, Signature
+from services.inference.core.signature import Datatype, InputSpec, Signature
 
 _DIGEST_BYTES: Final = 16
 _PLACE_BYTES: Final = 8
 _PLACES: Final = float(1 << 8 * _PLACE_BYTES)
+_FLOATS: Final = np.finfo(np.float32)
 
 
 class Treatment(StrEnum):
@@ -88,6 +90,8 @@ OBSERVE_ALL: Final = ObservationRules()
 class Observer:
     """One version's rules made ready, when they are loaded and not per request.
 
+    Observations know float32 and texts: numbers of other types are told as the nearest float32.
+
     Args:
         endpoint: Resource name; each samples for itself.
         rules: The endpoint's.
@@ -108,9 +112,11 @@ class Observer:
             if spec.name not in treatments or (key and treatments[spec.name] is Treatment.DIGEST)
         }
         self.signature = Signature(
-            tuple(spec for spec in signature.inputs if spec.name in kept), signature.outputs
+            tuple(_told(spec) for spec in signature.inputs if spec.name in kept),
+            signature.outputs,
         )
-        self._numeric = [i for i, spec in enumerate(signature.numeric) if spec.name in kept]
+        lines = [spec.name for spec in (*signature.numeric, *signature.other)]
+        self._numeric = [lines.index(spec.name) for spec in self.signature.numeric]
         self._text = [
             (i, spec.name in treatments)
             for i, spec in enumerate(signature.text)
@@ -128,7 +134,7 @@ class Observer:
         """What may be told of `rows`, of this observer's signature."""
         return Rows(
             rows.count,
-            np.ascontiguousarray(rows.numeric[self._numeric]),
+            np.ascontiguousarray(_lines(rows)[self._numeric]),
             tuple(
                 self._digests(rows.text[i]) if is_digested else rows.text[i]
                 for i, is_digested in self._text
@@ -143,3 +149,16 @@ class Observer:
             else ""
             for value in values
         ]
+
+
+def _told(spec: InputSpec) -> InputSpec:
+    """The input as observations have it."""
+    return spec if spec.datatype is Datatype.BYTES else replace(spec, datatype=Datatype.FP32)
+
+
+def _lines(rows: Rows) -> NDArray[np.float32]:
+    """All numbers, float32 [features, rows]; finite ones stay finite."""
+    if not rows.other:
+        return rows.numeric
+    other = np.clip(np.array(rows.other, dtype=np.float64), _FLOATS.min, _FLOATS.max)
+    return np.concatenate([rows.numeric, other.astype(np.float32)])

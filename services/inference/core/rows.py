@@ -11,12 +11,10 @@ from numpy.typing import NDArray
 
 from services.common.errors import FieldViolation
 from services.inference.core.errors import InvalidTensors
-from services.inference.core.signature import Datatype, InputSpec, Signature
+from services.inference.core.signature import DTYPES, Datatype, InputSpec, Signature
 from services.inference.core.wire import decoded_texts
 
 Tensors = dict[str, NDArray[Any]]
-
-_FLOAT_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,23 +34,34 @@ class WireTensor:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Checked feature rows, one line of `numeric` and one list of `text` per feature.
+    """Checked feature rows: a line of `numeric`, a list of `text` or an array per feature.
 
     Attributes:
         numeric: float32 [numeric features, rows]; NaN is missing.
         text: One list of `rows` strings per text feature; '' is missing.
         source: A serialized request and where in it the same rows are described, up to its
             end; a runtime that speaks the protocol may pass those bytes on. None: there is none.
+        other: One array [rows] per feature of another type, of that type; NaN is missing.
     """
 
     count: int
     numeric: NDArray[np.float32]
     text: tuple[list[str], ...]
     source: tuple[bytes, int] | None = None
+    other: tuple[NDArray[Any], ...] = ()
 
     def first(self) -> Rows:
         """The first row alone."""
-        return Rows(1, self.numeric[:, :1], tuple(values[:1] for values in self.text))
+        return self.part(0, 1)
+
+    def part(self, first: int, last: int) -> Rows:
+        """The rows from `first` up to `last`, exclusive."""
+        return Rows(
+            last - first,
+            self.numeric[:, first:last],
+            tuple([values[first:last] for values in self.text]),
+            other=tuple([values[first:last] for values in self.other]),
+        )
 
     @property
     def size_bytes(self) -> int:
@@ -61,10 +70,12 @@ class Rows:
         for values in self.text:
             for value in values:
                 size += len(value)
+        for array in self.other:
+            size += array.nbytes
         return size
 
     def feeds(self, signature: Signature) -> Tensors:
-        """The model's inputs by name: float32 or object [rows, 1]."""
+        """The model's inputs by name: [rows, 1], texts as objects."""
         feeds: Tensors = {
             spec.name: line
             for spec, line in zip(signature.numeric, self.numeric[:, :, None], strict=True)
@@ -73,6 +84,8 @@ class Rows:
             column = np.empty((self.count, 1), dtype=np.object_)
             column[:, 0] = values
             feeds[spec.name] = column
+        for spec, array in zip(signature.other, self.other, strict=True):
+            feeds[spec.name] = array[:, None]
         return feeds
 
     def out_of_range(self, signature: Signature) -> int:
@@ -87,6 +100,8 @@ class Rows:
                 for value in values:
                     if value and value not in known:
                         outside += 1
+        for spec, array in zip(signature.other, self.other, strict=True):
+            outside += int(np.count_nonzero((array < spec.minimum) | (array > spec.maximum)))
         return outside
 
 
@@ -117,11 +132,12 @@ def joined(blocks: Sequence[Rows]) -> Rows:
     """All rows of `blocks` in order; they share one signature."""
     if len(blocks) == 1:
         return blocks[0]
-    columns = range(len(blocks[0].text))
+    columns, others = range(len(blocks[0].text)), range(len(blocks[0].other))
     return Rows(
         count=sum(block.count for block in blocks),
         numeric=np.concatenate([block.numeric for block in blocks], axis=1),
         text=tuple([value for block in blocks for value in block.text[i]] for i in columns),
+        other=tuple([np.concatenate([block.other[i] for block in blocks]) for i in others]),
     )
 
 
@@ -135,6 +151,7 @@ def parse_rows(signature: Signature, tensors: Sequence[WireTensor], *, max_rows:
     """
     numeric: list[bytes] = [b""] * len(signature.numeric)
     text: list[list[str]] = [[]] * len(signature.text)
+    other: list[NDArray[Any]] = [np.empty(0)] * len(signature.other)
     count = tensors[0].shape[0] if tensors and tensors[0].shape else 0
     faults: list[FieldViolation] = []
     if not 0 < count <= max_rows:
@@ -156,6 +173,9 @@ def parse_rows(signature: Signature, tensors: Sequence[WireTensor], *, max_rows:
         if spec.datatype is Datatype.FP32:
             numeric[position] = tensor.data
             continue
+        if spec.datatype is not Datatype.BYTES:
+            other[position] = np.frombuffer(tensor.data, DTYPES[spec.datatype])
+            continue
         try:
             text[position] = decoded_texts(tensor.data, count)
         except ValueError as error:
@@ -170,7 +190,7 @@ def parse_rows(signature: Signature, tensors: Sequence[WireTensor], *, max_rows:
     if faults:
         raise InvalidTensors(faults)
     matrix = np.frombuffer(b"".join(numeric), dtype="<f4").reshape(len(numeric), count)
-    rows = Rows(count, matrix, tuple(text))
+    rows = Rows(count, matrix, tuple(text), other=tuple(other))
     check_values(signature, rows)
     return rows
 
@@ -184,9 +204,13 @@ def check_values(signature: Signature, rows: Rows) -> None:
     numeric = rows.numeric
     # Counting takes a fraction of the time that `all` and `any` take on few values.
     all_finite = np.count_nonzero(np.isfinite(numeric)) == numeric.size
-    if all_finite and not signature.has_required_text:
+    if all_finite and not (signature.has_required_text or signature.has_other_floats):
         return
-    if faults := [*_numeric_faults(signature, rows), *_text_faults(signature, rows)]:
+    if faults := [
+        *_numeric_faults(signature, rows),
+        *_text_faults(signature, rows),
+        *_other_faults(signature, rows),
+    ]:
         raise InvalidTensors(faults)
 
 
@@ -198,8 +222,13 @@ def _fault(tensor: WireTensor, spec: InputSpec | None, count: int) -> str:
         return f"is {tensor.datatype}; it must be {spec.datatype}"
     if tensor.shape != (count, 1):
         return f"has shape {list(tensor.shape)}; it must be [{count}, 1]"
-    if spec.datatype is Datatype.FP32 and len(tensor.data) != count * _FLOAT_BYTES:
-        return f"has {len(tensor.data)} bytes; {count} rows take {count * _FLOAT_BYTES}"
+    if spec.datatype is Datatype.BYTES:
+        return ""
+    size = count * DTYPES[spec.datatype].itemsize
+    if len(tensor.data) != size:
+        return f"has {len(tensor.data)} bytes; {count} rows take {size}"
+    if spec.datatype is Datatype.BOOL and max(tensor.data) > 1:
+        return "holds a byte that is neither 0 nor 1"
     return ""
 
 
@@ -212,10 +241,20 @@ def _numeric_faults(signature: Signature, rows: Rows) -> Iterator[FieldViolation
     ):
         return
     for spec, line in zip(signature.numeric, numeric, strict=True):
-        if np.isinf(line).any():
-            yield FieldViolation(spec.name, "holds an infinity")
-        elif not spec.nullable and np.isnan(line).any():
-            yield FieldViolation(spec.name, "holds NaN; it is not nullable")
+        yield from _float_faults(spec, line)
+
+
+def _other_faults(signature: Signature, rows: Rows) -> Iterator[FieldViolation]:
+    for spec, array in zip(signature.other, rows.other, strict=True):
+        if array.dtype.kind == "f":
+            yield from _float_faults(spec, array)
+
+
+def _float_faults(spec: InputSpec, values: NDArray[Any]) -> Iterator[FieldViolation]:
+    if np.isinf(values).any():
+        yield FieldViolation(spec.name, "holds an infinity")
+    elif not spec.nullable and np.isnan(values).any():
+        yield FieldViolation(spec.name, "holds NaN; it is not nullable")
 
 
 def _text_faults(signature: Signature, rows: Rows) -> Iterator[FieldViolation]:

@@ -8,18 +8,18 @@ import numpy as np
 
 from services.inference.core.errors import UnservableBundle
 from services.inference.core.rows import Rows, Tensors
-from services.inference.core.signature import PROBABILITIES, Datatype, Signature
-
-_DTYPES = {Datatype.FP32: np.dtype(np.float32), Datatype.INT64: np.dtype(np.int64)}
+from services.inference.core.signature import DTYPES, PROBABILITIES, InputSpec, Signature
 
 
 def sample_rows(signature: Signature, count: int) -> Rows:
     """`count` equal rows of values that training could have seen."""
-    values = [
-        [spec.minimum if math.isfinite(spec.minimum) else 0.0] * count for spec in signature.numeric
-    ]
+    values = [[_sample(spec)] * count for spec in signature.numeric]
     texts = tuple([min(spec.categories or ("other",))] * count for spec in signature.text)
-    return Rows(count, np.array(values, dtype=np.float32).reshape(len(values), count), texts)
+    numeric = np.array(values, dtype=np.float32).reshape(len(values), count)
+    other = tuple(
+        np.array([_sample(spec)] * count).astype(DTYPES[spec.datatype]) for spec in signature.other
+    )
+    return Rows(count, numeric, texts, other=other)
 
 
 def check_answer(signature: Signature, outputs: Tensors, count: int) -> None:
@@ -38,10 +38,14 @@ def check_answer(signature: Signature, outputs: Tensors, count: int) -> None:
             raise UnservableBundle(
                 "model.onnx", f"gives {spec.name!r} of shape {array.shape}, not {shape}"
             )
-        if spec.datatype in _DTYPES and array.dtype != _DTYPES[spec.datatype]:
+        if spec.datatype in DTYPES and array.dtype != DTYPES[spec.datatype]:
             raise UnservableBundle(
                 "model.onnx", f"gives {spec.name!r} as {array.dtype}, not {spec.datatype}"
             )
     probabilities = outputs[PROBABILITIES]
     if not ((probabilities >= 0.0) & (probabilities <= 1.0)).all():
         raise UnservableBundle("model.onnx", "gives probabilities outside [0, 1]")
+
+
+def _sample(spec: InputSpec) -> float:
+    return spec.minimum if math.isfinite(spec.minimum) else 0.0

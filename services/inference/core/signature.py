@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
@@ -18,11 +19,38 @@ PROBABILITIES: Final = "probabilities"
 
 
 class Datatype(StrEnum):
-    """Names of the Open Inference Protocol for the types that signatures use."""
+    """Names of the Open Inference Protocol; BF16 is not among them: numpy has no such type."""
 
-    FP32 = "FP32"
-    BYTES = "BYTES"
+    BOOL = "BOOL"
+    UINT8 = "UINT8"
+    UINT16 = "UINT16"
+    UINT32 = "UINT32"
+    UINT64 = "UINT64"
+    INT8 = "INT8"
+    INT16 = "INT16"
+    INT32 = "INT32"
     INT64 = "INT64"
+    FP16 = "FP16"
+    FP32 = "FP32"
+    FP64 = "FP64"
+    BYTES = "BYTES"
+
+
+DTYPES: Final[Mapping[Datatype, np.dtype[Any]]] = {
+    Datatype.BOOL: np.dtype("?"),
+    Datatype.UINT8: np.dtype("u1"),
+    Datatype.UINT16: np.dtype("<u2"),
+    Datatype.UINT32: np.dtype("<u4"),
+    Datatype.UINT64: np.dtype("<u8"),
+    Datatype.INT8: np.dtype("i1"),
+    Datatype.INT16: np.dtype("<i2"),
+    Datatype.INT32: np.dtype("<i4"),
+    Datatype.INT64: np.dtype("<i8"),
+    Datatype.FP16: np.dtype("<f2"),
+    Datatype.FP32: np.dtype("<f4"),
+    Datatype.FP64: np.dtype("<f8"),
+}
+"""How numbers lie in raw contents."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +84,8 @@ class OutputSpec:
 class Signature:
     """What a version takes and gives, prepared for checking requests quickly.
 
-    Numeric inputs come first in every row block, in the order of `numeric`;
-    texts follow in the order of `text`.
+    FP32 inputs come first in every row block, in the order of `numeric`; texts follow
+    in the order of `text`, then the inputs of all other types in the order of `other`.
     """
 
     def __init__(self, inputs: tuple[InputSpec, ...], outputs: tuple[OutputSpec, ...]) -> None:
@@ -65,15 +93,19 @@ class Signature:
         self.outputs = outputs
         self.numeric = tuple(spec for spec in inputs if spec.datatype is Datatype.FP32)
         self.text = tuple(spec for spec in inputs if spec.datatype is Datatype.BYTES)
+        self.other = tuple(
+            spec for spec in inputs if spec.datatype not in (Datatype.FP32, Datatype.BYTES)
+        )
         self.slots = {
             spec.name: (spec, position)
-            for group in (self.numeric, self.text)
+            for group in (self.numeric, self.text, self.other)
             for position, spec in enumerate(group)
         }
         self.output_names = tuple(spec.name for spec in outputs)
         required = [not spec.nullable for spec in self.numeric]
         self.required = np.array(required, dtype=np.bool_).reshape(len(required), 1)
         self.has_required_text = any(not spec.nullable for spec in self.text)
+        self.has_other_floats = any(DTYPES[spec.datatype].kind == "f" for spec in self.other)
         self.minimum = _column([spec.minimum for spec in self.numeric])
         self.maximum = _column([spec.maximum for spec in self.numeric])
 
@@ -97,8 +129,8 @@ def parse_signature(text: bytes) -> Signature:
     """The signature that a bundle's `signature.json` describes.
 
     Raises:
-        UnservableBundle: It is malformed, or asks for tensors other than
-            FP32 and BYTES inputs of shape [-1, 1] and FP32 [-1, 2] probabilities.
+        UnservableBundle: It is malformed, asks for inputs that are not of a `Datatype` or of
+            shape [-1, 1], or lacks FP32 [-1, 2] probabilities.
     """
     try:
         document = json.loads(text)
@@ -120,9 +152,14 @@ def parse_signature(text: bytes) -> Signature:
 
 
 def _input(item: dict[str, Any]) -> InputSpec:
+    if item["datatype"] not in set(Datatype) or list(item["shape"]) != [-1, 1]:
+        raise ValueError(
+            f"input {item['name']!r} is {item['datatype']} {item['shape']}; "
+            f"it must be {'/'.join(Datatype)} [-1, 1]"
+        )
     datatype = Datatype(item["datatype"])
-    if datatype is Datatype.INT64 or list(item["shape"]) != [-1, 1]:
-        raise ValueError(f"input {item['name']!r} is not FP32 or BYTES of shape [-1, 1]")
+    if item["nullable"] and datatype is not Datatype.BYTES and DTYPES[datatype].kind != "f":
+        raise ValueError(f"input {item['name']!r} is nullable; no {datatype} says what is missing")
     minimum, maximum, categories = (
         item.get("minimum"),
         item.get("maximum"),

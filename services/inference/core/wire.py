@@ -9,17 +9,21 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from services.inference.core.signature import Datatype
+from services.inference.core.signature import DTYPES, Datatype
 
 _LENGTH: Final = struct.Struct("<I")
 _LARGEST_OF_A_BYTE: Final = 0x7F
-_NUMPY_TYPES: Final = {Datatype.FP32: "<f4", Datatype.INT64: "<i8"}
-_DATATYPES: Final = {"f4": Datatype.FP32, "i8": Datatype.INT64}
+_DATATYPES: Final = {dtype.str[1:]: datatype for datatype, dtype in DTYPES.items()}
 
 
 def datatype_of(dtype: np.dtype[Any]) -> Datatype:
     """The protocol's name of an array's type; BYTES for texts."""
     return _DATATYPES.get(dtype.str[1:], Datatype.BYTES)
+
+
+def triton_type(datatype: Datatype) -> str:
+    """The name of a type in Triton's model configurations."""
+    return "TYPE_STRING" if datatype is Datatype.BYTES else f"TYPE_{datatype}"
 
 
 def encoded(array: NDArray[Any]) -> bytes:
@@ -44,7 +48,7 @@ def decoded(datatype: str, shape: tuple[int, ...], data: bytes) -> NDArray[Any]:
     Raises:
         ValueError: The contents do not fit the shape, or the type is no number.
     """
-    return np.frombuffer(data, _NUMPY_TYPES[Datatype(datatype)]).reshape(shape)
+    return np.frombuffer(data, DTYPES[Datatype(datatype)]).reshape(shape)
 
 
 def decoded_texts(data: bytes, count: int) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
@@ -17,16 +16,11 @@ from services.inference.core.errors import ModelFailed
 from services.inference.core.ports import Bundle
 from services.inference.core.rows import Rows, Tensors
 from services.inference.core.signature import Datatype, InputSpec, OutputSpec
-from services.inference.core.wire import decoded, encoded_texts, field
+from services.inference.core.wire import decoded, encoded_texts, field, triton_type
 
 _MODEL_PY: Final = Path(__file__).with_name("onnx_backend.py")
 _CONTENT: Final = 0x3A  # tag of `raw_input_contents`
 _SHARED_PARTS: Final = 1024
-_CONFIG_TYPES: Final[Mapping[Datatype, str]] = {
-    Datatype.FP32: "TYPE_FP32",
-    Datatype.INT64: "TYPE_INT64",
-    Datatype.BYTES: "TYPE_STRING",
-}
 
 
 class Backend(StrEnum):
@@ -86,9 +80,11 @@ def infer_request(bundle: Bundle, rows: Rows) -> bytes:
         data, start = rows.source
         return leading + data[start:]
     signature = bundle.signature
-    inputs = tuple([(spec.name, spec.datatype) for spec in (*signature.numeric, *signature.text)])
+    ordered = (*signature.numeric, *signature.text, *signature.other)
+    inputs = tuple([(spec.name, spec.datatype) for spec in ordered])
     contents = [field(_CONTENT, line.tobytes()) for line in rows.numeric]
     contents += [field(_CONTENT, encoded_texts(values)) for values in rows.text]
+    contents += [field(_CONTENT, array.tobytes()) for array in rows.other]
     return b"".join((leading, _described(inputs, rows.count), *contents))
 
 
@@ -129,7 +125,7 @@ def _described(inputs: tuple[tuple[str, Datatype], ...], count: int) -> bytes:
 def _tensor_config(spec: InputSpec | OutputSpec, shape: tuple[int, ...]) -> dict[str, object]:
     return {
         "name": spec.name,
-        "data_type": _CONFIG_TYPES[spec.datatype],
+        "data_type": triton_type(spec.datatype),
         "dims": list(shape),
     }
 

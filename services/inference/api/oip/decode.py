@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ from services.common.rpc.deadlines import time_remaining
 from services.inference.core.errors import InvalidTensors, UnsupportedParameter
 from services.inference.core.predictions import Query
 from services.inference.core.rows import LooseTensors, RowSource, WireTensor
+from services.inference.core.signature import DTYPES, Datatype
 from services.inference.core.wire import encoded_texts
 
 # tritonclient ships no stubs for its generated messages.
@@ -23,6 +24,19 @@ _EVENT_TIME: Final = "event_time"
 _STICKY_KEY: Final = "sticky_key"
 _TIMEOUT: Final = "timeout"
 _CLASSIFICATION: Final = "classification"
+_CONTENTS: Final[Mapping[str, str]] = {
+    **dict.fromkeys((Datatype.INT8, Datatype.INT16, Datatype.INT32), "int_contents"),
+    **dict.fromkeys((Datatype.UINT8, Datatype.UINT16, Datatype.UINT32), "uint_contents"),
+    **{
+        datatype: f"{datatype.lower()}_contents"
+        for datatype in (
+            *(Datatype.BOOL, Datatype.INT64, Datatype.UINT64),
+            *(Datatype.FP32, Datatype.FP64, Datatype.BYTES),
+        )
+    },
+}
+"""Field of each type's values; there is none for FP16."""
+
 _MAX_ID_LENGTH: Final = 128
 _LATEST_EVENT_TIME_US: Final = 253_402_300_799_000_000  # end of the year 9999
 
@@ -134,17 +148,29 @@ def _typed(tensor: _Message) -> WireTensor:
     _refuse_parameters(tensor)
     contents = tensor.contents
     fields = [field.name for field, _ in contents.ListFields()]
-    expected = {"FP32": "fp32_contents", "BYTES": "bytes_contents"}.get(tensor.datatype)
+    expected = _CONTENTS.get(tensor.datatype)
     if expected is not None and fields not in ([], [expected]):
         description = f"has {' and '.join(fields)}; {tensor.datatype} goes into {expected}"
         raise InvalidTensors([FieldViolation(tensor.name, description)])
-    if tensor.datatype == "BYTES":
+    if expected is None:
+        # An unknown type is refused with what the version would take.
+        if fields and tensor.datatype == Datatype.FP16:
+            description = "has typed contents; FP16 goes into raw_input_contents"
+            raise InvalidTensors([FieldViolation(tensor.name, description)])
+        data = b""
+    elif tensor.datatype == Datatype.BYTES:
         try:
             data = encoded_texts(value.decode() for value in contents.bytes_contents)
         except UnicodeDecodeError as error:
             raise InvalidTensors([FieldViolation(tensor.name, str(error))]) from error
-    elif tensor.datatype == "FP32":
-        data = np.array(contents.fp32_contents, dtype="<f4").tobytes()
     else:
-        data = b""
+        data = _numbers(tensor.name, DTYPES[Datatype(tensor.datatype)], getattr(contents, expected))
     return WireTensor(tensor.name, tensor.datatype, tuple(tensor.shape), data)
+
+
+def _numbers(name: str, dtype: np.dtype[Any], values: Sequence[Any]) -> bytes:
+    """Raw contents; the fields of small integers hold larger ones, too."""
+    try:
+        return np.array(values, dtype=dtype).tobytes()
+    except OverflowError as error:
+        raise InvalidTensors([FieldViolation(name, str(error))]) from error

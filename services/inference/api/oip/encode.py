@@ -8,6 +8,7 @@ from tritonclient.grpc import service_pb2 as pb
 
 from services.inference.core.ports import RunStatistics
 from services.inference.core.served import ServedEndpoint, ServedVariant
+from services.inference.core.wire import triton_type
 
 # tritonclient ships no stubs for its generated messages.
 _Message = Any
@@ -33,15 +34,16 @@ def metadata_of(model_name: str, endpoint: ServedEndpoint, served: ServedVariant
 
 def config_of(model_name: str, served: ServedVariant) -> _Message:
     """The `ModelConfigResponse` of one variant."""
-    types = {"FP32": "TYPE_FP32", "INT64": "TYPE_INT64", "BYTES": "TYPE_STRING"}
     response = pb.ModelConfigResponse()
     config = response.config
     config.name = model_name
     config.platform = "onnxruntime_onnx"
     for spec in served.signature.inputs:
-        config.input.add(name=spec.name, data_type=types[spec.datatype], dims=(-1, 1))
+        config.input.add(name=spec.name, data_type=triton_type(spec.datatype), dims=(-1, 1))
     for output in served.signature.outputs:
-        config.output.add(name=output.name, data_type=types[output.datatype], dims=output.shape)
+        config.output.add(
+            name=output.name, data_type=triton_type(output.datatype), dims=output.shape
+        )
     config.parameters["artifact_digest"].string_value = served.variant.digest
     return response
 
