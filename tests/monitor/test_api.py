@@ -7,6 +7,7 @@ from datetime import timedelta
 import pyarrow as pa
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
+from google.type.money_pb2 import Money
 from grpc import StatusCode
 from roundhouse.common.v1 import events_pb2
 from roundhouse.monitor.v1 import (
@@ -190,6 +191,35 @@ async def test_a_policy_is_kept_changed_and_deleted(caller):
     with refused() as refusal:
         await change("schedule", schedule=monitor_pb2.RetrainPolicy.Schedule(period=to_duration(0)))
     assert refusal.fields() == ["retrain_policy.schedule.period"]
+    for schedule, field in (
+        ({"cron": "0 0 31 2 *"}, "cron"),
+        ({"cron": "0 6 * * mon *"}, "cron"),
+        ({"cron": "@daily", "time_zone": "Mars/Olympus"}, "cron"),
+        ({"cron": "0 6 * * mon", "time_zone": "Mars/Olympus"}, "time_zone"),
+        ({"period": to_duration(DAY_S), "time_zone": "UTC"}, "cron"),
+        ({}, "cron"),
+    ):
+        with refused() as refusal:
+            await change("schedule", schedule=monitor_pb2.RetrainPolicy.Schedule(**schedule))
+        assert f"retrain_policy.schedule.{field}" in refusal.fields()
+    usd = Money(currency_code="USD", units=20, nanos=500_000_000)
+    wanted = {
+        "schedule": monitor_pb2.RetrainPolicy.Schedule(
+            cron="0 6 * * mon", time_zone="Europe/Berlin"
+        ),
+        "budget": monitor_pb2.RetrainPolicy.Budget(limit=usd, period=to_duration(30 * DAY_S)),
+        "worth_of_hundredth": usd,
+        "privacy_hold": "Consent is being asked for again.",
+    }
+    changed = await change(*wanted, **wanted)
+    for name, value in wanted.items():
+        assert getattr(changed, name) == value
+    with refused() as refusal:
+        await change("worth_of_hundredth", worth_of_hundredth=Money(units=1))
+    assert refusal.fields() == ["retrain_policy.worth_of_hundredth.currency_code"]
+    with refused() as refusal:
+        await change("quality")
+    assert refusal.fields() == ["retrain_policy.worth_of_hundredth"]
     request = retrain_service_pb2.DeleteRetrainPolicyRequest(name=POLICY, request_id=request_id())
     await caller.retraining.DeleteRetrainPolicy(request, timeout=TIMEOUT_S)
     listed = await caller.retraining.ListRetrainPolicies(

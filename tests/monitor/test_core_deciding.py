@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.common.money import Money
 from services.common.resources import Meta
 from services.monitor.core.deciding import History, decide
 from services.monitor.core.evidence import Evidence, MeasuredQuality
@@ -16,8 +17,10 @@ from services.monitor.core.resources import (
     DecisionKind,
     FaultKind,
     QualityTrigger,
+    RetrainBudget,
     RetrainPolicy,
 )
+from services.monitor.core.schedules import CronSchedule
 from tests.support.monitor_values import JOB, POLICY
 
 NOW = datetime(2013, 6, 3, tzinfo=UTC)
@@ -159,6 +162,48 @@ def test_a_fired_trigger_is_declined_with_the_numbers(history, facts, reason, nu
     assert choice is not None
     assert numbers.items() <= choice.numbers.items()
     assert choice.numbers["drifted_features"] == 1
+
+
+@pytest.mark.parametrize(
+    ("expression", "time_zone", "trained_until", "due"),
+    [
+        ("0 0 * * mon", "UTC", NOW - timedelta(days=6), True),
+        ("0 0 * * mon", "UTC", NOW, False),
+        ("1 0 * * mon", "UTC", NOW - timedelta(days=6), False),
+        # One in the morning of that Monday is 5:00 UTC in New York, and 23:00 UTC before in Berlin.
+        ("0 1 * * mon", "America/New_York", NOW - timedelta(days=6), False),
+        ("0 1 * * mon", "Europe/Berlin", NOW - timedelta(days=6), True),
+        ("0 0 * * mon", "UTC", None, False),
+    ],
+)
+def test_a_moment_of_the_calendar_is_due_once_it_is_past(
+    expression, time_zone, trained_until, due
+) -> None:
+    rules = policy(schedule_cron=CronSchedule(expression, time_zone))
+    choice = decide(rules, evidence(trained_until=trained_until), History())
+    assert reason_of(choice) == (("TRIGGERED", "SCHEDULE") if due else None)
+
+
+def test_a_moment_of_the_calendar_starts_one_episode() -> None:
+    rules = policy(schedule_cron=CronSchedule("0 0 * * mon"), cool_down=timedelta())
+    old = evidence(trained_until=NOW - 3 * WEEK)
+    done = History(last_end=NOW - timedelta(days=1), last_start=NOW)
+    assert decide(rules, old, done) is None
+    assert reason_of(decide(rules, old, History(last_start=NOW - WEEK))) == (
+        "TRIGGERED",
+        "SCHEDULE",
+    )
+
+
+def test_what_a_currency_can_not_say_is_no_ground_to_decline() -> None:
+    dear = policy(
+        quality=AUC,
+        budget=RetrainBudget(Money(1, "EUR"), WEEK),
+        worth_of_hundredth=Money(1, "EUR"),
+    )
+    spent = History(charges=((NOW, Money(10**9, "USD")),))
+    choice = decide(dear, evidence(quality=measured(0.5)), spent)
+    assert reason_of(choice) == ("TRIGGERED", "QUALITY")
 
 
 BROKEN = DataFault(

@@ -12,9 +12,10 @@ from services.common.money import Money
 from services.common.resources import Meta
 from services.monitor.core.deciding import History, decide
 from services.monitor.core.evidence import Evidence, Judgement
-from services.monitor.core.loop.episodes import Episode, EpisodeState
+from services.monitor.core.loop.episodes import Episode, EpisodeState, charges_of
 from services.monitor.core.replaying import known_cost, replayed, usual_span
-from services.monitor.core.resources import DecisionKind, RetrainPolicy
+from services.monitor.core.resources import DecisionKind, RetrainBudget, RetrainPolicy
+from services.monitor.core.schedules import CronSchedule
 from tests.support.monitor_values import CHAMPION, JOB, MONITOR, PLAN, POLICY
 
 START = datetime(2013, 3, 4, tzinfo=UTC)
@@ -68,7 +69,12 @@ weeks = st.lists(
 @given(weeks)
 def test_the_policy_that_really_decided_would_have_decided_the_same(rows):
     """Each week brings drift and outcomes, and the end of the episode under way, or not."""
-    rules = policy(min_drifted_features=1, volume_min_new_outcomes=700)
+    rules = policy(
+        min_drifted_features=1,
+        volume_min_new_outcomes=700,
+        schedule_cron=CronSchedule("0 0 1 */2 *"),
+        budget=RetrainBudget(Money(250, "USD"), 12 * WEEK),
+    )
     judgements, episodes, decided = [], [], []
     trained_until, history = START - WEEK, History()
     for week, (drifted, outcomes, luck, promoted) in enumerate(rows):
@@ -86,12 +92,15 @@ def test_the_policy_that_really_decided_would_have_decided_the_same(rows):
             decided.append((week, choice.reason, choice.numbers))
             if choice.kind is DecisionKind.TRIGGERED:
                 episodes.append(happened(week, None, EpisodeState.TRAINING))
-                history = History(active_episode=episodes[-1].meta.name)
-        if history.active_episode and luck == 0:
+                history = replace(history, active_episode=episodes[-1].meta.name)
+                history = replace(history, last_start=judgement.event_time)
+        if history.active_episode and luck % 2 == 0:
             state = EpisodeState.PROMOTED if promoted else EpisodeState.REJECTED
             now = judgement.event_time
-            episodes[-1] = replace(episodes[-1], state=state, end_event_time=now)
-            history = History(last_end=now)
+            cost = Money(100, "USD") if luck < 2 else None
+            ended = replace(episodes[-1], state=state, end_event_time=now, cost=cost)
+            episodes[-1] = ended
+            history = History("", now, ended.event_time, charges_of(episodes))
             trained_until = episodes[-1].event_time if promoted else trained_until
     again = list(replayed([rules], judgements, episodes, WEEK))
     assert [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 
@@ -10,7 +11,9 @@ from google.protobuf.struct_pb2 import ListValue, Struct, Value
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.type.money_pb2 import Money
 
+from services.common.errors import FieldViolation, InvalidRequest
 from services.common.money import MICROS
+from services.common.money import Money as Micros
 
 
 def to_timestamp(moment: datetime) -> Timestamp:
@@ -47,6 +50,25 @@ def to_money(micros: int, currency: str) -> Money:
     """An amount in millionths of a unit on the wire."""
     units, rest = divmod(micros, MICROS)
     return Money(currency_code=currency, units=units, nanos=rest * 1000)
+
+
+def from_money(amount: Money, field: str) -> Micros:
+    """An amount that a request names.
+
+    Raises:
+        InvalidRequest: The one at `field` is negative, finer than a millionth, or has no
+            currency of three letters.
+    """
+    micros = amount.units * MICROS + amount.nanos // 1000
+    faults = []
+    if amount.nanos % 1000 or amount.nanos < 0 or micros < 0:
+        faults.append(FieldViolation(field, "must be at least 0, in whole millionths"))
+    if not re.fullmatch("[A-Z]{3}", amount.currency_code):
+        text = f"is {amount.currency_code!r}; a code such as USD is wanted"
+        faults.append(FieldViolation(f"{field}.currency_code", text))
+    if faults:
+        raise InvalidRequest(faults)
+    return Micros(micros, amount.currency_code)
 
 
 def to_struct(values: Mapping[str, object]) -> Struct:

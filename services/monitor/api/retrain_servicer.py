@@ -100,7 +100,7 @@ class RetrainServicer(pb_grpc.RetrainServiceServicer):
     ) -> pb.RetrainPolicy:
         """The policy, changed."""
         paths = masked(request.update_mask.paths, POLICY_FIELDS)
-        picked = frozenset(POLICY_FIELDS[path] for path in paths)
+        picked = frozenset(attribute for path in paths for attribute in POLICY_FIELDS[path])
         wanted = request.retrain_policy
         return await self._transactions.mutate(
             request,

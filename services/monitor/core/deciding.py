@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from services.common.money import MICROS, Money
 from services.monitor.core.evidence import Evidence, MeasuredQuality
 from services.monitor.core.resources import DecisionKind, QualityTrigger, RetrainPolicy
 
@@ -19,10 +20,28 @@ class History:
     Attributes:
         active_episode: Of the monitor, by resource name; empty if none is under way.
         last_end: Event time at which the newest finished episode ended.
+        last_start: Event time of the decision that started the newest episode.
+        charges: What episodes cost, where that is known, with the event time of the decision;
+            oldest first.
     """
 
     active_episode: str = ""
     last_end: datetime | None = None
+    last_start: datetime | None = None
+    charges: Sequence[tuple[datetime, Money]] = ()
+
+    def charged(self, currency: str, since: datetime) -> int:
+        """Millionths of a unit that episodes decided on after `since` cost."""
+        return sum(
+            cost.micros
+            for moment, cost in self.charges
+            if cost.currency == currency and moment > since
+        )
+
+    def expected_cost(self, currency: str) -> int | None:
+        """Millionths of a unit that the newest episode cost; None if none is known."""
+        known = [cost.micros for _, cost in self.charges if cost.currency == currency]
+        return known[-1] if known else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,18 +68,21 @@ def decide(policy: RetrainPolicy, evidence: Evidence, history: History) -> Choic
 
     The first trigger to fire, in the order drift, quality, volume, schedule, gives the
     reason. A fired trigger is declined, in this order, while an episode is under way
-    (`EPISODE_ACTIVE`), while values are broken (`DATA_FAULT`), within the cool-down
-    (`COOL_DOWN`), and with too few new outcomes (`TOO_FEW_OUTCOMES`). Broken values look like
-    drift, so a policy that retrains on drift is declined as `DATA_FAULT` for their sake alone.
-    A trigger that only came near is declined as `MARGINAL`.
+    (`EPISODE_ACTIVE`), while values are broken (`DATA_FAULT`), while nothing may be learned
+    (`PRIVACY_HOLD`), within the cool-down (`COOL_DOWN`), with too few new outcomes
+    (`TOO_FEW_OUTCOMES`), without the money (`BUDGET`), and for less than it costs
+    (`MARGINAL_GAIN`). What is not known of costs and gains is no ground to decline.
+
+    Broken values look like drift, so a policy that retrains on drift is declined as
+    `DATA_FAULT` for their sake alone. A trigger that only came near is declined as `MARGINAL`.
     """
-    fired = next(_fired(policy, evidence), None)
+    fired = next(_fired(policy, evidence, history), None)
     if fired is None:
         near = next(_posing(policy, evidence), None) or next(_near(policy, evidence), None)
         if near is None:
             return None
         return Choice(DecisionKind.DECLINED, near.reason, near.words, near.numbers, near.report)
-    refusal = _refusal(policy, evidence, history)
+    refusal = next(_refusals(policy, evidence, history), None)
     if refusal is None:
         return Choice(
             DecisionKind.TRIGGERED, fired.reason, fired.words, fired.numbers, fired.report
@@ -74,7 +96,7 @@ def decide(policy: RetrainPolicy, evidence: Evidence, history: History) -> Choic
     )
 
 
-def _fired(policy: RetrainPolicy, evidence: Evidence) -> Iterator[_Signal]:
+def _fired(policy: RetrainPolicy, evidence: Evidence, history: History) -> Iterator[_Signal]:
     if policy.min_drifted_features is not None:
         drifted = len(evidence.drifted)
         if drifted >= policy.min_drifted_features:
@@ -91,6 +113,10 @@ def _fired(policy: RetrainPolicy, evidence: Evidence) -> Iterator[_Signal]:
             f"{evidence.new_outcomes:,} rows with outcomes are new; {wanted:,} suffice.",
             {"new_outcomes": evidence.new_outcomes, "min_new_outcomes": wanted},
         )
+    yield from _scheduled(policy, evidence, history)
+
+
+def _scheduled(policy: RetrainPolicy, evidence: Evidence, history: History) -> Iterator[_Signal]:
     period = policy.schedule_period
     if period is not None and evidence.trained_until is not None:
         age = evidence.event_time - evidence.trained_until
@@ -100,6 +126,17 @@ def _fired(policy: RetrainPolicy, evidence: Evidence) -> Iterator[_Signal]:
                 f"The training data ended {age / _DAY:.1f} days ago; "
                 f"the period is {period / _DAY:.1f} days.",
                 {"age_days": age / _DAY, "period_days": period / _DAY},
+            )
+    done = [moment for moment in (evidence.trained_until, history.last_start) if moment]
+    if policy.schedule_cron is not None and done:
+        due = policy.schedule_cron.next_after(max(done))
+        if due is not None and due <= evidence.event_time:
+            overdue = (evidence.event_time - due) / _DAY
+            yield _Signal(
+                "SCHEDULE",
+                f"Due since {due:%Y-%m-%d %H:%M} UTC by {policy.schedule_cron.expression!r} "
+                f"in {policy.schedule_cron.time_zone}.",
+                {"overdue_days": overdue},
             )
 
 
@@ -178,26 +215,28 @@ def _quality_signal(reason: str, trigger: QualityTrigger, measured: MeasuredQual
     )
 
 
-def _refusal(policy: RetrainPolicy, evidence: Evidence, history: History) -> _Signal | None:
+def _refusals(policy: RetrainPolicy, evidence: Evidence, history: History) -> Iterator[_Signal]:
     if history.active_episode:
-        return _Signal(
-            "EPISODE_ACTIVE",
-            f"Declined: {history.active_episode} is under way.",
-            {},
-        )
+        yield _Signal("EPISODE_ACTIVE", f"Declined: {history.active_episode} is under way.", {})
     if evidence.faults:
-        return _fault_signal(evidence)
+        yield _fault_signal(evidence)
+    if policy.privacy_hold:
+        yield _Signal(
+            "PRIVACY_HOLD",
+            f"Declined: nothing may be learned for the time being: {policy.privacy_hold}",
+            {"new_outcomes": evidence.new_outcomes},
+        )
     if history.last_end is not None:
         rest = evidence.event_time - history.last_end
         if rest < policy.cool_down:
-            return _Signal(
+            yield _Signal(
                 "COOL_DOWN",
                 f"Declined: the last episode ended {rest / _DAY:.1f} days ago; "
                 f"the cool-down is {policy.cool_down / _DAY:.1f} days.",
                 {"rest_days": rest / _DAY, "cool_down_days": policy.cool_down / _DAY},
             )
     if evidence.new_outcomes < policy.min_new_outcomes:
-        return _Signal(
+        yield _Signal(
             "TOO_FEW_OUTCOMES",
             f"Declined: {evidence.new_outcomes:,} rows with outcomes are new; "
             f"a retraining needs {policy.min_new_outcomes:,}.",
@@ -206,4 +245,35 @@ def _refusal(policy: RetrainPolicy, evidence: Evidence, history: History) -> _Si
                 "min_new_outcomes": policy.min_new_outcomes,
             },
         )
-    return None
+    yield from _too_dear(policy, evidence, history)
+
+
+def _too_dear(policy: RetrainPolicy, evidence: Evidence, history: History) -> Iterator[_Signal]:
+    budget, worth = policy.budget, policy.worth_of_hundredth
+    if budget is not None:
+        currency, limit = budget.limit.currency, budget.limit.micros
+        spent = history.charged(currency, evidence.event_time - budget.period)
+        expected = history.expected_cost(currency) or 0
+        if spent + expected > limit:
+            yield _Signal(
+                "BUDGET",
+                f"Declined: {Money(spent, currency)} are spent in {budget.period / _DAY:.1f} days "
+                f"and one more costs {Money(expected, currency)}; {budget.limit} is allowed.",
+                {
+                    "spent": spent / MICROS,
+                    "expected_cost": expected / MICROS,
+                    "budget": limit / MICROS,
+                },
+            )
+    measured = _measured(policy.quality, evidence) if policy.quality is not None else None
+    if worth is not None and measured is not None:
+        cost = history.expected_cost(worth.currency)
+        gain = max(measured.drop, 0.0) * 100 * worth.micros
+        if cost is not None and gain < cost:
+            yield _Signal(
+                "MARGINAL_GAIN",
+                f"Declined: to win back {max(measured.drop, 0.0):.4f} of {measured.metric} is "
+                f"worth {Money(round(gain), worth.currency)}; "
+                f"it costs {Money(cost, worth.currency)}.",
+                {"gain": gain / MICROS, "expected_cost": cost / MICROS, "drop": measured.drop},
+            )

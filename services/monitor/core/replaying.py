@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from services.common.money import Money
 from services.monitor.core.deciding import Choice, History, decide
 from services.monitor.core.evidence import Evidence, Judgement
-from services.monitor.core.loop.episodes import Episode, EpisodeState
+from services.monitor.core.loop.episodes import Episode, EpisodeState, charges_of
 from services.monitor.core.resources import DecisionKind, RetrainPolicy
 
 
@@ -113,6 +113,7 @@ class _Past:
     span: timedelta
     history: History = field(default_factory=History)
     differs: bool = False
+    _charges: list[tuple[datetime, Money]] = field(default_factory=list)
     _under_way: ReplayedEpisode | None = None
     _trained_until: datetime | None = None
     _new_outcomes: int = 0
@@ -121,6 +122,7 @@ class _Past:
     def __post_init__(self) -> None:
         first = self.judgements[0].event_time
         before = [episode for episode in self.real if episode.event_time < first]
+        self._charges = charges_of(before[:-1])
         if before:
             self._begin(_as_it_was(before[-1]))
 
@@ -159,11 +161,16 @@ class _Past:
         name = (
             episode.real.meta.name if episode.real else f"the episode of {episode.start:%Y-%m-%d}"
         )
-        self.history = History(active_episode=name)
+        cost = episode.real.cost if episode.real else known_cost(self.real)
+        if cost is not None:
+            self._charges.append((episode.start, cost))
+        self.history = History(
+            active_episode=name, last_start=episode.start, charges=tuple(self._charges)
+        )
 
     def _end(self, episode: ReplayedEpisode, index: int) -> None:
         self._under_way = None
-        self.history = History(last_end=episode.end)
+        self.history = replace(self.history, active_episode="", last_end=episode.end)
         if not episode.promoted or episode.start < self.judgements[0].event_time:
             return
         self._promoted.append(episode.start)

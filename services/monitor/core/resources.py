@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from services.common.money import Money
 from services.common.resources import Meta
+from services.monitor.core.schedules import CronSchedule
 
 
 class ChangeKind(StrEnum):
@@ -192,6 +194,14 @@ class QualityTrigger:
     min_outcomes: int
 
 
+@dataclass(frozen=True, slots=True)
+class RetrainBudget:
+    """What the retrainings of any `period` of event time may cost together."""
+
+    limit: Money
+    period: timedelta
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetrainPolicy:
     """When to retrain; a trigger that is None never fires."""
@@ -202,11 +212,15 @@ class RetrainPolicy:
     quality: QualityTrigger | None = None
     volume_min_new_outcomes: int | None = None
     schedule_period: timedelta | None = None
+    schedule_cron: CronSchedule | None = None
     cool_down: timedelta = timedelta(days=14)
     min_new_outcomes: int = 1000
     include_template_snapshot: bool = False
     lookback_days: int = 0
     min_phase_outcomes: int = 200
+    privacy_hold: str = ""
+    budget: RetrainBudget | None = None
+    worth_of_hundredth: Money | None = None
 
 
 class DecisionKind(StrEnum):

@@ -8,10 +8,16 @@ from typing import Final
 from roundhouse.monitor.v1 import monitor_pb2 as pb
 
 from services.common.resources import Meta
-from services.common.rpc.convert import to_duration, to_timestamp
+from services.common.rpc.convert import from_money, to_duration, to_money, to_timestamp
 from services.monitor.api.convert.monitors import span
 from services.monitor.core.loop.episodes import Episode
-from services.monitor.core.resources import QualityTrigger, RetrainDecision, RetrainPolicy
+from services.monitor.core.resources import (
+    QualityTrigger,
+    RetrainBudget,
+    RetrainDecision,
+    RetrainPolicy,
+)
+from services.monitor.core.schedules import CronSchedule
 
 _MIN_DRIFTED_FEATURES: Final = 1
 _MIN_TRIGGER_OUTCOMES: Final = 500
@@ -19,24 +25,38 @@ _MIN_NEW_OUTCOMES: Final = 1000
 _MIN_PHASE_OUTCOMES: Final = 200
 
 POLICY_FIELDS: Final = {
-    "data_drift": "min_drifted_features",
-    "quality": "quality",
-    "volume": "volume_min_new_outcomes",
-    "schedule": "schedule_period",
-    "cool_down": "cool_down",
-    "min_new_outcomes": "min_new_outcomes",
-    "template_job": "template_job",
-    "include_template_snapshot": "include_template_snapshot",
-    "lookback_days": "lookback_days",
-    "min_phase_outcomes": "min_phase_outcomes",
+    "data_drift": ("min_drifted_features",),
+    "quality": ("quality",),
+    "volume": ("volume_min_new_outcomes",),
+    "schedule": ("schedule_period", "schedule_cron"),
+    "cool_down": ("cool_down",),
+    "min_new_outcomes": ("min_new_outcomes",),
+    "template_job": ("template_job",),
+    "include_template_snapshot": ("include_template_snapshot",),
+    "lookback_days": ("lookback_days",),
+    "min_phase_outcomes": ("min_phase_outcomes",),
+    "privacy_hold": ("privacy_hold",),
+    "budget": ("budget",),
+    "worth_of_hundredth": ("worth_of_hundredth",),
 }
-"""The policy's attribute behind each field that a caller sets."""
+"""The policy's attributes behind each field that a caller sets."""
 
 
 def policy_maker(message: pb.RetrainPolicy) -> Callable[[Meta], RetrainPolicy]:
-    """Gives the wanted policy its identity; what is unset gets its default."""
-    quality, volume = message.quality, message.volume
+    """Gives the wanted policy its identity; what is unset gets its default.
+
+    Raises:
+        InvalidRequest: An amount of money is none.
+    """
+    quality, volume, schedule = message.quality, message.volume, message.schedule
     rest = {"cool_down": span(message.cool_down)} if message.HasField("cool_down") else {}
+    budget = None
+    if message.HasField("budget"):
+        limit = from_money(message.budget.limit, "retrain_policy.budget.limit")
+        budget = RetrainBudget(limit, span(message.budget.period))
+    worth = None
+    if message.HasField("worth_of_hundredth"):
+        worth = from_money(message.worth_of_hundredth, "retrain_policy.worth_of_hundredth")
     return lambda meta: RetrainPolicy(
         meta=meta,
         template_job=message.template_job,
@@ -49,13 +69,26 @@ def policy_maker(message: pb.RetrainPolicy) -> Callable[[Meta], RetrainPolicy]:
         if message.HasField("quality")
         else None,
         volume_min_new_outcomes=volume.min_new_outcomes if message.HasField("volume") else None,
-        schedule_period=span(message.schedule.period) if message.HasField("schedule") else None,
+        schedule_period=span(schedule.period) if schedule.HasField("period") else None,
+        schedule_cron=_cron(message),
         min_new_outcomes=message.min_new_outcomes or _MIN_NEW_OUTCOMES,
         include_template_snapshot=message.include_template_snapshot,
         lookback_days=message.lookback_days,
         min_phase_outcomes=message.min_phase_outcomes or _MIN_PHASE_OUTCOMES,
+        privacy_hold=message.privacy_hold,
+        budget=budget,
+        worth_of_hundredth=worth,
         **rest,
     )
+
+
+def _cron(message: pb.RetrainPolicy) -> CronSchedule | None:
+    schedule = message.schedule
+    if not message.HasField("schedule") or (
+        schedule.HasField("period") and not schedule.cron and not schedule.time_zone
+    ):
+        return None
+    return CronSchedule(schedule.cron, schedule.time_zone or "UTC")
 
 
 def policy_to_proto(policy: RetrainPolicy) -> pb.RetrainPolicy:
@@ -73,6 +106,7 @@ def policy_to_proto(policy: RetrainPolicy) -> pb.RetrainPolicy:
         include_template_snapshot=policy.include_template_snapshot,
         lookback_days=policy.lookback_days,
         min_phase_outcomes=policy.min_phase_outcomes,
+        privacy_hold=policy.privacy_hold,
     )
     if policy.min_drifted_features is not None:
         message.data_drift.min_drifted_features = policy.min_drifted_features
@@ -84,6 +118,16 @@ def policy_to_proto(policy: RetrainPolicy) -> pb.RetrainPolicy:
         message.volume.min_new_outcomes = policy.volume_min_new_outcomes
     if policy.schedule_period is not None:
         message.schedule.period.FromTimedelta(policy.schedule_period)
+    if policy.schedule_cron is not None:
+        message.schedule.cron = policy.schedule_cron.expression
+        message.schedule.time_zone = policy.schedule_cron.time_zone
+    if policy.budget is not None:
+        limit = policy.budget.limit
+        message.budget.limit.CopyFrom(to_money(limit.micros, limit.currency))
+        message.budget.period.FromTimedelta(policy.budget.period)
+    worth = policy.worth_of_hundredth
+    if worth is not None:
+        message.worth_of_hundredth.CopyFrom(to_money(worth.micros, worth.currency))
     return message
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -142,3 +143,8 @@ class Episode:
     def request_id(self, step: str) -> str:
         """The request id of one of its calls: the same again after any crash."""
         return str(uuid.uuid5(_STEPS, f"{self.meta.uid}/{step}"))
+
+
+def charges_of(episodes: Sequence[Episode]) -> list[tuple[datetime, Money]]:
+    """What each cost, where that is known, with the event time of its decision."""
+    return [(episode.event_time, episode.cost) for episode in episodes if episode.cost is not None]

@@ -14,6 +14,7 @@ from services.monitor.core.errors import PolicyExists
 from services.monitor.core.names import RETRAIN_POLICY, TRAINING_JOB, checked
 from services.monitor.core.ports import MonitorTx
 from services.monitor.core.resources import RetrainPolicy
+from services.monitor.core.schedules import expression_fault, time_zone_fault
 from services.monitor.core.use_cases.identities import new_meta
 from services.monitor.core.use_cases.lookup import the_monitor, the_policy
 
@@ -96,6 +97,7 @@ def check_policy(policy: RetrainPolicy) -> None:
         policy.quality,
         policy.volume_min_new_outcomes,
         policy.schedule_period,
+        policy.schedule_cron,
     )
     faults = []
     if all(trigger is None for trigger in triggers):
@@ -104,7 +106,27 @@ def check_policy(policy: RetrainPolicy) -> None:
                 "retrain_policy", "needs one of data_drift, quality, volume and schedule"
             )
         )
-    if policy.schedule_period is not None and policy.schedule_period <= timedelta():
-        faults.append(FieldViolation("retrain_policy.schedule.period", "must be above 0"))
+    faults += _schedule_faults(policy)
+    if policy.worth_of_hundredth is not None and policy.quality is None:
+        faults.append(
+            FieldViolation("retrain_policy.worth_of_hundredth", "needs quality, whose metric it is")
+        )
     if faults:
         raise InvalidRequest(faults)
+
+
+def _schedule_faults(policy: RetrainPolicy) -> list[FieldViolation]:
+    period, cron = policy.schedule_period, policy.schedule_cron
+    faults = {}
+    if period is not None and period <= timedelta():
+        faults["period"] = "must be above 0"
+    if cron is not None:
+        faults["cron"] = expression_fault(cron.expression)
+        faults["time_zone"] = time_zone_fault(cron.time_zone)
+        if period is not None:
+            faults["cron"] = "leave it and time_zone empty, or period unset"
+    return [
+        FieldViolation(f"retrain_policy.schedule.{field}", fault)
+        for field, fault in faults.items()
+        if fault
+    ]

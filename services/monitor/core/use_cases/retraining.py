@@ -11,7 +11,7 @@ from services.common.names import parent_of
 from services.monitor.core.deciding import Choice, History, decide
 from services.monitor.core.errors import EpisodeActive
 from services.monitor.core.evidence import Evidence
-from services.monitor.core.loop.episodes import Episode, EpisodeState, RetrainPlan
+from services.monitor.core.loop.episodes import Episode, EpisodeState, RetrainPlan, charges_of
 from services.monitor.core.ports import MonitorTx
 from services.monitor.core.resources import DecisionKind, RetrainDecision, RetrainPolicy
 from services.monitor.core.use_cases.identities import new_child_meta, new_meta
@@ -34,20 +34,24 @@ def consider_retraining(
     known = tx.decisions.get(_decision_name(policy, evidence.event_time))
     if known is not None:
         return known
-    choice = decide(policy, evidence, history_of(tx, parent_of(policy.meta.name)))
+    monitor = parent_of(policy.meta.name)
+    history = history_of(tx, monitor)
+    if policy.budget is not None or policy.worth_of_hundredth is not None:
+        history = replace(history, charges=charges_of(tx.episodes.under(monitor)))
+    choice = decide(policy, evidence, history)
     if choice is None:
         return None
     return record_decision(tx, policy, choice, evidence.event_time, champion)
 
 
 def history_of(tx: MonitorTx, monitor: str) -> History:
-    """What the monitor's loop is at, and was."""
+    """What the monitor's loop is at, and was, apart from what it cost."""
     newest = tx.episodes.newest(monitor)
     if newest is None:
         return History()
     if newest.is_over:
-        return History(last_end=newest.end_event_time)
-    return History(active_episode=newest.meta.name)
+        return History(last_end=newest.end_event_time, last_start=newest.event_time)
+    return History(active_episode=newest.meta.name, last_start=newest.event_time)
 
 
 def record_decision(

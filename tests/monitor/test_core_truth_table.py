@@ -1,0 +1,162 @@
+"""The whole truth table of a retrain policy, and input that flaps."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise, product
+
+from services.common.money import Money
+from services.common.resources import Meta
+from services.monitor.core.deciding import History, decide
+from services.monitor.core.evidence import Evidence, Judgement, MeasuredQuality
+from services.monitor.core.replaying import replayed
+from services.monitor.core.resources import (
+    DataFault,
+    FaultKind,
+    QualityTrigger,
+    RetrainBudget,
+    RetrainPolicy,
+)
+from services.monitor.core.schedules import CronSchedule
+from tests.support.monitor_values import CHAMPION, JOB, MONITOR, POLICY
+
+NOW = datetime(2013, 6, 3, tzinfo=UTC)
+DAY = timedelta(days=1)
+TRAINED = NOW - 40 * DAY
+
+# What each condition can be: fields of the policy, and fields of the evidence.
+DRIFT = {
+    "unasked": ({}, {"drifted": ("a", "b"), "significant": ("a", "b")}),
+    "none": ({"min_drifted_features": 2}, {}),
+    "near": ({"min_drifted_features": 2}, {"drifted": ("a",)}),
+    "fired": ({"min_drifted_features": 2}, {"drifted": ("a", "b")}),
+}
+AUC = {"quality": QualityTrigger("auc", 0.02, 500)}
+QUALITY = {
+    "unasked": ({}, 0.5, 500),
+    "too few": (AUC, 0.5, 499),
+    "calm": (AUC, 0.735, 500),
+    "near": (AUC, 0.725, 500),
+    "fired": (AUC, 0.70, 500),
+}
+VOLUME = {
+    "below": {"volume_min_new_outcomes": 1001},
+    "fired": {"volume_min_new_outcomes": 1000},
+}
+SCHEDULE = {
+    "unasked": {},
+    "not due": {"schedule_period": 41 * DAY},
+    "due": {"schedule_period": 40 * DAY},
+    "cron not due": {"schedule_cron": CronSchedule("1 0 3 6 *")},
+    "cron due": {"schedule_cron": CronSchedule("0 0 3 6 *")},
+}
+REFUSALS = (
+    *("EPISODE_ACTIVE", "DATA_FAULT", "PRIVACY_HOLD", "COOL_DOWN"),
+    *("TOO_FEW_OUTCOMES", "BUDGET", "MARGINAL_GAIN"),
+)
+BROKEN = DataFault(kind=FaultKind.STUCK_SENSOR, feature="wind", reason="Stuck.", numbers={})
+
+
+def decided(drift: str, quality: str, volume: str, schedule: str, refusals: frozenset[str]):
+    """What the policy decides; the cost of the last episode is known, 100 USD."""
+    auc_rules, auc, outcomes = QUALITY[quality]
+    rules = RetrainPolicy(
+        meta=Meta(POLICY, "u", 1, NOW, NOW),
+        template_job=JOB,
+        min_new_outcomes=1001 if "TOO_FEW_OUTCOMES" in refusals else 1000,
+        privacy_hold="Consent is awaited." if "PRIVACY_HOLD" in refusals else "",
+        budget=RetrainBudget(Money(199 if "BUDGET" in refusals else 200, "USD"), 28 * DAY),
+        worth_of_hundredth=Money(1 if "MARGINAL_GAIN" in refusals else 100, "USD")
+        if auc_rules
+        else None,
+        **{**DRIFT[drift][0], **auc_rules, **VOLUME[volume], **SCHEDULE[schedule]},
+    )
+    measured = MeasuredQuality(
+        metric="auc", value=auc, half_width=0.01, test_value=0.75, outcomes=outcomes, report="p"
+    )
+    known = Evidence(
+        event_time=NOW,
+        faults=(BROKEN,) if "DATA_FAULT" in refusals else (),
+        quality={"auc": measured},
+        new_outcomes=1000,
+        trained_until=TRAINED,
+        **DRIFT[drift][1],
+    )
+    history = History(
+        active_episode="episodes/1" if "EPISODE_ACTIVE" in refusals else "",
+        last_end=NOW - (13 if "COOL_DOWN" in refusals else 14) * DAY,
+        charges=((NOW - 27 * DAY, Money(100, "USD")),),
+    )
+    choice = decide(rules, known, history)
+    return choice and (choice.kind.value, choice.reason)
+
+
+def wanted(drift: str, quality: str, volume: str, schedule: str, refusals: frozenset[str]):
+    """What is to be decided, by the tables of docs/monitoring.md."""
+    fired = {
+        "DATA_DRIFT": drift == "fired",
+        "QUALITY": quality == "fired",
+        "VOLUME": volume == "fired",
+        "SCHEDULE": schedule in ("due", "cron due"),
+    }
+    applies = dict.fromkeys(refusals, True)
+    if quality in ("unasked", "too few"):
+        applies["MARGINAL_GAIN"] = False
+    for reason, has_fired in fired.items():
+        if has_fired:
+            refused = [refusal for refusal in REFUSALS if applies.get(refusal)]
+            return ("DECLINED", refused[0]) if refused else ("TRIGGERED", reason)
+    if "DATA_FAULT" in refusals and drift != "unasked":
+        return ("DECLINED", "DATA_FAULT")
+    return ("DECLINED", "MARGINAL") if "near" in (drift, quality) else None
+
+
+def test_every_row_of_the_truth_table_is_decided_as_it_is_written():
+    subsets = [
+        frozenset(name for name, chosen in zip(REFUSALS, row, strict=True) if chosen)
+        for row in product((False, True), repeat=len(REFUSALS))
+    ]
+    rows = list(product(DRIFT, QUALITY, VOLUME, SCHEDULE, subsets))
+    assert len(rows) == 4 * 5 * 2 * 5 * 128
+    assert [row for row in rows if decided(*row) != wanted(*row)] == []
+    reasons = {found[1] for row in rows if (found := wanted(*row))}
+    assert reasons == {*REFUSALS, "DATA_DRIFT", "QUALITY", "VOLUME", "SCHEDULE", "MARGINAL"}
+
+
+def judged(day: int, **fields) -> Judgement:
+    end = NOW + day * DAY
+    return Judgement(
+        meta=Meta(f"{MONITOR}/judgements/{day}", "u", 1, NOW, NOW),
+        window_start=end - DAY,
+        champion=CHAMPION,
+        outcomes=1000,
+        evidence=Evidence(**{"event_time": end, "new_outcomes": 5000, **fields}),
+    )
+
+
+def test_drift_that_comes_and_goes_each_day_retrains_as_often_as_the_cool_down_allows():
+    rules = RetrainPolicy(
+        meta=Meta(POLICY, "u", 1, NOW, NOW), template_job=JOB, min_drifted_features=1
+    )
+    year = [judged(day, drifted=("a",) if day % 2 else ()) for day in range(365)]
+    told = list(replayed([rules], year, [], DAY))
+    starts = [each.event_time for each in told if each.episode]
+    gaps = {later - earlier for earlier, later in pairwise(starts)}
+    # A day for the episode and fourteen to cool down are fifteen; every other day has drift.
+    assert gaps == {16 * DAY}
+    assert len(starts) == 23
+    assert len(told) == 182
+
+
+def test_quality_that_flaps_within_its_interval_never_retrains():
+    rules = RetrainPolicy(
+        meta=Meta(POLICY, "u", 1, NOW, NOW), template_job=JOB, quality=AUC["quality"]
+    )
+    year = []
+    for day in range(365):
+        value = 0.75 - 0.02 + (0.009 if day % 2 else -0.009)
+        found = MeasuredQuality("auc", value, 0.01, 0.75, 500, "p")
+        year.append(judged(day, quality={"auc": found}))
+    told = list(replayed([rules], year, [], DAY))
+    assert {each.choice.reason for each in told} == {"MARGINAL"}
+    assert len(told) == 183
