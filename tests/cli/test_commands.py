@@ -90,6 +90,7 @@ def version(cli: CommandLine, client: Client, snapshot: dict[str, Any], tmp_path
             {"name": "carrier", "kind": "KIND_CATEGORICAL"},
         ],
         "split": {"time_column": flights.EVENT_TIME},
+        "cross_validation": {"folds": 2},
         "candidates": [{"algorithm": "logistic_regression"}, {"algorithm": "decision_tree"}],
         "model": f"{PROJECT}/models/late",
     }
@@ -235,6 +236,16 @@ def test_a_jobs_trials_are_listed(cli: CommandLine, version: str) -> None:
     listed = cli("jobs", "trials", "first", "--json").json
     assert [trial["state"] for trial in listed] == ["STATE_SUCCEEDED"] * 2
     assert "decision-tree-2" in cli("jobs", "trials", "first").out
+
+
+def test_a_job_is_shown_with_its_trials_and_their_folds(cli: CommandLine, version: str) -> None:
+    shown = cli("jobs", "show", "first", "--json").json
+    assert shown["job"]["model_version"] == version
+    assert [len(trial["folds"]) for trial in shown["trials"]] == [2, 2]
+    out = cli("jobs", "show", "first").out
+    assert "picks by mean auc over 2 folds" in out
+    assert "won" in out
+    assert cli("jobs", "show", "nobody").code == Exit.NOT_FOUND
 
 
 def test_a_job_that_does_not_exist_is_not_found(cli: CommandLine) -> None:

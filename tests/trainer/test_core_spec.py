@@ -81,6 +81,7 @@ def test_json_keeps_every_field(
         threads=threads,
         split_method=split[0],
         group_column=split[1],
+        cross_validation_folds=threads % 3 * 2,
     )
     assert spec_from_json(spec_to_json(given_spec)) == given_spec
 

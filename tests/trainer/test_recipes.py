@@ -16,6 +16,7 @@ from services.trainer.adapters.learning.recipe import Checkpoint, Encoding, FitT
 from services.trainer.adapters.learning.thresholds import rounded_down
 from services.trainer.adapters.learning.trials import Workbench
 from services.trainer.adapters.recipes import load_recipes
+from services.trainer.core.cross_validation import folds_of
 from services.trainer.core.failures import DataFault, ExportMismatch, NanLoss
 from services.trainer.core.jobs import Trial
 from services.trainer.core.parameters import completed
@@ -178,6 +179,24 @@ def test_what_the_watched_rows_settled_is_used_to_retrain(data: Table, algorithm
     settled = "rounds" if algorithm == "lightgbm" else "epochs"
     assert recorder.steps[-1].number == outcome.refit_parameters[settled]
     assert recorder.steps[-1].metrics == {}
+
+
+def test_a_fold_is_fitted_with_its_preprocessing_on_the_rows_it_learns_from(data: Table) -> None:
+    job = spec("mlp", cross_validation_folds=3)
+    split = split_by_time(data.event_time_us, job.shares)
+    chosen = completed({"epochs": 2}, RECIPES["mlp"].rules)
+    trial = replace(only_trial(job), chosen_parameters=chosen)
+    recorder = Recorder()
+    found = Workbench(job, RECIPES, data, split, cores=1).run_fold(trial, 1, recorder)
+    fold = folds_of(job, data, split)[1]
+    assert (found.learn_rows, found.rows) == (len(fold.learn), len(fold.judge)) == (420, 210)
+    assert [(step.number, step.metrics) for step in recorder.steps] == [(1, {}), (2, {})]
+    assert set(found.metrics) >= {"auc", "log_loss"}
+    # Rows that come later, those of the next fold included, change nothing.
+    wind = data.numeric["wind"].copy()
+    wind[np.setdiff1d(np.arange(len(data)), [*fold.learn, *fold.judge])] = 1e6
+    other = Workbench(job, RECIPES, data.replaced({"wind": wind}), split, cores=1)
+    assert other.run_fold(trial, 1, Recorder()) == found
 
 
 def test_a_part_with_one_label_is_a_data_fault(data: Table) -> None:

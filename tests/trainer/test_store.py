@@ -20,6 +20,7 @@ from services.common.store.tables import METADATA as COMMON_METADATA
 from services.trainer.adapters.store.reads import SqlTrainerReads
 from services.trainer.adapters.store.tables import METADATA
 from services.trainer.adapters.store.transaction import SqlTrainerTx
+from services.trainer.core.cross_validation import FoldScores
 from services.trainer.core.failures import ErrorClass
 from services.trainer.core.jobs import (
     Attempt,
@@ -40,7 +41,14 @@ Run: TypeAlias = Callable[[Work], Any]
 TTL = timedelta(seconds=10)
 TRIALS = (
     Trial("mlp-1", 0, "mlp", {"epochs": 8.0}),
-    Trial("lightgbm-2", 1, "lightgbm", {}, candidate=1),
+    Trial(
+        "lightgbm-2",
+        1,
+        "lightgbm",
+        {},
+        candidate=1,
+        folds=(FoldScores(200, 100, {"auc": 0.75}), FoldScores(200, 101, {"auc": 0.5})),
+    ),
 )
 
 

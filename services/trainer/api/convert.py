@@ -14,6 +14,7 @@ from services.common.rpc.convert import (
     to_struct,
     to_timestamp,
 )
+from services.trainer.core.cross_validation import FoldScores, means, spreads
 from services.trainer.core.failures import ErrorClass
 from services.trainer.core.jobs import (
     Attempt,
@@ -86,6 +87,12 @@ def trial_to_proto(job: str, trial: Trial) -> job_pb2.Trial:
         message=trial.message,
         chosen_parameters=to_struct(trial.chosen_parameters) if trial.chosen_parameters else None,
         candidate=trial.candidate,
+        folds=[
+            job_pb2.Trial.Fold(learn_rows=fold.learn_rows, rows=fold.rows, metrics=fold.metrics)
+            for fold in trial.folds
+        ],
+        fold_mean=means(trial.folds),
+        fold_spread=spreads(trial.folds),
     )
 
 
@@ -102,6 +109,9 @@ def trial_from_proto(trial: job_pb2.Trial) -> Trial:
         duration_s=from_duration(trial.duration),
         message=trial.message,
         chosen_parameters=_numbers(from_struct(trial.chosen_parameters)),
+        folds=tuple(
+            FoldScores(fold.learn_rows, fold.rows, dict(fold.metrics)) for fold in trial.folds
+        ),
     )
 
 

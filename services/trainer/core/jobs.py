@@ -9,6 +9,7 @@ from typing import Final
 
 from services.common.etags import etag_of
 from services.common.names import ResourceName
+from services.trainer.core.cross_validation import FoldScores, means
 from services.trainer.core.errors import IllegalTransition
 from services.trainer.core.failures import ErrorClass
 from services.trainer.core.parameters import Parameters
@@ -197,6 +198,7 @@ class Trial:
         message: Why it failed or was stopped early.
         chosen_parameters: What to retrain it with; empty until it has succeeded.
         candidate: Position of its candidate in the spec, from 0.
+        folds: What it scored on the folds that are done.
     """
 
     id: str
@@ -210,6 +212,19 @@ class Trial:
     message: str = ""
     chosen_parameters: Parameters = field(default_factory=dict)
     candidate: int = 0
+    folds: tuple[FoldScores, ...] = ()
+
+    @property
+    def deciding_metrics(self) -> Mapping[str, float]:
+        """What it is compared by: the means over its folds, without any its validation scores."""
+        return means(self.folds) or self.metrics
+
+    def is_older_than(self, known: Trial) -> bool:
+        """Whether this tells less than `known`: its training not over, or fewer folds."""
+        return (bool(self.chosen_parameters), len(self.folds)) < (
+            bool(known.chosen_parameters),
+            len(known.folds),
+        )
 
 
 @dataclass(frozen=True, slots=True)

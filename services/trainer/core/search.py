@@ -34,7 +34,7 @@ class Sample:
     Attributes:
         proposal: As it was chosen.
         state: Of its trial.
-        loss: The metric on the validation part, lower is better; None without a score.
+        loss: The metric that picks the winner, lower is better; None without a score.
     """
 
     proposal: Proposal
@@ -59,7 +59,7 @@ def samples(spec: JobSpec, trials: Sequence[Trial]) -> list[Sample]:
         Sample(
             Proposal(trial.candidate, _choice(spec, trial)),
             trial.state,
-            loss_of(trial.metrics, spec.checked_metric),
+            loss_of(trial.deciding_metrics, spec.checked_metric),
         )
         for trial in tuned(spec, trials)
     ]

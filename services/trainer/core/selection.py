@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from services.trainer.core.failures import DataFault
@@ -30,16 +30,23 @@ class TrialOutcome:
         algorithm: Recipe that trained it.
         metrics: What it scored on the validation part.
         refit_parameters: Parameters to retrain it with, such as the best number of rounds.
+        fold_means: What it scored on the folds on average; empty without cross-validation.
     """
 
     index: int
     algorithm: str
     metrics: Mapping[str, float]
     refit_parameters: Mapping[str, float]
+    fold_means: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def deciding_metrics(self) -> Mapping[str, float]:
+        """What it is compared by."""
+        return self.fold_means or self.metrics
 
 
 def best_trial(trials: Sequence[TrialOutcome], metric: Metric) -> TrialOutcome:
-    """The trial with the best validation metric; of equals, the earliest.
+    """The trial with the best metric, by folds where there are any; of equals, the earliest.
 
     Raises:
         DataFault: `trials` is empty.
@@ -47,7 +54,7 @@ def best_trial(trials: Sequence[TrialOutcome], metric: Metric) -> TrialOutcome:
     if not trials:
         raise DataFault("no candidate could be trained; the trials say why")
     sign = -1.0 if metric.higher_is_better else 1.0
-    return min(trials, key=lambda trial: (sign * trial.metrics[metric.value], trial.index))
+    return min(trials, key=lambda trial: (sign * trial.deciding_metrics[metric.value], trial.index))
 
 
 def beats_baseline(metrics: Mapping[str, float], baseline: Mapping[str, float]) -> bool:

@@ -85,6 +85,8 @@ class JobSpec:
         tuning: How spaces of candidates are searched; None when none has any.
         split_method: Which rows go into which part.
         group_column: Whose values are kept together; empty unless the method is GROUPED.
+        cross_validation_folds: Folds of the train part that pick the winner; 0 means that the
+            validation part does.
     """
 
     snapshot: str
@@ -104,6 +106,7 @@ class JobSpec:
     memory_mib: int = 0
     split_method: SplitMethod = SplitMethod.TIME
     group_column: str = ""
+    cross_validation_folds: int = 0
 
     @property
     def checked_metric(self) -> Metric:
@@ -162,6 +165,7 @@ def spec_from_json(document: Json) -> JobSpec:
         tuning=tuning_from_json(document["tuning"]) if "tuning" in document else None,
         split_method=SplitMethod(split.get("method") or SplitMethod.TIME),
         group_column=split.get("group_column", ""),
+        cross_validation_folds=document.get("cross_validation", {}).get("folds", 0),
     )
 
 
@@ -196,6 +200,11 @@ def spec_to_json(spec: JobSpec) -> dict[str, Any]:
         "threads": spec.threads,
         "memory_mib": spec.memory_mib,
         **({} if spec.tuning is None else {"tuning": tuning_to_json(spec.tuning)}),
+        **(
+            {"cross_validation": {"folds": spec.cross_validation_folds}}
+            if spec.cross_validation_folds
+            else {}
+        ),
     }
 
 

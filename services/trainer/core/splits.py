@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -181,12 +181,33 @@ def split_by_group(groups: Strings, shares: SplitShares, seed: int) -> Split:
             f"fit into no part; the largest is to have {wanted.max()}"
         )
     order = np.random.default_rng(seed).permutation(len(names))
-    part_of = _placed(counts[order], wanted)
+    part_of = place_groups(counts[order], wanted)
     part = np.empty(len(names), dtype=np.int64)
     part[order] = part_of
     row_part = part[codes]
     train, validation, test = (np.flatnonzero(row_part == each) for each in range(len(PARTS)))
     return Split(train, validation, test)
+
+
+def place_groups(counts: npt.NDArray[np.int64], wanted: npt.NDArray[Any]) -> Indices:
+    """The part that each group goes to: where the largest share is missing and there is room.
+
+    Args:
+        counts: int64 [groups], rows of each, in the order in which they are placed.
+        wanted: [parts], rows that each part is to have; no part stays empty.
+    """
+    held = [0] * len(wanted)
+    placed = np.empty(len(counts), dtype=np.int64)
+    for at, size in enumerate(counts.tolist()):
+        empty = [part for part, rows in enumerate(held) if not rows]
+        free = empty if len(counts) - at == len(empty) else list(range(len(held)))
+        missing = [float(whole) - rows for whole, rows in zip(wanted, held, strict=True)]
+        roomy = [(missing[part] / wanted[part], -part) for part in free if missing[part] >= size]
+        full = [(missing[part], -part) for part in free]
+        chosen = -max(roomy or full)[1]
+        held[chosen] += size
+        placed[at] = chosen
+    return placed
 
 
 def _cut(order: Indices, sizes: tuple[int, int, int]) -> Split:
@@ -201,19 +222,3 @@ def _shared_out(count: int, sizes: npt.NDArray[np.int64]) -> npt.NDArray[np.int6
     rest = count - int(shared.sum())
     shared[np.argsort(-(quotas - shared), kind="stable")[:rest]] += 1
     return shared
-
-
-def _placed(counts: npt.NDArray[np.int64], wanted: npt.NDArray[np.int64]) -> Indices:
-    """The part of each group, in the order of `counts`."""
-    held = [0] * len(wanted)
-    placed = np.empty(len(counts), dtype=np.int64)
-    for at, size in enumerate(counts.tolist()):
-        empty = [part for part, rows in enumerate(held) if not rows]
-        free = empty if len(counts) - at == len(empty) else list(range(len(held)))
-        missing = [int(whole) - rows for whole, rows in zip(wanted, held, strict=True)]
-        roomy = [(missing[part] / wanted[part], -part) for part in free if missing[part] >= size]
-        full = [(missing[part], -part) for part in free]
-        chosen = -max(roomy or full)[1]
-        held[chosen] += size
-        placed[at] = chosen
-    return placed

@@ -11,6 +11,7 @@ from google.protobuf import json_format
 from roundhouse.cli import names
 from roundhouse.cli.commands.job_data import data
 from roundhouse.cli.commands.job_plot import plot
+from roundhouse.cli.commands.job_show import print_trials, show
 from roundhouse.cli.failures import BadOutcome, UsageFault
 from roundhouse.cli.money import parse_money
 from roundhouse.cli.output import (
@@ -28,7 +29,7 @@ from roundhouse.cli.session import Json, session_of
 from roundhouse.cli.views.training import TrainingView
 from roundhouse.client import Client
 from roundhouse.client.errors import Unavailable
-from roundhouse.trainer.v1.job_pb2 import JobSpec, TrainingJob, Trial
+from roundhouse.trainer.v1.job_pb2 import JobSpec, TrainingJob
 from roundhouse.trainer.v1.job_service_pb2 import (
     CancelTrainingJobRequest,
     CreateTrainingJobRequest,
@@ -139,20 +140,7 @@ def trials(context: typer.Context, job: JobName, as_json: Json = False) -> None:
     if as_json:
         print_json([as_dict(trial) for trial in found])
         return
-    print_table(
-        ("trial", "state", "progress", "scores", "note"),
-        [
-            (
-                names.last(trial.name),
-                state_name(Trial.State.Name(trial.state)),
-                f"{trial.progress:.0%}",
-                ", ".join(f"{key} {value:.4f}" for key, value in sorted(trial.metrics.items())),
-                trial.message,
-            )
-            for trial in found
-        ],
-        title="Trials",
-    )
+    print_trials(found)
 
 
 @app.command()
@@ -216,6 +204,7 @@ def logs(
 
 app.command()(data)
 app.command()(plot)
+app.command()(show)
 
 
 @app.command()

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from services.trainer.adapters.export.bundle import scores_json, slice_json
 from services.trainer.adapters.recipes import package_of
+from services.trainer.core.cross_validation import means, spreads
 from services.trainer.core.jobs import Trial
 from services.trainer.core.scores import Scores, SliceScores
 from services.trainer.core.selection import TrialOutcome, beats_baseline
@@ -112,6 +113,10 @@ def training_json(evidence: Evidence) -> dict[str, Any]:
                 "state": trial.state.value,
                 "parameters": dict(trial.parameters),
                 "metrics": dict(trial.metrics),
+                "folds": [
+                    {"learn_rows": fold.learn_rows, "rows": fold.rows, **fold.metrics}
+                    for fold in trial.folds
+                ],
                 "message": trial.message,
             }
             for trial in evidence.trials
@@ -163,7 +168,7 @@ def card(evidence: Evidence) -> str:
         f"Trained by `{evidence.job}` on `{spec.snapshot}`, split {_PARTED[spec.split_method]}.",
         f"The test part has {evidence.scores.rows} rows and was scored once.",
         "",
-        f"- Algorithm: {evidence.winner.algorithm}, picked by validation {spec.metric}",
+        f"- Algorithm: {evidence.winner.algorithm}, picked by {_picked_by(spec)}",
         f"- Beats the share of positives: {'yes' if evidence.beats_baseline else 'no'}",
         "",
         *_table("part", [("test", evidence.scores), ("baseline", evidence.baseline)]),
@@ -180,9 +185,9 @@ def card(evidence: Evidence) -> str:
         "",
         "## Candidates on the validation part",
         "",
-        "| algorithm | AUC | log loss |",
-        "| --- | --- | --- |",
-        *(_candidate(trial) for trial in evidence.trials),
+        f"| algorithm | AUC | log loss | {spec.metric} over folds |",
+        "| --- | --- | --- | --- |",
+        *(_candidate(trial, spec.metric) for trial in evidence.trials),
         "",
     ]
     return "\n".join(lines)
@@ -198,11 +203,19 @@ def _table(title: str, rows: Sequence[tuple[str, Scores]]) -> list[str]:
     ]
 
 
-def _candidate(trial: Trial) -> str:
+def _candidate(trial: Trial, metric: str) -> str:
     if not trial.metrics:
-        return f"| {trial.algorithm} | {trial.message} | |"
+        return f"| {trial.algorithm} | {trial.message} | | |"
     numbers = f"{_number(trial.metrics, 'auc')} | {_number(trial.metrics, 'log_loss')}"
-    return f"| {trial.algorithm} | {numbers} |"
+    folds = _number(means(trial.folds), metric)
+    if len(trial.folds) > 1:
+        folds += f" ± {_number(spreads(trial.folds), metric)}"
+    return f"| {trial.algorithm} | {numbers} | {folds} |"
+
+
+def _picked_by(spec: JobSpec) -> str:
+    folds = spec.cross_validation_folds
+    return f"mean {spec.metric} over {folds} folds" if folds else f"validation {spec.metric}"
 
 
 def _number(values: Mapping[str, float], name: str) -> str:

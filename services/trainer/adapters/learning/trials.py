@@ -11,6 +11,7 @@ from sklearn.compose import ColumnTransformer
 
 from services.trainer.adapters.learning.encoding import EncodedRows
 from services.trainer.adapters.learning.recipe import Checkpoint, FitObserver, FitTask, Recipe
+from services.trainer.core.cross_validation import FoldScores, folds_of
 from services.trainer.core.failures import DataFault
 from services.trainer.core.jobs import Trial
 from services.trainer.core.scores import score
@@ -44,7 +45,8 @@ class Workbench:
         cores: Threads that may be busy.
 
     Raises:
-        DataFault: The train or the validation part holds a single class.
+        DataFault: The train or the validation part holds a single class, or there are too few
+            rows for the folds.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class Workbench:
         self._split = split
         self._cores = cores
         self._rows = EncodedRows(table, split.train, split.validation)
+        self._folds = folds_of(spec, table, split)
 
     def run_trial(
         self, trial: Trial, observer: FitObserver, resume_from: Checkpoint | None
@@ -91,6 +94,33 @@ class Workbench:
         fitted = recipe.fit(task)
         scores = score(watched, fitted.estimator.predict_proba(matrices.watch)[:, 1])
         return TrialOutcome(trial.index, recipe.algorithm, scores.values, fitted.refit_parameters)
+
+    def run_fold(self, trial: Trial, number: int, observer: FitObserver) -> FoldScores:
+        """The trial, trained and judged on fold `number` of the train part, from 0.
+
+        Its preprocessing is fitted on the rows that the fold learns from. How long it trains was
+        settled on the validation part: the rows that judge don't say when to stop.
+
+        Raises:
+            NanLoss: It can't be trained with its parameters.
+        """
+        recipe = self._recipes[trial.algorithm]
+        fold = self._folds[number]
+        rows = EncodedRows(self._table, fold.learn, fold.judge)
+        matrices = rows.encoded(recipe.encoding)
+        task = FitTask(
+            rows=matrices.fit,
+            label=rows.fit.label,
+            watch_rows=None,
+            watch_label=None,
+            parameters=trial.chosen_parameters,
+            seed=self._spec.seed,
+            cores=self._cores,
+            observer=observer,
+        )
+        probability = recipe.fit(task).estimator.predict_proba(matrices.watch)[:, 1]
+        scores = score(self._table.label[fold.judge], probability)
+        return FoldScores(len(fold.learn), len(fold.judge), scores.values)
 
     def retrain(
         self, winner: TrialOutcome, observer: FitObserver, resume_from: Checkpoint | None

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Row
 
 from services.common.names import parent_of
+from services.trainer.core.cross_validation import FoldScores
 from services.trainer.core.failures import ErrorClass
 from services.trainer.core.jobs import (
     Attempt,
@@ -121,6 +122,10 @@ def trial_values(job_uid: str, trial: Trial) -> Values:
         "message": trial.message,
         "chosen_parameters": dict(trial.chosen_parameters),
         "candidate": trial.candidate,
+        "folds": [
+            {"learn_rows": fold.learn_rows, "rows": fold.rows, "metrics": dict(fold.metrics)}
+            for fold in trial.folds
+        ],
     }
 
 
@@ -138,6 +143,7 @@ def trial_of(row: AnyRow) -> Trial:
         message=row.message,
         chosen_parameters=row.chosen_parameters,
         candidate=row.candidate,
+        folds=tuple(FoldScores(**fold) for fold in row.folds),
     )
 
 

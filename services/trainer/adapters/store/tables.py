@@ -91,6 +91,7 @@ TRIAL: Final = Table(
     Column("message", Text, nullable=False),
     Column("chosen_parameters", JSON, nullable=False),
     Column("candidate", Integer, nullable=False),
+    Column("folds", JSON, nullable=False),
 )
 
 CHARGE: Final = Table(

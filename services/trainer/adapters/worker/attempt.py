@@ -35,6 +35,7 @@ from services.trainer.adapters.worker.lanes import Lanes
 from services.trainer.adapters.worker.link import TrainerLink
 from services.trainer.adapters.worker.observing import Checkpoints, StopTraining, TrialObserver
 from services.trainer.adapters.worker.sweep import Sweep, numbers
+from services.trainer.core.cross_validation import means
 from services.trainer.core.data_report import DataReport, data_report
 from services.trainer.core.errors import SnapshotHeld, UnusableSnapshot
 from services.trainer.core.failures import DataFault
@@ -128,7 +129,7 @@ class AttemptRun:
         winner = best_trial(_outcomes(trials), spec.checked_metric)
         self._stop_if_told()
         await self._link.entered(JobState.EVALUATING)
-        self._link.logged(f"winner {winner.algorithm}: {numbers(winner.metrics)}")
+        self._link.logged(f"winner {winner.algorithm}: {numbers(winner.deciding_metrics)}")
         with tracer().start_as_current_span("trainer.retrain"):
             model = await self._retrain(bench, winner)
         with tracer().start_as_current_span("trainer.export"):
@@ -269,7 +270,13 @@ def _reported(spec: JobSpec, table: Table, split: Split) -> DataReport:
 
 def _outcomes(trials: Sequence[Trial]) -> list[TrialOutcome]:
     return [
-        TrialOutcome(trial.index, trial.algorithm, trial.metrics, trial.chosen_parameters)
+        TrialOutcome(
+            trial.index,
+            trial.algorithm,
+            trial.metrics,
+            trial.chosen_parameters,
+            means(trial.folds),
+        )
         for trial in trials
         if trial.state is TrialState.SUCCEEDED
     ]

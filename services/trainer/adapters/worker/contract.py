@@ -18,6 +18,7 @@ from services.common.rpc.convert import (
     to_struct,
     to_timestamp,
 )
+from services.trainer.core.cross_validation import FoldScores
 from services.trainer.core.failures import TrainingFailure
 from services.trainer.core.jobs import MetricPoint, StoredCheckpoint, Trial
 from services.trainer.core.parameters import Parameters
@@ -99,6 +100,10 @@ def trial_to_proto(job: str, trial: Trial) -> job_pb2.Trial:
         message=trial.message,
         chosen_parameters=to_struct(trial.chosen_parameters),
         candidate=trial.candidate,
+        folds=[
+            job_pb2.Trial.Fold(learn_rows=fold.learn_rows, rows=fold.rows, metrics=fold.metrics)
+            for fold in trial.folds
+        ],
     )
 
 
@@ -168,6 +173,9 @@ def trial_of(index: int, found: job_pb2.Trial) -> Trial:
         message=found.message,
         chosen_parameters=_numbers(from_struct(found.chosen_parameters)),
         candidate=found.candidate,
+        folds=tuple(
+            FoldScores(fold.learn_rows, fold.rows, dict(fold.metrics)) for fold in found.folds
+        ),
     )
 
 

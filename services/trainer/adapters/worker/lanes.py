@@ -12,16 +12,18 @@ import os
 import select
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkProcess
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # ships no types
 
 from services.trainer.adapters.learning.recipe import Checkpoint, FitObserver, Step
 from services.trainer.adapters.learning.trials import Workbench
 from services.trainer.adapters.recipes import load_recipes
+from services.trainer.core.cross_validation import FoldScores
 from services.trainer.core.failures import OutOfMemory, WorkerLost
 from services.trainer.core.jobs import Trial
 from services.trainer.core.selection import TrialOutcome
@@ -30,6 +32,22 @@ from services.trainer.core.splits import Split
 from services.trainer.core.tables import Table
 
 _ABANDONED_EXIT_STATUS: Final = 76
+
+
+@dataclass(frozen=True, slots=True)
+class _RunTrial:
+    """Asks a lane's process to run a trial."""
+
+    trial: Trial
+    resume_from: Checkpoint | None
+
+
+@dataclass(frozen=True, slots=True)
+class _RunFold:
+    """Asks a lane's process to run one fold of a trial."""
+
+    trial: Trial
+    number: int
 
 
 class Lane(Protocol):
@@ -44,6 +62,14 @@ class Lane(Protocol):
             NanLoss: It can't be trained with its parameters.
             OutOfMemory: It needs more memory than there is.
             WorkerLost: The lane's process is gone; the lane is of no more use.
+        """
+        ...
+
+    def run_fold(self, trial: Trial, number: int, observer: FitObserver) -> FoldScores:
+        """The trial, trained and judged on fold `number` of the train part, from 0.
+
+        Raises:
+            NanLoss, OutOfMemory, WorkerLost: As `run_trial`.
         """
         ...
 
@@ -72,13 +98,17 @@ class ProcessLane:
         Raises:
             NanLoss, OutOfMemory, WorkerLost: As `Lane` says; and whatever `observer` raises.
         """
-        try:
-            self._connection.send((trial, resume_from))
-            return self._conversation(observer)
-        except (EOFError, OSError) as error:
-            self._process.join()
-            status = self._process.exitcode
-            raise WorkerLost(f"the process of {trial.id} ended with status {status}") from error
+        outcome: TrialOutcome = self._ask(_RunTrial(trial, resume_from), observer)
+        return outcome
+
+    def run_fold(self, trial: Trial, number: int, observer: FitObserver) -> FoldScores:
+        """The trial, trained and judged on fold `number` of the train part, from 0.
+
+        Raises:
+            NanLoss, OutOfMemory, WorkerLost: As `Lane` says; and whatever `observer` raises.
+        """
+        scores: FoldScores = self._ask(_RunFold(trial, number), observer)
+        return scores
 
     def close(self) -> None:
         """End the process."""
@@ -86,14 +116,25 @@ class ProcessLane:
         self._process.kill()
         self._process.join()
 
-    def _conversation(self, observer: FitObserver) -> TrialOutcome:
+    def _ask(self, question: _RunTrial | _RunFold, observer: FitObserver) -> Any:  # its own answer
+        try:
+            self._connection.send(question)
+            return self._conversation(observer)
+        except (EOFError, OSError) as error:
+            self._process.join()
+            status = self._process.exitcode
+            raise WorkerLost(
+                f"the process of {question.trial.id} ended with status {status}"
+            ) from error
+
+    def _conversation(self, observer: FitObserver) -> TrialOutcome | FoldScores:
         while True:
             match self._connection.recv():
                 case Step() as step:
                     self._answer(partial(observer.stepped, step))
                 case Checkpoint() as checkpoint:
                     self._answer(partial(observer.save, checkpoint))
-                case TrialOutcome() as outcome:
+                case TrialOutcome() | FoldScores() as outcome:
                     return outcome
                 case BaseException() as error:
                     raise error
@@ -183,19 +224,23 @@ def _serve(connection: Connection, inherited: Sequence[Connection]) -> None:
         bench = Workbench(spec, load_recipes(), table, split, cores=cores)
         with threadpool_limits(cores):
             while True:
-                trial, checkpoint = connection.recv()
-                connection.send(_run(bench, trial, PipeObserver(connection), checkpoint))
+                question = connection.recv()
+                connection.send(_run(bench, question, PipeObserver(connection)))
     except EOFError:
         return
 
 
 def _run(
-    bench: Workbench, trial: Trial, observer: FitObserver, checkpoint: Checkpoint | None
-) -> TrialOutcome | Exception:
+    bench: Workbench, question: _RunTrial | _RunFold, observer: FitObserver
+) -> TrialOutcome | FoldScores | Exception:
     try:
-        return bench.run_trial(trial, observer, checkpoint)
+        match question:
+            case _RunTrial(trial, resume_from):
+                return bench.run_trial(trial, observer, resume_from)
+            case _RunFold(trial, number):
+                return bench.run_fold(trial, number, observer)
     except MemoryError:
-        return OutOfMemory(f"{trial.id} ran out of memory")
+        return OutOfMemory(f"{question.trial.id} ran out of memory")
     except EOFError:
         raise
     except Exception as error:  # noqa: BLE001 - the worker decides what becomes of it

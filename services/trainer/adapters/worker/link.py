@@ -114,8 +114,8 @@ class TrainerLink:
         with self._lock:
             self._trials[trial.id] = trial
 
-    async def trial_over(self, trial: Trial) -> None:
-        """Have the end of a trial stored before going on."""
+    async def trial_kept(self, trial: Trial) -> None:
+        """Have what a trial has reached stored before going on."""
         with self._lock:
             self._trials.pop(trial.id, None)
         await self._report_trial(trial)

@@ -107,6 +107,7 @@ class TrialObserver:
         loop: That `link` and `checkpoints` live in.
         metric: That decides.
         judge: Of the trial; None when it goes to its end in any case.
+        share: Of the trial's work that the fit is.
 
     Attributes:
         reached: The trial as its newest step left it.
@@ -122,6 +123,7 @@ class TrialObserver:
         *,
         metric: Metric,
         judge: Judge | None = None,
+        share: float = 1.0,
     ) -> None:
         self._link = link
         self._checkpoints = checkpoints
@@ -131,6 +133,7 @@ class TrialObserver:
         self._loop = loop
         self._metric = metric
         self._judge = judge
+        self._share = share
         self._saving: Future[None] | None = None
         self._loss: float | None = None
         self._started = time.monotonic()
@@ -151,7 +154,7 @@ class TrialObserver:
         if self._trial is not None:
             self.reached = replace(
                 self._trial,
-                progress=step.number / step.total,
+                progress=self._share * step.number / step.total,
                 metrics=step.metrics,
                 duration_s=self._trial.duration_s + self.elapsed_s,
             )
@@ -188,3 +191,35 @@ class TrialObserver:
             MetricPoint(self._name, series, step.number, value, now)
             for series, value in values.items()
         ]
+
+
+class FoldObserver:
+    """Hears of one fold's fit in the training thread.
+
+    A fold that does not come to its end is done again, so it keeps no checkpoint and may stop
+    after any step.
+
+    Args:
+        link: To the trainer.
+        trial: As it stands before the fold.
+        share: Of the trial's work that the fold is.
+    """
+
+    def __init__(self, link: TrainerLink, trial: Trial, share: float) -> None:
+        self._link = link
+        self._trial = trial
+        self._share = share
+
+    def stepped(self, step: Step) -> None:
+        """Report how far the trial is.
+
+        Raises:
+            StopTraining: The job is to stop.
+        """
+        if self._link.order is Order.PAUSE:
+            raise StopTraining
+        progress = self._trial.progress + self._share * step.number / step.total
+        self._link.trial_moved(replace(self._trial, progress=progress))
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Let go of `checkpoint`."""

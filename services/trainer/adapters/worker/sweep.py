@@ -15,6 +15,7 @@ from services.trainer.adapters.worker.lanes import Lane
 from services.trainer.adapters.worker.link import TrainerLink
 from services.trainer.adapters.worker.observing import (
     Checkpoints,
+    FoldObserver,
     StopTraining,
     TrialObserver,
     TrialPruned,
@@ -121,36 +122,66 @@ class Sweep:
             asyncio.get_running_loop(),
             metric=self._spec.checked_metric,
             judge=CurveJudge(self, running),
+            share=self._share,
         )
-        checkpoint = await self._checkpoints.newest(trial.id)
-        if checkpoint is not None:
-            self._link.logged(f"{trial.id} goes on after step {checkpoint.step}")
         attributes = {"roundhouse.trial": trial.id, "roundhouse.algorithm": trial.algorithm}
         try:
             with tracer().start_as_current_span("trainer.trial", attributes=attributes):
-                outcome = await asyncio.to_thread(lane.run_trial, running, observer, checkpoint)
+                if not running.chosen_parameters:
+                    await self._train(lane, running, observer)
+                for number in range(len(running.folds), self._spec.cross_validation_folds):
+                    await self._judge(lane, self._trials[trial.index], number)
         except (NanLoss, OutOfMemory) as failure:
-            over = replace(running, state=TrialState.FAILED, message=str(failure))
+            reached = self._trials[trial.index]
+            over = replace(reached, state=TrialState.FAILED, message=str(failure))
         except TrialPruned as pruned:
             reached = observer.reached or running
             over = replace(reached, state=TrialState.PRUNED, message=str(pruned))
         except WorkerLost as lost:
             self._link.logged(f"{lost}; {trial.id} waits for another")
-            self._waiting.insert(0, running)
+            self._waiting.insert(0, self._trials[trial.index])
             raise
         else:
-            over = replace(
-                running,
-                state=TrialState.SUCCEEDED,
-                progress=1.0,
-                metrics=outcome.metrics,
-                chosen_parameters=outcome.refit_parameters,
-            )
+            over = replace(self._trials[trial.index], state=TrialState.SUCCEEDED, progress=1.0)
         await observer.settled()
         over = replace(over, duration_s=trial.duration_s + observer.elapsed_s)
-        await self._link.trial_over(over)
+        await self._link.trial_kept(over)
         self._trials[trial.index] = over
-        self._link.logged(f"{over.id} {over.message or numbers(over.metrics)}")
+        self._link.logged(f"{over.id} {over.message or numbers(over.deciding_metrics)}")
+
+    @property
+    def _share(self) -> float:
+        """Of a trial's work that each of its fits is."""
+        return 1 / (1 + self._spec.cross_validation_folds)
+
+    async def _train(self, lane: Lane, trial: Trial, observer: TrialObserver) -> None:
+        """Fit the trial on the train part, from its newest checkpoint on."""
+        checkpoint = await self._checkpoints.newest(trial.id)
+        if checkpoint is not None:
+            self._link.logged(f"{trial.id} goes on after step {checkpoint.step}")
+        outcome = await asyncio.to_thread(lane.run_trial, trial, observer, checkpoint)
+        self._trials[trial.index] = replace(
+            trial,
+            progress=self._share,
+            metrics=outcome.metrics,
+            chosen_parameters=outcome.refit_parameters,
+            duration_s=trial.duration_s + observer.elapsed_s,
+        )
+
+    async def _judge(self, lane: Lane, trial: Trial, number: int) -> None:
+        """Have one fold of the trial done and stored, so that no attempt does it again."""
+        started = time.monotonic()
+        observer = FoldObserver(self._link, trial, self._share)
+        found = await asyncio.to_thread(lane.run_fold, trial, number, observer)
+        judged = replace(
+            trial,
+            progress=trial.progress + self._share,
+            folds=(*trial.folds, found),
+            duration_s=trial.duration_s + time.monotonic() - started,
+        )
+        self._trials[trial.index] = judged
+        await self._link.trial_kept(judged)
+        self._link.logged(f"{trial.id} fold {number + 1}: {numbers(found.metrics)}")
 
     def why_pruned(self, trial: Trial, step: Step) -> str:
         """Why a trial of tuning is stopped after `step`; called from the trial's thread."""

@@ -89,7 +89,7 @@ def add_trial(
 
 
 def take_trial(tx: TrainerTx, claimed: Claim, trial: Trial) -> None:
-    """Store how a trial stands; one that is over stays as it is.
+    """Store how a trial stands, unless it is over or known to be further.
 
     Raises:
         AttemptSuperseded: The claim is no longer good, or the job has no such trial.
@@ -98,7 +98,7 @@ def take_trial(tx: TrainerTx, claimed: Claim, trial: Trial) -> None:
     known = next((found for found in tx.trials(job.uid) if found.id == trial.id), None)
     if known is None:
         raise AttemptSuperseded(claimed.job, claimed.fence)
-    if not known.state.over:
+    if not known.state.over and not trial.is_older_than(known):
         kept = replace(trial, index=known.index, candidate=known.candidate)
         tx.replace_trial(job.uid, kept)
 

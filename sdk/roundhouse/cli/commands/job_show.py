@@ -1,0 +1,83 @@
+"""`roundhouse jobs show`, and a job's trials as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+from roundhouse.cli import names
+from roundhouse.cli.output import OUT, as_dict, print_json, print_table, state_name, when
+from roundhouse.cli.paging import every
+from roundhouse.cli.session import Json, session_of
+from roundhouse.trainer.v1.job_pb2 import TrainingJob, Trial
+from roundhouse.trainer.v1.job_service_pb2 import GetTrainingJobRequest, ListTrialsRequest
+
+
+def show(
+    context: typer.Context,
+    job: Annotated[str, typer.Argument(help="Job's id or resource name.")],
+    as_json: Json = False,
+) -> None:
+    """Show a job with its trials: what each scored, also by cross-validation, and which won."""
+    session = session_of(context)
+    name = names.full(session.project, "trainingJobs", job)
+    with session.client() as client:
+        found = client.jobs.GetTrainingJob(GetTrainingJobRequest(name=name))
+        trials = list(every(client.jobs.ListTrials, ListTrialsRequest(parent=name), "trials"))
+    if as_json:
+        print_json({"job": as_dict(found), "trials": [as_dict(trial) for trial in trials]})
+        return
+    for line in _lines(found):
+        OUT.print(line, markup=False, highlight=False)
+    print_trials(trials, best=found.best_trial)
+
+
+def print_trials(trials: Sequence[Trial], best: str = "") -> None:
+    """Print trials as a table, the one called `best` marked.
+
+    Folds are summed up as mean, and spread as one standard deviation.
+    """
+    print_table(
+        ("trial", "state", "progress", "validation", "folds", "note"),
+        [
+            (
+                names.last(trial.name),
+                state_name(Trial.State.Name(trial.state)),
+                f"{trial.progress:.0%}",
+                ", ".join(f"{key} {value:.4f}" for key, value in sorted(trial.metrics.items())),
+                _folds(trial),
+                trial.message or ("won" if trial.name == best else ""),
+            )
+            for trial in trials
+        ],
+        title="Trials",
+    )
+
+
+def _lines(job: TrainingJob) -> list[str]:
+    state = state_name(TrainingJob.State.Name(job.state)).lower()
+    lines = [
+        f"{names.short(job.name)}: {state}, {job.progress:.0%} done",
+        f"submitted {when(job.create_time)}, attempts {len(job.attempts)}",
+    ]
+    if job.spec.cross_validation.folds:
+        lines.append(
+            f"picks by mean {job.spec.metric} over {job.spec.cross_validation.folds} folds"
+        )
+    else:
+        lines.append(f"picks by {job.spec.metric} on the validation part")
+    if job.model_version:
+        lines.append(f"made {names.short(job.model_version)} of {names.last(job.best_trial)}")
+    if job.error.message:
+        lines.append(f"error: {job.error.message}. {job.error.remedy}")
+    return lines
+
+
+def _folds(trial: Trial) -> str:
+    return ", ".join(
+        f"{key} {mean:.4f} ± {trial.fold_spread[key]:.4f}"
+        if key in trial.fold_spread
+        else f"{key} {mean:.4f}"
+        for key, mean in sorted(trial.fold_mean.items())
+    )
