@@ -54,6 +54,8 @@ JOB: Final = Table(
     Column("preempt_requested", Boolean, nullable=False),
     Index("ix_training_job_project", "project", "create_time"),
     Index("ix_training_job_state", "state"),
+    Index("ix_training_job_name", "project", "name"),
+    Index("ix_training_job_listed", "project", "state", "create_time"),
     Index("ix_training_job_model", "model", "state", "update_time"),
 )
 
