@@ -21,7 +21,8 @@ from services.trainer.core.spec import Candidate
 from services.trainer.core.tuning import Sampler, Tuning
 from tests.support.registry_api import TIMEOUT_S
 from tests.support.trainer_api import TrainerCaller, state_name
-from tests.trainer.test_kill import KillableTrainer, killable, workers_of
+from tests.support.trainer_process import TrainerProcess, workers_of
+from tests.trainer.test_kill import killable
 
 KILLS_PER_JOB = 4
 """More, and the growing pause before a retry is all that is waited for."""
@@ -103,7 +104,7 @@ async def _submit(caller: TrainerCaller, name: str, tuning: Tuning) -> str:
 
 
 async def _kill(
-    trainer: KillableTrainer,
+    trainer: TrainerProcess,
     caller: TrainerCaller,
     name: str,
     draw: random.Random,

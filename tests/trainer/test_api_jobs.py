@@ -11,7 +11,7 @@ from roundhouse.trainer.v1 import job_pb2, job_service_pb2, worker_service_pb2
 from services.trainer.core.spec import Candidate, Feature, FeatureKind
 from tests.support.registry_api import PROJECT, TIMEOUT_S, refused, request_id
 from tests.support.trainer_api import TrainerCaller, state_name
-from tests.trainer.test_kill import workers_of
+from tests.support.trainer_process import workers_of
 
 pytestmark = pytest.mark.real
 LONG = (Candidate("mlp", {"epochs": 60, "hidden_units": 8}),)

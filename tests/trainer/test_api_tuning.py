@@ -18,7 +18,7 @@ from services.trainer.core.spec import Candidate
 from services.trainer.core.tuning import Sampler, Tuning
 from tests.support.registry_api import TIMEOUT_S, refused
 from tests.support.trainer_api import TrainerCaller, running_trainer, state_name
-from tests.trainer.test_kill import workers_of
+from tests.support.trainer_process import workers_of
 
 pytestmark = pytest.mark.real
 Trial = job_pb2.Trial

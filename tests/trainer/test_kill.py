@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -16,33 +14,16 @@ import pytest
 from roundhouse.registry.v1 import model_pb2
 
 from services.trainer.core.spec import Candidate
-from tests.support.processes import ServerProcess, free_ports, interpreter_environment
 from tests.support.trainer_api import (
     TrainerCaller,
     running_trainer,
     serving_registry,
     state_name,
 )
+from tests.support.trainer_process import TrainerProcess, workers_of
 
 pytestmark = pytest.mark.real
-FORK_SERVER = "multiprocessing.forkserver"
 LONG = (Candidate("decision_tree", {}), Candidate("mlp", {"epochs": 60, "hidden_units": 8}))
-
-
-def workers_of(pid: int) -> list[psutil.Process]:
-    """The forked workers of a trainer: children of its fork server, of no other child."""
-    servers = [
-        child for child in psutil.Process(pid).children() if FORK_SERVER in " ".join(cmdline(child))
-    ]
-    return [worker for server in servers for worker in server.children()]
-
-
-def cmdline(process: psutil.Process) -> list[str]:
-    """How it was started; nothing if it has ended."""
-    try:
-        return process.cmdline()
-    except psutil.NoSuchProcess:
-        return []
 
 
 def kill_workers() -> None:
@@ -100,56 +81,14 @@ async def test_a_job_that_kills_every_worker_fails_at_last(tmp_path: Path) -> No
         assert job.error.retryable
 
 
-class KillableTrainer:
-    """A trainer in a process of its own, always on the same port and data."""
-
-    def __init__(self, folder: Path, registry_address: str) -> None:
-        self._folder = folder
-        (self.port,) = free_ports(1)
-        self._environment = {
-            **interpreter_environment(),
-            "ROUNDHOUSE_TRAINER_LISTEN": f"127.0.0.1:{self.port}",
-            "ROUNDHOUSE_TRAINER_METRICS_LISTEN": "127.0.0.1:0",
-            "ROUNDHOUSE_TRAINER_DATA_DIR": str(folder / "trainer"),
-            "ROUNDHOUSE_TRAINER_REGISTRY_ADDRESS": registry_address,
-            "ROUNDHOUSE_TRAINER_LEASE_TTL_S": "3",
-        }
-        self._processes = [self._start()]
-
-    @property
-    def pid(self) -> int:
-        return self._processes[-1].pid
-
-    def kill(self) -> list[psutil.Process]:
-        """Crash the trainer alone; gives the workers that it leaves behind."""
-        orphans = workers_of(self.pid)
-        os.kill(self.pid, signal.SIGKILL)
-        return orphans
-
-    def restart(self) -> None:
-        self._processes.append(self._start())
-
-    def stop(self) -> None:
-        for process in reversed(self._processes):
-            process.stop()
-
-    def _start(self) -> ServerProcess:
-        process = ServerProcess(
-            [sys.executable, "-m", "services.trainer"],
-            log=self._folder / "trainer.log",
-            environment=self._environment,
-        )
-        process.wait_until_ready(lambda: True, ports=[self.port])
-        return process
-
-
 @asynccontextmanager
-async def killable(folder: Path) -> AsyncIterator[tuple[KillableTrainer, TrainerCaller]]:
+async def killable(folder: Path) -> AsyncIterator[tuple[TrainerProcess, TrainerCaller]]:
     """A trainer that can be killed, and a caller of it that survives that."""
     async with serving_registry(folder) as (address, registry_caller):
-        trainer = await asyncio.to_thread(KillableTrainer, folder, address)
+        settings = {"registry_address": address, "lease_ttl_s": "3"}
+        trainer = await asyncio.to_thread(TrainerProcess, folder, settings)
         try:
-            async with grpc.aio.insecure_channel(f"127.0.0.1:{trainer.port}") as channel:
+            async with grpc.aio.insecure_channel(trainer.address) as channel:
                 caller = TrainerCaller(channel, registry_caller)
                 await caller.prepare()
                 yield trainer, caller
