@@ -71,8 +71,8 @@ format: $(READY) ## Put code and protos into the one format
 up: $(READY) ## Start the four services on this machine
 	@$(BIN)/roundhouse up $(ARGS)
 
-bench: $(READY) $(TRITON) $(PEERS) ## Measure: NAME=loop, inference, monitor or registry, QUICK=1 for at most a minute
-	@test -n "$(NAME)" || { echo "Which benchmark? NAME=loop, NAME=inference, NAME=monitor or NAME=registry" >&2; exit 2; }
+bench: $(READY) $(TRITON) $(PEERS) ## Measure: NAME=loop, inference, monitor, registry or trainer, QUICK=1 for at most a minute
+	@test -n "$(NAME)" || { echo "Which benchmark? NAME=loop, NAME=inference, NAME=monitor, NAME=registry or NAME=trainer" >&2; exit 2; }
 	@$(BIN)/python -m benchmarks $(NAME) $(if $(QUICK),--quick)
 
 soak: $(READY) $(TRITON) $(CALLERS) ## Run a long proof: NAME=kills; without one it names them all
