@@ -62,9 +62,11 @@ from services.monitor.adapters.serving_facts import (
 from services.monitor.adapters.snapshots.building import LoggedTrainingSnapshots
 from services.monitor.adapters.snapshots.registry import RegistrySnapshots
 from services.monitor.adapters.trainer_client import TrainerClient
+from services.monitor.adapters.training_costs import TrainerCosts
 from services.monitor.api.alert_servicer import AlertServicer
 from services.monitor.api.dashboard.reads import Reads
 from services.monitor.api.dashboard.server import dashboard
+from services.monitor.api.dashboard.standing import Standing
 from services.monitor.api.ingest_servicer import IngestServicer
 from services.monitor.api.judgement_servicer import JudgementServicer
 from services.monitor.api.monitor_servicer import MonitorServicer
@@ -134,7 +136,10 @@ async def monitor(settings: MonitorSettings, now: Clock = utc_now) -> AsyncItera
         explainer = _explainer(database, peers, now)
         if settings.dashboard_listen:
             reads = Reads(transactions, explainer)
-            await stack.enter_async_context(dashboard(settings.dashboard_listen, reads, database))
+            standing = Standing(transactions, meter, TrainerCosts(peers.trainer))
+            await stack.enter_async_context(
+                dashboard(settings.dashboard_listen, reads, standing, database)
+            )
         server = await stack.enter_async_context(
             serving(
                 "monitor",

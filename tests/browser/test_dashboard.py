@@ -73,7 +73,15 @@ async def test_the_keyboard_alone_walks_the_four_views_and_nothing_breaks_their_
     await expect(panel).to_contain_text("1 of 2")
     await expect(panel).to_contain_text("the last episode ended 7.0 days ago")
 
+    for left, text in (("Budget left of good", "-900.0 %"), ("Costs by model", "9.00 USD")):
+        await expect(page.get_by_role("img", name=left)).to_contain_text(text)
+    burning = page.get_by_role("img", name="Burn rates of good")
+    await expect(burning.locator(".bar.bad")).to_have_count(1)
+    months = page.get_by_role("img", name="Costs by month").locator("g > text:first-child")
+    assert await months.all_text_contents() == ["2013-01", "2013-02", "2013-03"]
+
     await page.keyboard.press("ArrowRight")
+    await expect(panel).to_contain_text("Over 1 monitor.")
     queue = page.locator(".queue li.soon")
     await expect(queue).to_have_count(3)
     await expect(panel).to_contain_text("A person has to decide on")

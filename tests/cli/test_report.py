@@ -175,7 +175,7 @@ async def test_a_quarter_is_told_as_one_page_and_as_markdown(command, tmp_path):
     outline = Outline(page.read_text())
     assert outline.headings == ["Training", "Cost", "delays", *PARTS]
     assert outline.requests == []
-    assert outline.tags.count("table") == 4
+    assert outline.tags.count("table") == 5
     code, text = await command(*quarter)
     assert code == Exit.OK
     headings = [line.lstrip("# ") for line in text.splitlines() if line.startswith("##")]
@@ -191,6 +191,7 @@ async def test_a_quarter_is_told_as_one_page_and_as_markdown(command, tmp_path):
         "No alarm in 12 windows.",
         "| 2013-01-28 00:00 | retrain | data drift | Drifted: wind",
         "refused | cool down | Declined: the last episode ended 7.0 days ago.",
+        "| good | quality, 30 d | 0.9 | 0.8 (missed) | 4, 5 | -100.0% | 2013-04-01 00:00 |",
         "FAILED. The template job's column \\`gust\\` is gone.",
     ):
         assert told in text, told

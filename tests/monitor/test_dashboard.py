@@ -18,10 +18,14 @@ from services.monitor.adapters.database.transaction import SqlMonitorTx
 from services.monitor.api.dashboard.documents import heat_map
 from services.monitor.api.dashboard.reads import Reads
 from services.monitor.api.dashboard.server import dashboard
+from services.monitor.api.dashboard.standing import Standing
 from services.monitor.api.transactions import Transactions
 from services.monitor.core.attention import Urgency, concerns
 from services.monitor.core.errors import EndpointNotFound
 from services.monitor.core.loop.episodes import EpisodeState
+from services.monitor.core.slos.measuring import Meter
+from services.monitor.core.slos.objectives import Sli, SliKind, Slo
+from services.monitor.core.use_cases.slos import create_slo
 from services.monitor.settings import MonitorSettings
 from tests.support.dashboard_scene import drift_reports, write_history
 from tests.support.monitor_database import monitor_database, written
@@ -47,15 +51,37 @@ async def database(sqlite_url):
         yield database
 
 
+class AwayTrainer:
+    """A trainer that fails as it is told, for objectives about jobs and for costs."""
+
+    def __init__(self, failure):
+        self._failure = failure
+
+    async def ended(self, project):
+        raise self._failure
+
+    async def of(self, project):
+        raise self._failure
+
+
 @asynccontextmanager
 async def served(database, failure=None, listen="127.0.0.1:0"):
     failure = failure or RemoteError("inference", grpc.StatusCode.UNAVAILABLE)
     transactions = Transactions(database, utc_now, open_tx=SqlMonitorTx, open_lists=SqlMonitorLists)
+    trainer = AwayTrainer(failure)
+    meter = Meter(requests=None, reports=lambda monitor, limit: newest(database), jobs=trainer)
+    standing = Standing(transactions, meter, trainer)
     async with (
-        dashboard(listen, Reads(transactions, Away(failure)), database) as port,
+        dashboard(listen, Reads(transactions, Away(failure)), standing, database) as port,
         aiohttp.ClientSession(f"http://127.0.0.1:{port}", timeout=TIMEOUT) as session,
     ):
         yield session
+
+
+def newest(database):
+    return database.read(
+        lambda connection: SqlMonitorTx(connection, utc_now()).newest_performance(MONITOR, "", 10)
+    )
 
 
 async def asked(session, path, **parameters):
@@ -124,6 +150,26 @@ async def test_while_a_peer_is_away_the_explanation_says_so_and_the_rest_answers
         assert (told[0], told[1]["reason"]) == (status, reason)
         for view in ("loop", "executive", "debug"):
             assert (await asked(session, view, monitor=MONITOR))[0] == 200
+
+
+async def test_while_the_trainer_is_away_only_what_it_knows_is_unknown(database):
+    def promise(tx):
+        write_history(tx)
+        create_slo(
+            tx,
+            f"{MONITOR}/slos/jobs",
+            lambda meta: Slo(meta=meta, sli=Sli(SliKind.JOBS), target=0.9, min_bad_events=1),
+        )
+
+    await written(database, promise)
+    async with served(database) as session:
+        good, jobs = (await asked(session, "budgets", monitor=MONITOR))[1]["objectives"]
+        assert (good["total"], good["remaining"] < 0) == (5, True)
+        assert [rule["firing"] for rule in good["rules"]] == [True]
+        assert "inference can't be reached" in jobs["unknown"]
+        status, told = await asked(session, "costs", monitor=MONITOR)
+        assert (status, told["reason"]) == (503, "DEPENDENCY_UNAVAILABLE")
+        assert (await asked(session, "costs", monitor=f"{MONITOR}-2"))[0] == 404
 
 
 async def test_the_views_tell_the_monitor_s_own_records(database):

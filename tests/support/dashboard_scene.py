@@ -42,8 +42,10 @@ from services.monitor.core.resources import (
     RetrainPolicy,
     Severity,
 )
+from services.monitor.core.slos.objectives import QualityBar, Sli, SliKind, Slo
 from services.monitor.core.use_cases.identities import new_meta
 from services.monitor.core.use_cases.retraining import record_decision, save_episode
+from services.monitor.core.use_cases.slos import create_slo
 from services.monitor.settings import MonitorSettings
 from services.monitor.wiring import monitor
 from tests.support.monitor_database import monitor_database, written
@@ -130,6 +132,12 @@ def write_history(tx: MonitorTx) -> Episode:
     """Half a year of one monitor; gives the episode that waits for an approval."""
     watched(tx, owner="on-call@airline.example")
     policy = policy_of(tx)
+    bar = Sli(SliKind.QUALITY, quality=QualityBar("auc", 0.73, 1))
+    create_slo(
+        tx,
+        f"{MONITOR}/slos/good",
+        lambda meta: Slo(meta=meta, sli=bar, target=0.9, min_bad_events=1),
+    )
     for week in range(WEEKS):
         _write_week(tx, week)
     _walked(tx, _retrain(tx, policy, 3), _WAY)

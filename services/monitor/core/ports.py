@@ -273,6 +273,42 @@ class ServingExplainer(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a group of charges amounts to.
+
+    Attributes:
+        group: A model's resource name, or a month such as `2026-11`.
+        micros: Millionths of the currency.
+        seconds: That were charged.
+    """
+
+    group: str
+    micros: int
+    currency: str
+    seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """What training cost; `by_model` the largest first, `by_month` the oldest first."""
+
+    by_model: Sequence[Cost]
+    by_month: Sequence[Cost]
+
+
+class TrainingCosts(Protocol):
+    """What training cost."""
+
+    async def of(self, project: str) -> Costs:
+        """All costs of a project, deleted jobs included.
+
+        Args:
+            project: By resource name.
+        """
+        ...
+
+
 class Watching(Protocol):
     """Counts the predictions of endpoints that have a monitor; repeats change nothing."""
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
+from services.common.money import MICROS
 from services.monitor.core.attention import Concern
 from services.monitor.core.explanation import Cause
 from services.monitor.core.loop.episodes import Episode
-from services.monitor.core.ports import Json
+from services.monitor.core.ports import Cost, Json
 from services.monitor.core.resources import (
     DriftPoint,
     DriftReport,
@@ -16,6 +17,8 @@ from services.monitor.core.resources import (
     PerformanceReport,
     RetrainDecision,
 )
+from services.monitor.core.slos.budgets import SloReading
+from services.monitor.core.slos.objectives import Slo
 
 Document: TypeAlias = Mapping[str, Json]
 
@@ -79,6 +82,55 @@ def of_performance(report: PerformanceReport) -> Document:
         "outcomes": report.outcomes,
         "metrics": dict(report.metrics),
         "half_widths": {"auc": report.auc_half_width, "log_loss": report.log_loss_half_width},
+    }
+
+
+def of_reading(reading: SloReading) -> Document:
+    """How an objective stands."""
+    budget = reading.budget
+    return {
+        **_of_slo(reading.slo),
+        "time": reading.time.isoformat() if reading.time else None,
+        "good": budget.counts.good,
+        "total": budget.counts.total,
+        "sli": float(budget.sli),
+        "remaining": float(budget.remaining),
+        "rules": [
+            {
+                "severity": each.rule.severity.value,
+                "long_s": each.rule.long.total_seconds(),
+                "short_s": each.rule.short.total_seconds(),
+                "factor": float(each.rule.factor),
+                "long_rate": float(each.long_rate),
+                "short_rate": float(each.short_rate),
+                "firing": each.firing,
+            }
+            for each in reading.burning
+        ],
+    }
+
+
+def of_unread(slo: Slo, why: str) -> Document:
+    """An objective whose events can't be told at present."""
+    return {**_of_slo(slo), "unknown": why}
+
+
+def _of_slo(slo: Slo) -> Document:
+    return {
+        "name": slo.meta.name,
+        "counts": slo.sli.kind.value,
+        "target": slo.target,
+        "window_s": slo.window.total_seconds(),
+    }
+
+
+def of_cost(cost: Cost) -> Document:
+    """Some charges, summed."""
+    return {
+        "group": cost.group,
+        "amount": cost.micros / MICROS,
+        "currency": cost.currency,
+        "seconds": cost.seconds,
     }
 
 

@@ -19,6 +19,7 @@ from services.monitor.api.dashboard.documents import Document
 from services.monitor.api.dashboard.guard import add_headers, own_host_alone, refusals_in_words
 from services.monitor.api.dashboard.live import LiveEvents
 from services.monitor.api.dashboard.reads import Reads
+from services.monitor.api.dashboard.standing import Standing
 
 log = structlog.get_logger()
 
@@ -30,12 +31,15 @@ _LONGEST_NAME: Final = 1024
 
 
 @asynccontextmanager
-async def dashboard(listen: Address, reads: Reads, database: Database) -> AsyncIterator[int]:
+async def dashboard(
+    listen: Address, reads: Reads, standing: Standing, database: Database
+) -> AsyncIterator[int]:
     """Serve the page until the block ends; gives the port, also when port 0 was asked for.
 
     Args:
         listen: Where. There is no login: whoever reaches it may read all of it.
         reads: What it shows.
+        standing: Budgets and costs.
         database: Whose events it tells of.
 
     Raises:
@@ -47,7 +51,7 @@ async def dashboard(listen: Address, reads: Reads, database: Database) -> AsyncI
     app.on_shutdown.append(live.close)
     host, _, port = listen.rpartition(":")
     with as_file(files(__package__) / "static") as static:
-        app.add_routes([*_routes(reads, static), web.get("/events", live.stream)])
+        app.add_routes([*_routes(reads, standing, static), web.get("/events", live.stream)])
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=_CLOSING_TIMEOUT_S)
         await runner.setup()
         try:
@@ -61,7 +65,7 @@ async def dashboard(listen: Address, reads: Reads, database: Database) -> AsyncI
             await runner.cleanup()
 
 
-def _routes(reads: Reads, static: Path) -> list[web.AbstractRouteDef]:
+def _routes(reads: Reads, standing: Standing, static: Path) -> list[web.AbstractRouteDef]:
     async def page(_: web.Request) -> web.FileResponse:
         return web.FileResponse(static / "index.html")
 
@@ -72,6 +76,8 @@ def _routes(reads: Reads, static: Path) -> list[web.AbstractRouteDef]:
         web.get("/api/explanation", _json(lambda get: reads.explanation(get("monitor")))),
         web.get("/api/loop", _json(lambda get: reads.loop(get("monitor")))),
         web.get("/api/executive", _json(lambda get: reads.executive(get("monitor")))),
+        web.get("/api/budgets", _json(lambda get: standing.budgets(get("monitor")))),
+        web.get("/api/costs", _json(lambda get: standing.costs(get("monitor")))),
         web.get("/api/oncall", _json(lambda _: reads.on_call())),
         web.get("/api/debug", _json(lambda get: reads.debug(get("monitor")))),
         web.get(

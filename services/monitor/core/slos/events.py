@@ -55,9 +55,12 @@ class SingleEvents:
 
 
 def judged_windows(reports: Iterable[PerformanceReport], quality: QualityBar) -> SingleEvents:
-    """The windows whose reports have enough outcomes and the metric, each at its end."""
+    """The windows whose reports have enough outcomes and the metric, each at its last moment."""
     return SingleEvents(
-        (report.window_end, quality.is_met_by(report.metrics[quality.metric]))
+        (
+            report.window_end - timedelta.resolution,
+            quality.is_met_by(report.metrics[quality.metric]),
+        )
         for report in reports
         if report.outcomes >= quality.min_outcomes and quality.metric in report.metrics
     )

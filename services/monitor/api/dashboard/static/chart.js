@@ -103,6 +103,34 @@ export function histogram(title, bins) {
   );
 }
 
+const BAR = 24;
+
+// One bar for each of `bars`, { label, value, text, kind }; the values are not negative. A line
+// marks `mark`, where there is one.
+export function barChart(title, bars, mark) {
+  const most = Math.max(...bars.map(({ value }) => value), mark ?? 0) || 1;
+  const wide = (value) => ((WIDTH - LABELS - 170) * value) / most;
+  const height = bars.length * BAR + 4;
+  const rows = bars.map(({ label, value, text, kind }, i) =>
+    svg(
+      "g",
+      {},
+      svg("text", { x: LABELS - 8, y: i * BAR + 16, "text-anchor": "end" }, label.slice(0, 28)),
+      svg("rect", { class: `bar ${kind ?? ""}`, x: LABELS, y: i * BAR + 5, width: wide(value), height: 14 }),
+      svg("text", { x: LABELS + wide(value) + 8, y: i * BAR + 16 }, text),
+      svg("title", {}, `${label}: ${text}`),
+    ),
+  );
+  const at = LABELS + wide(mark ?? 0);
+  const line = mark === undefined ? [] : svg("line", { class: "mark", x1: at, x2: at, y1: 0, y2: height });
+  return svg(
+    "svg",
+    { class: "chart", viewBox: `0 0 ${WIDTH} ${height}`, role: "img", "aria-label": title },
+    rows,
+    line,
+  );
+}
+
 export function percent(share) {
   return `${(100 * share).toFixed(1)} %`;
 }

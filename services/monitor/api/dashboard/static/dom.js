@@ -31,6 +31,10 @@ export function state(value) {
   return el("span", { class: `state ${kind}` }, words(value));
 }
 
+export function counted(number, singular) {
+  return `${number} ${singular}${number === 1 ? "" : "s"}`;
+}
+
 export function words(value) {
   return value.toLowerCase().replaceAll("_", " ");
 }

@@ -2,7 +2,7 @@
 
 import { ask } from "../api.js";
 import { histogram } from "../chart.js";
-import { el, notice, shortName, state, table, words } from "../dom.js";
+import { counted, el, notice, shortName, state, table, words } from "../dom.js";
 
 export const parts = [{ title: "Drift by feature and window", path: "debug", ofMonitor: true, draw }];
 
@@ -24,7 +24,7 @@ function drawHeat({ windows, rows, features_left_out: leftOut }) {
       row.cells.map((cell, i) => el("td", {}, cell ? drawCell(row.feature, windows[i], cell) : null)),
     ),
   );
-  const more = leftOut ? ` ${leftOut} features that went less far are left out.` : "";
+  const more = leftOut ? ` ${counted(leftOut, "feature")} that went less far left out.` : "";
   return [
     heading,
     el(
@@ -103,8 +103,8 @@ function drawPoint(point) {
           el(
             "p",
             {},
-            el("span", { class: "key baseline" }, `training (${point.baseline_rows} rows) `),
-            el("span", { class: "key window" }, `window (${point.window_rows} rows)`),
+            el("span", { class: "key baseline" }, `training (${counted(point.baseline_rows, "row")}) `),
+            el("span", { class: "key window" }, `window (${counted(point.window_rows, "row")})`),
           ),
           histogram("Shares in training and in the window", point.bins),
         ]

@@ -1,10 +1,13 @@
-// How well it goes: quality by window, ends of episodes by month, decisions.
+// How well it goes: quality by window, ends of episodes by month, decisions, budgets, costs.
 
 import { lineChart, percent } from "../chart.js";
+import { drawBudgets, drawCosts } from "./standing.js";
 import { el, notice, state, table, time, words } from "../dom.js";
 
 export const parts = [
   { title: "How well it goes", path: "executive", ofMonitor: true, draw },
+  { title: "Error budgets", path: "budgets", ofMonitor: true, draw: drawBudgets },
+  { title: "What training costs", path: "costs", ofMonitor: true, draw: drawCosts },
 ];
 
 let metric = "auc";

@@ -1,6 +1,6 @@
 // What people have to look at, over all monitors.
 
-import { el, notice, state, time } from "../dom.js";
+import { counted, el, notice, state, time } from "../dom.js";
 
 export const parts = [{ title: "To look at", path: "oncall", ofMonitor: false, draw }];
 
@@ -18,8 +18,8 @@ function draw({ concerns, monitors, left_out: leftOut }) {
       found.length ? el("ul", { class: "queue" }, found.map(drawConcern)) : notice(empty),
     ];
   });
-  const more = leftOut ? ` ${leftOut} less urgent ones are left out.` : "";
-  return [...sections, el("p", { class: "faint" }, `Over ${monitors} monitors.${more}`)];
+  const more = leftOut ? ` ${counted(leftOut, "less urgent concern")} left out.` : "";
+  return [...sections, el("p", { class: "faint" }, `Over ${counted(monitors, "monitor")}.${more}`)];
 }
 
 function drawConcern(concern) {
