@@ -52,6 +52,7 @@ from services.monitor.adapters.episode_snapshots import EpisodeSnapshots, Refusa
 from services.monitor.adapters.explaining import Explainer, LocalFacts
 from services.monitor.adapters.inference_client import InferenceClient
 from services.monitor.adapters.job_history import TrainerJobHistory
+from services.monitor.adapters.judging import BudgetJudge
 from services.monitor.adapters.registry_client import RegistryClient
 from services.monitor.adapters.serving_facts import (
     InferenceFacts,
@@ -134,6 +135,8 @@ async def monitor(settings: MonitorSettings, now: Clock = utc_now) -> AsyncItera
         transactions = Transactions(database, now, open_tx=SqlMonitorTx, open_lists=SqlMonitorLists)
         retrain_servicer = RetrainServicer(transactions, snapshots, TrainerClient(peers.trainer))
         explainer = _explainer(database, peers, now)
+        judge = BudgetJudge(FollowedJudge(followed.follower), database, now)
+        judgement_servicer = JudgementServicer(judge, explainer)
         if settings.dashboard_listen:
             reads = Reads(transactions, explainer)
             standing = Standing(transactions, meter, TrainerCosts(peers.trainer))
@@ -144,7 +147,9 @@ async def monitor(settings: MonitorSettings, now: Clock = utc_now) -> AsyncItera
             serving(
                 "monitor",
                 settings.listen,
-                _apis(transactions, database, followed, retrain_servicer, explainer, meter),
+                _apis(
+                    transactions, database, followed, retrain_servicer, judgement_servicer, meter
+                ),
                 ServerLimits(drain_timeout_s=settings.drain_timeout_s),
             )
         )
@@ -252,11 +257,10 @@ def _apis(
     database: Database,
     followed: Following,
     retrain_servicer: RetrainServicer,
-    explainer: Explainer,
+    judgement_servicer: JudgementServicer,
     meter: Meter,
 ) -> list[Api]:
     monitor_servicer = MonitorServicer(transactions, followed.follower)
-    judgement_servicer = JudgementServicer(FollowedJudge(followed.follower), explainer)
     alert_servicer = AlertServicer(transactions)
     slo_servicer = SloServicer(transactions, meter)
     ingest_servicer = IngestServicer(followed.intake)

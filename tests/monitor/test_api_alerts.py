@@ -2,23 +2,38 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from grpc import StatusCode
 from pydantic import ValidationError
-from roundhouse.monitor.v1 import alert_pb2, alert_service_pb2, slo_pb2, slo_service_pb2
+from roundhouse.monitor.v1 import (
+    alert_pb2,
+    alert_service_pb2,
+    judgement_service_pb2,
+    slo_pb2,
+    slo_service_pb2,
+)
 
 from services.common.clock import utc_now
+from services.common.criteria import Criteria, Verdict
 from services.common.rpc.convert import to_timestamp
+from services.common.store.database import Database
+from services.monitor.adapters.judging import BudgetJudge
+from services.monitor.core.ports import RolloutCase
 from services.monitor.core.use_cases.alerts import RUNBOOKS
+from services.monitor.core.verdicts import RolloutVerdict
 from services.monitor.settings import MonitorSettings
 from tests.monitor.test_api_slos import requests
 from tests.support.eventually import eventually
 from tests.support.monitor_api import running_monitor
-from tests.support.monitor_values import MONITOR
+from tests.support.monitor_values import CHAMPION, ENDPOINT, MONITOR
 from tests.support.receiver import SECRET, receiving
 from tests.support.registry_api import TIMEOUT_S, refused, request_id
+
+NEW = "projects/default/models/delays/versions/2"
 
 
 @pytest.fixture
@@ -109,6 +124,46 @@ async def test_an_alert_is_acknowledged_silenced_and_ends_with_its_cause(caller,
             timeout=TIMEOUT_S,
         )
     assert (refusal.code, refusal.reason) == (StatusCode.FAILED_PRECONDITION, "ALERT_RESOLVED")
+
+
+class Undecided:
+    """A judge without evidence."""
+
+    async def judge(self, case):
+        return RolloutVerdict(Verdict.INCONCLUSIVE, "", {})
+
+
+async def test_a_rollout_fails_on_a_page_that_began_after_its_phase(caller, tmp_path):
+    began = utc_now()
+    await promise(caller, "answers")
+    await caller.observe(("bad", requests("bad", [None] * 20)))
+    async with asyncio.timeout(TIMEOUT_S):
+        while not (pages := await listed(caller, "severity = PAGE")):
+            await asyncio.sleep(0.02)
+    request = judgement_service_pb2.JudgeRolloutRequest(
+        endpoint=ENDPOINT, candidate=NEW, champion=CHAMPION, since_time=to_timestamp(began)
+    )
+    found = await caller.judgements.JudgeRollout(request, timeout=TIMEOUT_S)
+    assert found.verdict == judgement_service_pb2.JudgeRolloutResponse.VERDICT_FAIL
+    assert "objective answers pages" in found.reason
+    assert pages[0].summary in found.reason
+
+    database = Database(f"sqlite:///{tmp_path}/monitor/metadata.db")
+    judge = BudgetJudge(Undecided(), database, utc_now)
+    case = RolloutCase(
+        endpoint=ENDPOINT,
+        candidate=NEW,
+        champion=CHAMPION,
+        since=began,
+        criteria=Criteria(),
+        min_outcomes=0,
+        alone=False,
+    )
+    assert (await judge.judge(case)).verdict is Verdict.FAIL
+    assert (await judge.judge(replace(case, since=utc_now()))).verdict is Verdict.INCONCLUSIVE
+    elsewhere = replace(case, endpoint=f"{ENDPOINT}-2")
+    assert (await judge.judge(elsewhere)).verdict is Verdict.INCONCLUSIVE
+    database.close()
 
 
 async def silence(caller, who, hours):

@@ -55,6 +55,7 @@ def test_only_what_is_louder_escalates_and_nobody_has_seen_to_a_page_yet():
         "Much is bad.",
     )
     assert [step.action for step in page.steps] == ["ACKNOWLEDGED", "ESCALATED"]
+    assert page.loud_since == LATER
 
 
 def test_the_loudest_rule_speaks():

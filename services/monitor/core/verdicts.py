@@ -242,6 +242,18 @@ def judge_rollout(
     return RolloutVerdict(verdict, reason, numbers, findings)
 
 
+def in_breach(objective: str, summary: str) -> RolloutVerdict:
+    """The verdict where an objective of the endpoint pages since the phase began: FAIL.
+
+    Args:
+        objective: By resource name.
+        summary: How fast its budget burns.
+    """
+    name = objective.rpartition("/")[2]
+    reason = f"The objective {name} pages since the phase began: {summary}"
+    return RolloutVerdict(Verdict.FAIL, reason, {})
+
+
 def _ruling(trial: Trial, criteria: Criteria, min_outcomes: int) -> _Ruling:
     overall, in_slices = list(_tests(trial, criteria)), list(_slice_tests(trial, criteria))
     tests = (*overall, *in_slices)

@@ -83,6 +83,12 @@ class Alert:
     silenced_until: datetime | None = None
     steps: tuple[AlertStep, ...]
 
+    @property
+    def loud_since(self) -> datetime:
+        """When it got the severity that it has."""
+        louder = (AlertAction.OPENED, AlertAction.ESCALATED)
+        return max(step.time for step in self.steps if step.action in louder)
+
     def is_silent(self, now: datetime) -> bool:
         """Whether nothing is sent about it."""
         return self.silenced_until is not None and now < self.silenced_until

@@ -21,7 +21,7 @@ from services.monitor.core.errors import AlertNotFound, AlertResolved
 from services.monitor.core.names import ALERT
 from services.monitor.core.ports import MonitorTx
 from services.monitor.core.resources import Monitor
-from services.monitor.core.slos.budgets import SloReading
+from services.monitor.core.slos.budgets import Severity, SloReading
 from services.monitor.core.slos.objectives import Slo
 from services.monitor.core.use_cases.identities import new_child_meta
 
@@ -39,6 +39,19 @@ def the_alert(tx: MonitorTx, name: str) -> Alert:
         AlertNotFound: There is none.
     """
     return existing(tx.alerts, ALERT, name, AlertNotFound)
+
+
+def page_since(tx: MonitorTx, endpoint: str, since: datetime) -> Alert | None:
+    """The page of an objective of the endpoint that nobody has resolved and that began no earlier.
+
+    None if there is none: what burned before is not the doing of what began since.
+    """
+    monitor = tx.monitor_of(endpoint)
+    if monitor is None:
+        return None
+    alerts = (tx.unresolved_alert(slo.meta.name) for slo in tx.slos.under(monitor.meta.name))
+    pages = (each for each in alerts if each is not None and each.severity is Severity.PAGE)
+    return next((each for each in pages if each.loud_since >= since), None)
 
 
 def needs_settling(tx: MonitorTx, reading: SloReading) -> bool:
