@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from pathlib import Path
 
 import pytest
+from roundhouse.cli.app import run
+from roundhouse.cli.failures import Exit
 
 from services.inference.settings import InferenceSettings
 from services.monitor.settings import MonitorSettings
@@ -21,6 +24,12 @@ def test_the_settings_exist() -> None:
         named = {name.lower() for name in re.findall(rf"`{prefix}(\w+)`", GUIDE)}
         assert len(named) >= number
         assert named <= set(settings.model_fields)
+
+
+def test_the_dashboard_is_written(capsys: pytest.CaptureFixture[str]) -> None:
+    (command,) = re.findall(r"`roundhouse (dashboards .+?) > dashboard.json`", GUIDE)
+    assert run(command.split()) == Exit.OK
+    assert json.loads(capsys.readouterr().out)["title"] == "Roundhouse"
 
 
 @pytest.mark.real

@@ -6,16 +6,21 @@ import asyncio
 import subprocess
 import sys
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 
 import grpc
 import onnx
 import pytest
 from onnx import TensorProto, helper
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import REGISTRY, CollectorRegistry, start_http_server
+from roundhouse.cli.grafana import dashboard
 from roundhouse.monitor.v1.slo_pb2 import ErrorBudget, Slo
 from roundhouse.monitor.v1.slo_service_pb2 import CreateSloRequest, GetErrorBudgetRequest
 
 from services.common.rpc.convert import to_duration
+from services.trainer.adapters.metrics import supervised
 from tests.support.bundles import TinyModel, tiny_files
 from tests.support.eventually import eventually
 from tests.support.inference_api import ENDPOINT, registry_with_models, running_inference
@@ -64,20 +69,38 @@ def rules_of_delays(address: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.fixture
-def metrics():
-    registry = CollectorRegistry()
+def shown() -> list[str]:
+    """The expression of each curve of Grafana's dashboard, for all endpoints."""
+    return [
+        target["expr"].replace("$__rate_interval", "1m").replace("$endpoint", ".*")
+        for panel in dashboard()["panels"]
+        for target in panel.get("targets", ())
+    ]
+
+
+@contextmanager
+def exported(registry: CollectorRegistry) -> Iterator[str]:
+    """Where a registry's metrics are read."""
     server, thread = start_http_server(0, "127.0.0.1", registry)
-    yield registry, f"127.0.0.1:{server.server_port}"
+    yield f"127.0.0.1:{server.server_port}"
     server.shutdown()
     server.server_close()
     thread.join()
 
 
+@pytest.fixture
+def metrics():
+    # What a trainer without jobs tells; the other three services run.
+    supervised([], 0)
+    registry = CollectorRegistry()
+    with exported(registry) as inference, exported(REGISTRY) as services:
+        yield registry, [inference, services]
+
+
 async def test_what_breaks_fires_in_prometheus_in_alertmanager_and_in_the_monitor(
     tmp_path, metrics, alertmanager_server
 ):
-    registry_of_metrics, target = metrics
+    registry_of_metrics, targets = metrics
     owner = uuid.uuid4().hex
     settings = {"alert_interval_s": 0.1, "alertmanager_urls": alertmanager_server.url}
     async with (
@@ -107,7 +130,7 @@ async def test_what_breaks_fires_in_prometheus_in_alertmanager_and_in_the_monito
         prometheus = await asyncio.to_thread(
             PrometheusServer,
             folder,
-            targets=[target],
+            targets=targets,
             rules=printed.stdout,
             alertmanager=alertmanager_server.address,
         )
@@ -149,5 +172,8 @@ async def test_what_breaks_fires_in_prometheus_in_alertmanager_and_in_the_monito
                     if rate.firing
                 } == firing
             assert prometheus.firing() == both
+            # A rate takes two samples of a counter that came with its first event.
+            for expression in shown():
+                await eventually(partial(prometheus.shows, expression))
         finally:
             prometheus.stop()

@@ -68,6 +68,10 @@ class PrometheusServer:
         asked = urllib.parse.urlencode({"query": expression})
         return list(_read(f"http://{self._address}/api/v1/query?{asked}")["data"]["result"])
 
+    def shows(self, expression: str) -> bool:
+        """Whether an expression has a sample now."""
+        return bool(self.query(expression))
+
     def firing(self) -> set[tuple[str, str]]:
         """Objective and severity of each alert that fires."""
         alerts = _read(f"http://{self._address}/api/v1/alerts")["data"]["alerts"]

@@ -13,6 +13,7 @@ from roundhouse.cli.commands import (
     batches,
     collection,
     costs,
+    dashboards,
     data,
     decision_policies,
     endpoints,
@@ -103,6 +104,7 @@ app.add_typer(rollouts.app, name="rollouts")
 app.add_typer(retrains.app, name="retrains")
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(slos.app, name="slos")
+app.add_typer(dashboards.app, name="dashboards")
 app.add_typer(batches.app, name="batches")
 app.add_typer(webhooks.app, name="webhooks")
 app.command()(predict)
