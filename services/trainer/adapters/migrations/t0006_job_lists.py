@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from alembic import op
 
-revision = "t0005"
-down_revision = "t0004"
+revision = "t0006"
+down_revision = "t0005"
 branch_labels = None
 depends_on = None
 
