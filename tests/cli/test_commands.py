@@ -245,6 +245,7 @@ def test_a_job_is_shown_with_its_trials_and_their_folds(cli: CommandLine, versio
     out = cli("jobs", "show", "first").out
     assert "picks by mean auc over 2 folds" in out
     assert "won" in out
+    assert {*shown["trials"][0]["gains"]} == {"auc", "log_loss"}
     assert cli("jobs", "show", "nobody").code == Exit.NOT_FOUND
 
 

@@ -35,7 +35,7 @@ def test_the_tables_of_parameters_are_those_of_the_recipes() -> None:
     }
 
 
-@pytest.mark.parametrize("key", ["features", "split", "cross_validation", "tuning"])
+@pytest.mark.parametrize("key", ["features", "split", "cross_validation", "minimum_gain", "tuning"])
 def test_the_specs_of_the_document_are_good_ones(key: str) -> None:
     blocks = [part.split("```")[0] for part in DOCUMENT.read_text().split("```json\n")[1:]]
     (example,) = (found for found in map(json.loads, blocks) if key in found)

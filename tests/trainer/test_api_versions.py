@@ -19,6 +19,7 @@ from roundhouse.registry.v1 import (
 from roundhouse.trainer.v1 import job_pb2, job_service_pb2
 
 from services.common.profiles import Profile
+from services.trainer.core.gains import MinimumGain
 from services.trainer.core.spec import Feature, FeatureKind
 from services.trainer.core.splits import SplitMethod
 from tests.support.registry_api import PROJECT, TIMEOUT_S, refused, request_id
@@ -140,6 +141,28 @@ async def test_data_that_breaks_a_promise_fails_the_job_with_every_fault(
     assert "distance is outside of 900 to inf" in job.error.message
     assert "origin has other values than promised" in job.error.message
     assert any("data, range: distance" in line for line in await caller.log(job.name))
+    assert await caller.versions() == []
+
+
+async def test_a_winner_that_gains_too_little_fails_the_job_with_its_numbers(
+    caller: TrainerCaller,
+) -> None:
+    asked = MinimumGain(auc=0.45)
+    job = await caller.until_over(await caller.submit("first", minimum_gain=asked))
+    assert (state_name(job), job.error.error_class, len(job.attempts)) == (
+        "FAILED",
+        job_pb2.JobError.ERROR_CLASS_NOT_BETTER,
+        1,
+    )
+    (trial,) = (
+        await caller.jobs.ListTrials(
+            job_service_pb2.ListTrialsRequest(parent=job.name), timeout=TIMEOUT_S
+        )
+    ).trials
+    gain = trial.gains["auc"]
+    assert 0 < gain.low < gain.value < gain.high
+    assert gain.value == pytest.approx(trial.metrics["auc"] - 0.5)
+    assert f"auc {gain.value:+.4f} (95 %: {gain.low:+.4f} to {gain.high:+.4f}" in job.error.message
     assert await caller.versions() == []
 
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.trainer.core.gains import MinimumGain
 from services.trainer.core.parameters import ParameterRule, completed, parameter_faults
 from services.trainer.core.spec import (
     Candidate,
@@ -82,6 +83,7 @@ def test_json_keeps_every_field(
         split_method=split[0],
         group_column=split[1],
         cross_validation_folds=threads % 3 * 2,
+        minimum_gain=MinimumGain(shares[0] / 2, shares[1]) if threads % 2 else None,
     )
     assert spec_from_json(spec_to_json(given_spec)) == given_spec
 

@@ -22,6 +22,7 @@ from services.trainer.adapters.store.tables import METADATA
 from services.trainer.adapters.store.transaction import SqlTrainerTx
 from services.trainer.core.cross_validation import FoldScores
 from services.trainer.core.failures import ErrorClass
+from services.trainer.core.gains import Gain
 from services.trainer.core.jobs import (
     Attempt,
     JobError,
@@ -48,6 +49,7 @@ TRIALS = (
         {},
         candidate=1,
         folds=(FoldScores(200, 100, {"auc": 0.75}), FoldScores(200, 101, {"auc": 0.5})),
+        gains={"auc": Gain(0.25, 0.125, 0.375)},
     ),
 )
 

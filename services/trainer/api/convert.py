@@ -16,6 +16,7 @@ from services.common.rpc.convert import (
 )
 from services.trainer.core.cross_validation import FoldScores, means, spreads
 from services.trainer.core.failures import ErrorClass
+from services.trainer.core.gains import Gain
 from services.trainer.core.jobs import (
     Attempt,
     JobError,
@@ -91,6 +92,10 @@ def trial_to_proto(job: str, trial: Trial) -> job_pb2.Trial:
             job_pb2.Trial.Fold(learn_rows=fold.learn_rows, rows=fold.rows, metrics=fold.metrics)
             for fold in trial.folds
         ],
+        gains={
+            name: job_pb2.Trial.Gain(value=gain.value, low=gain.low, high=gain.high)
+            for name, gain in trial.gains.items()
+        },
         fold_mean=means(trial.folds),
         fold_spread=spreads(trial.folds),
     )
@@ -112,6 +117,7 @@ def trial_from_proto(trial: job_pb2.Trial) -> Trial:
         folds=tuple(
             FoldScores(fold.learn_rows, fold.rows, dict(fold.metrics)) for fold in trial.folds
         ),
+        gains={name: Gain(gain.value, gain.low, gain.high) for name, gain in trial.gains.items()},
     )
 
 

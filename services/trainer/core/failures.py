@@ -5,6 +5,7 @@ TrainingFailure
 ├── NanLoss           the loss of a trial stopped being a number
 ├── OutOfMemory       the worker could not get the memory it needs
 ├── ExportMismatch    the exported graph doesn't compute what the trained model computes
+├── NotBetter         the winner is no better than the trivial baseline
 ├── DependencyAway    another service did not answer for as long as the worker waits
 ├── WorkerLost        the worker's process ended, or its lease ran out
 └── InternalFailure   a bug; the attempt's log has the traceback
@@ -29,6 +30,7 @@ class ErrorClass(StrEnum):
     INTERNAL = "INTERNAL"
     BUDGET_EXCEEDED = "BUDGET_EXCEEDED"
     PREEMPTED = "PREEMPTED"
+    NOT_BETTER = "NOT_BETTER"
 
     @property
     def retryable(self) -> bool:
@@ -95,6 +97,9 @@ RULES: Final = {
     ErrorClass.PREEMPTED: RetryRule(
         0.0, "Nothing: the job goes on from its checkpoint when there is room again."
     ),
+    ErrorClass.NOT_BETTER: RetryRule(
+        None, "Bring more rows or features that tell more, or lower `minimum_gain`."
+    ),
 }
 
 
@@ -126,6 +131,12 @@ class ExportMismatch(TrainingFailure):
     """The exported graph doesn't compute what the trained model computes."""
 
     error_class = ErrorClass.EXPORT_MISMATCH
+
+
+class NotBetter(TrainingFailure):
+    """The winner is no better than the trivial baseline."""
+
+    error_class = ErrorClass.NOT_BETTER
 
 
 class DependencyAway(TrainingFailure):

@@ -12,6 +12,7 @@ from services.common.names import ResourceName
 from services.trainer.core.cross_validation import FoldScores, means
 from services.trainer.core.errors import IllegalTransition
 from services.trainer.core.failures import ErrorClass
+from services.trainer.core.gains import Gain
 from services.trainer.core.parameters import Parameters
 from services.trainer.core.spec import JobSpec
 from services.trainer.core.states import MOVES, AttemptState, JobState, TrialState
@@ -199,6 +200,7 @@ class Trial:
         chosen_parameters: What to retrain it with; empty until it has succeeded.
         candidate: Position of its candidate in the spec, from 0.
         folds: What it scored on the folds that are done.
+        gains: Over the trivial baseline, by metric; empty until it is trained.
     """
 
     id: str
@@ -213,6 +215,7 @@ class Trial:
     chosen_parameters: Parameters = field(default_factory=dict)
     candidate: int = 0
     folds: tuple[FoldScores, ...] = ()
+    gains: Mapping[str, Gain] = field(default_factory=dict)
 
     @property
     def deciding_metrics(self) -> Mapping[str, float]:

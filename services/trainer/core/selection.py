@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from services.trainer.core.failures import DataFault
+from services.trainer.core.gains import Gain
 
 
 class Metric(StrEnum):
@@ -31,6 +32,7 @@ class TrialOutcome:
         metrics: What it scored on the validation part.
         refit_parameters: Parameters to retrain it with, such as the best number of rounds.
         fold_means: What it scored on the folds on average; empty without cross-validation.
+        gains: Over the trivial baseline on the validation part, by metric.
     """
 
     index: int
@@ -38,6 +40,7 @@ class TrialOutcome:
     metrics: Mapping[str, float]
     refit_parameters: Mapping[str, float]
     fold_means: Mapping[str, float] = field(default_factory=dict)
+    gains: Mapping[str, Gain] = field(default_factory=dict)
 
     @property
     def deciding_metrics(self) -> Mapping[str, float]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
+from services.trainer.core.gains import MinimumGain
 from services.trainer.core.parameters import Parameters
 from services.trainer.core.search_space import Space, space_from_json, space_to_json
 from services.trainer.core.selection import Metric
@@ -87,6 +88,7 @@ class JobSpec:
         group_column: Whose values are kept together; empty unless the method is GROUPED.
         cross_validation_folds: Folds of the train part that pick the winner; 0 means that the
             validation part does.
+        minimum_gain: What the winner must gain over the trivial baseline; None asks for nothing.
     """
 
     snapshot: str
@@ -107,6 +109,7 @@ class JobSpec:
     split_method: SplitMethod = SplitMethod.TIME
     group_column: str = ""
     cross_validation_folds: int = 0
+    minimum_gain: MinimumGain | None = None
 
     @property
     def checked_metric(self) -> Metric:
@@ -166,6 +169,9 @@ def spec_from_json(document: Json) -> JobSpec:
         split_method=SplitMethod(split.get("method") or SplitMethod.TIME),
         group_column=split.get("group_column", ""),
         cross_validation_folds=document.get("cross_validation", {}).get("folds", 0),
+        minimum_gain=(
+            MinimumGain(**document["minimum_gain"]) if "minimum_gain" in document else None
+        ),
     )
 
 
@@ -205,6 +211,7 @@ def spec_to_json(spec: JobSpec) -> dict[str, Any]:
             if spec.cross_validation_folds
             else {}
         ),
+        **({} if spec.minimum_gain is None else {"minimum_gain": asdict(spec.minimum_gain)}),
     }
 
 

@@ -36,16 +36,18 @@ def show(
 def print_trials(trials: Sequence[Trial], best: str = "") -> None:
     """Print trials as a table, the one called `best` marked.
 
-    Folds are summed up as mean, and spread as one standard deviation.
+    Gains over the trivial baseline come with their 95 % interval, folds as mean and one standard
+    deviation.
     """
     print_table(
-        ("trial", "state", "progress", "validation", "folds", "note"),
+        ("trial", "state", "progress", "validation", "over the baseline", "folds", "note"),
         [
             (
                 names.last(trial.name),
                 state_name(Trial.State.Name(trial.state)),
                 f"{trial.progress:.0%}",
                 ", ".join(f"{key} {value:.4f}" for key, value in sorted(trial.metrics.items())),
+                _gains(trial),
                 _folds(trial),
                 trial.message or ("won" if trial.name == best else ""),
             )
@@ -72,6 +74,13 @@ def _lines(job: TrainingJob) -> list[str]:
     if job.error.message:
         lines.append(f"error: {job.error.message}. {job.error.remedy}")
     return lines
+
+
+def _gains(trial: Trial) -> str:
+    return ", ".join(
+        f"{key} {gain.value:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]"
+        for key, gain in sorted(trial.gains.items())
+    )
 
 
 def _folds(trial: Trial) -> str:

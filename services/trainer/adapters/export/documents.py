@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
@@ -88,6 +88,7 @@ def evaluation_json(evidence: Evidence) -> dict[str, Any]:
         "baseline": scores_json(evidence.baseline),
         "beats_baseline": evidence.beats_baseline,
         "validation": dict(evidence.winner.metrics),
+        "validation_gains": {name: asdict(gain) for name, gain in evidence.winner.gains.items()},
         "parity": {"largest_difference": evidence.parity},
     }
 

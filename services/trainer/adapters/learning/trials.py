@@ -13,6 +13,7 @@ from services.trainer.adapters.learning.encoding import EncodedRows
 from services.trainer.adapters.learning.recipe import Checkpoint, FitObserver, FitTask, Recipe
 from services.trainer.core.cross_validation import FoldScores, folds_of
 from services.trainer.core.failures import DataFault
+from services.trainer.core.gains import gains
 from services.trainer.core.jobs import Trial
 from services.trainer.core.scores import score
 from services.trainer.core.selection import TrialOutcome
@@ -92,8 +93,15 @@ class Workbench:
             resume_from=resume_from,
         )
         fitted = recipe.fit(task)
-        scores = score(watched, fitted.estimator.predict_proba(matrices.watch)[:, 1])
-        return TrialOutcome(trial.index, recipe.algorithm, scores.values, fitted.refit_parameters)
+        probability = fitted.estimator.predict_proba(matrices.watch)[:, 1]
+        positive_rate = float(self._rows.fit.label.mean())
+        return TrialOutcome(
+            trial.index,
+            recipe.algorithm,
+            score(watched, probability).values,
+            fitted.refit_parameters,
+            gains=gains(watched, probability, positive_rate, self._spec.seed),
+        )
 
     def run_fold(self, trial: Trial, number: int, observer: FitObserver) -> FoldScores:
         """The trial, trained and judged on fold `number` of the train part, from 0.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import Row
@@ -10,6 +11,7 @@ from sqlalchemy import Row
 from services.common.names import parent_of
 from services.trainer.core.cross_validation import FoldScores
 from services.trainer.core.failures import ErrorClass
+from services.trainer.core.gains import Gain
 from services.trainer.core.jobs import (
     Attempt,
     JobError,
@@ -126,6 +128,7 @@ def trial_values(job_uid: str, trial: Trial) -> Values:
             {"learn_rows": fold.learn_rows, "rows": fold.rows, "metrics": dict(fold.metrics)}
             for fold in trial.folds
         ],
+        "gains": {name: asdict(gain) for name, gain in trial.gains.items()},
     }
 
 
@@ -144,6 +147,7 @@ def trial_of(row: AnyRow) -> Trial:
         chosen_parameters=row.chosen_parameters,
         candidate=row.candidate,
         folds=tuple(FoldScores(**fold) for fold in row.folds),
+        gains={name: Gain(**gain) for name, gain in row.gains.items()},
     )
 
 

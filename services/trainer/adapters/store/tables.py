@@ -94,6 +94,7 @@ TRIAL: Final = Table(
     Column("chosen_parameters", JSON, nullable=False),
     Column("candidate", Integer, nullable=False),
     Column("folds", JSON, nullable=False),
+    Column("gains", JSON, nullable=False),
 )
 
 CHARGE: Final = Table(

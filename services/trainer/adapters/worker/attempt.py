@@ -39,6 +39,7 @@ from services.trainer.core.cross_validation import means
 from services.trainer.core.data_report import DataReport, data_report
 from services.trainer.core.errors import SnapshotHeld, UnusableSnapshot
 from services.trainer.core.failures import DataFault
+from services.trainer.core.gains import check_gains
 from services.trainer.core.jobs import RETRAIN, Trial
 from services.trainer.core.partition import parted
 from services.trainer.core.purposes import Purpose
@@ -127,6 +128,8 @@ class AttemptRun:
         sweep = Sweep(self._work, self._link, self._checkpoints, self._lanes.free)
         trials = await sweep.run()
         winner = best_trial(_outcomes(trials), spec.checked_metric)
+        if spec.minimum_gain is not None:
+            check_gains(winner.algorithm, winner.gains, spec.minimum_gain)
         self._stop_if_told()
         await self._link.entered(JobState.EVALUATING)
         self._link.logged(f"winner {winner.algorithm}: {numbers(winner.deciding_metrics)}")
@@ -276,6 +279,7 @@ def _outcomes(trials: Sequence[Trial]) -> list[TrialOutcome]:
             trial.metrics,
             trial.chosen_parameters,
             means(trial.folds),
+            trial.gains,
         )
         for trial in trials
         if trial.state is TrialState.SUCCEEDED

@@ -20,6 +20,7 @@ from services.common.rpc.convert import (
 )
 from services.trainer.core.cross_validation import FoldScores
 from services.trainer.core.failures import TrainingFailure
+from services.trainer.core.gains import Gain
 from services.trainer.core.jobs import MetricPoint, StoredCheckpoint, Trial
 from services.trainer.core.parameters import Parameters
 from services.trainer.core.spec import JobSpec, spec_from_json
@@ -104,6 +105,10 @@ def trial_to_proto(job: str, trial: Trial) -> job_pb2.Trial:
             job_pb2.Trial.Fold(learn_rows=fold.learn_rows, rows=fold.rows, metrics=fold.metrics)
             for fold in trial.folds
         ],
+        gains={
+            name: job_pb2.Trial.Gain(value=gain.value, low=gain.low, high=gain.high)
+            for name, gain in trial.gains.items()
+        },
     )
 
 
@@ -176,6 +181,7 @@ def trial_of(index: int, found: job_pb2.Trial) -> Trial:
         folds=tuple(
             FoldScores(fold.learn_rows, fold.rows, dict(fold.metrics)) for fold in found.folds
         ),
+        gains={name: Gain(gain.value, gain.low, gain.high) for name, gain in found.gains.items()},
     )
 
 

@@ -165,6 +165,7 @@ class Sweep:
             progress=self._share,
             metrics=outcome.metrics,
             chosen_parameters=outcome.refit_parameters,
+            gains=outcome.gains,
             duration_s=trial.duration_s + observer.elapsed_s,
         )
 
