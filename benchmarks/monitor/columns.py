@@ -5,6 +5,7 @@ It needs nothing but NumPy: a peer draws them in an environment of its own.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -45,3 +46,10 @@ def names(columns: int) -> list[str]:
 def moved(columns: int) -> int:
     """How many of so many columns have moved in the window."""
     return -(-columns // _ONE_IN)
+
+
+def peak_mib() -> float:
+    """The most memory that this process ever held; getrusage would count its parent's in."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    (peak,) = (line for line in lines if line.startswith("VmHWM:"))
+    return int(peak.split()[1]) / 1024

@@ -7,7 +7,6 @@ batches, as they do in service, and none is kept.
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import time
 from datetime import UTC, datetime, timedelta
@@ -17,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from benchmarks.monitor.columns import BLOCK_ROWS, REFERENCE, WINDOW, block, names
+from benchmarks.monitor.columns import BLOCK_ROWS, REFERENCE, WINDOW, block, names, peak_mib
 from services.common.profiles import (
     ColumnProfile,
     Profile,
@@ -59,12 +58,11 @@ def main(reference_blocks: int, window_blocks: int, column_blocks: int) -> dict[
     took_s += time.perf_counter() - started
     cpu_s += time.process_time() - used
     found = sum(point.significant for point in points if point.algorithm == "numeric")
-    peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {
         "took_s": took_s,
         "cpu_s": cpu_s,
         "found": found,
-        "peak_mib": peak_mib,
+        "peak_mib": peak_mib(),
         "baseline_s": baseline_s,
     }
 
