@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "t0006"
-down_revision = "t0005"
+revision = "t0007"
+down_revision = "t0006"
 branch_labels = None
 depends_on = None
 
