@@ -6,6 +6,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Final, NoReturn, TypeVar
 
 import grpc
@@ -43,6 +44,8 @@ T = TypeVar("T")
 
 PEER: Final = "trainer"
 FLUSH_INTERVAL_S: Final = 0.3
+_REPORTED_AT_ONCE: Final = 10_000
+"""Points, and lines, of one report: what the contract allows."""
 RETRY_PAUSE_S: Final = 0.2
 CURVE_PAGE: Final = 1000
 SUPERSEDED_EXIT_STATUS: Final = 75
@@ -234,15 +237,16 @@ class TrainerLink:
             points, self._points = self._points, []
             lines, self._log_lines = self._log_lines, []
             trials, self._trials = self._trials, {}
-        if points or lines:
+        for start in range(0, max(len(points), len(lines)), _REPORTED_AT_ONCE):
+            part = slice(start, start + _REPORTED_AT_ONCE)
             self._sequence += 1
             request = worker_service_pb2.ReportMetricsRequest(
                 claim=self._work.claim,
                 sequence=self._sequence,
-                points=[point_to_proto(point) for point in points],
-                log_lines=lines,
+                points=[point_to_proto(point) for point in points[part]],
+                log_lines=lines[part],
             )
-            await self._call(lambda: self._report(request))
+            await self._call(partial(self._report, request))
         for trial in trials.values():
             await self._report_trial(trial)
 
