@@ -50,8 +50,9 @@ async def caller(tmp_path, receiver):
         yield caller
 
 
-async def promise(caller, slo_id, target=0.999):
-    slo = slo_pb2.Slo(availability=slo_pb2.Slo.Availability(), target=target)
+async def promise(caller, slo_id, target=0.999, **indicator):
+    indicator = indicator or {"availability": slo_pb2.Slo.Availability()}
+    slo = slo_pb2.Slo(target=target, **indicator)
     request = slo_service_pb2.CreateSloRequest(
         parent=MONITOR, slo_id=slo_id, slo=slo, request_id=request_id()
     )
@@ -67,6 +68,16 @@ def kinds(receiver):
     return [
         each.json["type"].removeprefix("roundhouse.monitor.alert.") for each in receiver.received
     ]
+
+
+async def test_an_objective_that_cannot_be_read_keeps_no_other_from_alerting(caller):
+    await promise(caller, "a-jobs", jobs=slo_pb2.Slo.Jobs())  # nobody is where the trainer should
+    await promise(caller, "answers")
+    await caller.observe(("bad", requests("bad", [None] * 20)))
+    async with asyncio.timeout(30):
+        while not (alerts := await listed(caller)):
+            await asyncio.sleep(0.05)
+    assert {each.resource for each in alerts} == {f"{MONITOR}/slos/answers"}
 
 
 async def test_ten_thousand_failures_are_one_incident_told_once(caller, receiver):

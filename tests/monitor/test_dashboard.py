@@ -12,7 +12,7 @@ import pytest
 from pydantic import ValidationError
 
 from services.common.clock import utc_now
-from services.common.rpc.remote import RemoteError
+from services.common.rpc.remote import DependencyUnavailable, RemoteError
 from services.monitor.adapters.database.lists import SqlMonitorLists
 from services.monitor.adapters.database.transaction import SqlMonitorTx
 from services.monitor.api.dashboard.documents import heat_map
@@ -52,13 +52,13 @@ async def database(sqlite_url):
 
 
 class AwayTrainer:
-    """A trainer that fails as it is told, for objectives about jobs and for costs."""
+    """A trainer that is away from objectives about jobs, and fails costs as it is told."""
 
     def __init__(self, failure):
         self._failure = failure
 
     async def ended(self, project):
-        raise self._failure
+        raise DependencyUnavailable("trainer")
 
     async def of(self, project):
         raise self._failure
@@ -166,7 +166,7 @@ async def test_while_the_trainer_is_away_only_what_it_knows_is_unknown(database)
         good, jobs = (await asked(session, "budgets", monitor=MONITOR))[1]["objectives"]
         assert (good["total"], good["remaining"] < 0) == (5, True)
         assert [rule["firing"] for rule in good["rules"]] == [True]
-        assert "inference can't be reached" in jobs["unknown"]
+        assert "trainer can't be reached" in jobs["unknown"]
         status, told = await asked(session, "costs", monitor=MONITOR)
         assert (status, told["reason"]) == (503, "DEPENDENCY_UNAVAILABLE")
         assert (await asked(session, "costs", monitor=f"{MONITOR}-2"))[0] == 404

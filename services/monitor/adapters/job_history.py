@@ -12,8 +12,9 @@ from roundhouse.trainer.v1 import job_service_pb2 as service_pb
 from roundhouse.trainer.v1 import job_service_pb2_grpc as service_grpc
 
 from services.common.rpc.convert import from_timestamp
-from services.common.rpc.remote import remote_errors
+from services.common.rpc.remote import DependencyUnavailable, RemoteError, remote_errors
 
+_PEER: Final = "trainer"
 _ENDED: Final = "state = SUCCEEDED OR state = FAILED OR state = BUDGET_EXCEEDED"
 _PAGE_SIZE: Final = 1000
 
@@ -34,16 +35,24 @@ class TrainerJobHistory:
             parent=project, page_size=_PAGE_SIZE, filter=_ENDED
         )
         found: list[tuple[datetime, bool]] = []
-        with remote_errors("trainer"):
-            while True:
-                page = await self._jobs.ListTrainingJobs(request)
-                found += [
-                    (
-                        from_timestamp(job.update_time),
-                        job.state == job_pb.TrainingJob.STATE_SUCCEEDED,
-                    )
-                    for job in page.training_jobs
-                ]
-                if not page.next_page_token:
-                    return found
-                request.page_token = page.next_page_token
+        while True:
+            page = await self._page(request)
+            found += [
+                (
+                    from_timestamp(job.update_time),
+                    job.state == job_pb.TrainingJob.STATE_SUCCEEDED,
+                )
+                for job in page.training_jobs
+            ]
+            if not page.next_page_token:
+                return found
+            request.page_token = page.next_page_token
+
+    async def _page(
+        self, request: service_pb.ListTrainingJobsRequest
+    ) -> service_pb.ListTrainingJobsResponse:
+        try:
+            with remote_errors(_PEER):
+                return await self._jobs.ListTrainingJobs(request)
+        except RemoteError as error:
+            raise DependencyUnavailable(_PEER) from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.common.rpc.remote import RemoteError, as_own_failure
+from services.common.rpc.remote import DependencyUnavailable
 from services.monitor.api.dashboard import documents
 from services.monitor.api.dashboard.documents import Document
 from services.monitor.api.transactions import Transactions
@@ -59,8 +59,5 @@ class Standing:
         """While a peer that counts its events is away, only this objective says so."""
         try:
             return documents.of_reading(await self._meter.read(slo, monitor))
-        except RemoteError as error:
-            failure = as_own_failure(error)
-            if failure is None:
-                raise
-            return documents.of_unread(slo, str(failure))
+        except DependencyUnavailable as error:
+            return documents.of_unread(slo, str(error))
