@@ -6,6 +6,7 @@ says what to run.
 
 from __future__ import annotations
 
+import io
 import sys
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 import structlog
 from hypothesis import settings
+from typing_extensions import override
 
 from services.common.blobs.opening import open_blob_store
 from services.common.blobs.port import BlobStore
@@ -26,8 +28,21 @@ from tests.support.triton import TritonServer
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
+
+class _StandardError(io.TextIOBase):
+    """Whatever it is at the time: tests put files of their own in its place."""
+
+    @override
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
+
+    @override
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
 # What a service in this process logs is no answer of a command that runs beside it.
-structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
+structlog.configure(logger_factory=structlog.PrintLoggerFactory(_StandardError()))
 
 _REAL_SERVERS = {"s3_server", "postgres_server", "triton_server", "alertmanager_server"}
 
