@@ -111,8 +111,9 @@ async def trainer(settings: TrainerSettings, now: Clock = utc_now) -> AsyncItera
 def _reliances(now: Clock) -> Callable[[Connection], list[Reliance]]:
     """What jobs that are not over rely on."""
     return lambda connection: [
-        Reliance(job.name, job.spec.snapshot)
+        Reliance(job.name, target)
         for job in SqlTrainerTx(connection, now()).unfinished_jobs()
+        for target in job.spec.relies_on.values()
     ]
 
 
@@ -170,13 +171,15 @@ def _apis(
         prices=load_prices(settings.price_file),
         cores=len(os.sched_getaffinity(0)),
     )
-    recipes = {name: recipe.rules for name, recipe in load_recipes().items()}
+    installed = load_recipes()
+    recipes = {name: recipe.rules for name, recipe in installed.items()}
     job_servicer = JobServicer(
         transactions,
         RegistrySnapshots(registry, pins),
         RegistryVersionEvaluator(registry),
         terms=terms,
         recipes=recipes,
+        modes={name: recipe.modes for name, recipe in installed.items()},
     )
     worker_servicer = WorkerServicer(transactions, terms, recipes=recipes)
     cost_servicer = CostServicer(transactions, terms.prices)

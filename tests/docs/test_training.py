@@ -12,10 +12,13 @@ from roundhouse.trainer.v1 import job_pb2
 from services.trainer.adapters.recipes import load_recipes
 from services.trainer.api.convert import spec_from_proto
 from services.trainer.core.failures import ErrorClass
+from services.trainer.core.mode_faults import mode_faults
+from services.trainer.core.parents import Mode
 from services.trainer.core.spec import spec_to_json
 from services.trainer.core.validation import spec_faults
 from tests.support.trainer_values import spec
 
+RECIPES = load_recipes()
 DOCUMENT = Path(__file__).parents[2] / "docs" / "training.md"
 
 
@@ -31,17 +34,35 @@ def test_the_tables_of_parameters_are_those_of_the_recipes() -> None:
             f"| {'yes' if rule.whole else 'no'} |"
             for name, rule in recipe.rules.items()
         ]
-        for algorithm, recipe in load_recipes().items()
+        for algorithm, recipe in RECIPES.items()
     }
 
 
-@pytest.mark.parametrize("key", ["features", "split", "cross_validation", "minimum_gain", "tuning"])
+@pytest.mark.parametrize(
+    "key", ["features", "split", "cross_validation", "minimum_gain", "maximum_loss", "tuning"]
+)
 def test_the_specs_of_the_document_are_good_ones(key: str) -> None:
     blocks = [part.split("```")[0] for part in DOCUMENT.read_text().split("```json\n")[1:]]
     (example,) = (found for found in map(json.loads, blocks) if key in found)
     message = ParseDict({**spec_to_json(spec()), **example}, job_pb2.JobSpec())
-    rules = {name: recipe.rules for name, recipe in load_recipes().items()}
-    assert spec_faults(spec_from_proto(message), rules) == []
+    rules = {name: recipe.rules for name, recipe in RECIPES.items()}
+    modes = {name: recipe.modes for name, recipe in RECIPES.items()}
+    asked = spec_from_proto(message)
+    assert [*spec_faults(asked, rules), *mode_faults(asked, modes, "spec")] == []
+
+
+def test_the_table_of_modes_says_which_recipes_can_do_each() -> None:
+    rows = [
+        row.split(" | ") for row in DOCUMENT.read_text().splitlines() if row.startswith("| `MODE_")
+    ]
+    said = {row[0].strip("| `"): row[2].strip(" |") for row in rows}
+    able = {
+        mode.value: ", ".join(
+            f"`{name}`" for name in sorted(RECIPES) if mode in RECIPES[name].modes
+        )
+        for mode in Mode
+    }
+    assert said == {**able, Mode.FULL.value: "all"}
 
 
 def test_the_table_of_errors_is_what_happens() -> None:

@@ -35,9 +35,9 @@ def state_name(job: job_pb2.TrainingJob) -> str:
     return State.Name(job.state).removeprefix("STATE_")
 
 
-def csv_rows(rows: int = 1200) -> bytes:
+def csv_rows(rows: int = 1200, seed: int = 0) -> bytes:
     """`arrow_rows` as CSV."""
-    table = arrow_rows(rows)
+    table = arrow_rows(rows, seed)
     lines = [",".join(table.column_names)]
     for row in table.to_pylist():
         row["event_time"] = row["event_time"].isoformat()

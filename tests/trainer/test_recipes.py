@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from services.trainer.adapters.export.graph import check_parity, export_graph
 from services.trainer.adapters.export.runtime import GraphModel
 from services.trainer.adapters.learning.encoding import EncodedRows
-from services.trainer.adapters.learning.recipe import Checkpoint, Encoding, FitTask, Step
+from services.trainer.adapters.learning.recipe import Encoding, FitTask
 from services.trainer.adapters.learning.thresholds import rounded_down
 from services.trainer.adapters.learning.trials import Workbench
 from services.trainer.adapters.recipes import load_recipes
@@ -23,6 +23,7 @@ from services.trainer.core.parameters import completed
 from services.trainer.core.spec import Candidate, JobSpec
 from services.trainer.core.splits import SplitShares, split_by_time
 from services.trainer.core.tables import Table
+from tests.support.fits import Interrupted, Recorder
 from tests.support.trainer_values import spec, table
 
 RECIPES = load_recipes()
@@ -34,27 +35,6 @@ def only_trial(job: JobSpec) -> Trial:
     (candidate,) = job.candidates
     rules = RECIPES[candidate.algorithm].rules
     return Trial("only", 0, candidate.algorithm, completed(candidate.parameters, rules))
-
-
-class Interrupted(Exception):
-    """The test stopped the fit."""
-
-
-@dataclass
-class Recorder:
-    """Keeps what a fit reports; stops it after a step, if asked to."""
-
-    stop_after: int | None = None
-    steps: list[Step] = field(default_factory=list)
-    checkpoints: list[Checkpoint] = field(default_factory=list)
-
-    def stepped(self, step: Step) -> None:
-        self.steps.append(step)
-
-    def save(self, checkpoint: Checkpoint) -> None:
-        self.checkpoints.append(checkpoint)
-        if checkpoint.step == self.stop_after:
-            raise Interrupted
 
 
 @pytest.fixture(scope="module")

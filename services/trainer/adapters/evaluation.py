@@ -7,7 +7,6 @@ import json
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import grpc
 import numpy as np
@@ -15,6 +14,7 @@ import pyarrow as pa
 
 from services.common.rpc.pins import RegistryPins, Reliance
 from services.common.rpc.remote import DependencyUnavailable, RemoteError, as_own_failure
+from services.trainer.adapters.export.bundle import features_of
 from services.trainer.adapters.export.runtime import GraphModel
 from services.trainer.adapters.learning.loading import load_table
 from services.trainer.adapters.registry_client import (
@@ -28,7 +28,7 @@ from services.trainer.core.partition import parted
 from services.trainer.core.ports import VersionScores
 from services.trainer.core.purposes import Purpose
 from services.trainer.core.scores import Scores, SliceScores, score, score_slices
-from services.trainer.core.spec import Feature, FeatureKind, JobSpec
+from services.trainer.core.spec import JobSpec
 from services.trainer.core.splits import Indices, Split, rows_digest
 
 THREADS = 1
@@ -83,7 +83,8 @@ class RegistryVersionEvaluator:
         graph = await self._registry.artifact(found, "model.onnx")
         signature = json.loads(await self._registry.artifact(found, "signature.json"))
         files = await self._files(await self._registry.snapshot(spec.snapshot))
-        return await asyncio.to_thread(_measure, graph, _seen_by(signature, spec), files, part)
+        seen = replace(spec, features=features_of(signature))
+        return await asyncio.to_thread(_measure, graph, seen, files, part)
 
     async def _files(self, snapshot: SnapshotRef) -> list[pa.BufferReader]:
         return [
@@ -115,18 +116,6 @@ def _rows(split: Split, part: str) -> Indices:
     return parts[part]
 
 
-def _seen_by(signature: Mapping[str, Any], spec: JobSpec) -> JobSpec:
-    """The job's spec with the features that the version itself takes."""
-    kinds = {"FP32": FeatureKind.NUMERIC, "BYTES": FeatureKind.CATEGORICAL}
-    try:
-        features = tuple(
-            Feature(found["name"], kinds[found["datatype"]]) for found in signature["inputs"]
-        )
-    except KeyError as error:
-        raise DataFault(f"signature.json lacks or has an unknown {error}") from error
-    return replace(spec, features=features)
-
-
 class RegistrySnapshots:
     """The port `Snapshots`.
 
@@ -152,16 +141,16 @@ class RegistrySnapshots:
         except DependencyAway as error:
             raise DependencyUnavailable("registry") from error
 
-    async def pin(self, snapshot: str, job: str) -> None:
-        """Keep the snapshot for a job that is about to be stored.
+    async def pin(self, target: str, job: str) -> None:
+        """Keep a snapshot or a version for a job that is about to be stored.
 
         Raises:
             UnusableSnapshot: It is gone.
             DependencyUnavailable: The registry does not answer.
         """
         try:
-            await self._pins.pin(Reliance(job, snapshot))
+            await self._pins.pin(Reliance(job, target))
         except RemoteError as error:
             if error.code in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.FAILED_PRECONDITION):
-                raise UnusableSnapshot(f"is {snapshot!r}: {error.message}") from error
+                raise UnusableSnapshot(f"is {target!r}: {error.message}") from error
             raise as_own_failure(error) or DependencyUnavailable("registry") from error

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import uuid
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
 import grpc
@@ -99,6 +99,7 @@ class EvaluationRecord:
         evaluator: Job that measured it.
         purpose: What the rows were used for.
         latency_ms: Of one row, by metric; differs from one measurement to the next.
+        beside_parent: What is known of it beside its parent, by metric.
     """
 
     version: str
@@ -110,6 +111,7 @@ class EvaluationRecord:
     evaluator: str
     purpose: Purpose
     latency_ms: Mapping[str, float]
+    beside_parent: Mapping[str, float] = field(default_factory=dict)
 
 
 class RegistryClient:
@@ -264,6 +266,7 @@ class RegistryClient:
                 **record.scores.values,
                 "positive_rate": record.scores.positive_rate,
                 **record.latency_ms,
+                **record.beside_parent,
             },
             standard_errors=record.scores.standard_errors,
             purpose=evaluation_pb2.Evaluation.Purpose.Value(f"PURPOSE_{record.purpose.value}"),

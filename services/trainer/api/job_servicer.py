@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from typing import Any, TypeAlias
 
 import grpc
@@ -27,7 +27,9 @@ from services.trainer.api.money import from_money
 from services.trainer.api.transactions import Transactions
 from services.trainer.core.errors import InvalidSpec, UnusableSnapshot
 from services.trainer.core.jobs import NOBODY, TRAINING_JOB, TrainingJob
+from services.trainer.core.mode_faults import mode_faults
 from services.trainer.core.parameters import Rules
+from services.trainer.core.parents import Mode
 from services.trainer.core.ports import (
     Snapshots,
     TrainerReads,
@@ -59,6 +61,7 @@ class JobServicer(pb_grpc.JobServiceServicer):
         evaluator: Scores versions.
         terms: That attempts work under.
         recipes: The parameters of each algorithm there is.
+        modes: What jobs may use each of them for.
     """
 
     def __init__(
@@ -69,12 +72,14 @@ class JobServicer(pb_grpc.JobServiceServicer):
         *,
         terms: Terms,
         recipes: Mapping[str, Rules],
+        modes: Mapping[str, Collection[Mode]],
     ) -> None:
         self._transactions = transactions
         self._snapshots = snapshots
         self._evaluator = evaluator
         self._terms = terms
         self._recipes = recipes
+        self._modes = modes
 
     async def CreateTrainingJob(
         self, request: pb.CreateTrainingJobRequest, _: _Context
@@ -307,7 +312,7 @@ class JobServicer(pb_grpc.JobServiceServicer):
             SnapshotHeld: A privacy hold is on the snapshot.
             Unavailable: The snapshot can't be asked about at present.
         """
-        faults = spec_faults(spec, self._recipes)
+        faults = [*spec_faults(spec, self._recipes), *mode_faults(spec, self._modes, ROOT)]
         if SNAPSHOT.matches(spec.snapshot):
             try:
                 columns = await self._snapshots.columns(spec.snapshot)
@@ -319,11 +324,13 @@ class JobServicer(pb_grpc.JobServiceServicer):
             raise InvalidSpec(faults)
 
     async def _pin(self, new: NewJob) -> None:
-        """Keep the snapshot, so that nobody collects it before the job is over."""
-        try:
-            await self._snapshots.pin(new.spec.snapshot, new.name)
-        except UnusableSnapshot as error:
-            raise InvalidSpec([_unusable(error)]) from error
+        """Keep what the job relies on, so that nobody collects it before the job is over."""
+        for field, target in new.spec.relies_on.items():
+            try:
+                await self._snapshots.pin(target, new.name)
+            except UnusableSnapshot as error:
+                fault = FieldViolation(f"{ROOT}.{field}", str(error))
+                raise InvalidSpec([fault]) from error
 
 
 def _unusable(error: UnusableSnapshot) -> FieldViolation:

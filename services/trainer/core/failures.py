@@ -6,6 +6,8 @@ TrainingFailure
 ├── OutOfMemory       the worker could not get the memory it needs
 ├── ExportMismatch    the exported graph doesn't compute what the trained model computes
 ├── NotBetter         the winner is no better than the trivial baseline
+├── NotAsGood         the winner loses more against the parent version than it may
+├── UnusableParent    the parent version can't give what the mode asks of it
 ├── DependencyAway    another service did not answer for as long as the worker waits
 ├── WorkerLost        the worker's process ended, or its lease ran out
 └── InternalFailure   a bug; the attempt's log has the traceback
@@ -31,6 +33,8 @@ class ErrorClass(StrEnum):
     BUDGET_EXCEEDED = "BUDGET_EXCEEDED"
     PREEMPTED = "PREEMPTED"
     NOT_BETTER = "NOT_BETTER"
+    NOT_AS_GOOD = "NOT_AS_GOOD"
+    UNUSABLE_PARENT = "UNUSABLE_PARENT"
 
     @property
     def retryable(self) -> bool:
@@ -100,6 +104,12 @@ RULES: Final = {
     ErrorClass.NOT_BETTER: RetryRule(
         None, "Bring more rows or features that tell more, or lower `minimum_gain`."
     ),
+    ErrorClass.NOT_AS_GOOD: RetryRule(
+        None, "Allow the candidates more, try others, or raise `maximum_loss`."
+    ),
+    ErrorClass.UNUSABLE_PARENT: RetryRule(
+        None, "Name another `parent_version`, or another `mode`; the message says what is amiss."
+    ),
 }
 
 
@@ -137,6 +147,18 @@ class NotBetter(TrainingFailure):
     """The winner is no better than the trivial baseline."""
 
     error_class = ErrorClass.NOT_BETTER
+
+
+class NotAsGood(TrainingFailure):
+    """The winner loses more against the parent version than it may."""
+
+    error_class = ErrorClass.NOT_AS_GOOD
+
+
+class UnusableParent(TrainingFailure):
+    """The parent version can't give what the mode asks of it."""
+
+    error_class = ErrorClass.UNUSABLE_PARENT
 
 
 class DependencyAway(TrainingFailure):

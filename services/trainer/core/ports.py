@@ -199,8 +199,8 @@ class Snapshots(Protocol):
         """
         ...
 
-    async def pin(self, snapshot: str, job: str) -> None:
-        """Keep the snapshot for a job that is about to be stored.
+    async def pin(self, target: str, job: str) -> None:
+        """Keep a snapshot or a version for a job that is about to be stored.
 
         Raises:
             UnusableSnapshot: It is gone.

@@ -9,6 +9,7 @@ from typing import Any
 
 from services.trainer.core.gains import MinimumGain
 from services.trainer.core.parameters import Parameters
+from services.trainer.core.parents import MaximumLoss, Mode
 from services.trainer.core.search_space import Space, space_from_json, space_to_json
 from services.trainer.core.selection import Metric
 from services.trainer.core.splits import SplitMethod, SplitShares
@@ -89,6 +90,8 @@ class JobSpec:
         cross_validation_folds: Folds of the train part that pick the winner; 0 means that the
             validation part does.
         minimum_gain: What the winner must gain over the trivial baseline; None asks for nothing.
+        mode: What the job takes over from the parent version.
+        maximum_loss: What the winner may lose against the parent; None asks for nothing.
     """
 
     snapshot: str
@@ -110,6 +113,8 @@ class JobSpec:
     group_column: str = ""
     cross_validation_folds: int = 0
     minimum_gain: MinimumGain | None = None
+    mode: Mode = Mode.FULL
+    maximum_loss: MaximumLoss | None = None
 
     @property
     def checked_metric(self) -> Metric:
@@ -126,6 +131,12 @@ class JobSpec:
         """Trials that the job does at most."""
         once = sum(not candidate.space for candidate in self.candidates)
         return once + (self.tuning.max_trials if self.tuning else 0)
+
+    @property
+    def relies_on(self) -> dict[str, str]:
+        """What the registry must keep until the job is over, by field."""
+        parent = {"parent_version": self.parent_version} if self.parent_version else {}
+        return {"snapshot": self.snapshot, **parent}
 
     def named(self, kind: FeatureKind) -> tuple[str, ...]:
         """The features of one kind, in the order of the spec."""
@@ -172,6 +183,10 @@ def spec_from_json(document: Json) -> JobSpec:
         minimum_gain=(
             MinimumGain(**document["minimum_gain"]) if "minimum_gain" in document else None
         ),
+        mode=Mode(document.get("mode") or Mode.FULL),
+        maximum_loss=(
+            MaximumLoss(**document["maximum_loss"]) if "maximum_loss" in document else None
+        ),
     )
 
 
@@ -212,6 +227,8 @@ def spec_to_json(spec: JobSpec) -> dict[str, Any]:
             else {}
         ),
         **({} if spec.minimum_gain is None else {"minimum_gain": asdict(spec.minimum_gain)}),
+        "mode": spec.mode.value,
+        **({} if spec.maximum_loss is None else {"maximum_loss": asdict(spec.maximum_loss)}),
     }
 
 

@@ -10,7 +10,10 @@ from roundhouse.cli import names
 from roundhouse.cli.output import OUT, as_dict, print_json, print_table, state_name, when
 from roundhouse.cli.paging import every
 from roundhouse.cli.session import Json, session_of
-from roundhouse.trainer.v1.job_pb2 import TrainingJob, Trial
+from roundhouse.cli.views.beside_parent import beside_parent
+from roundhouse.client import Client
+from roundhouse.registry.v1.evaluation_service_pb2 import GetEvaluationRequest
+from roundhouse.trainer.v1.job_pb2 import JobSpec, TrainingJob, Trial
 from roundhouse.trainer.v1.job_service_pb2 import GetTrainingJobRequest, ListTrialsRequest
 
 
@@ -25,10 +28,11 @@ def show(
     with session.client() as client:
         found = client.jobs.GetTrainingJob(GetTrainingJobRequest(name=name))
         trials = list(every(client.jobs.ListTrials, ListTrialsRequest(parent=name), "trials"))
+        beside = [] if as_json else _beside_parent(client, found)
     if as_json:
         print_json({"job": as_dict(found), "trials": [as_dict(trial) for trial in trials]})
         return
-    for line in _lines(found):
+    for line in [*_lines(found), *beside]:
         OUT.print(line, markup=False, highlight=False)
     print_trials(trials, best=found.best_trial)
 
@@ -74,6 +78,15 @@ def _lines(job: TrainingJob) -> list[str]:
     if job.error.message:
         lines.append(f"error: {job.error.message}. {job.error.remedy}")
     return lines
+
+
+def _beside_parent(client: Client, job: TrainingJob) -> list[str]:
+    """What its test says of the version beside the one that it was made from."""
+    if not job.evaluation or job.spec.mode in (JobSpec.MODE_UNSPECIFIED, JobSpec.MODE_FULL):
+        return []
+    request = GetEvaluationRequest(name=job.evaluation)
+    evaluation = client.evaluations.GetEvaluation(request)
+    return list(beside_parent(job.spec.parent_version, evaluation.metrics))
 
 
 def _gains(trial: Trial) -> str:

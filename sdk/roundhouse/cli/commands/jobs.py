@@ -64,6 +64,9 @@ def submit(
     spec: Annotated[
         Path, typer.Option(exists=True, dir_okay=False, help="JobSpec of the contract, as JSON.")
     ],
+    parent: Annotated[
+        str, typer.Option(help="MODEL/NUMBER to take over from, instead of the spec's.")
+    ] = "",
     watch_it: Annotated[bool, typer.Option("--watch", help="Follow it to its end.")] = False,
     owner: Annotated[str, typer.Option(help="Who pays.")] = "",
     budget: Annotated[
@@ -79,11 +82,14 @@ def submit(
 ) -> None:
     """Submit a training job."""
     session = session_of(context)
+    asked = _spec(spec)
+    if parent:
+        asked.parent_version = names.version(session.project, parent)
     request = CreateTrainingJobRequest(
         parent=names.parent(session.project),
         training_job_id=job_id,
         training_job=TrainingJob(
-            spec=_spec(spec),
+            spec=asked,
             owner=owner,
             budget=parse_money(budget) if budget else None,
             priority=priority,

@@ -30,6 +30,9 @@ from roundhouse.registry.v1.model_service_pb2 import (
     ListVersionsRequest,
 )
 
+BESIDE_PARENT = ("fidelity.", "graph.", "parent.")
+"""Begin the metrics that hold a version against its parent; `jobs show` tells them."""
+
 app = typer.Typer(
     help="See models, move their files, and approve their versions.", no_args_is_help=True
 )
@@ -125,7 +128,11 @@ def show(
                 ", ".join(version.aliases),
                 "; ".join(
                     f"{each.split} ({purpose_name(each.purpose)}): "
-                    + ", ".join(f"{metric} {value:.4f}" for metric, value in each.metrics.items())
+                    + ", ".join(
+                        f"{metric} {value:.4f}"
+                        for metric, value in each.metrics.items()
+                        if not metric.startswith(BESIDE_PARENT)
+                    )
                     for each in evaluations[version.name][:2]
                 ),
                 _approval_state(newest_approval.get(version.name)),

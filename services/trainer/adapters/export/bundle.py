@@ -19,7 +19,9 @@ from services.common.profiles import (
     reliability_of,
 )
 from services.common.sketches import FrozenBins
+from services.trainer.core.failures import DataFault
 from services.trainer.core.scores import Probabilities, Scores, SliceScores
+from services.trainer.core.spec import Feature, FeatureKind
 from services.trainer.core.splits import Split
 from services.trainer.core.tables import Table
 
@@ -67,6 +69,21 @@ def signature(fitted: Table) -> dict[str, Any]:
         {"name": "probabilities", "datatype": "FP32", "shape": [-1, 2]},
     ]
     return {"inputs": inputs, "outputs": outputs}
+
+
+def features_of(signature: JsonObject) -> tuple[Feature, ...]:
+    """The features that a version takes, as its `signature.json` says.
+
+    Raises:
+        DataFault: It has an input that no feature can be.
+    """
+    kinds = {"FP32": FeatureKind.NUMERIC, "BYTES": FeatureKind.CATEGORICAL}
+    try:
+        return tuple(
+            Feature(found["name"], kinds[found["datatype"]]) for found in signature["inputs"]
+        )
+    except KeyError as error:
+        raise DataFault(f"signature.json lacks or has an unknown {error}") from error
 
 
 def profile(fitted: Table, held_out: Table, probability: Probabilities) -> dict[str, Any]:

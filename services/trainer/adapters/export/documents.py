@@ -13,6 +13,7 @@ from services.trainer.adapters.export.bundle import scores_json, slice_json
 from services.trainer.adapters.recipes import package_of
 from services.trainer.core.cross_validation import means, spreads
 from services.trainer.core.jobs import Trial
+from services.trainer.core.parents import Comparison, Mode
 from services.trainer.core.scores import Scores, SliceScores
 from services.trainer.core.selection import TrialOutcome, beats_baseline
 from services.trainer.core.spec import JobSpec, spec_to_json
@@ -36,6 +37,9 @@ _PARTED: Final = {
     SplitMethod.STRATIFIED: "by chance, each label alike",
     SplitMethod.GROUPED: "by chance, whole groups at a time",
 }
+_TAKEN_OVER: Final = {
+    Mode.DISTILLATION: "learning its probabilities",
+}
 _REPOSITORY: Final = Path(__file__).resolve().parents[4]
 
 
@@ -56,6 +60,7 @@ class Evidence:
         baseline: What the share of positives alone scores on the test part.
         parity: Largest difference between graph and native model.
         validation_positive_rate: Share of positives of the part that the winner was picked on.
+        comparison: Beside the parent version; None where nothing was taken over from one.
     """
 
     job: str
@@ -70,6 +75,7 @@ class Evidence:
     baseline: Scores
     parity: float
     validation_positive_rate: float
+    comparison: Comparison | None = None
 
     @property
     def beats_baseline(self) -> bool:
@@ -90,6 +96,18 @@ def evaluation_json(evidence: Evidence) -> dict[str, Any]:
         "validation": dict(evidence.winner.metrics),
         "validation_gains": {name: asdict(gain) for name, gain in evidence.winner.gains.items()},
         "parity": {"largest_difference": evidence.parity},
+        **({} if evidence.comparison is None else {"parent": _parent_json(evidence.comparison)}),
+    }
+
+
+def _parent_json(found: Comparison) -> dict[str, Any]:
+    return {
+        "version": found.parent,
+        "digest": found.parent_digest,
+        "validation": dict(found.validation),
+        "scores": scores_json(found.scores),
+        "fidelity": asdict(found.fidelity),
+        "size_bytes": {"parent": found.parent_size_bytes, "version": found.size_bytes},
     }
 
 
@@ -174,6 +192,7 @@ def card(evidence: Evidence) -> str:
         "",
         *_table("part", [("test", evidence.scores), ("baseline", evidence.baseline)]),
         "",
+        *_beside_parent(evidence),
         "## Slices of the test part",
         "",
         *_table(
@@ -192,6 +211,26 @@ def card(evidence: Evidence) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _beside_parent(evidence: Evidence) -> list[str]:
+    found = evidence.comparison
+    if found is None:
+        return []
+    fidelity = found.fidelity
+    return [
+        "## Beside its parent",
+        "",
+        (
+            f"Made from `{found.parent}` by {_TAKEN_OVER[evidence.spec.mode]}. Both give the same "
+            f"label to {fidelity.agreement:.1%} of the test part; their probabilities differ by "
+            f"{fidelity.mean_difference:.4f} on average, by {fidelity.largest_difference:.4f} at "
+            f"most. Its graph has {found.size_bytes} bytes, the parent's {found.parent_size_bytes}."
+        ),
+        "",
+        *_table("test part", [("this version", evidence.scores), ("parent", found.scores)]),
+        "",
+    ]
 
 
 def _table(title: str, rows: Sequence[tuple[str, Scores]]) -> list[str]:

@@ -12,9 +12,11 @@ import numpy.typing as npt
 
 from services.common import scoring
 from services.trainer.core.parameters import Parameters, Rules
+from services.trainer.core.parents import Mode
 
 Matrix = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
+Weights = npt.NDArray[np.float32]
 
 
 class Encoding(Enum):
@@ -86,6 +88,8 @@ class FitTask:
         cores: Threads that may be busy.
         observer: Hears of each step.
         resume_from: Where an earlier attempt at the same task stopped.
+        soft_label: float32 [rows], strictly between 0 and 1: the probabilities of label 1 that are
+            learned instead of `label`. None unless a version is distilled.
     """
 
     rows: Matrix
@@ -97,6 +101,12 @@ class FitTask:
     cores: int
     observer: FitObserver
     resume_from: Checkpoint | None = None
+    soft_label: Weights | None = None
+
+    @property
+    def copies(self) -> int:
+        """How often `weighted_rows` has each row."""
+        return 1 if self.soft_label is None else 2
 
     def whole(self, name: str) -> int:
         """A parameter that is a whole number."""
@@ -129,6 +139,7 @@ class Recipe:
         rules: The parameters it takes.
         encoding: How it wants its features.
         fit: Fits one model; deterministic given the task. Raises `NanLoss`.
+        modes: What jobs may use it for; `Mode.DISTILLATION` asks `fit` to learn `soft_label`.
         teach_export: Registers converters that skl2onnx lacks for its estimators; called before
             each export, so again must be harmless.
     """
@@ -138,6 +149,7 @@ class Recipe:
     encoding: Encoding
     fit: Callable[[FitTask], Fitted]
     teach_export: Callable[[], None] = nothing_to_teach
+    modes: frozenset[Mode] = frozenset({Mode.FULL})
 
 
 def watched_metrics(task: FitTask, estimator: Any) -> dict[str, float]:
@@ -149,3 +161,20 @@ def watched_metrics(task: FitTask, estimator: Any) -> dict[str, float]:
         "auc": scoring.auc(task.watch_label, probability),
         "log_loss": scoring.log_loss(task.watch_label, probability),
     }
+
+
+def weighted_rows(task: FitTask) -> tuple[Matrix, Labels, Weights | None]:
+    """Rows, labels and weights of `task` for an algorithm that learns labels.
+
+    A row with a soft label comes twice, with label 1 and with label 0, weighted by the probability
+    of each: the weighted log loss is the cross-entropy with the soft label (Hinton et al.,
+    Distilling the Knowledge in a Neural Network, 2015, at temperature 1).
+    """
+    if task.soft_label is None:
+        return task.rows, task.label, None
+    ones = np.ones(len(task.rows), dtype=np.int64)
+    return (
+        np.concatenate([task.rows, task.rows]),
+        np.concatenate([ones, 1 - ones]),
+        np.concatenate([task.soft_label, 1 - task.soft_label]),
+    )

@@ -10,16 +10,18 @@ import numpy as np
 from sklearn.compose import ColumnTransformer
 
 from services.trainer.adapters.learning.encoding import EncodedRows
+from services.trainer.adapters.learning.parent import Parent, Probabilities
 from services.trainer.adapters.learning.recipe import Checkpoint, FitObserver, FitTask, Recipe
 from services.trainer.core.cross_validation import FoldScores, folds_of
 from services.trainer.core.failures import DataFault
 from services.trainer.core.gains import gains
 from services.trainer.core.jobs import Trial
+from services.trainer.core.parents import Mode
 from services.trainer.core.scores import score
 from services.trainer.core.selection import TrialOutcome
 from services.trainer.core.spec import JobSpec
 from services.trainer.core.splits import Split
-from services.trainer.core.tables import Table
+from services.trainer.core.tables import Rows, Table
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +46,7 @@ class Workbench:
         table: The snapshot.
         split: Its parts.
         cores: Threads that may be busy.
+        parent: The version that it takes over from; None with `Mode.FULL`.
 
     Raises:
         DataFault: The train or the validation part holds a single class, or there are too few
@@ -58,6 +61,7 @@ class Workbench:
         split: Split,
         *,
         cores: int,
+        parent: Parent | None = None,
     ) -> None:
         for name, rows in (("train", split.train), ("validation", split.validation)):
             if len(np.unique(table.label[rows])) < 2:
@@ -67,6 +71,7 @@ class Workbench:
         self._table = table
         self._split = split
         self._cores = cores
+        self._teacher = parent if spec.mode is Mode.DISTILLATION else None
         self._rows = EncodedRows(table, split.train, split.validation)
         self._folds = folds_of(spec, table, split)
 
@@ -91,6 +96,7 @@ class Workbench:
             cores=self._cores,
             observer=observer,
             resume_from=resume_from,
+            soft_label=self._taught(self._split.train),
         )
         fitted = recipe.fit(task)
         probability = fitted.estimator.predict_proba(matrices.watch)[:, 1]
@@ -125,6 +131,7 @@ class Workbench:
             seed=self._spec.seed,
             cores=self._cores,
             observer=observer,
+            soft_label=self._taught(fold.learn),
         )
         probability = recipe.fit(task).estimator.predict_proba(matrices.watch)[:, 1]
         scores = score(self._table.label[fold.judge], probability)
@@ -147,5 +154,9 @@ class Workbench:
             cores=self._cores,
             observer=observer,
             resume_from=resume_from,
+            soft_label=self._taught(self._split.fit),
         )
         return TrainedModel(matrices.encoder, recipe.fit(task).estimator)
+
+    def _taught(self, rows: Rows) -> Probabilities | None:
+        return None if self._teacher is None else self._teacher.taught(rows)

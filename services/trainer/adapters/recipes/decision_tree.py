@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from services.common import scoring
 from services.trainer.adapters.learning.recipe import (
     Encoding,
@@ -10,9 +12,11 @@ from services.trainer.adapters.learning.recipe import (
     Recipe,
     Step,
     watched_metrics,
+    weighted_rows,
 )
 from services.trainer.adapters.learning.thresholds import snap_tree
 from services.trainer.core.parameters import ParameterRule
+from services.trainer.core.parents import Mode
 
 
 def fit(task: FitTask) -> Fitted:
@@ -21,12 +25,14 @@ def fit(task: FitTask) -> Fitted:
 
     model = DecisionTreeClassifier(
         max_depth=task.whole("max_depth"),
-        min_samples_leaf=task.whole("min_leaf_rows"),
+        min_samples_leaf=task.copies * task.whole("min_leaf_rows"),
         random_state=task.seed,
     )
-    model.fit(task.rows, task.label)
+    rows, label, weight = weighted_rows(task)
+    model.fit(rows, label, sample_weight=weight)
     snap_tree(model.tree_)
-    loss = scoring.log_loss(task.label, model.predict_proba(task.rows)[:, 1])
+    losses = scoring.log_losses(label, model.predict_proba(rows)[:, 1])
+    loss = float(np.average(losses, weights=weight))
     task.observer.stepped(Step(1, 1, loss, watched_metrics(task, model)))
     return Fitted(model, task.parameters)
 
@@ -39,4 +45,5 @@ RECIPE = Recipe(
     },
     encoding=Encoding.ORDINAL,
     fit=fit,
+    modes=frozenset({Mode.FULL, Mode.DISTILLATION}),
 )

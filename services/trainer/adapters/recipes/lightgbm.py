@@ -10,9 +10,11 @@ from services.trainer.adapters.learning.recipe import (
     Fitted,
     Recipe,
     Step,
+    weighted_rows,
 )
 from services.trainer.adapters.learning.thresholds import snap_booster
 from services.trainer.core.parameters import ParameterRule
+from services.trainer.core.parents import Mode
 
 ROUNDS_PER_STEP = 10
 
@@ -25,7 +27,7 @@ def fit(task: FitTask) -> Fitted:
         n_estimators=task.whole("rounds"),
         learning_rate=task.parameters["learning_rate"],
         num_leaves=task.whole("leaves"),
-        min_child_samples=task.whole("min_leaf_rows"),
+        min_child_samples=task.copies * task.whole("min_leaf_rows"),
         subsample=task.parameters["row_share"],
         subsample_freq=1,
         colsample_bytree=task.parameters["column_share"],
@@ -40,9 +42,11 @@ def fit(task: FitTask) -> Fitted:
     if task.watch_rows is not None:
         patience = task.whole("patience_rounds")
         callbacks.append(lightgbm.early_stopping(patience, first_metric_only=True, verbose=False))
+    rows, label, weight = weighted_rows(task)
     model.fit(
-        task.rows,
-        task.label,
+        rows,
+        label,
+        sample_weight=weight,
         eval_X=task.watch_rows,
         eval_y=task.watch_label,
         eval_metric=["binary_logloss", "auc"],
@@ -97,4 +101,5 @@ RECIPE = Recipe(
     encoding=Encoding.ORDINAL,
     fit=fit,
     teach_export=teach_export,
+    modes=frozenset({Mode.FULL, Mode.DISTILLATION}),
 )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import warnings
 
+import numpy as np
+
 from services.common import scoring
 from services.trainer.adapters.learning.recipe import (
     Encoding,
@@ -12,8 +14,10 @@ from services.trainer.adapters.learning.recipe import (
     Recipe,
     Step,
     watched_metrics,
+    weighted_rows,
 )
 from services.trainer.core.parameters import ParameterRule
+from services.trainer.core.parents import Mode
 
 
 def fit(task: FitTask) -> Fitted:
@@ -26,11 +30,13 @@ def fit(task: FitTask) -> Fitted:
         max_iter=task.whole("max_iterations"),
         random_state=task.seed,
     )
+    rows, label, weight = weighted_rows(task)
     with warnings.catch_warnings():
         # The limit on iterations is a parameter: reaching it is what was asked for.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit(task.rows, task.label)
-    loss = scoring.log_loss(task.label, model.predict_proba(task.rows)[:, 1])
+        model.fit(rows, label, sample_weight=weight)
+    losses = scoring.log_losses(label, model.predict_proba(rows)[:, 1])
+    loss = float(np.average(losses, weights=weight))
     task.observer.stepped(Step(1, 1, loss, watched_metrics(task, model)))
     return Fitted(model, task.parameters)
 
@@ -43,4 +49,5 @@ RECIPE = Recipe(
     },
     encoding=Encoding.SCALED_ONE_HOT,
     fit=fit,
+    modes=frozenset({Mode.FULL, Mode.DISTILLATION}),
 )

@@ -19,6 +19,7 @@ from services.trainer.adapters.learning.recipe import (
 )
 from services.trainer.core.failures import NanLoss
 from services.trainer.core.parameters import ParameterRule
+from services.trainer.core.parents import Mode
 
 if TYPE_CHECKING:
     import torch
@@ -55,7 +56,8 @@ class _Training:
             weight_decay=task.parameters["weight_decay"],
         )
         self._rows = torch.from_numpy(task.rows)
-        self._label = torch.from_numpy(task.label.astype(np.float32))
+        label = task.label if task.soft_label is None else task.soft_label
+        self._label = torch.from_numpy(label.astype(np.float32))
         self._epoch = 0
         self._best_epoch = 0
         self._best_loss = math.inf
@@ -205,4 +207,5 @@ RECIPE = Recipe(
     encoding=Encoding.SCALED_ONE_HOT,
     fit=fit,
     teach_export=teach_export,
+    modes=frozenset({Mode.FULL, Mode.DISTILLATION}),
 )

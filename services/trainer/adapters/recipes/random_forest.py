@@ -9,9 +9,11 @@ from services.trainer.adapters.learning.recipe import (
     Recipe,
     Step,
     watched_metrics,
+    weighted_rows,
 )
 from services.trainer.adapters.learning.thresholds import snap_tree
 from services.trainer.core.parameters import ParameterRule
+from services.trainer.core.parents import Mode
 
 TREES_PER_STEP = 10
 
@@ -24,17 +26,18 @@ def fit(task: FitTask) -> Fitted:
         n_estimators=0,
         warm_start=True,
         max_depth=task.whole("max_depth"),
-        min_samples_leaf=task.whole("min_leaf_rows"),
+        min_samples_leaf=task.copies * task.whole("min_leaf_rows"),
         max_samples=task.parameters["row_share"],
         random_state=task.seed,
     )
+    rows, label, weight = weighted_rows(task)
     total = task.whole("trees")
     grown = 0
     while grown < total:
         grown = min(grown + TREES_PER_STEP, total)
         model.n_estimators = grown
         model.n_jobs = task.cores
-        model.fit(task.rows, task.label)
+        model.fit(rows, label, sample_weight=weight)
         # Threads add up the trees' votes in any order, which changes the last bits.
         model.n_jobs = 1
         task.observer.stepped(Step(grown, total, None, watched_metrics(task, model)))
@@ -53,4 +56,5 @@ RECIPE = Recipe(
     },
     encoding=Encoding.ORDINAL,
     fit=fit,
+    modes=frozenset({Mode.FULL, Mode.DISTILLATION}),
 )

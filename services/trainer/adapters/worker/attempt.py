@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import pyarrow as pa
@@ -22,6 +23,7 @@ from services.trainer.adapters.export.graph import check_parity, export_graph
 from services.trainer.adapters.export.runtime import GraphModel
 from services.trainer.adapters.learning.auditing import suspects
 from services.trainer.adapters.learning.loading import load_table
+from services.trainer.adapters.learning.parent import Parent
 from services.trainer.adapters.learning.recipe import Recipe
 from services.trainer.adapters.learning.trials import TrainedModel, Workbench
 from services.trainer.adapters.registry_client import (
@@ -31,9 +33,15 @@ from services.trainer.adapters.registry_client import (
     SnapshotRef,
 )
 from services.trainer.adapters.worker.contract import Work
-from services.trainer.adapters.worker.lanes import Lanes
+from services.trainer.adapters.worker.lanes import Lanes, TrialData
 from services.trainer.adapters.worker.link import TrainerLink
 from services.trainer.adapters.worker.observing import Checkpoints, StopTraining, TrialObserver
+from services.trainer.adapters.worker.parents import (
+    compared,
+    latencies_ms,
+    parent_of,
+    validation_metrics,
+)
 from services.trainer.adapters.worker.sweep import Sweep, numbers
 from services.trainer.core.cross_validation import means
 from services.trainer.core.data_report import DataReport, data_report
@@ -41,6 +49,7 @@ from services.trainer.core.errors import SnapshotHeld, UnusableSnapshot
 from services.trainer.core.failures import DataFault
 from services.trainer.core.gains import check_gains
 from services.trainer.core.jobs import RETRAIN, Trial
+from services.trainer.core.parents import Comparison, check_losses
 from services.trainer.core.partition import parted
 from services.trainer.core.purposes import Purpose
 from services.trainer.core.scores import Scores, constant_scores, score, score_slices
@@ -62,6 +71,7 @@ class Prepared:
     table: Table
     split: Split
     report: DataReport
+    parent: Parent | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,20 +126,15 @@ class AttemptRun:
         with tracer().start_as_current_span("trainer.prepare"):
             prepared = await self._prepare()
         await self._link.entered(JobState.RUNNING)
-        bench = await asyncio.to_thread(
-            Workbench,
-            spec,
-            self._recipes,
-            prepared.table,
-            prepared.split,
-            cores=self._threads,
-        )
-        self._lanes.open(spec, prepared.table, prepared.split, bench)
+        data = TrialData(spec, prepared.table, prepared.split, prepared.parent)
+        bench = await asyncio.to_thread(data.bench, self._recipes, self._threads)
+        self._lanes.open(data, bench)
         sweep = Sweep(self._work, self._link, self._checkpoints, self._lanes.free)
         trials = await sweep.run()
         winner = best_trial(_outcomes(trials), spec.checked_metric)
         if spec.minimum_gain is not None:
             check_gains(winner.algorithm, winner.gains, spec.minimum_gain)
+        self._check_losses(prepared, winner)
         self._stop_if_told()
         await self._link.entered(JobState.EVALUATING)
         self._link.logged(f"winner {winner.algorithm}: {numbers(winner.deciding_metrics)}")
@@ -151,10 +156,12 @@ class AttemptRun:
         except SnapshotHeld as error:
             raise DataFault(str(error)) from error
         files = [
-            pa.BufferReader(await self._registry.snapshot_file(snapshot, path))
+            pa.py_buffer(await self._registry.snapshot_file(snapshot, path))
             for path in snapshot.files
         ]
-        table = await asyncio.to_thread(load_table, files, spec)
+        parent = await parent_of(spec, self._registry, files)
+        readers = [pa.BufferReader(file) for file in files]
+        table = await asyncio.to_thread(load_table, readers, spec)
         split = parted(spec, table)
         self._link.logged(
             f"{len(table)} rows of {snapshot.name}: {len(split.train)} to train, "
@@ -164,7 +171,15 @@ class AttemptRun:
         for finding in report.findings:
             self._link.logged(f"data, {finding.kind.value}: {finding.text}")
         report.check()
-        return Prepared(snapshot, table, split, report)
+        return Prepared(snapshot, table, split, report, parent)
+
+    def _check_losses(self, prepared: Prepared, winner: TrialOutcome) -> None:
+        if prepared.parent is None:
+            return
+        theirs = validation_metrics(prepared.parent, prepared.table, prepared.split)
+        self._link.logged(f"{prepared.parent.version} on the validation part: {numbers(theirs)}")
+        if self._work.spec.maximum_loss is not None:
+            check_losses(winner.algorithm, winner.metrics, theirs, self._work.spec.maximum_loss)
 
     async def _retrain(self, bench: Workbench, winner: TrialOutcome) -> TrainedModel:
         observer = TrialObserver(
@@ -209,6 +224,11 @@ class AttemptRun:
             baseline=constant_scores(test.label, float(fitted.label.mean())),
             parity=parity,
             validation_positive_rate=float(validation.label.mean()),
+            comparison=(
+                None
+                if prepared.parent is None
+                else compared(prepared.parent, table, split, graph=graph, probability=probability)
+            ),
         )
         files = {
             "model.onnx": graph,
@@ -220,10 +240,11 @@ class AttemptRun:
             "training.json": bundle.json_bytes(training_json(evidence)),
             "card.md": card(evidence).encode(),
         }
-        return BuiltVersion(files, evidence, runtime.latency_ms(test))
+        return BuiltVersion(files, evidence, latencies_ms(graph, test, prepared.parent))
 
     async def _register(self, built: BuiltVersion, winner: Trial) -> None:
         spec, evidence = self._work.spec, built.evidence
+        beside = evidence.comparison
         manifest = bundle.manifest_bytes(built.files)
         registration = Registration(
             model=spec.model,
@@ -257,10 +278,32 @@ class AttemptRun:
             evaluator=self._work.job,
             purpose=Purpose.TEST,
             latency_ms=built.latency_ms,
+            beside_parent={} if beside is None else beside.metrics,
         )
         evaluation = await self._registry.record(tested, self._work.uid)
+        if beside is not None:
+            await self._record_parent(tested, beside)
         self._link.logged(f"registered {version}: test {numbers(evidence.scores.values)}")
         await self._link.succeeded(version, evaluation, winner.id)
+
+    async def _record_parent(self, tested: EvaluationRecord, beside: Comparison) -> None:
+        """Record what the parent scored on the rows that its successor was tested on."""
+        baseline = replace(
+            tested,
+            version=beside.parent,
+            scores=beside.scores,
+            slices=beside.slices,
+            purpose=Purpose.BASELINE,
+            latency_ms={},
+            beside_parent={},
+        )
+        await self._registry.record(baseline, uuid.uuid5(self._work.uid, "parent"))
+        told = beside.fidelity
+        self._link.logged(
+            f"beside {beside.parent}: the same label in {told.agreement:.1%} of the test part, "
+            f"mean difference {told.mean_difference:.4f}; graph of {beside.size_bytes} bytes "
+            f"instead of {beside.parent_size_bytes}"
+        )
 
     def _stop_if_told(self) -> None:
         if self._link.order is Order.PAUSE:

@@ -11,7 +11,7 @@ import multiprocessing
 import os
 import select
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
@@ -20,7 +20,8 @@ from typing import Any, Final, Protocol
 
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # ships no types
 
-from services.trainer.adapters.learning.recipe import Checkpoint, FitObserver, Step
+from services.trainer.adapters.learning.parent import Parent
+from services.trainer.adapters.learning.recipe import Checkpoint, FitObserver, Recipe, Step
 from services.trainer.adapters.learning.trials import Workbench
 from services.trainer.adapters.recipes import load_recipes
 from services.trainer.core.cross_validation import FoldScores
@@ -48,6 +49,33 @@ class _RunFold:
 
     trial: Trial
     number: int
+
+
+@dataclass(frozen=True, eq=False)
+class TrialData:
+    """What every lane is given before its first trial.
+
+    Attributes:
+        spec: Of the job.
+        table: The snapshot.
+        split: Its parts.
+        parent: The version that the job takes over from; None with `Mode.FULL`.
+    """
+
+    spec: JobSpec
+    table: Table
+    split: Split
+    parent: Parent | None
+
+    def bench(self, recipes: Mapping[str, Recipe], cores: int) -> Workbench:
+        """Where the trials are trained, by at most so many threads.
+
+        Raises:
+            DataFault: As `Workbench` does.
+        """
+        return Workbench(
+            self.spec, recipes, self.table, self.split, cores=cores, parent=self.parent
+        )
 
 
 class Lane(Protocol):
@@ -86,9 +114,9 @@ class ProcessLane:
         self._process = process
         self._connection = connection
 
-    def open(self, spec: JobSpec, table: Table, split: Split, cores: int) -> None:
+    def open(self, data: TrialData, cores: int) -> None:
         """Hand over the data."""
-        self._connection.send((spec, table, split, cores))
+        self._connection.send((data, cores))
 
     def run_trial(
         self, trial: Trial, observer: FitObserver, resume_from: Checkpoint | None
@@ -160,14 +188,14 @@ class Lanes:
         self._processes = processes
         self.free: Sequence[Lane] = processes
 
-    def open(self, spec: JobSpec, table: Table, split: Split, bench: Workbench) -> None:
+    def open(self, data: TrialData, bench: Workbench) -> None:
         """Make the lanes ready; `bench` serves when there is no process."""
         if not self._processes:
             self.free = [bench]
             return
-        cores = spec.threads or len(os.sched_getaffinity(0))
+        cores = data.spec.threads or len(os.sched_getaffinity(0))
         for lane in self._processes:
-            lane.open(spec, table, split, max(1, cores // len(self._processes)))
+            lane.open(data, max(1, cores // len(self._processes)))
 
     def close(self) -> None:
         """End every process."""
@@ -220,8 +248,9 @@ def _serve(connection: Connection, inherited: Sequence[Connection]) -> None:
         other.close()
     threading.Thread(target=_end_with_the_worker, args=(connection.fileno(),), daemon=True).start()
     try:
-        spec, table, split, cores = connection.recv()
-        bench = Workbench(spec, load_recipes(), table, split, cores=cores)
+        data: TrialData
+        data, cores = connection.recv()
+        bench = data.bench(load_recipes(), cores)
         with threadpool_limits(cores):
             while True:
                 question = connection.recv()

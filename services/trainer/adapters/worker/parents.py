@@ -1,0 +1,116 @@
+"""The version that a job takes over from: fetched, and held against the version it becomes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+from roundhouse.registry.v1 import model_pb2
+
+from services.common.rpc.remote import RemoteError
+from services.trainer.adapters.export.bundle import features_of
+from services.trainer.adapters.export.runtime import GraphModel
+from services.trainer.adapters.learning.loading import load_table
+from services.trainer.adapters.learning.parent import Parent, Probabilities
+from services.trainer.adapters.registry_client import RegistryClient
+from services.trainer.core.failures import UnusableParent
+from services.trainer.core.parents import Comparison, Mode, fidelity
+from services.trainer.core.scores import score, score_slices
+from services.trainer.core.spec import JobSpec
+from services.trainer.core.splits import Split
+from services.trainer.core.tables import Table
+
+SAMPLE_ROWS: Final = 1000
+ONE_THREAD: Final = 1
+"""How many a row's latency is measured with, of a version and of its parent."""
+
+
+async def parent_of(
+    spec: JobSpec, registry: RegistryClient, files: Sequence[pa.Buffer]
+) -> Parent | None:
+    """The parent version with what it gives each row of the snapshot; None with `Mode.FULL`.
+
+    Args:
+        spec: Of the job.
+        registry: That has the version.
+        files: Parquet files of the snapshot, in their order.
+
+    Raises:
+        UnusableParent: It is not there, not committed, or gives no probabilities.
+        DataFault: The snapshot lacks a column that it takes.
+        DependencyAway: The registry does not answer.
+    """
+    if spec.mode is Mode.FULL:
+        return None
+    try:
+        version = await registry.version(spec.parent_version)
+    except RemoteError as error:
+        raise UnusableParent(f"parent_version: {error.message}") from error
+    if version.state != model_pb2.ModelVersion.STATE_READY:
+        state = model_pb2.ModelVersion.State.Name(version.state).removeprefix("STATE_")
+        raise UnusableParent(f"parent_version {version.name} is {state}; it must be READY")
+    graph = await registry.artifact(version, "model.onnx")
+    signature = json.loads(await registry.artifact(version, "signature.json"))
+    probability, sample = await asyncio.to_thread(_scored, spec, graph, signature, files)
+    return Parent(version.name, version.digest, graph, probability, sample)
+
+
+def validation_metrics(parent: Parent, table: Table, split: Split) -> Mapping[str, float]:
+    """What the parent scores on the validation part of `table`."""
+    rows = split.validation
+    return score(table.label[rows], parent.probability[rows]).values
+
+
+def compared(
+    parent: Parent, table: Table, split: Split, *, graph: bytes, probability: Probabilities
+) -> Comparison:
+    """A version beside its parent on the test part.
+
+    Args:
+        parent: With the probabilities of every row of `table`.
+        table: The snapshot.
+        split: Its parts.
+        graph: The version's.
+        probability: What that gives the rows of the test part.
+    """
+    test = table.take(split.test)
+    theirs = parent.probability[split.test]
+    return Comparison(
+        parent=parent.version,
+        parent_digest=parent.digest,
+        validation=validation_metrics(parent, table, split),
+        scores=score(test.label, theirs),
+        slices=score_slices(test.label, theirs, test.slices),
+        fidelity=fidelity(probability, theirs),
+        size_bytes=len(graph),
+        parent_size_bytes=len(parent.graph),
+    )
+
+
+def latencies_ms(graph: bytes, test: Table, parent: Parent | None) -> dict[str, float]:
+    """How long one row takes, as `GraphModel.latency_ms` has it; `parent.` before the parent's."""
+    found = GraphModel(graph, ONE_THREAD).latency_ms(test)
+    if parent is not None:
+        theirs = GraphModel(parent.graph, ONE_THREAD).latency_ms(parent.sample)
+        found |= {f"parent.{name}": value for name, value in theirs.items()}
+    return found
+
+
+def _scored(
+    spec: JobSpec, graph: bytes, signature: dict[str, Any], files: Sequence[pa.Buffer]
+) -> tuple[Probabilities, Table]:
+    """What the parent gives every row, and some rows as it takes them."""
+    outputs = {output["name"]: output["shape"] for output in signature["outputs"]}
+    if outputs.get("probabilities") != [-1, 2]:
+        raise UnusableParent("parent_version gives no probabilities of two labels")
+    seen = replace(spec, features=features_of(signature))
+    table = load_table([pa.BufferReader(file) for file in files], seen)
+    probability = GraphModel(graph, ONE_THREAD).probability(table)
+    if not np.all(np.isfinite(probability)):
+        raise UnusableParent("parent_version gives rows no probability")
+    return probability, table.take(np.arange(min(SAMPLE_ROWS, len(table))))

@@ -1,0 +1,141 @@
+"""Versions made from other versions: trainer and registry on real ports, real workers."""
+
+from __future__ import annotations
+
+import json
+
+import grpc
+import pytest
+from roundhouse.registry.v1 import (
+    evaluation_pb2,
+    evaluation_service_pb2,
+    lineage_service_pb2,
+    model_service_pb2,
+)
+from roundhouse.trainer.v1 import job_pb2
+
+from services.trainer.core.parents import MaximumLoss, Mode
+from services.trainer.core.spec import Candidate
+from tests.support.registry_api import PROJECT, TIMEOUT_S, refused
+from tests.support.trainer_api import TrainerCaller, csv_rows, state_name
+
+pytestmark = pytest.mark.real
+Errors = job_pb2.JobError
+STUDENT = Candidate("mlp", {"hidden_units": 8, "epochs": 12, "batch_rows": 64})
+
+
+async def artifact(caller: TrainerCaller, version: str, path: str) -> bytes:
+    request = model_service_pb2.DownloadArtifactRequest(version=version, path=path)
+    parts = caller.registry.models.DownloadArtifact(request, timeout=TIMEOUT_S)
+    return b"".join([part.chunk async for part in parts])
+
+
+async def newer(caller: TrainerCaller, month: str, seed: int) -> str:
+    """A snapshot of rows that no version was tested on."""
+    return await caller.registry.sealed_snapshot(month, csv_rows(seed=seed))
+
+
+async def evaluations(
+    caller: TrainerCaller, version: str, snapshot: str
+) -> dict[str, evaluation_pb2.Evaluation]:
+    """The version's evaluations on a snapshot, by purpose."""
+    listed = await caller.registry.evaluations.ListEvaluations(
+        evaluation_service_pb2.ListEvaluationsRequest(
+            parent=version, filter=f'snapshot = "{snapshot}"'
+        ),
+        timeout=TIMEOUT_S,
+    )
+    names = evaluation_pb2.Evaluation.Purpose
+    return {names.Name(each.purpose): each for each in listed.evaluations}
+
+
+async def parents(caller: TrainerCaller, version: str) -> list[str]:
+    """Versions that a version was derived from."""
+    request = lineage_service_pb2.QueryLineageRequest(
+        name=version, direction=lineage_service_pb2.QueryLineageRequest.DIRECTION_UPSTREAM
+    )
+    found = await caller.registry.lineage.QueryLineage(request, timeout=TIMEOUT_S)
+    return [
+        getattr(edge, "from")
+        for edge in found.edges
+        if (edge.to, edge.relation) == (version, "derived")
+        and "/versions/" in getattr(edge, "from")
+    ]
+
+
+async def test_a_student_is_a_version_with_its_evidence_beside_the_teacher(
+    caller: TrainerCaller,
+) -> None:
+    teacher = await caller.until_over(await caller.submit("teacher", "lightgbm"))
+    february = await newer(caller, "february", 1)
+    job = await caller.until_over(
+        await caller.submit(
+            "student",
+            mode=Mode.DISTILLATION,
+            parent_version=teacher.model_version,
+            snapshot=february,
+            candidates=(Candidate("logistic_regression", {}), STUDENT),
+            maximum_loss=MaximumLoss(auc=0.1, log_loss=0.2),
+        )
+    )
+    assert state_name(job) == "SUCCEEDED", job.error
+    assert await parents(caller, job.model_version) == [teacher.model_version]
+    mine = await evaluations(caller, job.model_version, february)
+    theirs = await evaluations(caller, teacher.model_version, february)
+    assert (set(mine), set(theirs)) == (
+        {"PURPOSE_SELECTION", "PURPOSE_TEST"},
+        {"PURPOSE_BASELINE"},
+    )
+    tested, baseline = mine["PURPOSE_TEST"].metrics, theirs["PURPOSE_BASELINE"].metrics
+    assert tested["parent.auc"] == baseline["auc"] > 0.6
+    assert 0.7 < tested["fidelity.agreement"] <= 1
+    assert 0 < tested["fidelity.mean_difference"] < tested["fidelity.largest_difference"]
+    for who in ("", "parent."):
+        assert 0 < tested[f"{who}latency.p50_ms"] <= tested[f"{who}latency.p95_ms"]
+    graphs = {
+        name: len(await artifact(caller, version, "model.onnx"))
+        for name, version in (
+            ("graph.size_bytes", job.model_version),
+            ("parent.graph.size_bytes", teacher.model_version),
+        )
+    }
+    assert {name: tested[name] for name in graphs} == graphs
+    assert graphs["graph.size_bytes"] < graphs["parent.graph.size_bytes"]
+    written = json.loads(await artifact(caller, job.model_version, "evaluation.json"))["parent"]
+    assert written["version"] == teacher.model_version
+    assert written["fidelity"]["agreement"] == tested["fidelity.agreement"]
+    card = (await artifact(caller, job.model_version, "card.md")).decode()
+    assert f"Made from `{teacher.model_version}`" in card
+
+
+async def test_a_student_that_loses_too_much_is_not_registered(caller: TrainerCaller) -> None:
+    teacher = await caller.until_over(await caller.submit("teacher", "lightgbm"))
+    job = await caller.until_over(
+        await caller.submit(
+            "student",
+            mode=Mode.DISTILLATION,
+            parent_version=teacher.model_version,
+            snapshot=await newer(caller, "february", 1),
+            candidates=(Candidate("decision_tree", {"max_depth": 1}),),
+            maximum_loss=MaximumLoss(),
+        )
+    )
+    assert (state_name(job), job.error.error_class, len(job.attempts)) == (
+        "FAILED",
+        Errors.ERROR_CLASS_NOT_AS_GOOD,
+        1,
+    )
+    assert "maximum_loss" in job.error.message
+    assert [version.name for version in await caller.versions()] == [teacher.model_version]
+
+
+async def test_a_parent_that_is_not_there_is_a_fault_of_its_field(caller: TrainerCaller) -> None:
+    with refused() as refusal:
+        await caller.submit(
+            "student",
+            "mlp",
+            mode=Mode.DISTILLATION,
+            parent_version=f"{PROJECT}/models/delays/versions/9",
+        )
+    assert (refusal.code, refusal.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_SPEC")
+    assert refusal.fields() == ["training_job.spec.parent_version"]
