@@ -16,6 +16,8 @@ from roundhouse.trainer.v1 import cost_service_pb2 as costs
 from roundhouse.trainer.v1 import cost_service_pb2_grpc as costs_grpc
 from roundhouse.trainer.v1 import job_service_pb2 as jobs
 from roundhouse.trainer.v1 import job_service_pb2_grpc as jobs_grpc
+from roundhouse.trainer.v1 import queue_service_pb2 as queues
+from roundhouse.trainer.v1 import queue_service_pb2_grpc as queues_grpc
 from roundhouse.trainer.v1 import worker_service_pb2 as workers
 from roundhouse.trainer.v1 import worker_service_pb2_grpc as workers_grpc
 from sqlalchemy import Connection
@@ -43,6 +45,7 @@ from services.trainer.adapters.supervisor import Supervisor
 from services.trainer.adapters.worker.config import WorkerConfig
 from services.trainer.api.cost_servicer import CostServicer
 from services.trainer.api.job_servicer import JobServicer
+from services.trainer.api.queue_servicer import QueueServicer
 from services.trainer.api.transactions import Transactions
 from services.trainer.api.worker_servicer import WorkerServicer
 from services.trainer.core.jobs import TrainingJob
@@ -183,6 +186,7 @@ def _apis(
     )
     worker_servicer = WorkerServicer(transactions, terms, recipes=recipes)
     cost_servicer = CostServicer(transactions, terms.prices)
+    queue_servicer = QueueServicer(transactions)
     return [
         (
             jobs.DESCRIPTOR.services_by_name["JobService"].full_name,
@@ -191,6 +195,10 @@ def _apis(
         (
             costs.DESCRIPTOR.services_by_name["CostService"].full_name,
             lambda server: costs_grpc.add_CostServiceServicer_to_server(cost_servicer, server),
+        ),
+        (
+            queues.DESCRIPTOR.services_by_name["QueueService"].full_name,
+            lambda server: queues_grpc.add_QueueServiceServicer_to_server(queue_servicer, server),
         ),
         (
             workers.DESCRIPTOR.services_by_name["WorkerService"].full_name,

@@ -16,6 +16,7 @@ from roundhouse.trainer.v1 import (
     job_pb2,
     job_service_pb2,
     job_service_pb2_grpc,
+    queue_service_pb2_grpc,
     worker_service_pb2_grpc,
 )
 
@@ -56,6 +57,7 @@ class TrainerCaller:
     def __init__(self, channel: grpc.aio.Channel, registry: RegistryCaller) -> None:
         self.jobs = job_service_pb2_grpc.JobServiceStub(channel)
         self.costs = cost_service_pb2_grpc.CostServiceStub(channel)
+        self.queues = queue_service_pb2_grpc.QueueServiceStub(channel)
         self.workers = worker_service_pb2_grpc.WorkerServiceStub(channel)
         self.registry = registry
 

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from services.common.names import parent_of
+from services.trainer.core.freezes import Freeze
 from services.trainer.core.jobs import (
     Attempt,
     LogLine,
@@ -19,6 +20,7 @@ from services.trainer.core.jobs import (
 )
 from services.trainer.core.money import Charge
 from services.trainer.core.states import JobState
+from tests.support.registry_memory import MemoryCollection
 from tests.support.trainer_values import EPOCH
 
 
@@ -39,6 +41,7 @@ class MemoryTrainerTx:
     events: list[tuple[str, str, Mapping[str, Any]]] = field(default_factory=list)
     cleanups_due: list[str] = field(default_factory=list)
     ledger: dict[tuple[str, int, int], Charge] = field(default_factory=dict)
+    freezes: MemoryCollection[Freeze] = field(default_factory=MemoryCollection)
     _budgets: dict[tuple[str, str], int] = field(default_factory=dict)
     _jobs: dict[str, TrainingJob] = field(default_factory=dict)
     _trials: dict[str, dict[int, Trial]] = field(default_factory=dict)
@@ -128,6 +131,9 @@ class MemoryTrainerTx:
         self._budgets.pop((project, owner), None)
         if micros is not None:
             self._budgets[project, owner] = micros
+
+    def freezes_in_force(self) -> Sequence[Freeze]:
+        return [each for each in self.freezes.everything() if not each.is_over(self.now)]
 
     def durations_of(self, model: str, limit: int) -> Sequence[int]:
         over = [

@@ -61,6 +61,20 @@ def test_who_makes_room_already_is_not_joined_by_another() -> None:
     assert plan(jobs, Capacity(0), EPOCH).preempt == ()
 
 
+def test_of_a_frozen_project_none_but_critical_jobs_start_or_make_others_leave() -> None:
+    elsewhere = {"name": "projects/other/trainingJobs/5"}
+    jobs = [
+        running(1),
+        waiting(2, priority=9),
+        waiting(3, critical=True),
+        waiting(4, priority=5, critical=True),
+        waiting(5, **elsewhere),
+    ]
+    frozen = {"projects/default"}
+    assert numbers(plan(jobs, Capacity(9, frozen=frozen), EPOCH).start) == [4, 5, 3]
+    assert plan(jobs[:2], Capacity(0, frozen=frozen), EPOCH).preempt == ()
+
+
 @given(
     free=st.integers(0, 4),
     quota=st.integers(0, 3),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, TypeAlias
 
 import pytest
@@ -12,6 +12,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection
 
+from services.common.errors import InvalidRequest
+from services.common.etags import EtagMismatch
 from services.common.resources import PageQuery
 from services.common.store.database import Database
 from services.common.store.migrations import migrate
@@ -21,7 +23,9 @@ from services.trainer.adapters.store.reads import SqlTrainerReads
 from services.trainer.adapters.store.tables import METADATA
 from services.trainer.adapters.store.transaction import SqlTrainerTx
 from services.trainer.core.cross_validation import FoldScores
+from services.trainer.core.errors import FreezeNotFound
 from services.trainer.core.failures import ErrorClass
+from services.trainer.core.freezes import Freeze
 from services.trainer.core.gains import Gain
 from services.trainer.core.jobs import (
     Attempt,
@@ -33,6 +37,7 @@ from services.trainer.core.jobs import (
 from services.trainer.core.money import Charge
 from services.trainer.core.ports import TrainerTx
 from services.trainer.core.states import AttemptState, JobState, TrialState
+from services.trainer.core.use_cases.freezing import delete_freeze, set_freeze
 from services.trainer.wiring import MIGRATIONS
 from tests.support.trainer_memory import MemoryTrainerTx
 from tests.support.trainer_values import EPOCH, JOB, MODEL, job
@@ -40,6 +45,7 @@ from tests.support.trainer_values import EPOCH, JOB, MODEL, job
 Work: TypeAlias = Callable[[Any], Any]
 Run: TypeAlias = Callable[[Work], Any]
 TTL = timedelta(seconds=10)
+SECOND = timedelta(seconds=1)
 TRIALS = (
     Trial("mlp-1", 0, "mlp", {"epochs": 8.0}),
     Trial(
@@ -177,6 +183,32 @@ def test_an_owners_budget_is_changed_and_taken_away(run: Run) -> None:
         run(lambda tx, micros=micros: tx.set_owner_budget("projects/default", "ann", micros))
         assert run(lambda tx: tx.owner_budget("projects/default", "ann")) == micros
     assert run(lambda tx: tx.owner_budget("projects/default", "bob")) is None
+
+
+def test_a_freeze_is_set_anew_by_its_name_and_in_force_until_it_expires(run: Run) -> None:
+    name = "projects/default/freezes/budget"
+
+    def set_until(moment: datetime | None) -> Freeze:
+        found: Freeze = run(lambda tx: set_freeze(tx, name, reason="Spent.", expire_time=moment))
+        return found
+
+    def in_force() -> list[Freeze]:
+        return list(run(lambda tx: tx.freezes_in_force()))
+
+    first = set_until(None)
+    assert in_force() == [first]
+    later = set_until(EPOCH + SECOND)
+    assert (later.meta.uid, later.meta.revision) == (first.meta.uid, 2)
+    assert in_force() == [later]
+    run(lambda tx: tx.freezes.replace(later.set_anew("Spent.", EPOCH, EPOCH)))
+    assert in_force() == []
+    with pytest.raises(InvalidRequest):
+        set_until(EPOCH)
+    with pytest.raises(EtagMismatch):
+        run(lambda tx: delete_freeze(tx, name, etag=first.meta.etag))
+    run(lambda tx: delete_freeze(tx, name, etag=""))
+    with pytest.raises(FreezeNotFound):
+        run(lambda tx: delete_freeze(tx, name, etag=""))
 
 
 def test_what_a_models_jobs_took_is_remembered_of_those_that_succeeded(run: Run) -> None:

@@ -41,6 +41,7 @@ from roundhouse.registry.v1.retention_service_pb2_grpc import RetentionServiceSt
 from roundhouse.registry.v1.webhook_service_pb2_grpc import WebhookServiceStub
 from roundhouse.trainer.v1.cost_service_pb2_grpc import CostServiceStub
 from roundhouse.trainer.v1.job_service_pb2_grpc import JobServiceStub
+from roundhouse.trainer.v1.queue_service_pb2_grpc import QueueServiceStub
 from tritonclient.grpc import service_pb2 as oip
 from tritonclient.grpc import service_pb2_grpc as oip_grpc
 
@@ -53,7 +54,7 @@ class Client(Transfers):
 
     Attributes:
         datasets, models, evaluations, lineage, retention, webhooks: The registry.
-        jobs, costs: The trainer.
+        jobs, costs, queues: The trainer.
         endpoints, policies, rollouts, batches, oip: Inference; `oip` is the Open Inference
             Protocol.
         monitors, ingest, retraining, judgements, slos, alerts: The monitor.
@@ -75,6 +76,7 @@ class Client(Transfers):
         self.retention = RetentionServiceStub(channels["registry"])
         self.jobs = JobServiceStub(channels["trainer"])
         self.costs = CostServiceStub(channels["trainer"])
+        self.queues = QueueServiceStub(channels["trainer"])
         self.endpoints = EndpointServiceStub(channels["inference"])
         self.policies = PolicyServiceStub(channels["inference"])
         self.batches = BatchServiceStub(channels["inference"])

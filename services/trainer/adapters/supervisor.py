@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -15,6 +15,7 @@ import structlog
 from sqlalchemy import Connection
 
 from services.common.clock import Clock
+from services.common.names import parent_of
 from services.common.store.database import Database
 from services.common.store.leases import Lease, guard
 from services.trainer.adapters.metrics import LOST_WORKERS, supervised
@@ -45,11 +46,13 @@ class Desk:
     Attributes:
         jobs: Every job that is not over, oldest first.
         expired: Job and worker of each attempt whose lease has run out.
+        frozen: Projects of which none but critical jobs are started.
         now: When.
     """
 
     jobs: Sequence[TrainingJob]
     expired: Sequence[tuple[str, str]]
+    frozen: Collection[str]
     now: datetime
 
 
@@ -146,7 +149,7 @@ class Supervisor:
                     mine.process.kill()
         busy = {mine.job for mine in watched.values()}
         starting = [job for job in desk.jobs if job.name in busy and not job.state.active]
-        capacity = Capacity(self._max_workers - len(watched), self._max_per_owner)
+        capacity = Capacity(self._max_workers - len(watched), self._max_per_owner, desk.frozen)
         chosen = plan([job for job in desk.jobs if job not in starting], capacity, desk.now)
         for job in chosen.start:
             await self._start(lease, job, workers, watched)
@@ -194,7 +197,8 @@ class Supervisor:
 
     def _desk(self, connection: Connection) -> Desk:
         tx = SqlTrainerTx(connection, self._now())
-        return Desk(tx.unfinished_jobs(), attempts.expired(tx), tx.now)
+        frozen = {parent_of(freeze.meta.name) for freeze in tx.freezes_in_force()}
+        return Desk(tx.unfinished_jobs(), attempts.expired(tx), frozen, tx.now)
 
 
 def _belongs(job: TrainingJob | None, worker: str) -> bool:

@@ -40,8 +40,17 @@ def spec_from_proto(spec: job_pb2.JobSpec) -> JobSpec:
     return spec_from_json(MessageToDict(spec, preserving_proto_field_name=True))
 
 
-def job_to_proto(job: TrainingJob, progress: float, currency: str) -> job_pb2.TrainingJob:
-    """A job; `progress` is the share of it that is done, `currency` that of its amounts."""
+def job_to_proto(
+    job: TrainingJob, progress: float, currency: str, frozen_by: str = ""
+) -> job_pb2.TrainingJob:
+    """A job on the wire.
+
+    Args:
+        job: The job.
+        progress: Share of it that is done.
+        currency: Of its amounts.
+        frozen_by: Freeze that keeps it from being started; empty if none does.
+    """
     return job_pb2.TrainingJob(
         name=job.name,
         uid=job.uid,
@@ -59,6 +68,8 @@ def job_to_proto(job: TrainingJob, progress: float, currency: str) -> job_pb2.Tr
         best_trial=job.best_trial,
         owner=job.owner,
         priority=job.priority,
+        critical=job.critical,
+        frozen_by=frozen_by,
         budget=None if job.budget_micros is None else to_money(job.budget_micros, currency),
         cost=to_money(job.cost_micros, currency),
         estimated_cost=to_money(job.estimate_micros, currency),
@@ -67,7 +78,8 @@ def job_to_proto(job: TrainingJob, progress: float, currency: str) -> job_pb2.Tr
 
 def shown(job: TrainingJob, reads: TrainerReads, currency: str) -> job_pb2.TrainingJob:
     """A job as it stands in a transaction."""
-    return job_to_proto(job, reads.progress_of([job])[job.name], currency)
+    frozen_by = reads.holding([job]).get(job.name, "")
+    return job_to_proto(job, reads.progress_of([job])[job.name], currency, frozen_by)
 
 
 def stage_from_proto(stage: job_pb2.TrainingJob.State.ValueType) -> JobState:

@@ -49,7 +49,7 @@ QUIET_S = 5.0
 """Longest silence between two looks of a stream that follows a job."""
 
 BATCH = 1000
-SETTABLE = frozenset({"labels", "spec", "owner", "budget", "priority"})
+SETTABLE = frozenset({"labels", "spec", "owner", "budget", "priority", "critical"})
 
 
 class JobServicer(pb_grpc.JobServiceServicer):
@@ -103,6 +103,7 @@ class JobServicer(pb_grpc.JobServiceServicer):
             owner=request.training_job.owner or NOBODY,
             budget_micros=budget_micros,
             priority=request.training_job.priority,
+            critical=request.training_job.critical,
         )
         if not request.validate_only:
             await self._pin(new)
@@ -130,10 +131,11 @@ class JobServicer(pb_grpc.JobServiceServicer):
 
         def listed(_: object, reads: TrainerReads) -> pb.ListTrainingJobsResponse:
             page = reads.jobs(query)
-            progress = reads.progress_of(page.items)
+            progress, holding = reads.progress_of(page.items), reads.holding(page.items)
+            currency = self._terms.prices.currency
             return pb.ListTrainingJobsResponse(
                 training_jobs=[
-                    job_to_proto(job, progress[job.name], self._terms.prices.currency)
+                    job_to_proto(job, progress[job.name], currency, holding.get(job.name, ""))
                     for job in page.items
                 ],
                 next_page_token=page.next_page_token,

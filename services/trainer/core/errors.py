@@ -126,6 +126,15 @@ class SnapshotHeld(FailedPrecondition):
         )
 
 
+class FreezeNotFound(NotFound):
+    """No freeze has this name."""
+
+    reason = "FREEZE_NOT_FOUND"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"There is no freeze {name!r}.", name=name)
+
+
 class InvalidProposal(InvalidArgument):
     """The trial is none that the job's tuning could choose next."""
 

@@ -97,6 +97,7 @@ class TrainingJob:
         priority: 0 to 100; higher goes first.
         preempt_requested: It is to make room at its next trial or checkpoint.
         budget_reached: It is to stop at its next trial or checkpoint, for a budget.
+        critical: It is started also while its project is frozen.
     """
 
     name: str
@@ -123,6 +124,7 @@ class TrainingJob:
     budget_reached: bool = False
     priority: int = 0
     preempt_requested: bool = False
+    critical: bool = False
 
     @property
     def cost_micros(self) -> int:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
-from services.common.resources import Page, PageQuery
+from services.common.resources import Collection, Page, PageQuery
 from services.trainer.core.costs import CostQuery, CostReport, OwnerBudget
+from services.trainer.core.freezes import Freeze
 from services.trainer.core.jobs import (
     Attempt,
     LogLine,
@@ -26,6 +27,8 @@ T = TypeVar("T")
 
 class TrainerTx(Protocol):
     """One transaction over the trainer's rows; what it writes is stored whole or not at all."""
+
+    freezes: Collection[Freeze]
 
     @property
     def now(self) -> datetime:
@@ -116,6 +119,10 @@ class TrainerTx(Protocol):
         """Store, or with None take away, what an owner's jobs may cost in a month."""
         ...
 
+    def freezes_in_force(self) -> Sequence[Freeze]:
+        """Those that have not expired, of all projects, oldest first."""
+        ...
+
     def durations_of(self, model: str, limit: int) -> Sequence[int]:
         """Seconds charged for each of a model's newest jobs that succeeded."""
         ...
@@ -179,6 +186,14 @@ class TrainerReads(Protocol):
 
     def owner_budgets(self, query: PageQuery) -> Page[OwnerBudget]:
         """A project's budgets by owner, with what this month has cost."""
+        ...
+
+    def freezes(self, query: PageQuery) -> Page[Freeze]:
+        """Of a project, by name."""
+        ...
+
+    def holding(self, jobs: Sequence[TrainingJob]) -> Mapping[str, str]:
+        """The freeze that holds each job that is held, by the job's name."""
         ...
 
     def progress_of(self, jobs: Sequence[TrainingJob]) -> Mapping[str, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -32,10 +32,16 @@ class Capacity:
     Attributes:
         free: Workers that could start now.
         per_owner: Jobs of one owner that may run at a time; 0 means no quota.
+        frozen: Projects of which none but critical jobs are started.
     """
 
     free: int
     per_owner: int = 0
+    frozen: Collection[str] = ()
+
+    def admits(self, job: TrainingJob) -> bool:
+        """Whether no freeze holds it."""
+        return job.critical or parent_of(job.name) not in self.frozen
 
 
 def plan(jobs: Sequence[TrainingJob], capacity: Capacity, now: datetime) -> Plan:
@@ -51,7 +57,11 @@ def plan(jobs: Sequence[TrainingJob], capacity: Capacity, now: datetime) -> Plan
         now: Decides whose pause before a retry is over.
     """
     running = [job for job in jobs if job.state.active]
-    waiting = [job for job in jobs if job.state is JobState.QUEUED and job.ready_time <= now]
+    waiting = [
+        job
+        for job in jobs
+        if job.state is JobState.QUEUED and job.ready_time <= now and capacity.admits(job)
+    ]
     shares = Counter(_owner(job) for job in running)
     start: list[TrainingJob] = []
     preempt: list[TrainingJob] = []

@@ -10,6 +10,7 @@ import typer
 from google.protobuf import json_format
 from roundhouse.cli import names
 from roundhouse.cli.commands.job_data import data
+from roundhouse.cli.commands.job_freezes import freeze, freezes, thaw
 from roundhouse.cli.commands.job_plot import plot
 from roundhouse.cli.commands.job_show import print_trials, show
 from roundhouse.cli.failures import BadOutcome, UsageFault
@@ -75,6 +76,9 @@ def submit(
     priority: Annotated[
         int, typer.Option(min=0, max=100, help="Higher goes first, and may displace lower.")
     ] = 0,
+    critical: Annotated[
+        bool, typer.Option("--critical", help="Start it also while the project is frozen.")
+    ] = False,
     validate_only: Annotated[
         bool, typer.Option("--validate-only", help="Check the spec without submitting it.")
     ] = False,
@@ -93,6 +97,7 @@ def submit(
             owner=owner,
             budget=parse_money(budget) if budget else None,
             priority=priority,
+            critical=critical,
         ),
         validate_only=validate_only,
     )
@@ -211,6 +216,9 @@ def logs(
 app.command()(data)
 app.command()(plot)
 app.command()(show)
+app.command()(freeze)
+app.command()(thaw)
+app.command()(freezes)
 
 
 @app.command()

@@ -9,11 +9,13 @@ from typing import Final
 from sqlalchemy import Connection, func, select
 
 from services.common.resources import Page, PageQuery
+from services.common.store.documents import SqlCollection
 from services.common.store.listing import Listing, ListQuery
 from services.trainer.adapters.store import ledger, rows
-from services.trainer.adapters.store.tables import JOB, LOG_LINE, POINT, TRIAL
+from services.trainer.adapters.store.tables import FREEZES, JOB, LOG_LINE, POINT, TRIAL
 from services.trainer.adapters.store.transaction import SqlTrainerTx
 from services.trainer.core.costs import CostQuery, CostReport, OwnerBudget
+from services.trainer.core.freezes import Freeze, holding
 from services.trainer.core.jobs import LogLine, MetricPoint, TrainingJob, Trial, share_done
 from services.trainer.core.money import month_of
 
@@ -48,6 +50,8 @@ POINTS: Final = Listing(
     default_order="trial,series,step",
     orderable=("trial", "series", "step"),
 )
+
+_FREEZES: Final = FREEZES.listing(filterable=(), orderable=("name",))
 
 
 class SqlTrainerReads:
@@ -114,6 +118,16 @@ class SqlTrainerReads:
     def owner_budgets(self, query: PageQuery) -> Page[OwnerBudget]:
         """A project's budgets by owner, with what this month has cost."""
         return ledger.owner_budgets(self._connection, query, month_of(self._tx.now))
+
+    def freezes(self, query: PageQuery) -> Page[Freeze]:
+        """Of a project, by name."""
+        return SqlCollection(self._connection, FREEZES).page(_FREEZES, query)
+
+    def holding(self, jobs: Sequence[TrainingJob]) -> Mapping[str, str]:
+        """The freeze that holds each job that is held, by the job's name."""
+        freezes = self._tx.freezes_in_force()
+        found = {job.name: holding(freezes, job) for job in jobs}
+        return {job: freeze.meta.name for job, freeze in found.items() if freeze is not None}
 
     def progress_of(self, jobs: Sequence[TrainingJob]) -> Mapping[str, float]:
         """Share of each job that is done, 0 to 1, by its name."""

@@ -57,6 +57,7 @@ def job_values(job: TrainingJob) -> Values:
         "budget_reached": job.budget_reached,
         "priority": job.priority,
         "preempt_requested": job.preempt_requested,
+        "critical": job.critical,
     }
 
 
@@ -87,6 +88,7 @@ def job_of(row: AnyRow, attempts: Sequence[AnyRow]) -> TrainingJob:
         budget_reached=row.budget_reached,
         priority=row.priority,
         preempt_requested=row.preempt_requested,
+        critical=row.critical,
     )
 
 

@@ -19,7 +19,9 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
+from services.common.store.documents import Kind, resource_table
 from services.common.store.types import SequenceNumber, UtcDateTime
+from services.trainer.core.freezes import Freeze
 
 METADATA: Final = MetaData()
 
@@ -52,6 +54,7 @@ JOB: Final = Table(
     Column("budget_reached", Boolean, nullable=False),
     Column("priority", Integer, nullable=False),
     Column("preempt_requested", Boolean, nullable=False),
+    Column("critical", Boolean, nullable=False),
     Index("ix_training_job_project", "project", "create_time"),
     Index("ix_training_job_state", "state"),
     Index("ix_training_job_name", "project", "name"),
@@ -124,6 +127,8 @@ OWNER_BUDGET: Final = Table(
     Column("monthly_micros", BigInteger, nullable=False),
     Column("update_time", UtcDateTime, nullable=False),
 )
+
+FREEZES: Final = Kind(resource_table("training_freeze", METADATA), Freeze)
 
 POINT: Final = Table(
     "metric_point",

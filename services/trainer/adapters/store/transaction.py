@@ -10,7 +10,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, func, or_, select
 
+from services.common.resources import Collection
 from services.common.store import leases
+from services.common.store.documents import SqlCollection
 from services.common.store.leases import Lease, LeaseLost
 from services.common.store.outbox import Outbox
 from services.common.store.tables import LEASE
@@ -20,12 +22,14 @@ from services.trainer.adapters.store.tables import (
     CHARGE,
     CHECKPOINT,
     CLEANUP,
+    FREEZES,
     JOB,
     LOG_LINE,
     OWNER_BUDGET,
     POINT,
     TRIAL,
 )
+from services.trainer.core.freezes import Freeze
 from services.trainer.core.jobs import (
     Attempt,
     MetricPoint,
@@ -67,6 +71,8 @@ class SqlTrainerTx:
     def __init__(self, connection: Connection, now: datetime) -> None:
         self._connection = connection
         self._now = now
+        self._freezes = SqlCollection(connection, FREEZES)
+        self.freezes: Collection[Freeze] = self._freezes
 
     @property
     def now(self) -> datetime:
@@ -232,6 +238,11 @@ class SqlTrainerTx:
                     project=project, owner=owner, monthly_micros=micros, update_time=self._now
                 )
             )
+
+    def freezes_in_force(self) -> Sequence[Freeze]:
+        """Those that have not expired, of all projects, oldest first."""
+        known = self._freezes.where(select(FREEZES.table))
+        return [freeze for freeze in known if not freeze.is_over(self._now)]
 
     def durations_of(self, model: str, limit: int) -> Sequence[int]:
         """Seconds charged for each of a model's newest jobs that succeeded."""

@@ -34,6 +34,7 @@ class NewJob:
         owner: Who pays.
         budget_micros: The most that it may cost; None means no limit of its own.
         priority: 0 to 100; higher goes first.
+        critical: Whether it is started also while its project is frozen.
     """
 
     name: str
@@ -43,6 +44,7 @@ class NewJob:
     owner: str = NOBODY
     budget_micros: int | None = None
     priority: int = 0
+    critical: bool = False
 
 
 def submit(tx: TrainerTx, new: NewJob, recipes: Mapping[str, Rules], terms: Terms) -> TrainingJob:
@@ -83,6 +85,7 @@ def submit(tx: TrainerTx, new: NewJob, recipes: Mapping[str, Rules], terms: Term
         owner=new.owner,
         budget_micros=new.budget_micros,
         priority=new.priority,
+        critical=new.critical,
         estimate_micros=estimated(tx, new.spec, terms),
     )
     tx.add_job(job, trials)
