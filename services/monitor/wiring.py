@@ -50,6 +50,7 @@ from services.monitor.adapters.database.transaction import SqlMonitorTx
 from services.monitor.adapters.episode_controller import EpisodeController
 from services.monitor.adapters.episode_snapshots import EpisodeSnapshots, RefusableSnapshots
 from services.monitor.adapters.explaining import Explainer, LocalFacts
+from services.monitor.adapters.freezing import TrainingFreezer
 from services.monitor.adapters.inference_client import InferenceClient
 from services.monitor.adapters.job_history import TrainerJobHistory
 from services.monitor.adapters.judging import BudgetJudge
@@ -85,6 +86,7 @@ MIGRATIONS: Final = Path(__file__).parent / "adapters" / "migrations"
 
 _LEASE: Final = "episodes"
 _ALERT_LEASE: Final = "alerts"
+_FREEZE_LEASE: Final = "training-freezes"
 _DELIVERY_LEASE: Final = "alert-deliveries"
 _ALERTMANAGER_LEASE: Final = "alertmanager"
 _DELIVERY_TIMEOUT_S: Final = 10.0
@@ -136,7 +138,7 @@ async def monitor(settings: MonitorSettings, now: Clock = utc_now) -> AsyncItera
         retrain_servicer = RetrainServicer(transactions, snapshots, TrainerClient(peers.trainer))
         explainer = _explainer(database, peers, now)
         judge = BudgetJudge(FollowedJudge(followed.follower), database, now)
-        judgement_servicer = JudgementServicer(judge, explainer)
+        judgement_servicer = JudgementServicer(judge, explainer, transactions)
         if settings.dashboard_listen:
             reads = Reads(transactions, explainer)
             standing = Standing(transactions, meter, TrainerCosts(peers.trainer))
@@ -156,7 +158,7 @@ async def monitor(settings: MonitorSettings, now: Clock = utc_now) -> AsyncItera
         await stack.enter_async_context(
             _carried_round(settings, database, _loop(snapshots, peers, now), now)
         )
-        await stack.enter_async_context(_alerting(settings, database, meter, now))
+        await stack.enter_async_context(_alerting(settings, database, meter, peers, now))
         yield server
 
 
@@ -200,12 +202,13 @@ def _meter(database: Database, followed: Following, peers: _Peers, now: Clock) -
 
 @asynccontextmanager
 async def _alerting(
-    settings: MonitorSettings, database: Database, meter: Meter, now: Clock
+    settings: MonitorSettings, database: Database, meter: Meter, peers: _Peers, now: Clock
 ) -> AsyncIterator[None]:
     """Alerts are kept and delivered beside the block, by one monitor at a time."""
     holder = f"monitor@{settings.replica_id}"
     watch = AlertWatch(database, meter, settings.alert_interval_s, now)
-    led: dict[str, _Led] = {_ALERT_LEASE: watch.run}
+    freezer = TrainingFreezer(database, peers.trainer, settings.alert_interval_s, now)
+    led: dict[str, _Led] = {_ALERT_LEASE: watch.run, _FREEZE_LEASE: freezer.run}
     async with AsyncExitStack() as stack:
         if settings.alert_webhook_secret is not None:
             secret = settings.alert_webhook_secret.get_secret_value()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise, product
 
 from services.common.money import Money
 from services.common.resources import Meta
 from services.monitor.core.deciding import History, decide
-from services.monitor.core.evidence import Evidence, Judgement, MeasuredQuality
+from services.monitor.core.evidence import Evidence, Judgement, LowBudget, MeasuredQuality
 from services.monitor.core.replaying import replayed
 from services.monitor.core.resources import (
     DataFault,
@@ -51,9 +52,10 @@ SCHEDULE = {
     "cron due": {"schedule_cron": CronSchedule("0 0 3 6 *")},
 }
 REFUSALS = (
-    *("EPISODE_ACTIVE", "DATA_FAULT", "PRIVACY_HOLD", "COOL_DOWN"),
-    *("TOO_FEW_OUTCOMES", "BUDGET", "MARGINAL_GAIN"),
+    *("EPISODE_ACTIVE", "DATA_FAULT", "PRIVACY_HOLD", "TRAINING_FROZEN"),
+    *("COOL_DOWN", "TOO_FEW_OUTCOMES", "BUDGET", "MARGINAL_GAIN"),
 )
+LOW = LowBudget(f"{MONITOR}/slos/answers", 0.05, 0.25)
 BROKEN = DataFault(kind=FaultKind.STUCK_SENSOR, feature="wind", reason="Stuck.", numbers={})
 
 
@@ -80,6 +82,7 @@ def decided(drift: str, quality: str, volume: str, schedule: str, refusals: froz
         quality={"auc": measured},
         new_outcomes=1000,
         trained_until=TRAINED,
+        low_budget=LOW if "TRAINING_FROZEN" in refusals else None,
         **DRIFT[drift][1],
     )
     history = History(
@@ -117,7 +120,7 @@ def test_every_row_of_the_truth_table_is_decided_as_it_is_written():
         for row in product((False, True), repeat=len(REFUSALS))
     ]
     rows = list(product(DRIFT, QUALITY, VOLUME, SCHEDULE, subsets))
-    assert len(rows) == 4 * 5 * 2 * 5 * 128
+    assert len(rows) == 4 * 5 * 2 * 5 * 256
     assert [row for row in rows if decided(*row) != wanted(*row)] == []
     reasons = {found[1] for row in rows if (found := wanted(*row))}
     assert reasons == {*REFUSALS, "DATA_DRIFT", "QUALITY", "VOLUME", "SCHEDULE", "MARGINAL"}
@@ -160,3 +163,16 @@ def test_quality_that_flaps_within_its_interval_never_retrains():
     told = list(replayed([rules], year, [], DAY))
     assert {each.choice.reason for each in told} == {"MARGINAL"}
     assert len(told) == 183
+
+
+def test_a_critical_policy_retrains_while_training_is_frozen():
+    rules = RetrainPolicy(
+        meta=Meta(POLICY, "u", 1, NOW, NOW), template_job=JOB, min_drifted_features=1
+    )
+    frozen = Evidence(event_time=NOW, drifted=("a",), new_outcomes=5000, low_budget=LOW)
+    declined = decide(rules, frozen, History())
+    assert (declined.kind.value, declined.reason) == ("DECLINED", "TRAINING_FROZEN")
+    assert declined.numbers["budget_remaining"] == 0.05
+    assert declined.numbers["budget_until_above"] == 0.25
+    assert "answers was down to 5.0%, until more than 25.0%" in declined.explanation
+    assert decide(replace(rules, critical=True), frozen, History()).kind.value == "TRIGGERED"

@@ -23,6 +23,7 @@ class FakeMonitor(ingest_grpc.IngestServiceServicer, judgement_grpc.JudgementSer
     def __init__(self) -> None:
         self.batches: dict[str, pa.Table] = {}
         self.verdict = Response.VERDICT_INCONCLUSIVE
+        self.hold = ""
         self.address = ""
 
     async def IngestObservations(self, request_iterator, context):
@@ -33,6 +34,9 @@ class FakeMonitor(ingest_grpc.IngestServiceServicer, judgement_grpc.JudgementSer
 
     async def JudgeRollout(self, request, context):
         return Response(verdict=self.verdict, reason="as told", numbers={"alpha": 0.05})
+
+    async def GetRolloutHold(self, request, context):
+        return judgement.GetRolloutHoldResponse(reason=self.hold)
 
     @property
     def prediction_ids(self) -> list[str]:

@@ -136,6 +136,7 @@ class FakePeers:
     now: datetime = T0
     verdict: Verdict = Verdict.INCONCLUSIVE
     judge_error: ServiceError | None = None
+    held_for: str = ""
     load: bool | ServiceError = True
     fails: bool = False
     aliases: dict[str, str] = field(default_factory=dict)
@@ -179,3 +180,8 @@ class FakePeers:
         if self.judge_error is not None:
             raise self.judge_error
         return Judgement(self.verdict, "as the test says", {"p_value": 0.5})
+
+    async def hold(self, endpoint: str) -> str:
+        if self.judge_error is not None:
+            raise self.judge_error
+        return self.held_for

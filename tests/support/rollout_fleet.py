@@ -198,6 +198,10 @@ class Fleet:
         found = judge_rollout(trial, criteria, min_outcomes=sample, alone=alone)
         return Judgement(found.verdict, found.reason, found.numbers, found.findings)
 
+    async def hold(self, endpoint: str) -> str:
+        """See `Judge`: nothing is held."""
+        return ""
+
     async def run(self) -> list[Ending]:
         """Carry every rollout to its end."""
         await migrate(self._database, MIGRATIONS)

@@ -19,12 +19,15 @@ _SLIS: Final = ("availability", "latency", "quality", "jobs")
 _RUNBOOK: Final = "roundhouse/runbook"
 _OWNER: Final = "roundhouse/owner"
 _MIN_BAD: Final = "roundhouse/min-bad-events"
+_POLICY: Final = "roundhouse/budget-policy"
+_ACTIONS: Final = {"freeze-training": "FREEZE_TRAINING", "stop-rollouts": "STOP_ROLLOUTS"}
+_RULE: Final = re.compile(r"([a-z-]+) below ([0-9.]+) until above ([0-9.]+)")
 _UNITS: Final = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 _KNOWN: Final = {
     "": {"apiVersion", "kind", "metadata", "spec"},
     "metadata": {"name", "annotations"},
-    "metadata.annotations": {_RUNBOOK, _OWNER, _MIN_BAD},
+    "metadata.annotations": {_RUNBOOK, _OWNER, _MIN_BAD, _POLICY},
     "spec": {
         "description",
         "service",
@@ -67,6 +70,8 @@ def as_openslo(slo: Slo) -> str:
         annotations[_OWNER] = slo.owner
     if slo.runbook:
         annotations[_RUNBOOK] = slo.runbook
+    if slo.budget_policy:
+        annotations[_POLICY] = "\n".join(map(_as_rule, slo.budget_policy))
     document = {
         "apiVersion": _VERSION,
         "kind": "SLO",
@@ -121,12 +126,37 @@ def _read(document: Document) -> tuple[str, str, Slo]:
         "description": _at(document, "spec").get("description", ""),
         "owner": annotations.get(_OWNER, ""),
         "runbook": annotations.get(_RUNBOOK, ""),
+        "budget_policy": _rules(str(annotations.get(_POLICY, ""))),
     }
     try:
         slo = ParseDict(fields, Slo())
     except ParseError as error:
         raise UsageFault(str(error)) from error
     return str(_at(document, "spec.service")), str(_at(document, "metadata.name")), slo
+
+
+def _as_rule(rule: Slo.BudgetRule) -> str:
+    names = {f"BUDGET_ACTION_{action}": name for name, action in _ACTIONS.items()}
+    name = names[Slo.BudgetAction.Name(rule.action)]
+    return f"{name} below {rule.below!r} until above {rule.until_above!r}"
+
+
+def _rules(text: str) -> list[Document]:
+    return [_rule(line) for line in text.splitlines() if line.strip()]
+
+
+def _rule(line: str) -> Document:
+    parsed = _RULE.fullmatch(line.strip())
+    if parsed is None or parsed[1] not in _ACTIONS:
+        raise UsageFault(
+            f"metadata.annotations.{_POLICY} has {line.strip()!r}; write each rule such as "
+            f"'freeze-training below 0.1 until above 0.25', with {' or '.join(_ACTIONS)}"
+        )
+    return {
+        "action": f"BUDGET_ACTION_{_ACTIONS[parsed[1]]}",
+        "below": parsed[2],
+        "until_above": parsed[3],
+    }
 
 
 def _at(document: Any, place: str) -> Any:

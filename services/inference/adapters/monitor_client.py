@@ -96,6 +96,16 @@ class MonitorClient:
             tuple(finding_of(finding) for finding in answer.findings),
         )
 
+    async def hold(self, endpoint: str) -> str:
+        """See `Judge`."""
+        request = judgement.GetRolloutHoldRequest(endpoint=endpoint)
+        try:
+            with remote_errors(_MONITOR):
+                answer = await self._judgement.GetRolloutHold(request)
+        except RemoteError as error:
+            raise as_own_failure(error) or DependencyUnavailable(_MONITOR) from error
+        return answer.reason
+
 
 async def _requests(
     batches: Sequence[tuple[str, pa.RecordBatch]],

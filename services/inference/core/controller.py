@@ -117,6 +117,8 @@ class RolloutController:
         name, now = rollout.name, self._now()
         loaded = self._loads.load_state(endpoint, rollout.digest)
         if loaded is True:
+            if await self._is_held(rollout):
+                return
             await self._store.write(lambda tx: control.start(tx, name, now))
             return
         is_late = rollout.deadline is not None and now >= rollout.deadline
@@ -136,10 +138,29 @@ class RolloutController:
         if judgement.verdict is Verdict.INCONCLUSIVE and (
             rollout.deadline is None or now < rollout.deadline
         ):
+            if rollout.message:
+                await self._is_held(rollout)
+            return
+        if rollout.phases[phase].ends_well(judgement.verdict) and await self._is_held(rollout):
             return
         await self._store.write(
             lambda tx: control.judge_phase(tx, rollout.name, phase, judgement, now)
         )
+
+    async def _is_held(self, rollout: Rollout) -> bool:
+        """Whether the next phase has to wait; the rollout says for what.
+
+        A monitor that is away holds nothing: without its verdict no share of the traffic grows.
+        """
+        try:
+            reason = await self._judge.hold(rollout.endpoint)
+        except ServiceError as error:
+            log.warning("rollout.hold_unknown", rollout=rollout.name, reason=error.reason)
+            return False
+        if reason != rollout.message:
+            now = self._now()
+            await self._store.write(lambda tx: control.wait(tx, rollout.name, reason, now))
+        return bool(reason)
 
     async def _judgement(self, rollout: Rollout) -> Judgement:
         """The shadow report's word or the monitor's; while that is away there is no evidence."""

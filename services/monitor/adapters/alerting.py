@@ -1,4 +1,4 @@
-"""Reads every objective in turn and keeps its alert, and delivers alerts; one process at a time."""
+"""Reads every objective in turn, keeps its alerts, and delivers them; one process at a time."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from services.monitor.core.resources import Monitor
 from services.monitor.core.slos.measuring import Meter
 from services.monitor.core.slos.objectives import Slo
 from services.monitor.core.use_cases.alerts import needs_settling, settle_alert
+from services.monitor.core.use_cases.restraints import needs_restraining, settle_restraints
 
 log = structlog.get_logger()
 
@@ -32,7 +33,7 @@ _SUBSCRIPTION: Final = "alerts"
 
 
 class AlertWatch:
-    """Keeps the alerts of all objectives.
+    """Keeps the alerts of all objectives, and what their budget policies order.
 
     Args:
         database: The monitor's.
@@ -73,14 +74,19 @@ class AlertWatch:
 
     async def _settle(self, slo: Slo, monitor: Monitor, lease: Lease) -> None:
         reading = await self._meter.read(slo, monitor)
-        if not await self._database.read(
-            lambda connection: needs_settling(SqlMonitorTx(connection, self._now()), reading)
-        ):
+
+        def is_unsettled(connection: Connection) -> bool:
+            tx = SqlMonitorTx(connection, self._now())
+            return needs_settling(tx, reading) or needs_restraining(tx, reading)
+
+        if not await self._database.read(is_unsettled):
             return
 
         def settle(connection: Connection) -> None:
             leases.guard(connection, lease)
-            settle_alert(SqlMonitorTx(connection, self._now()), monitor, reading)
+            tx = SqlMonitorTx(connection, self._now())
+            settle_alert(tx, monitor, reading)
+            settle_restraints(tx, monitor, reading)
 
         await self._database.write(settle)
 

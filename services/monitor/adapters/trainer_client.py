@@ -45,7 +45,11 @@ class TrainerClient:
         request = service_pb.CreateTrainingJobRequest(
             parent=parent_of(episode.monitor),
             training_job_id=job_id,
-            training_job=job_pb.TrainingJob(spec=template, labels={"episode": episode.meta.uid}),
+            training_job=job_pb.TrainingJob(
+                spec=template,
+                labels={"episode": episode.meta.uid},
+                critical=episode.plan.critical,
+            ),
             request_id=request_id,
         )
         with refusals("trainer"), remote_errors("trainer"):
@@ -74,6 +78,9 @@ class TrainerClient:
         if job.state in _WAITING:
             reason = job.error.message or "paused by hand"
             message = f"{_standing(job)} and waits to be resumed: {reason}"
+            return JobProgress(Outcome.UNDER_WAY, message=message)
+        if job.frozen_by:
+            message = f"{_standing(job)} and is held by {job.frozen_by}"
             return JobProgress(Outcome.UNDER_WAY, message=message)
         return JobProgress(Outcome.UNDER_WAY)
 

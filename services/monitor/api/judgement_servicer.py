@@ -10,9 +10,11 @@ from roundhouse.monitor.v1 import judgement_service_pb2_grpc as pb_grpc
 
 from services.common.rpc.convert import from_timestamp, to_timestamp
 from services.common.rpc.verdicts import criteria_of, finding_message
+from services.monitor.api.transactions import Transactions
 from services.monitor.core.explanation import Cause
 from services.monitor.core.names import ENDPOINT, VERSION, checked
 from services.monitor.core.ports import Judge, RolloutCase, ServingExplainer
+from services.monitor.core.use_cases.restraints import rollout_hold
 
 _Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]  # generic over every method's messages
 
@@ -23,11 +25,15 @@ class JudgementServicer(pb_grpc.JudgementServiceServicer):
     Args:
         judge: Compares versions.
         explainer: Walks back from what serves.
+        transactions: The monitor's.
     """
 
-    def __init__(self, judge: Judge, explainer: ServingExplainer) -> None:
+    def __init__(
+        self, judge: Judge, explainer: ServingExplainer, transactions: Transactions
+    ) -> None:
         self._judge = judge
         self._explainer = explainer
+        self._transactions = transactions
 
     async def JudgeRollout(
         self, request: service_pb.JudgeRolloutRequest, _: _Context
@@ -51,6 +57,14 @@ class JudgementServicer(pb_grpc.JudgementServiceServicer):
             numbers=found.numbers,
             findings=[finding_message(finding) for finding in found.findings],
         )
+
+    async def GetRolloutHold(
+        self, request: service_pb.GetRolloutHoldRequest, _: _Context
+    ) -> service_pb.GetRolloutHoldResponse:
+        """Why rollouts have to wait, if they have to."""
+        endpoint = checked(ENDPOINT, request.endpoint, "endpoint")
+        reason = await self._transactions.read(lambda tx: rollout_hold(tx, endpoint))
+        return service_pb.GetRolloutHoldResponse(reason=reason)
 
     async def ExplainServing(
         self, request: service_pb.ExplainServingRequest, _: _Context

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import grpc
@@ -26,8 +27,10 @@ from services.monitor.core.ports import MonitorLists, MonitorTx
 from services.monitor.core.resources import Monitor
 from services.monitor.core.slos.measuring import Meter
 from services.monitor.core.slos.objectives import Slo
+from services.monitor.core.slos.restraints import Restraint
 from services.monitor.core.use_cases import slos
 from services.monitor.core.use_cases.lookup import the_monitor
+from services.monitor.core.use_cases.restraints import restraints_of
 
 _Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]  # generic over every method's messages
 
@@ -101,10 +104,12 @@ class SloServicer(pb_grpc.SloServiceServicer):
     ) -> pb.ErrorBudget:
         """What is left of the objective's budget."""
 
-        def found(tx: MonitorTx) -> tuple[Slo, Monitor]:
+        def found(tx: MonitorTx) -> tuple[Slo, Monitor, Sequence[Restraint]]:
             slo = slos.the_slo(tx, request.name)
-            return slo, the_monitor(tx, parent_of(slo.meta.name))
+            monitor = the_monitor(tx, parent_of(slo.meta.name))
+            return slo, monitor, restraints_of(tx, slo.meta.name)
 
-        slo, monitor = await self._transactions.read(found)
+        slo, monitor, restraints = await self._transactions.read(found)
         end = from_timestamp(request.end_time) if request.HasField("end_time") else None
-        return budget_to_proto(await self._meter.read(slo, monitor, end))
+        reading = await self._meter.read(slo, monitor, end)
+        return budget_to_proto(reading, restraints if end is None else ())

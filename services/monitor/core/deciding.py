@@ -69,7 +69,8 @@ def decide(policy: RetrainPolicy, evidence: Evidence, history: History) -> Choic
     The first trigger to fire, in the order drift, quality, volume, schedule, gives the
     reason. A fired trigger is declined, in this order, while an episode is under way
     (`EPISODE_ACTIVE`), while values are broken (`DATA_FAULT`), while nothing may be learned
-    (`PRIVACY_HOLD`), within the cool-down (`COOL_DOWN`), with too few new outcomes
+    (`PRIVACY_HOLD`), while an error budget freezes training (`TRAINING_FROZEN`, unless the policy
+    is critical), within the cool-down (`COOL_DOWN`), with too few new outcomes
     (`TOO_FEW_OUTCOMES`), without the money (`BUDGET`), and for less than it costs
     (`MARGINAL_GAIN`). What is not known of costs and gains is no ground to decline.
 
@@ -225,6 +226,14 @@ def _refusals(policy: RetrainPolicy, evidence: Evidence, history: History) -> It
             "PRIVACY_HOLD",
             f"Declined: nothing may be learned for the time being: {policy.privacy_hold}",
             {"new_outcomes": evidence.new_outcomes},
+        )
+    low = evidence.low_budget
+    if low is not None and not policy.critical:
+        yield _Signal(
+            "TRAINING_FROZEN",
+            f"Declined: training is frozen since the error budget of {low.slo} was down to "
+            f"{low.remaining:.1%}, until more than {low.until_above:.1%} of it is left.",
+            {"budget_remaining": low.remaining, "budget_until_above": low.until_above},
         )
     if history.last_end is not None:
         rest = evidence.event_time - history.last_end

@@ -40,6 +40,21 @@ class MeasuredQuality:
         return -worse if self.metric in _LOWER_IS_BETTER else worse
 
 
+@dataclass(frozen=True, slots=True)
+class LowBudget:
+    """An error budget that has frozen training.
+
+    Attributes:
+        slo: Whose, by resource name.
+        remaining: Share of it that was left when it froze training.
+        until_above: Share that has to be left, strictly more than this, for training to go on.
+    """
+
+    slo: str
+    remaining: float
+    until_above: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
     """What is known when a window has been judged.
@@ -53,6 +68,7 @@ class Evidence:
         quality: By metric.
         new_outcomes: Rows with outcomes since the serving version's training data ended.
         trained_until: Event time of the last row that the serving version was trained on.
+        low_budget: That has frozen the project's training; None if none has.
     """
 
     event_time: datetime
@@ -63,6 +79,7 @@ class Evidence:
     quality: Mapping[str, MeasuredQuality] = field(default_factory=dict)
     new_outcomes: int = 0
     trained_until: datetime | None = None
+    low_budget: LowBudget | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

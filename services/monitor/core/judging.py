@@ -12,17 +12,20 @@ from typing import Final
 
 import numpy as np
 
+from services.common.names import parent_of
 from services.monitor.core.detecting import findings, sight_of
-from services.monitor.core.evidence import Evidence, MeasuredQuality
+from services.monitor.core.evidence import Evidence, LowBudget, MeasuredQuality
 from services.monitor.core.ports import MonitorTx
 from services.monitor.core.quality import quality
 from services.monitor.core.resources import DriftReport, Monitor, PerformanceReport
+from services.monitor.core.slos.objectives import BudgetAction
 from services.monitor.core.stream.ports import CompleteWindow
 from services.monitor.core.use_cases.reports import (
     record_drift_report,
     record_judgement,
     record_performance_report,
 )
+from services.monitor.core.use_cases.restraints import in_force
 from services.monitor.core.use_cases.retraining import consider_retraining
 
 EVERY_VERSION: Final = ""
@@ -123,7 +126,15 @@ def _evidence(
         quality=measured,
         new_outcomes=tx.outcomes_since(complete.monitor, baseline.trained_until),
         trained_until=baseline.trained_until,
+        low_budget=_low_budget(tx, complete.monitor),
     )
+
+
+def _low_budget(tx: MonitorTx, monitor: str) -> LowBudget | None:
+    restraint = in_force(tx, BudgetAction.FREEZE_TRAINING, parent_of(monitor))
+    if restraint is None:
+        return None
+    return LowBudget(restraint.slo, restraint.remaining, restraint.rule.until_above)
 
 
 def _pooled(

@@ -10,7 +10,7 @@ from typing import Protocol, TypeAlias
 from services.common.criteria import Criteria
 from services.common.money import Money
 from services.common.resources import Collection, Page, PageQuery
-from services.monitor.core.alerts.alerting import Alert
+from services.monitor.core.alerts.alerting import Alert, ErrorClass
 from services.monitor.core.evidence import Judgement
 from services.monitor.core.explanation import Cause
 from services.monitor.core.loop.episodes import Episode
@@ -22,6 +22,7 @@ from services.monitor.core.resources import (
     RetrainPolicy,
 )
 from services.monitor.core.slos.objectives import Slo
+from services.monitor.core.slos.restraints import Restraint
 from services.monitor.core.verdicts import RolloutVerdict
 
 Json: TypeAlias = str | int | float | bool | Sequence["Json"] | Mapping[str, "Json"] | None
@@ -39,6 +40,7 @@ class MonitorTx(Protocol):
     episodes: Collection[Episode]
     slos: Collection[Slo]
     alerts: Collection[Alert]
+    restraints: Collection[Restraint]
 
     @property
     def now(self) -> datetime:
@@ -58,7 +60,10 @@ class MonitorTx(Protocol):
         ...
 
     def forget_children(self, monitor: str) -> None:
-        """Forget the policies, decisions, reports, episodes, objectives and alerts of a monitor."""
+        """Forget the policies, decisions, reports, episodes, objectives and alerts of a monitor.
+
+        Its restraints stay: others have to learn that they are over.
+        """
         ...
 
     def newest_drift(self, monitor: str, version: str, limit: int) -> Sequence[DriftReport]:
@@ -85,8 +90,12 @@ class MonitorTx(Protocol):
         """How many judged windows end from `start`, inclusive, to `end`, exclusive."""
         ...
 
-    def unresolved_alert(self, resource: str) -> Alert | None:
-        """The alert about a resource that is not over; there is one at most."""
+    def unresolved_alert(self, resource: str, *error_classes: ErrorClass) -> Alert | None:
+        """The alert of these classes about a resource that is not over; there is one at most."""
+        ...
+
+    def every_restraint(self) -> Sequence[Restraint]:
+        """Of all projects, also those that are lifted, oldest first."""
         ...
 
     def alerts_since(self, moment: datetime) -> Sequence[Alert]:
@@ -244,6 +253,7 @@ class TrainingSnapshots(Protocol):
 
         Raises:
             NoTrainingRows: No observation in that time has an outcome.
+            PrivacyHeld: Its rows, or those of the template job's snapshot, are under a hold.
             StepRefused: Another service refused for good, such as an unknown template job.
         """
         ...

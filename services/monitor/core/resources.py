@@ -221,6 +221,7 @@ class RetrainPolicy:
     privacy_hold: str = ""
     budget: RetrainBudget | None = None
     worth_of_hundredth: Money | None = None
+    critical: bool = False
 
 
 class DecisionKind(StrEnum):

@@ -1,4 +1,4 @@
-"""`roundhouse retrains`: what retrain policies would have done."""
+"""`roundhouse retrains`: what retrain policies did, and would have done."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from google.type.money_pb2 import Money
 from roundhouse.cli import names
+from roundhouse.cli.commands.retrain_explain import explain
 from roundhouse.cli.documents import read_document
 from roundhouse.cli.failures import UsageFault
 from roundhouse.cli.money import shown
@@ -22,7 +23,7 @@ from roundhouse.monitor.v1.retrain_service_pb2 import (
     GetRetrainPolicyRequest,
 )
 
-app = typer.Typer(help="See what retrain policies would have done.", no_args_is_help=True)
+app = typer.Typer(help="See what retrain policies did, and would have done.", no_args_is_help=True)
 
 _Decision = DryRunRetrainingResponse.Decision
 _Summary = DryRunRetrainingResponse.Summary
@@ -30,7 +31,10 @@ _Summary = DryRunRetrainingResponse.Summary
 
 @app.callback()
 def retrains() -> None:
-    """See what retrain policies would have done."""
+    """See what retrain policies did, and would have done."""
+
+
+app.command()(explain)
 
 
 @app.command("dry-run")
@@ -138,6 +142,8 @@ def _print_summary(summary: _Summary) -> None:
     )
     if summary.episodes_without_cost:
         OUT.print(f"The cost of {summary.episodes_without_cost:,} episodes is not known.")
+    for note in summary.notes:
+        OUT.print(note, highlight=False)
     if summary.windows_without_evidence:
         OUT.print(
             f"{summary.windows_without_evidence:,} windows were judged before evidence was kept "

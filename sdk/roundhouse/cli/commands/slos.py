@@ -100,7 +100,17 @@ def list_slos(context: typer.Context, monitor: MonitorName, as_json: Json = Fals
         )
         return
     print_table(
-        ("objective", "counts", "target", "so far", "bad", "of", "budget left", "fires"),
+        (
+            "objective",
+            "counts",
+            "target",
+            "so far",
+            "bad",
+            "of",
+            "budget left",
+            "fires",
+            "in force",
+        ),
         [
             (
                 names.last(slo.name),
@@ -111,6 +121,7 @@ def list_slos(context: typer.Context, monitor: MonitorName, as_json: Json = Fals
                 budget.total_events,
                 f"{budget.remaining:.1%}",
                 _loudest(budget),
+                ", ".join(map(_action, budget.restraints)),
             )
             for slo, budget in zip(slos, budgets, strict=True)
         ],
@@ -151,6 +162,8 @@ def show_slo(context: typer.Context, slo: SloName, as_json: Json = False) -> Non
         ],
         title="Burn rates",
     )
+    for restraint in budget.restraints:
+        OUT.print(f"{restraint.reason} ({when(restraint.since_time)})", highlight=False)
 
 
 @app.command("delete")
@@ -185,6 +198,11 @@ def _full(project: str, slo: str) -> str:
 def _loudest(budget: ErrorBudget) -> str:
     firing = [rate for rate in budget.burn_rates if rate.firing]
     return _severity(firing[0]) if firing else ""
+
+
+def _action(restraint: ErrorBudget.Restraint) -> str:
+    name = Slo.BudgetAction.Name(restraint.action).removeprefix("BUDGET_ACTION_")
+    return name.lower().replace("_", "-")
 
 
 def _severity(rate: ErrorBudget.BurnRate) -> str:

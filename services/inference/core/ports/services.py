@@ -67,3 +67,7 @@ class Judge(Protocol):
             since: Only predictions that arrived from then on, server clock.
         """
         ...
+
+    async def hold(self, endpoint: str) -> str:
+        """Why rollouts of an endpoint have to wait before their next phase; empty if they don't."""
+        ...

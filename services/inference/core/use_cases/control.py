@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -39,6 +40,22 @@ def start(tx: InferenceTx, name: str, now: datetime) -> None:
     rollout = get_rollout(tx, name)
     if rollout.state is State.PREPARING:
         begin_phase(tx, rollout, now)
+
+
+def wait(tx: InferenceTx, name: str, reason: str, now: datetime) -> None:
+    """Say what keeps the next phase from beginning; empty: nothing does any more."""
+    rollout = get_rollout(tx, name)
+    is_waiting = rollout.state in (State.PREPARING, State.RUNNING) and not rollout.has_passed
+    if not is_waiting or rollout.message == reason:
+        return
+    waiting = told(
+        tx,
+        replace(rollout, message=reason),
+        "rollout.waits" if reason else "rollout.goes_on",
+        now,
+        reason=reason,
+    )
+    store(tx, waiting, now)
 
 
 def fail(tx: InferenceTx, name: str, message: str, now: datetime) -> None:

@@ -227,7 +227,8 @@ def pass_phase(tx: InferenceTx, rollout: Rollout, judgement: Judgement, now: dat
     Raises:
         IllegalRolloutMove: No phase is under way.
     """
-    ended = rollout.phase_ended(judgement, now)
+    # Whatever it waited for, it waits no longer.
+    ended = replace(rollout.phase_ended(judgement, now), message="")
     ended = told(tx, ended, "rollout.phase_passed", now, reason=judgement.reason)
     if ended.has_passed:
         return store(tx, ended, now)

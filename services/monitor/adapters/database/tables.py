@@ -19,6 +19,7 @@ from services.monitor.core.resources import (
     RetrainPolicy,
 )
 from services.monitor.core.slos.objectives import Slo
+from services.monitor.core.slos.restraints import Restraint
 
 METADATA: Final = MetaData()
 
@@ -103,6 +104,7 @@ EPISODES: Final = Kind(
     Episode,
     lambda episode: {"state": episode.state.value},
 )
+RESTRAINTS: Final = Kind(resource_table("restraint", METADATA), Restraint)
 SLOS: Final = Kind(resource_table("slo", METADATA), Slo)
 ALERTS: Final = Kind(
     resource_table(

@@ -22,9 +22,10 @@ from services.monitor.adapters.database.tables import (
     MONITORS,
     PERFORMANCE_REPORTS,
     POLICIES,
+    RESTRAINTS,
     SLOS,
 )
-from services.monitor.core.alerts.alerting import Alert, AlertState
+from services.monitor.core.alerts.alerting import Alert, AlertState, ErrorClass
 from services.monitor.core.evidence import Judgement
 from services.monitor.core.loop.episodes import Episode, EpisodeState
 from services.monitor.core.ports import Json
@@ -36,6 +37,7 @@ from services.monitor.core.resources import (
     RetrainPolicy,
 )
 from services.monitor.core.slos.objectives import Slo
+from services.monitor.core.slos.restraints import Restraint
 
 _OUTBOX: Final = Outbox("monitor")
 _OF_MONITOR: Final = (
@@ -77,6 +79,8 @@ class SqlMonitorTx:
         self.episodes: Collection[Episode] = self._episodes
         self.alerts: Collection[Alert] = self._alerts
         self.slos: Collection[Slo] = SqlCollection(connection, SLOS)
+        self._restraints = SqlCollection(connection, RESTRAINTS)
+        self.restraints: Collection[Restraint] = self._restraints
 
     @property
     def now(self) -> datetime:
@@ -103,13 +107,21 @@ class SqlMonitorTx:
         for kind in _OF_MONITOR:
             self._connection.execute(kind.table.delete().where(kind.table.c.parent == monitor))
 
-    def unresolved_alert(self, resource: str) -> Alert | None:
+    def unresolved_alert(self, resource: str, *error_classes: ErrorClass) -> Alert | None:
         """See `MonitorTx`."""
         table = ALERTS.table
         row = self._connection.execute(
-            select(table).where(table.c.resource == resource, table.c.state != _RESOLVED)
+            select(table).where(
+                table.c.resource == resource,
+                table.c.error_class.in_(error_classes),
+                table.c.state != _RESOLVED,
+            )
         ).one_or_none()
         return None if row is None else ALERTS.from_row(row)
+
+    def every_restraint(self) -> Sequence[Restraint]:
+        """See `MonitorTx`."""
+        return self._restraints.where(select(RESTRAINTS.table))
 
     def alerts_since(self, moment: datetime) -> Sequence[Alert]:
         """See `MonitorTx`."""

@@ -38,6 +38,7 @@ POLICY_FIELDS: Final = {
     "privacy_hold": ("privacy_hold",),
     "budget": ("budget",),
     "worth_of_hundredth": ("worth_of_hundredth",),
+    "critical": ("critical",),
 }
 """The policy's attributes behind each field that a caller sets."""
 
@@ -78,6 +79,7 @@ def policy_maker(message: pb.RetrainPolicy) -> Callable[[Meta], RetrainPolicy]:
         privacy_hold=message.privacy_hold,
         budget=budget,
         worth_of_hundredth=worth,
+        critical=message.critical,
         **rest,
     )
 
@@ -107,6 +109,7 @@ def policy_to_proto(policy: RetrainPolicy) -> pb.RetrainPolicy:
         lookback_days=policy.lookback_days,
         min_phase_outcomes=policy.min_phase_outcomes,
         privacy_hold=policy.privacy_hold,
+        critical=policy.critical,
     )
     if policy.min_drifted_features is not None:
         message.data_drift.min_drifted_features = policy.min_drifted_features

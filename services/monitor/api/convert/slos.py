@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Final
 
@@ -12,13 +12,24 @@ from services.common.resources import Meta
 from services.common.rpc.convert import to_duration, to_timestamp
 from services.monitor.api.convert.monitors import span
 from services.monitor.core.slos.budgets import Burning, SloReading
-from services.monitor.core.slos.objectives import QualityBar, Sli, SliKind, Slo
+from services.monitor.core.slos.objectives import (
+    BudgetAction,
+    BudgetRule,
+    QualityBar,
+    Sli,
+    SliKind,
+    Slo,
+)
+from services.monitor.core.slos.restraints import Restraint
 
 _WINDOW: Final = timedelta(days=30)
 _MIN_BAD_REQUESTS: Final = 10
 _MIN_OUTCOMES: Final = 500
 
-CHANGEABLE: Final = ("target", "window", "min_bad_events", "description", "owner", "runbook")
+CHANGEABLE: Final = (
+    *("target", "window", "min_bad_events"),
+    *("description", "owner", "runbook", "budget_policy"),
+)
 """The fields that an update may change, which are attributes of the same names."""
 
 SETTABLE: Final = (*CHANGEABLE, *(kind.lower() for kind in SliKind))
@@ -38,6 +49,10 @@ def slo_maker(message: pb.Slo) -> Callable[[Meta], Slo]:
         description=message.description,
         owner=message.owner,
         runbook=message.runbook,
+        budget_policy=tuple(
+            BudgetRule(_action_from_proto(rule.action), rule.below, rule.until_above)
+            for rule in message.budget_policy
+        ),
     )
 
 
@@ -66,6 +81,14 @@ def slo_to_proto(slo: Slo) -> pb.Slo:
         description=slo.description,
         owner=slo.owner,
         runbook=slo.runbook,
+        budget_policy=[
+            pb.Slo.BudgetRule(
+                action=_action_to_proto(rule.action),
+                below=rule.below,
+                until_above=rule.until_above,
+            )
+            for rule in slo.budget_policy
+        ],
     )
     if sli.latency_bound is not None:
         message.latency.bound.FromTimedelta(sli.latency_bound)
@@ -78,8 +101,13 @@ def slo_to_proto(slo: Slo) -> pb.Slo:
     return message
 
 
-def budget_to_proto(reading: SloReading) -> pb.ErrorBudget:
-    """The budget on the wire; each number is the double nearest to the exact one."""
+def budget_to_proto(reading: SloReading, restraints: Sequence[Restraint]) -> pb.ErrorBudget:
+    """The budget on the wire; each number is the double nearest to the exact one.
+
+    Args:
+        reading: How the objective stands.
+        restraints: What its budget policy orders.
+    """
     budget = reading.budget
     return pb.ErrorBudget(
         slo=reading.slo.meta.name,
@@ -91,6 +119,14 @@ def budget_to_proto(reading: SloReading) -> pb.ErrorBudget:
         consumed=float(budget.consumed),
         remaining=float(budget.remaining),
         burn_rates=[_burning_to_proto(each) for each in reading.burning],
+        restraints=[
+            pb.ErrorBudget.Restraint(
+                action=_action_to_proto(each.rule.action),
+                since_time=to_timestamp(each.since),
+                reason=each.reason,
+            )
+            for each in restraints
+        ],
     )
 
 
@@ -106,3 +142,11 @@ def _burning_to_proto(burning: Burning) -> pb.ErrorBudget.BurnRate:
         bad_events=burning.bad_events,
         firing=burning.firing,
     )
+
+
+def _action_from_proto(action: pb.Slo.BudgetAction.ValueType) -> BudgetAction:
+    return BudgetAction(pb.Slo.BudgetAction.Name(action).removeprefix("BUDGET_ACTION_"))
+
+
+def _action_to_proto(action: BudgetAction) -> pb.Slo.BudgetAction.ValueType:
+    return pb.Slo.BudgetAction.Value(f"BUDGET_ACTION_{action.value}")

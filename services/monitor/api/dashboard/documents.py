@@ -19,6 +19,7 @@ from services.monitor.core.resources import (
 )
 from services.monitor.core.slos.budgets import SloReading
 from services.monitor.core.slos.objectives import Slo
+from services.monitor.core.slos.restraints import Restraint
 
 Document: TypeAlias = Mapping[str, Json]
 
@@ -107,6 +108,15 @@ def of_reading(reading: SloReading) -> Document:
             }
             for each in reading.burning
         ],
+    }
+
+
+def of_restraint(restraint: Restraint) -> Document:
+    """What a budget policy orders, and why."""
+    return {
+        "action": restraint.rule.action.value,
+        "since": restraint.since.isoformat(),
+        "reason": restraint.reason,
     }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from services.common.rpc.remote import DependencyUnavailable
 from services.monitor.api.dashboard import documents
 from services.monitor.api.dashboard.documents import Document
@@ -10,7 +12,9 @@ from services.monitor.core.ports import MonitorTx, TrainingCosts
 from services.monitor.core.resources import Monitor
 from services.monitor.core.slos.measuring import Meter
 from services.monitor.core.slos.objectives import Slo
+from services.monitor.core.slos.restraints import Restraint
 from services.monitor.core.use_cases.lookup import the_monitor
+from services.monitor.core.use_cases.restraints import restraints_of
 
 
 class Standing:
@@ -35,11 +39,21 @@ class Standing:
             Unavailable: The log of requests can't be read at present.
         """
 
-        def read(tx: MonitorTx) -> tuple[Monitor, list[Slo]]:
-            return the_monitor(tx, monitor, "monitor"), list(tx.slos.under(monitor))
+        def read(tx: MonitorTx) -> tuple[Monitor, list[tuple[Slo, Sequence[Restraint]]]]:
+            found = the_monitor(tx, monitor, "monitor")
+            slos = tx.slos.under(monitor)
+            return found, [(slo, restraints_of(tx, slo.meta.name)) for slo in slos]
 
         found, slos = await self._transactions.read(read)
-        return {"objectives": [await self._objective(slo, found) for slo in slos]}
+        return {
+            "objectives": [
+                {
+                    **await self._objective(slo, found),
+                    "restraints": [documents.of_restraint(each) for each in restraints],
+                }
+                for slo, restraints in slos
+            ]
+        }
 
     async def costs(self, monitor: str) -> Document:
         """What training in the monitor's project cost, by model and by month.

@@ -21,6 +21,12 @@ class ErrorClass(StrEnum):
 
     BURN_RATE = "BURN_RATE"
     BUDGET_SPENT = "BUDGET_SPENT"
+    TRAINING_FROZEN = "TRAINING_FROZEN"
+    ROLLOUTS_STOPPED = "ROLLOUTS_STOPPED"
+
+
+OF_RULES: Final = (ErrorClass.BURN_RATE, ErrorClass.BUDGET_SPENT)
+"""What an objective's rules say; there is one alert for either at most."""
 
 
 class AlertState(StrEnum):

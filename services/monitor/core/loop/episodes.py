@@ -70,6 +70,7 @@ class RetrainPlan:
         include_template_snapshot: Whether its rows are trained on again.
         lookback_days: That the snapshot reaches back; 0: all.
         min_phase_outcomes: Outcomes that each phase of the rollout needs.
+        critical: Whether its job is started also while training is frozen.
     """
 
     endpoint: str
@@ -78,6 +79,7 @@ class RetrainPlan:
     include_template_snapshot: bool
     lookback_days: int
     min_phase_outcomes: int
+    critical: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

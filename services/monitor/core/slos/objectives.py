@@ -51,6 +51,33 @@ class Sli:
     quality: QualityBar | None = None
 
 
+class BudgetAction(StrEnum):
+    """What is ordered while a budget is low."""
+
+    FREEZE_TRAINING = "FREEZE_TRAINING"
+    STOP_ROLLOUTS = "STOP_ROLLOUTS"
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetRule:
+    """Orders an action while a budget is low: from below one share on until it is above another."""
+
+    action: BudgetAction
+    below: float
+    until_above: float
+
+    def orders(self, remaining: Fraction, *, in_force: bool) -> bool:
+        """Whether the action is in force from now on.
+
+        Args:
+            remaining: Share of the budget that is left; below 0 when the objective is missed.
+            in_force: Whether it was so far.
+        """
+        if in_force:
+            return remaining <= Fraction(repr(self.until_above))
+        return remaining < Fraction(repr(self.below))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slo:
     """How often what is counted may be bad."""
@@ -63,6 +90,7 @@ class Slo:
     description: str = ""
     owner: str = ""
     runbook: str = ""
+    budget_policy: tuple[BudgetRule, ...] = ()
 
     @property
     def exact_target(self) -> Fraction:

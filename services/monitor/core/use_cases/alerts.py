@@ -9,6 +9,7 @@ from services.common.errors import FieldViolation, InvalidRequest
 from services.common.resources import existing
 from services.monitor.core.alerts.alerting import (
     MONITOR_ACTOR,
+    OF_RULES,
     Alert,
     AlertAction,
     AlertState,
@@ -28,6 +29,8 @@ from services.monitor.core.use_cases.identities import new_child_meta
 RUNBOOKS: Final = {
     ErrorClass.BURN_RATE: "docs/runbooks/objectives/burn-rate.md",
     ErrorClass.BUDGET_SPENT: "docs/runbooks/objectives/budget-spent.md",
+    ErrorClass.TRAINING_FROZEN: "docs/runbooks/objectives/training-frozen.md",
+    ErrorClass.ROLLOUTS_STOPPED: "docs/runbooks/objectives/rollouts-stopped.md",
 }
 """Those that ship, for objectives that name none."""
 
@@ -49,14 +52,14 @@ def page_since(tx: MonitorTx, endpoint: str, since: datetime) -> Alert | None:
     monitor = tx.monitor_of(endpoint)
     if monitor is None:
         return None
-    alerts = (tx.unresolved_alert(slo.meta.name) for slo in tx.slos.under(monitor.meta.name))
+    alerts = (_alert_of_rules(tx, slo.meta.name) for slo in tx.slos.under(monitor.meta.name))
     pages = (each for each in alerts if each is not None and each.severity is Severity.PAGE)
     return next((each for each in pages if each.loud_since >= since), None)
 
 
 def needs_settling(tx: MonitorTx, reading: SloReading) -> bool:
     """Whether `settle_alert` would change anything."""
-    firing, alert = firing_of(reading), tx.unresolved_alert(reading.slo.meta.name)
+    firing, alert = firing_of(reading), _alert_of_rules(tx, reading.slo.meta.name)
     if firing is None or alert is None:
         return (firing is None) != (alert is None)
     return alert.outranked_by(firing)
@@ -67,10 +70,10 @@ def settle_alert(tx: MonitorTx, monitor: Monitor, reading: SloReading) -> None:
     slo = tx.slos.get(reading.slo.meta.name)
     if slo is None or slo.meta.uid != reading.slo.meta.uid:
         return
-    firing, alert = firing_of(reading), tx.unresolved_alert(slo.meta.name)
+    firing, alert = firing_of(reading), _alert_of_rules(tx, slo.meta.name)
     if alert is None:
         if firing is not None:
-            _open(tx, monitor, slo, firing)
+            open_alert(tx, monitor, slo, firing)
     elif firing is None:
         _save(tx, alert.resolved(MONITOR_ACTOR, "No rule fires any more.", tx.now))
     elif alert.outranked_by(firing):
@@ -108,21 +111,8 @@ def resolve_alert(tx: MonitorTx, name: str, *, actor: str, reason: str) -> Alert
     return _save(tx, _unresolved(tx, name).resolved(actor, reason, tx.now))
 
 
-def end_alert_of(tx: MonitorTx, slo: str) -> None:
-    """End the alert of an objective that is deleted, if it has one."""
-    alert = tx.unresolved_alert(slo)
-    if alert is not None:
-        _save(tx, alert.resolved(MONITOR_ACTOR, "The objective was deleted.", tx.now))
-
-
-def _unresolved(tx: MonitorTx, name: str) -> Alert:
-    alert = the_alert(tx, name)
-    if alert.state is AlertState.RESOLVED:
-        raise AlertResolved(name)
-    return alert
-
-
-def _open(tx: MonitorTx, monitor: Monitor, slo: Slo, firing: Firing) -> None:
+def open_alert(tx: MonitorTx, monitor: Monitor, slo: Slo, firing: Firing) -> None:
+    """Open the alert of an objective about something of which it has none."""
     meta = new_child_meta(tx, monitor.meta.name, "alerts")
     alert = Alert(
         meta=meta,
@@ -139,6 +129,24 @@ def _open(tx: MonitorTx, monitor: Monitor, slo: Slo, firing: Firing) -> None:
     )
     tx.alerts.add(alert)
     _tell(tx, alert)
+
+
+def end_alert(tx: MonitorTx, slo: str, error_class: ErrorClass, reason: str) -> None:
+    """End the alert of an objective about something, if it has one."""
+    alert = tx.unresolved_alert(slo, error_class)
+    if alert is not None:
+        _save(tx, alert.resolved(MONITOR_ACTOR, reason, tx.now))
+
+
+def _alert_of_rules(tx: MonitorTx, slo: str) -> Alert | None:
+    return tx.unresolved_alert(slo, *OF_RULES)
+
+
+def _unresolved(tx: MonitorTx, name: str) -> Alert:
+    alert = the_alert(tx, name)
+    if alert.state is AlertState.RESOLVED:
+        raise AlertResolved(name)
+    return alert
 
 
 def _save(tx: MonitorTx, alert: Alert) -> Alert:

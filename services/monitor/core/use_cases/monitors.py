@@ -13,6 +13,7 @@ from services.monitor.core.ports import MonitorTx
 from services.monitor.core.resources import DriftTest, Monitor
 from services.monitor.core.use_cases.identities import new_meta
 from services.monitor.core.use_cases.lookup import the_monitor
+from services.monitor.core.use_cases.restraints import lift_restraints
 from services.monitor.core.use_cases.retraining import history_of
 
 
@@ -99,6 +100,8 @@ def delete_monitor(tx: MonitorTx, name: str, *, etag: str) -> Monitor:
     active = history_of(tx, name).active_episode
     if active:
         raise EpisodeActive(name, active)
+    for slo in tx.slos.under(name):
+        lift_restraints(tx, slo.meta.name)
     tx.forget_children(name)
     tx.monitors.remove(name)
     tx.tell("monitor.deleted", name, {"endpoint": monitor.endpoint})

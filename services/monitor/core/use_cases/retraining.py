@@ -144,6 +144,7 @@ def _start_episode(
                 include_template_snapshot=policy.include_template_snapshot,
                 lookback_days=policy.lookback_days,
                 min_phase_outcomes=policy.min_phase_outcomes,
+                critical=policy.critical,
             ),
             decision=decision.meta.name,
             event_time=decision.event_time,

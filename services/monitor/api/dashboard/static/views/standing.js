@@ -19,8 +19,11 @@ function drawObjective(objective) {
   const days = objective.window_s / 86_400;
   const promise = `${words(objective.counts)}, ${objective.target} good in ${counted(days, "day")}`;
   const heading = el("h3", {}, `${name} `, el("span", { class: "faint" }, promise));
-  if (objective.unknown) return [heading, notice(objective.unknown, "error")];
-  if (!objective.total) return [heading, notice("Nothing was counted yet.")];
+  const orders = objective.restraints.map(({ action, since, reason }) =>
+    el("p", {}, state(action), " ", time(since), " ", reason),
+  );
+  if (objective.unknown) return [heading, ...orders, notice(objective.unknown, "error")];
+  if (!objective.total) return [heading, ...orders, notice("Nothing was counted yet.")];
   const { remaining, rules } = objective;
   const kind = remaining < 0 ? "bad" : remaining < 0.2 ? "warn" : "";
   const left = [
@@ -44,6 +47,7 @@ function drawObjective(objective) {
       time(objective.time),
       ...(rules.some(({ firing }) => firing) ? [" ", state("BURNING")] : []),
     ),
+    ...orders,
     barChart(`Budget left of ${name}`, left, 1),
     barChart(`Burn rates of ${name}, in units of what fires`, burning, 1),
     el("details", {}, el("summary", {}, "As a table"), ruleTable(name, rules)),
