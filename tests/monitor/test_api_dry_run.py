@@ -177,6 +177,26 @@ async def test_a_dry_run_must_make_sense(caller, tmp_path, monkeypatch):
     assert refusal.reason == "MONITOR_NOT_FOUND"
 
 
+async def test_while_the_trainer_is_away_what_needs_no_cost_is_answered_without_it(tmp_path):
+    weighed = drift_policy(
+        budget=monitor_pb2.RetrainPolicy.Budget(
+            limit=WireMoney(currency_code="USD", units=9), period=to_duration(86_400)
+        )
+    )
+    async with running_monitor(tmp_path / "monitor") as caller:
+        await caller.create_monitor()
+        await in_database(tmp_path, judge)
+        decisions, summary = await tried(caller, retrain_policy=drift_policy())
+        assert decisions
+        assert not any(each.episode.HasField("cost") for each in decisions)
+        assert summary.episodes_without_cost == summary.episodes > 0
+        (note,) = summary.notes
+        assert "left out: trainer answered UNAVAILABLE" in note
+        with refused() as refusal:
+            await tried(caller, retrain_policy=weighed)
+        assert refusal.code is StatusCode.UNAVAILABLE
+
+
 async def test_the_guide_s_policy_is_tried_by_the_guide_s_command(caller, tmp_path, capsys):
     await in_database(tmp_path, judge)
     (policy,) = re.findall(r"```yaml\n(data_drift.+?)```", GUIDE, flags=re.DOTALL)

@@ -11,7 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from roundhouse.registry.v1 import dataset_service_pb2
+from roundhouse.registry.v1 import (
+    dataset_service_pb2,
+    retention_pb2,
+    retention_service_pb2,
+)
 from roundhouse.trainer.v1 import job_pb2
 
 from services.common.rpc.client import connect
@@ -25,14 +29,14 @@ from services.monitor.adapters.snapshots.rows import (
     parquet_bytes,
     template_rows,
 )
-from services.monitor.core.errors import NoTrainingRows
+from services.monitor.core.errors import NoTrainingRows, PrivacyHeld
 from services.monitor.core.ports import SnapshotOrder
 from services.monitor.core.stream.batches import ObservationBatch, OutcomeBatch
 from tests.support.monitor_database import monitor_database
 from tests.support.monitor_values import DATASET, ENDPOINT, JOB, MONITOR
 from tests.support.prediction_logs import LogPlace, written_log
 from tests.support.predictions import DAY, MONDAY, World, outcomes
-from tests.support.registry_api import TIMEOUT_S, running_registry
+from tests.support.registry_api import PROJECT, TIMEOUT_S, request_id, running_registry
 
 WEEK = 7 * DAY
 COLUMNS = TrainingColumns(["wind", "rain"], ["origin"], "late", "day")
@@ -230,3 +234,61 @@ async def test_what_the_registry_refuses_is_told(building):
     with pytest.raises(RemoteError) as refusal:
         await builder.build(order(dataset="projects/default/datasets/none"))
     assert refusal.value.code is grpc.StatusCode.NOT_FOUND
+
+
+async def held(registry, snapshot):
+    """A privacy hold on it."""
+    hold = retention_pb2.Hold(
+        target=snapshot,
+        kind=retention_pb2.Hold.KIND_PRIVACY,
+        placed_by="ann",
+        reason="A passenger objects.",
+    )
+    request = retention_service_pb2.PlaceHoldRequest(
+        parent=PROJECT, hold=hold, request_id=request_id()
+    )
+    return await registry.retention.PlaceHold(request, timeout=TIMEOUT_S)
+
+
+async def test_rows_under_a_privacy_hold_are_not_had_by_another_snapshot_of_them(building):
+    builder, _, registry, _ = building
+    first = await builder.build(order())
+    hold = await held(registry, first.name)
+
+    def again(number, **fields):
+        return builder.build(
+            order(snapshot_id=f"s{number}", request_id=str(uuid.UUID(int=number)), **fields)
+        )
+
+    with pytest.raises(PrivacyHeld) as refusal:
+        await again(2)
+    assert refusal.value.metadata == {"snapshot": first.name, "hold": hold.name}
+    with pytest.raises(PrivacyHeld):
+        await again(3, end=MONDAY + 3 * WEEK)
+    later = {"start": MONDAY + WEEK, "end": MONDAY + 3 * WEEK}
+    assert (await again(4, **later)).rows == 50
+    with pytest.raises(NoTrainingRows):
+        await again(5, endpoint="projects/default/endpoints/other")
+    await registry.retention.ReleaseHold(
+        retention_service_pb2.ReleaseHoldRequest(
+            name=hold.name, actor="ann", reason="Settled.", request_id=request_id()
+        ),
+        timeout=TIMEOUT_S,
+    )
+    assert (await again(6)).rows == 50
+
+
+async def test_a_template_under_a_privacy_hold_is_not_trained_on_again(building):
+    builder, _, registry, _ = building
+    winter = f"{DATASET}/snapshots/winter"
+    hold = await held(registry, winter)
+    assert (await builder.build(order())).rows == 50
+    with pytest.raises(PrivacyHeld) as refusal:
+        await builder.build(
+            order(
+                snapshot_id="b",
+                include_template_snapshot=True,
+                request_id=str(uuid.UUID(int=2)),
+            )
+        )
+    assert refusal.value.metadata == {"snapshot": winter, "hold": hold.name}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from services.monitor.adapters.refusals import refusals
-from services.monitor.core.errors import NoTrainingRows
+from services.monitor.core.errors import NoTrainingRows, PrivacyHeld
 from services.monitor.core.loop.episodes import Episode
 from services.monitor.core.loop.ports import StepRefused
 from services.monitor.core.ports import BuiltSnapshot, SnapshotOrder, TrainingSnapshots
@@ -56,5 +56,5 @@ class EpisodeSnapshots:
         )
         try:
             return (await self._snapshots.build(order)).name
-        except NoTrainingRows as error:
+        except (NoTrainingRows, PrivacyHeld) as error:
             raise StepRefused(str(error)) from error

@@ -12,9 +12,11 @@ from roundhouse.monitor.v1 import retrain_service_pb2 as service_pb
 from roundhouse.monitor.v1 import retrain_service_pb2_grpc as pb_grpc
 
 from services.common.errors import FieldViolation, InvalidRequest
+from services.common.money import Money
 from services.common.resources import Page
 from services.common.rpc.convert import from_timestamp
 from services.common.rpc.inputs import check_settable, masked, page_query
+from services.common.rpc.remote import RemoteError
 from services.monitor.api.convert.dry_runs import dry_run_to_protos, order_of
 from services.monitor.api.convert.retraining import (
     POLICY_FIELDS,
@@ -165,8 +167,15 @@ class RetrainServicer(pb_grpc.RetrainServiceServicer):
         """What policies would have decided in a span of the past."""
         run = await self._transactions.read(lambda tx: dry_run(tx, order_of(request, tx.now)))
         unknown = set() if run.usual_cost else {run.templates[each.policy] for each in run.started}
-        costs = {job: await self._costs.cost(job) for job in sorted(unknown)}
-        for told in dry_run_to_protos(run, costs):
+        notes = []
+        costs: dict[str, Money | None] = {}
+        try:
+            costs = {job: await self._costs.cost(job) for job in sorted(unknown)}
+        except RemoteError as error:
+            if run.weighs_costs:
+                raise
+            notes.append(f"What template jobs cost is left out: {error}")
+        for told in dry_run_to_protos(run, costs, notes):
             yield told
 
     async def BuildTrainingSnapshot(

@@ -163,6 +163,21 @@ class NoTrainingRows(FailedPrecondition):
         )
 
 
+class PrivacyHeld(FailedPrecondition):
+    """The registry has a privacy hold on a snapshot with the same rows."""
+
+    reason = "PRIVACY_HOLD"
+
+    def __init__(self, snapshot: str, hold: str) -> None:
+        text = f"{snapshot!r} is under the privacy hold {hold!r}: nothing may be made of its rows."
+        super().__init__(
+            text,
+            violations=[PreconditionViolation("HOLD", hold, text)],
+            snapshot=snapshot,
+            hold=hold,
+        )
+
+
 class EndpointNotFound(NotFound):
     """Nothing is known of the endpoint."""
 

@@ -57,6 +57,8 @@ class LoggedTrainingSnapshots:
         """See `TrainingSnapshots`."""
         position = await self._pinned(order.request_id)
         spec = await self._spec_of(order.template_job)
+        source = f"observations of {order.endpoint} with their outcomes"
+        await self._registry.check_unheld(order.dataset, source, order.start, order.end)
         columns = _columns(spec)
         rows = await self._logged_rows(order, columns, position)
         parents: tuple[str, ...] = ()
@@ -71,7 +73,7 @@ class LoggedTrainingSnapshots:
                 snapshot_id=order.snapshot_id,
                 time_column=columns.time,
                 required_columns=(columns.target,),
-                source=f"observations of {order.endpoint} with their outcomes",
+                source=source,
                 parents=parents,
                 path=_FILE,
                 content=content,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
 from roundhouse.monitor.v1 import monitor_pb2 as pb
@@ -40,12 +40,15 @@ def order_of(request: service_pb.DryRunRetrainingRequest, now: datetime) -> DryR
     )
 
 
-def dry_run_to_protos(run: DryRun, templates: Mapping[str, Money | None]) -> Iterator[_Response]:
+def dry_run_to_protos(
+    run: DryRun, templates: Mapping[str, Money | None], notes: Sequence[str]
+) -> Iterator[_Response]:
     """The decisions, then the summary.
 
     Args:
         run: What came of it.
         templates: What the template jobs were charged, where that is known.
+        notes: What could not be told, and why, a sentence each.
     """
     spent: Counter[str] = Counter()
     uncosted = 0
@@ -69,6 +72,7 @@ def dry_run_to_protos(run: DryRun, templates: Mapping[str, Money | None]) -> Ite
         declined=run.declined,
         costs=[to_money(micros, currency) for currency, micros in sorted(spent.items())],
         episodes_without_cost=uncosted,
+        notes=notes,
     )
     summary.episode_duration.FromTimedelta(run.span)
     yield _Response(summary=summary)

@@ -52,6 +52,7 @@ class DryRun:
         real_episodes: That were started on the range's windows.
         span: That an assumed episode lasts.
         usual_cost: What the newest retraining was charged; None if that is not known.
+        weighs_costs: Whether a policy's decisions depend on costs.
     """
 
     decisions: Sequence[Replayed]
@@ -61,6 +62,7 @@ class DryRun:
     real_episodes: int
     span: timedelta
     usual_cost: Money | None
+    weighs_costs: bool
 
     @property
     def started(self) -> Sequence[Replayed]:
@@ -115,4 +117,5 @@ def dry_run(tx: MonitorTx, order: DryRunOrder) -> DryRun:
         real_episodes=sum(order.start <= each.event_time < order.end for each in episodes),
         span=lasting,
         usual_cost=known_cost(episodes),
+        weighs_costs=any(policy.budget or policy.worth_of_hundredth for policy in policies),
     )
