@@ -35,8 +35,10 @@ from services.common.store.migrations import migrate
 from services.common.telemetry import trace_sinks
 from services.trainer.adapters.cleaner import Cleaner
 from services.trainer.adapters.evaluation import RegistrySnapshots, RegistryVersionEvaluator
+from services.trainer.adapters.learning.recipe import Recipe
 from services.trainer.adapters.prices import load_prices
 from services.trainer.adapters.processes import WorkerProcesses
+from services.trainer.adapters.quantizers import QUANTIZERS, Quantizer
 from services.trainer.adapters.recipes import load_recipes
 from services.trainer.adapters.registry_client import RegistryClient
 from services.trainer.adapters.store.reads import SqlTrainerReads
@@ -174,15 +176,15 @@ def _apis(
         prices=load_prices(settings.price_file),
         cores=len(os.sched_getaffinity(0)),
     )
-    installed = load_recipes()
-    recipes = {name: recipe.rules for name, recipe in installed.items()}
+    algorithms: dict[str, Recipe | Quantizer] = {**load_recipes(), **QUANTIZERS}
+    recipes = {name: each.rules for name, each in algorithms.items()}
     job_servicer = JobServicer(
         transactions,
         RegistrySnapshots(registry, pins),
         RegistryVersionEvaluator(registry),
         terms=terms,
         recipes=recipes,
-        modes={name: recipe.modes for name, recipe in installed.items()},
+        modes={name: each.modes for name, each in algorithms.items()},
     )
     worker_servicer = WorkerServicer(transactions, terms, recipes=recipes)
     cost_servicer = CostServicer(transactions, terms.prices)

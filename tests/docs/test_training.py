@@ -9,6 +9,8 @@ import pytest
 from google.protobuf.json_format import ParseDict
 from roundhouse.trainer.v1 import job_pb2
 
+from services.trainer.adapters.learning.recipe import Recipe
+from services.trainer.adapters.quantizers import QUANTIZERS, Quantizer
 from services.trainer.adapters.recipes import load_recipes
 from services.trainer.api.convert import spec_from_proto
 from services.trainer.core.failures import ErrorClass
@@ -18,7 +20,7 @@ from services.trainer.core.spec import spec_to_json
 from services.trainer.core.validation import spec_faults
 from tests.support.trainer_values import spec
 
-RECIPES = load_recipes()
+ALGORITHMS: dict[str, Recipe | Quantizer] = {**load_recipes(), **QUANTIZERS}
 DOCUMENT = Path(__file__).parents[2] / "docs" / "training.md"
 
 
@@ -34,7 +36,7 @@ def test_the_tables_of_parameters_are_those_of_the_recipes() -> None:
             f"| {'yes' if rule.whole else 'no'} |"
             for name, rule in recipe.rules.items()
         ]
-        for algorithm, recipe in RECIPES.items()
+        for algorithm, recipe in ALGORITHMS.items()
     }
 
 
@@ -45,8 +47,8 @@ def test_the_specs_of_the_document_are_good_ones(key: str) -> None:
     blocks = [part.split("```")[0] for part in DOCUMENT.read_text().split("```json\n")[1:]]
     (example,) = (found for found in map(json.loads, blocks) if key in found)
     message = ParseDict({**spec_to_json(spec()), **example}, job_pb2.JobSpec())
-    rules = {name: recipe.rules for name, recipe in RECIPES.items()}
-    modes = {name: recipe.modes for name, recipe in RECIPES.items()}
+    rules = {name: recipe.rules for name, recipe in ALGORITHMS.items()}
+    modes = {name: recipe.modes for name, recipe in ALGORITHMS.items()}
     asked = spec_from_proto(message)
     assert [*spec_faults(asked, rules), *mode_faults(asked, modes, "spec")] == []
 
@@ -58,7 +60,7 @@ def test_the_table_of_modes_says_which_recipes_can_do_each() -> None:
     said = {row[0].strip("| `"): row[2].strip(" |") for row in rows}
     able = {
         mode.value: ", ".join(
-            f"`{name}`" for name in sorted(RECIPES) if mode in RECIPES[name].modes
+            f"`{name}`" for name in sorted(ALGORITHMS) if mode in ALGORITHMS[name].modes
         )
         for mode in Mode
     }

@@ -139,3 +139,47 @@ async def test_a_parent_that_is_not_there_is_a_fault_of_its_field(caller: Traine
         )
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_SPEC")
     assert refusal.fields() == ["training_job.spec.parent_version"]
+
+
+async def test_a_network_is_quantised_into_a_version_of_its_own(caller: TrainerCaller) -> None:
+    network = (Candidate("mlp", {"hidden_units": 128, "epochs": 4}),)
+    parent = await caller.until_over(await caller.submit("network", candidates=network))
+    february = await newer(caller, "february", 1)
+    asked = {
+        "mode": Mode.QUANTIZATION,
+        "parent_version": parent.model_version,
+        "snapshot": february,
+        "maximum_loss": MaximumLoss(auc=0.02, log_loss=0.02),
+    }
+    job = await caller.until_over(
+        await caller.submit("small", "int8_static", "int8_dynamic", **asked)
+    )
+    assert state_name(job) == "SUCCEEDED", job.error
+    assert await parents(caller, job.model_version) == [parent.model_version]
+    tested = (await evaluations(caller, job.model_version, february))["PURPOSE_TEST"].metrics
+    assert tested["fidelity.agreement"] > 0.95
+    assert tested["graph.size_bytes"] < 0.7 * tested["parent.graph.size_bytes"]
+    assert tested["parent.latency.p95_ms"] > 0
+    for path in ("signature.json", "model.onnx"):
+        mine = await artifact(caller, job.model_version, path)
+        theirs = await artifact(caller, parent.model_version, path)
+        assert (mine == theirs) == (path == "signature.json")
+    training = json.loads(await artifact(caller, job.model_version, "training.json"))
+    assert training["winner"]["package"].startswith("onnxruntime ")
+    # What has become integers has no matrix products left to quantise.
+    again = await caller.until_over(
+        await caller.submit(
+            "smaller",
+            "int8_dynamic",
+            **{
+                **asked,
+                "parent_version": job.model_version,
+                "snapshot": await newer(caller, "march", 2),
+            },
+        )
+    )
+    assert (state_name(again), again.error.error_class) == (
+        "FAILED",
+        Errors.ERROR_CLASS_UNUSABLE_PARENT,
+    )
+    assert "nothing to quantise" in again.error.message

@@ -89,7 +89,7 @@ def test_weights_of_a_row_are_the_probabilities_of_its_labels(data: Table) -> No
 def test_trials_and_the_winner_learn_from_the_parent_and_are_judged_by_labels(data: Table) -> None:
     job = spec("decision_tree", mode=Mode.DISTILLATION, parent_version="v")
     split = split_by_time(data.event_time_us, job.shares)
-    parent = Parent("v", "sha256:0", b"", taught(data), data)
+    parent = Parent("v", "sha256:0", b"", b"", taught(data), data)
     bench = Workbench(job, RECIPES, data, split, cores=1, parent=parent)
     rules = RECIPES["decision_tree"].rules
     outcome = bench.run_trial(

@@ -17,6 +17,7 @@ class Mode(StrEnum):
 
     FULL = "MODE_FULL"
     DISTILLATION = "MODE_DISTILLATION"
+    QUANTIZATION = "MODE_QUANTIZATION"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,8 @@ class Comparison:
         scores: What it scores on the test part.
         slices: Of the test part.
         fidelity: Of the version to the parent on the test part.
+        batch_difference: Largest difference between what the version gives a row alone and among
+            others: not 0 where ranges of activations are those of a batch.
         size_bytes: Of the version's graph.
         parent_size_bytes: Of the parent's.
     """
@@ -68,6 +71,7 @@ class Comparison:
     scores: Scores
     slices: Sequence[SliceScores]
     fidelity: Fidelity
+    batch_difference: float
     size_bytes: int
     parent_size_bytes: int
 
@@ -78,6 +82,7 @@ class Comparison:
             "fidelity.agreement": self.fidelity.agreement,
             "fidelity.mean_difference": self.fidelity.mean_difference,
             "fidelity.largest_difference": self.fidelity.largest_difference,
+            "graph.batch_difference": self.batch_difference,
             "graph.size_bytes": float(self.size_bytes),
             "parent.graph.size_bytes": float(self.parent_size_bytes),
             **{f"parent.{name}": value for name, value in self.scores.values.items()},

@@ -39,6 +39,7 @@ _PARTED: Final = {
 }
 _TAKEN_OVER: Final = {
     Mode.DISTILLATION: "learning its probabilities",
+    Mode.QUANTIZATION: "turning its weights into 8-bit integers",
 }
 _REPOSITORY: Final = Path(__file__).resolve().parents[4]
 
@@ -58,7 +59,7 @@ class Evidence:
         scores: On the test part.
         slices: Of the test part.
         baseline: What the share of positives alone scores on the test part.
-        parity: Largest difference between graph and native model.
+        parity: Largest difference between graph and native model; None where there is none.
         validation_positive_rate: Share of positives of the part that the winner was picked on.
         comparison: Beside the parent version; None where nothing was taken over from one.
     """
@@ -73,7 +74,7 @@ class Evidence:
     scores: Scores
     slices: Sequence[SliceScores]
     baseline: Scores
-    parity: float
+    parity: float | None
     validation_positive_rate: float
     comparison: Comparison | None = None
 
@@ -95,7 +96,7 @@ def evaluation_json(evidence: Evidence) -> dict[str, Any]:
         "beats_baseline": evidence.beats_baseline,
         "validation": dict(evidence.winner.metrics),
         "validation_gains": {name: asdict(gain) for name, gain in evidence.winner.gains.items()},
-        "parity": {"largest_difference": evidence.parity},
+        **({} if evidence.parity is None else {"parity": {"largest_difference": evidence.parity}}),
         **({} if evidence.comparison is None else {"parent": _parent_json(evidence.comparison)}),
     }
 
@@ -107,6 +108,7 @@ def _parent_json(found: Comparison) -> dict[str, Any]:
         "validation": dict(found.validation),
         "scores": scores_json(found.scores),
         "fidelity": asdict(found.fidelity),
+        "batch_difference": found.batch_difference,
         "size_bytes": {"parent": found.parent_size_bytes, "version": found.size_bytes},
     }
 
@@ -143,11 +145,17 @@ def training_json(evidence: Evidence) -> dict[str, Any]:
         "winner": {
             "algorithm": evidence.winner.algorithm,
             "parameters": dict(evidence.winner.refit_parameters),
-            "package": package_of(evidence.winner.algorithm),
+            "package": _package(evidence),
         },
         "environment": environment(evidence.threads),
         "code_commit": code_commit(_REPOSITORY),
     }
+
+
+def _package(evidence: Evidence) -> str:
+    if evidence.spec.mode is Mode.QUANTIZATION:
+        return f"onnxruntime {version('onnxruntime')}"
+    return package_of(evidence.winner.algorithm)
 
 
 def environment(threads: int) -> dict[str, Any]:

@@ -24,6 +24,7 @@ class Parent:
         version: Resource name.
         digest: Of its manifest.
         graph: ONNX.
+        signature: Its `signature.json`.
         probability: float32 [rows of the snapshot], of label 1.
         sample: Some of the rows, with the features that it takes: to measure its latency on.
     """
@@ -31,6 +32,7 @@ class Parent:
     version: str
     digest: str
     graph: bytes
+    signature: bytes
     probability: Probabilities
     sample: Table
 

@@ -37,6 +37,17 @@ class TrainedModel:
     estimator: Any  # scikit-learn has no types
 
 
+def check_labels(table: Table, split: Split) -> None:
+    """That trials can be told apart on `split`.
+
+    Raises:
+        DataFault: The train or the validation part holds a single class.
+    """
+    for name, rows in (("train", split.train), ("validation", split.validation)):
+        if len(np.unique(table.label[rows])) < 2:
+            raise DataFault(f"every row of the {name} part has the same label")
+
+
 class Workbench:
     """Trains the trials of one job on one split.
 
@@ -63,9 +74,7 @@ class Workbench:
         cores: int,
         parent: Parent | None = None,
     ) -> None:
-        for name, rows in (("train", split.train), ("validation", split.validation)):
-            if len(np.unique(table.label[rows])) < 2:
-                raise DataFault(f"every row of the {name} part has the same label")
+        check_labels(table, split)
         self._spec = spec
         self._recipes = recipes
         self._table = table

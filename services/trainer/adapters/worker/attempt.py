@@ -24,8 +24,9 @@ from services.trainer.adapters.export.runtime import GraphModel
 from services.trainer.adapters.learning.auditing import suspects
 from services.trainer.adapters.learning.loading import load_table
 from services.trainer.adapters.learning.parent import Parent
+from services.trainer.adapters.learning.quantizing import QuantizedModel
 from services.trainer.adapters.learning.recipe import Recipe
-from services.trainer.adapters.learning.trials import TrainedModel, Workbench
+from services.trainer.adapters.learning.trials import TrainedModel
 from services.trainer.adapters.registry_client import (
     EvaluationRecord,
     Registration,
@@ -33,7 +34,7 @@ from services.trainer.adapters.registry_client import (
     SnapshotRef,
 )
 from services.trainer.adapters.worker.contract import Work
-from services.trainer.adapters.worker.lanes import Lanes, TrialData
+from services.trainer.adapters.worker.lanes import Bench, Lanes, TrialData
 from services.trainer.adapters.worker.link import TrainerLink
 from services.trainer.adapters.worker.observing import Checkpoints, StopTraining, TrialObserver
 from services.trainer.adapters.worker.parents import (
@@ -181,7 +182,7 @@ class AttemptRun:
         if self._work.spec.maximum_loss is not None:
             check_losses(winner.algorithm, winner.metrics, theirs, self._work.spec.maximum_loss)
 
-    async def _retrain(self, bench: Workbench, winner: TrialOutcome) -> TrainedModel:
+    async def _retrain(self, bench: Bench, winner: TrialOutcome) -> TrainedModel | QuantizedModel:
         observer = TrialObserver(
             self._link,
             self._checkpoints,
@@ -200,17 +201,14 @@ class AttemptRun:
         prepared: Prepared,
         trials: Sequence[Trial],
         winner: TrialOutcome,
-        model: TrainedModel,
+        model: TrainedModel | QuantizedModel,
     ) -> BuiltVersion:
         table, split = prepared.table, prepared.split
         fitted = table.take(split.fit)
-        self._recipes[winner.algorithm].teach_export()
-        graph = export_graph(model.encoder, model.estimator, fitted)
-        runtime = GraphModel(graph, self._threads)
         validation = table.take(split.validation)
-        parity = check_parity(runtime, model.encoder, model.estimator, validation)
+        graph, parity = self._exported(winner.algorithm, model, fitted, validation)
         test = table.take(split.test)
-        probability = runtime.probability(test)
+        probability = GraphModel(graph, self._threads).probability(test)
         evidence = Evidence(
             job=self._work.job,
             spec=self._work.spec,
@@ -232,7 +230,11 @@ class AttemptRun:
         )
         files = {
             "model.onnx": graph,
-            "signature.json": bundle.json_bytes(bundle.signature(fitted)),
+            "signature.json": (
+                prepared.parent.signature
+                if prepared.parent is not None and isinstance(model, QuantizedModel)
+                else bundle.json_bytes(bundle.signature(fitted))
+            ),
             "profile.json": bundle.json_bytes(bundle.profile(fitted, test, probability)),
             "evaluation.json": bundle.json_bytes(evaluation_json(evidence)),
             "data.json": bundle.json_bytes(prepared.report.to_json()),
@@ -241,6 +243,21 @@ class AttemptRun:
             "card.md": card(evidence).encode(),
         }
         return BuiltVersion(files, evidence, latencies_ms(graph, test, prepared.parent))
+
+    def _exported(
+        self,
+        algorithm: str,
+        model: TrainedModel | QuantizedModel,
+        fitted: Table,
+        validation: Table,
+    ) -> tuple[bytes, float | None]:
+        """The graph, and its largest difference from the native model where there is one."""
+        if isinstance(model, QuantizedModel):
+            return model.graph, None
+        self._recipes[algorithm].teach_export()
+        graph = export_graph(model.encoder, model.estimator, fitted)
+        runtime = GraphModel(graph, self._threads)
+        return graph, check_parity(runtime, model.encoder, model.estimator, validation)
 
     async def _register(self, built: BuiltVersion, winner: Trial) -> None:
         spec, evidence = self._work.spec, built.evidence

@@ -21,12 +21,14 @@ from typing import Any, Final, Protocol
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # ships no types
 
 from services.trainer.adapters.learning.parent import Parent
+from services.trainer.adapters.learning.quantizing import QuantizedModel, QuantizingBench
 from services.trainer.adapters.learning.recipe import Checkpoint, FitObserver, Recipe, Step
-from services.trainer.adapters.learning.trials import Workbench
+from services.trainer.adapters.learning.trials import TrainedModel, Workbench
 from services.trainer.adapters.recipes import load_recipes
 from services.trainer.core.cross_validation import FoldScores
 from services.trainer.core.failures import OutOfMemory, WorkerLost
 from services.trainer.core.jobs import Trial
+from services.trainer.core.parents import Mode
 from services.trainer.core.selection import TrialOutcome
 from services.trainer.core.spec import JobSpec
 from services.trainer.core.splits import Split
@@ -67,12 +69,14 @@ class TrialData:
     split: Split
     parent: Parent | None
 
-    def bench(self, recipes: Mapping[str, Recipe], cores: int) -> Workbench:
-        """Where the trials are trained, by at most so many threads.
+    def bench(self, recipes: Mapping[str, Recipe], cores: int) -> Bench:
+        """Where the trials are run, by at most so many threads.
 
         Raises:
-            DataFault: As `Workbench` does.
+            DataFault, UnusableParent: As `Workbench` and `QuantizingBench` do.
         """
+        if self.parent is not None and self.spec.mode is Mode.QUANTIZATION:
+            return QuantizingBench(self.spec, self.table, self.split, self.parent)
         return Workbench(
             self.spec, recipes, self.table, self.split, cores=cores, parent=self.parent
         )
@@ -99,6 +103,16 @@ class Lane(Protocol):
         Raises:
             NanLoss, OutOfMemory, WorkerLost: As `run_trial`.
         """
+        ...
+
+
+class Bench(Lane, Protocol):
+    """Runs trials, and the winner once more."""
+
+    def retrain(
+        self, winner: TrialOutcome, observer: FitObserver, resume_from: Checkpoint | None
+    ) -> TrainedModel | QuantizedModel:
+        """What is registered for the winner."""
         ...
 
 
@@ -188,7 +202,7 @@ class Lanes:
         self._processes = processes
         self.free: Sequence[Lane] = processes
 
-    def open(self, data: TrialData, bench: Workbench) -> None:
+    def open(self, data: TrialData, bench: Bench) -> None:
         """Make the lanes ready; `bench` serves when there is no process."""
         if not self._processes:
             self.free = [bench]
@@ -260,7 +274,7 @@ def _serve(connection: Connection, inherited: Sequence[Connection]) -> None:
 
 
 def _run(
-    bench: Workbench, question: _RunTrial | _RunFold, observer: FitObserver
+    bench: Bench, question: _RunTrial | _RunFold, observer: FitObserver
 ) -> TrialOutcome | FoldScores | Exception:
     try:
         match question:

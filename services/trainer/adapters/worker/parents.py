@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -26,6 +26,7 @@ from services.trainer.core.splits import Split
 from services.trainer.core.tables import Table
 
 SAMPLE_ROWS: Final = 1000
+ALONE_ROWS: Final = 200
 ONE_THREAD: Final = 1
 """How many a row's latency is measured with, of a version and of its parent."""
 
@@ -55,9 +56,9 @@ async def parent_of(
         state = model_pb2.ModelVersion.State.Name(version.state).removeprefix("STATE_")
         raise UnusableParent(f"parent_version {version.name} is {state}; it must be READY")
     graph = await registry.artifact(version, "model.onnx")
-    signature = json.loads(await registry.artifact(version, "signature.json"))
+    signature = await registry.artifact(version, "signature.json")
     probability, sample = await asyncio.to_thread(_scored, spec, graph, signature, files)
-    return Parent(version.name, version.digest, graph, probability, sample)
+    return Parent(version.name, version.digest, graph, signature, probability, sample)
 
 
 def validation_metrics(parent: Parent, table: Table, split: Split) -> Mapping[str, float]:
@@ -87,9 +88,17 @@ def compared(
         scores=score(test.label, theirs),
         slices=score_slices(test.label, theirs, test.slices),
         fidelity=fidelity(probability, theirs),
+        batch_difference=_batch_difference(graph, test, probability),
         size_bytes=len(graph),
         parent_size_bytes=len(parent.graph),
     )
+
+
+def _batch_difference(graph: bytes, test: Table, among_others: Probabilities) -> float:
+    model = GraphModel(graph, ONE_THREAD)
+    rows = range(min(ALONE_ROWS, len(test)))
+    alone = np.concatenate([model.probability(test.take(np.array([row]))) for row in rows])
+    return float(np.abs(alone - among_others[: len(alone)]).max())
 
 
 def latencies_ms(graph: bytes, test: Table, parent: Parent | None) -> dict[str, float]:
@@ -102,13 +111,14 @@ def latencies_ms(graph: bytes, test: Table, parent: Parent | None) -> dict[str, 
 
 
 def _scored(
-    spec: JobSpec, graph: bytes, signature: dict[str, Any], files: Sequence[pa.Buffer]
+    spec: JobSpec, graph: bytes, signature: bytes, files: Sequence[pa.Buffer]
 ) -> tuple[Probabilities, Table]:
     """What the parent gives every row, and some rows as it takes them."""
-    outputs = {output["name"]: output["shape"] for output in signature["outputs"]}
+    said = json.loads(signature)
+    outputs = {output["name"]: output["shape"] for output in said["outputs"]}
     if outputs.get("probabilities") != [-1, 2]:
         raise UnusableParent("parent_version gives no probabilities of two labels")
-    seen = replace(spec, features=features_of(signature))
+    seen = replace(spec, features=features_of(said))
     table = load_table([pa.BufferReader(file) for file in files], seen)
     probability = GraphModel(graph, ONE_THREAD).probability(table)
     if not np.all(np.isfinite(probability)):

@@ -1,0 +1,116 @@
+"""The parent of a job, quantised in the ways that its trials ask for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from services.trainer.adapters.export.runtime import GraphModel
+from services.trainer.adapters.learning.parent import Parent
+from services.trainer.adapters.learning.recipe import Checkpoint, FitObserver, Step
+from services.trainer.adapters.learning.trials import check_labels
+from services.trainer.adapters.quantizers import quantized
+from services.trainer.core.cross_validation import FoldScores, folds_of
+from services.trainer.core.failures import UnusableParent
+from services.trainer.core.gains import gains
+from services.trainer.core.jobs import Trial
+from services.trainer.core.parameters import Parameters
+from services.trainer.core.scores import score
+from services.trainer.core.selection import TrialOutcome
+from services.trainer.core.spec import JobSpec
+from services.trainer.core.splits import Split
+from services.trainer.core.tables import Rows, Table
+
+
+@dataclass(frozen=True, eq=False)
+class QuantizedModel:
+    """A graph whose weights are integers.
+
+    Attributes:
+        graph: ONNX.
+    """
+
+    graph: bytes
+
+
+class QuantizingBench:
+    """Quantises the parent of one job in the ways that its trials ask for.
+
+    Args:
+        spec: The job.
+        table: The snapshot.
+        split: Its parts.
+        parent: What is quantised.
+
+    Raises:
+        DataFault: The train or the validation part holds a single class, or there are too few
+            rows for the folds.
+        UnusableParent: It takes other features than the job has.
+    """
+
+    def __init__(self, spec: JobSpec, table: Table, split: Split, parent: Parent) -> None:
+        check_labels(table, split)
+        mine, theirs = _inputs(table), _inputs(parent.sample)
+        if mine != theirs:
+            raise UnusableParent(
+                f"features are {', '.join(mine)}; a quantised version takes those of its parent: "
+                f"{', '.join(theirs)}"
+            )
+        self._spec = spec
+        self._table = table
+        self._split = split
+        self._parent = parent
+        self._folds = folds_of(spec, table, split)
+
+    def run_trial(
+        self,
+        trial: Trial,
+        observer: FitObserver,
+        resume_from: Checkpoint | None,  # noqa: ARG002 - nothing is left to go on with
+    ) -> TrialOutcome:
+        """The parent, quantised with the train part at hand and scored on validation.
+
+        Raises:
+            UnusableParent: There is nothing to quantise in it.
+        """
+        graph = self._quantized(trial.algorithm, trial.parameters, self._split.train)
+        watched = self._table.take(self._split.validation)
+        probability = GraphModel(graph, 1).probability(watched)
+        metrics = score(watched.label, probability).values
+        observer.stepped(Step(1, 1, None, {name: metrics[name] for name in ("auc", "log_loss")}))
+        positive_rate = float(self._table.label[self._split.train].mean())
+        return TrialOutcome(
+            trial.index,
+            trial.algorithm,
+            metrics,
+            trial.parameters,
+            gains=gains(watched.label, probability, positive_rate, self._spec.seed),
+        )
+
+    def run_fold(self, trial: Trial, number: int, observer: FitObserver) -> FoldScores:
+        """The parent, quantised with the rows that fold `number` learns from, judged on others."""
+        fold = self._folds[number]
+        graph = self._quantized(trial.algorithm, trial.chosen_parameters, fold.learn)
+        judged = self._table.take(fold.judge)
+        scores = score(judged.label, GraphModel(graph, 1).probability(judged))
+        observer.stepped(Step(1, 1, None, {}))
+        return FoldScores(len(fold.learn), len(fold.judge), scores.values)
+
+    def retrain(
+        self,
+        winner: TrialOutcome,
+        observer: FitObserver,
+        resume_from: Checkpoint | None,  # noqa: ARG002 - nothing is left to go on with
+    ) -> QuantizedModel:
+        """The graph that won: what the validation part has judged is what is registered."""
+        graph = self._quantized(winner.algorithm, winner.refit_parameters, self._split.train)
+        observer.stepped(Step(1, 1, None, {}))
+        return QuantizedModel(graph)
+
+    def _quantized(self, algorithm: str, parameters: Parameters, rows: Rows) -> bytes:
+        return quantized(self._parent.graph, self._table.take(rows), algorithm, parameters)
+
+
+def _inputs(table: Table) -> list[str]:
+    """The features with their kinds, whatever their order."""
+    numeric = [f"{name} (numeric)" for name in table.numeric]
+    return sorted([*numeric, *(f"{name} (categorical)" for name in table.categorical)])
