@@ -14,7 +14,13 @@ from services.common.errors import Unavailable
 from services.monitor.adapters.database.transaction import SqlMonitorTx
 from services.monitor.core.judging import judge_window, judged_until
 from services.monitor.core.ports import RolloutCase
-from services.monitor.core.resources import DecisionKind, DriftTest, QualityTrigger
+from services.monitor.core.resources import (
+    ChangeKind,
+    DecisionKind,
+    DriftTest,
+    QualityTrigger,
+    Severity,
+)
 from services.monitor.core.stream.batches import ObservationBatch, OutcomeBatch
 from services.monitor.core.stream.follower import Follower
 from services.monitor.core.stream.judge import FollowedJudge
@@ -193,8 +199,20 @@ async def test_lasting_drift_starts_one_episode_and_is_then_declined(database, w
         (DecisionKind.DECLINED, "EPISODE_ACTIVE"),
         (DecisionKind.DECLINED, "EPISODE_ACTIVE"),
     ]
+    assert {report.change for report in drift[3:]} == {ChangeKind.DATA_DRIFT}
     assert episodes == [("DETECTED", MONDAY + 4 * WEEK, CHAMPION)]
     assert decisions[1].report.endswith("driftReports/20130325t000000z")
+
+
+async def test_what_goes_in_otherwise_than_in_training_is_skew_from_the_first_week_on(
+    database, world, baselines
+):
+    await followed(database, MemoryLog(traffic(world, 4, shift_from=0)), baselines)
+    drift, _, decisions, _ = await told(database)
+    assert {report.change for report in drift} == {ChangeKind.SERVING_SKEW}
+    assert {report.severity for report in drift} == {Severity.TICKET}
+    assert [report.drifted_features for report in drift] == [(), ("wind",), ("wind",), ("wind",)]
+    assert decisions[0].reason == "MARGINAL", "one week alone starts no retraining"
 
 
 async def test_a_process_that_dies_again_and_again_ends_where_one_that_lives_does(

@@ -24,7 +24,7 @@ from services.monitor.core.wander import Span
 DAY_US: Final = 86_400_000_000
 WEEK_DAYS: Final = 7
 TRAINING_WEEKS: Final = 8
-_HELD_OUT_WEEKS: Final = 3
+HELD_OUT_WEEKS: Final = 3
 _WEIGHTS: Final = (0.9, -0.7, 0.5, 0.5, -0.4)
 _INTERCEPT: Final = -1.0
 _PAIRED: Final = 0.8
@@ -136,7 +136,8 @@ class DriftWorld:
 
     def profile(self) -> Profile:
         """What the model is trained on and tried on: eight weeks and the three after them."""
-        fitted, held_out = self.days(TRAINING_WEEKS * WEEK_DAYS), self.days(21)
+        fitted = self.days(TRAINING_WEEKS * WEEK_DAYS)
+        held_out = self.days(HELD_OUT_WEEKS * WEEK_DAYS)
         features = feature_profiles(
             fitted.columns, categorical={"category"}, time_us=fitted.time_us
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
@@ -13,6 +13,7 @@ from scipy import stats
 
 from services.common.resources import Meta
 from services.monitor.core.detecting import findings
+from services.monitor.core.detectors.port import Sight
 from services.monitor.core.resources import ChangeKind, DriftReport, DriftTest, Severity
 from tests.support.drift_worlds import (
     QUIET,
@@ -26,7 +27,6 @@ from tests.support.drift_worlds import (
 WARM_UP_WEEKS: Final = 3
 """Weeks in which nothing that has to last can have lasted."""
 
-QUIET_WEEKS_BEFORE: Final = 2
 WEEKS_AFTER: Final = 8
 
 _NOW: Final = datetime(2013, 3, 4, tzinfo=UTC)
@@ -35,13 +35,20 @@ _RESAMPLES: Final = 2_000
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A change, how it comes, and what it is to be called."""
+    """A change, how it comes, after how many quiet weeks, and what it is to be called."""
 
     words: str
     change: Change
     expected: ChangeKind
     pace: str = "sudden"
     effect_floor: float = 0.1
+    quiet_weeks: int = 2
+
+    @property
+    def weeks(self) -> list[Change]:
+        """What is different in each week after deployment."""
+        changed = [self.change.scaled(each) for each in strengths(self.pace, WEEKS_AFTER)]
+        return [QUIET] * self.quiet_weeks + changed
 
 
 CASES: Final = (
@@ -55,6 +62,12 @@ CASES: Final = (
     Case("joint, equal marginals", Change(decoupled=True), ChangeKind.JOINT_DRIFT),
     Case("outcomes alone, odds x 2", Change(odds=2.0), ChangeKind.LABEL_SHIFT),
     Case("concept alone, logit + .6", Change(concept=0.6), ChangeKind.CONCEPT_DRIFT),
+    Case(
+        "shift of 1 sd since deployment",
+        Change(shift=1.0),
+        ChangeKind.SERVING_SKEW,
+        quiet_weeks=0,
+    ),
 )
 
 
@@ -67,17 +80,24 @@ def judged_weeks(
     test: DriftTest | None = None,
 ) -> list[DriftReport]:
     """The reports on a world's weeks, one change a week, oldest first."""
-    test = test or DriftTest()
     world = DriftWorld(seed, nature=nature, columns=columns)
     profile = world.profile()
+    sights = (
+        sight_of_days(profile, world.days(7, change), seed * 1000 + week)
+        for week, change in enumerate(changes)
+    )
+    return judged(sights, test or DriftTest())
+
+
+def judged(sights: Iterable[Sight], test: DriftTest) -> list[DriftReport]:
+    """The reports on a version's windows, from the first on; oldest first."""
     reports: list[DriftReport] = []
-    for week, change in enumerate(changes):
-        earlier = reports[::-1][: test.persistence_windows - 1]
-        sight = sight_of_days(profile, world.days(7, change), seed * 1000 + week)
-        found = findings(sight, earlier, test)
+    for place, sight in enumerate(sights):
+        earlier = reports[::-1][: max(test.persistence_windows - 1, 1)]
+        found = findings(sight, earlier, test, from_first=len(earlier) == len(reports))
         reports.append(
             DriftReport(
-                meta=Meta(f"w{week}", "u", 1, _NOW, _NOW),
+                meta=Meta(f"w{place}", "u", 1, _NOW, _NOW),
                 baseline_version="",
                 window_start=_NOW,
                 window_end=_NOW,
@@ -94,33 +114,42 @@ def judged_weeks(
 
 @dataclass(frozen=True, slots=True)
 class QuietWorld:
-    """What the quiet weeks of one world showed; weeks with at least one of each."""
+    """What the quiet weeks of one world showed; weeks with at least one of each.
+
+    Attributes:
+        first_alarms: Of the weeks of the warm-up, right after deployment; the others are of the
+            weeks after it.
+        chance: A q-value below .05 in one window alone.
+        floor: An effect of .1 or more.
+        by: What gave the alarms, those of the warm-up too.
+    """
 
     weeks: int
     alarms: int
+    first_alarms: int
     pages: int
     chance: int
     floor: int
-    by: Counter[str] = field(default_factory=Counter)
+    by: Mapping[str, int] = field(default_factory=dict)
 
 
 def quiet_world(seed: int, nature: Nature, columns: int, weeks: int) -> QuietWorld:
     """One world in which nothing changes, after its warm-up."""
-    reports = judged_weeks(seed, [QUIET] * (WARM_UP_WEEKS + weeks), nature=nature, columns=columns)[
-        WARM_UP_WEEKS:
-    ]
+    judged = judged_weeks(seed, [QUIET] * (WARM_UP_WEEKS + weeks), nature=nature, columns=columns)
+    first, reports = judged[:WARM_UP_WEEKS], judged[WARM_UP_WEEKS:]
     by: Counter[str] = Counter()
-    for report in reports:
-        by.update({point.algorithm for point in report.points if point.drifted})
+    for report in judged:
+        by.update({point.algorithm for point in report.points if point.drifted or point.skewed})
         by.update({fault.kind.value for fault in report.faults})
         by.update(["concept"] if report.concept is not None and report.concept.alarms else [])
     return QuietWorld(
         weeks,
         sum(report.change is not ChangeKind.NONE for report in reports),
+        sum(report.change is not ChangeKind.NONE for report in first),
         sum(report.severity is Severity.PAGE for report in reports),
         sum(any(point.q_value < 0.05 for point in report.points) for report in reports),
         sum(any(point.effect_size >= 0.1 for point in report.points) for report in reports),
-        by,
+        dict(by),
     )
 
 
@@ -152,31 +181,34 @@ class Outcome:
         name: What the first alarm called it.
         settled: What it is called most often from then on.
         severity: Of the first alarm.
+        early: Whether there was an alarm in the quiet weeks before.
     """
 
     delay_weeks: int | None
     name: ChangeKind
     settled: ChangeKind
     severity: Severity
+    early: bool
 
 
 def met_change(seed: int, case: Case, nature: Nature, columns: int = 50) -> Outcome:
-    """One world that changes after two quiet weeks."""
-    changes = [case.change.scaled(each) for each in strengths(case.pace, WEEKS_AFTER)]
+    """One world that changes after its quiet weeks."""
     reports = judged_weeks(
         seed,
-        [QUIET] * QUIET_WEEKS_BEFORE + changes,
+        case.weeks,
         nature=nature,
         columns=columns,
         test=DriftTest(effect_floor=case.effect_floor),
-    )[QUIET_WEEKS_BEFORE:]
+    )
     alarms = [
         (week, report)
-        for week, report in enumerate(reports, 1)
+        for week, report in enumerate(reports, 1 - case.quiet_weeks)
         if report.change is not ChangeKind.NONE
     ]
+    early = any(week < 1 for week, _ in alarms)
+    alarms = [(week, report) for week, report in alarms if week >= 1]
     if not alarms:
-        return Outcome(None, ChangeKind.NONE, ChangeKind.NONE, Severity.NONE)
+        return Outcome(None, ChangeKind.NONE, ChangeKind.NONE, Severity.NONE, early)
     week, first = alarms[0]
     settled = Counter(report.change for _, report in alarms).most_common(1)[0][0]
-    return Outcome(week, first.change, settled, first.severity)
+    return Outcome(week, first.change, settled, first.severity, early)

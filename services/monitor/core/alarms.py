@@ -5,19 +5,22 @@ enough of the last ones; there are enough rows; chance among independent rows do
 it; and lasting effects of this size, in units of how far the subject goes by itself, are rare
 enough without drift that all alarms together stay within the budget (Benjamini-Hochberg over
 everything that was measured; without any drift its rate is that of any false alarm at all).
+
+In a version's first windows nothing can have lasted yet. What the budget would spend on it is
+spent on serving skew: what every window since the first shows, after a leap from training.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from services.monitor.core.detectors.port import ROWS, Measurement
+from services.monitor.core.detectors.port import LABEL, ROWS, Measurement
 from services.monitor.core.moderation import Prior
 from services.monitor.core.resources import DriftPoint, DriftTest
 from services.monitor.core.wander import (
@@ -55,6 +58,7 @@ def judged_points(
     *,
     test: DriftTest,
     faulty: Collection[str] = (),
+    from_first: bool = False,
 ) -> tuple[DriftPoint, ...]:
     """One point per measurement, in their order.
 
@@ -63,24 +67,31 @@ def judged_points(
         earlier: The windows before, newest first.
         test: What counts as an alarm.
         faulty: Features whose values are broken: what they show is no drift.
+        from_first: Whether `earlier` are all windows since the version first served.
     """
     memory = pooled_memory([each.memory for each in measured])
     priors = _priors(measured)
-    recent = earlier[: test.persistence_windows - 1]
     judgements = [
-        _Judgement.of(each, recent, test, memory, priors.get(each.detector, Prior()))
+        _Judgement.of(
+            each, _History.of(each, earlier, test, from_first), test, memory, priors[each.detector]
+        )
         for each in measured
     ]
     q_values = benjamini_hochberg(np.array([each.p_value for each in judgements])).tolist()
     lasting = benjamini_hochberg(np.array([each.lasting_p for each in judgements])).tolist()
+    skews = benjamini_hochberg(np.array([each.skew_p for each in judgements])).tolist()
     share = test.false_alarm_budget * EFFECTS_SHARE
     points = []
-    for judgement, q_value, lasting_q in zip(judgements, q_values, lasting, strict=True):
+    for judgement, q_value, lasting_q, skew_q in zip(
+        judgements, q_values, lasting, skews, strict=True
+    ):
         each = judgement.measurement
         threshold = judgement.threshold(share / len(judgements))
         reasons = judgement.objections(faulty)
         significant = not reasons and q_value <= test.false_discovery_rate
+        since_first = not reasons and skew_q <= share
         reasons += judgement.objections_to_lasting(lasting_q, share, threshold)
+        skewed = judgement.is_skew(drifted=not reasons, since_first=since_first)
         points.append(
             DriftPoint(
                 feature=each.subject,
@@ -97,7 +108,10 @@ def judged_points(
                 bins=each.bins,
                 excess=judgement.excess,
                 lasting_q_value=lasting_q,
-                reason=_sentence(judgement, reasons, lasting_q, share),
+                skewed=skewed,
+                reason=_skew_sentence(judgement, min(skew_q, lasting_q), share)
+                if skewed
+                else _sentence(judgement, reasons, lasting_q, share),
             )
         )
     return tuple(points)
@@ -109,7 +123,7 @@ def _own_square(each: Measurement) -> float:
 
 def _priors(measured: Sequence[Measurement]) -> dict[str, Prior]:
     """What the columns of each detector say of one another."""
-    known: dict[str, list[Measurement]] = defaultdict(list)
+    known: dict[str, list[Measurement]] = {each.detector: [] for each in measured}
     for each in measured:
         if each.own.size >= FEWEST_STRETCHES and each.own.any():
             known[each.detector].append(each)
@@ -117,8 +131,42 @@ def _priors(measured: Sequence[Measurement]) -> dict[str, Prior]:
         detector: Prior.of(
             np.array([_own_square(each) for each in found]), min(each.own.size for each in found)
         )
+        if found
+        else Prior()
         for detector, found in known.items()
     }
+
+
+@dataclass(frozen=True, slots=True)
+class _History:
+    """One measurement's past.
+
+    Attributes:
+        recent: Its points in the windows that a lasting effect is looked for in, newest first.
+        windows: Since the version first served, this one included, if all before it are known
+            and show an effect; otherwise 0.
+        known_skew: Whether it was skewed, and every window since has shown an effect.
+    """
+
+    recent: Sequence[DriftPoint]
+    windows: int
+    known_skew: bool
+
+    @classmethod
+    def of(
+        cls, each: Measurement, earlier: Sequence[Earlier], test: DriftTest, from_first: bool
+    ) -> _History:
+        key = each.detector, each.subject
+        past = [window.get(key) for window in earlier]
+        from_first = from_first and len(past) < test.persistence_windows
+        shown = list(
+            takewhile(lambda point: point and point.effect_size >= test.effect_floor, past)
+        )
+        return cls(
+            recent=[point for point in past[: test.persistence_windows - 1] if point],
+            windows=len(past) + 1 if from_first and len(past) == len(shown) else 0,
+            known_skew=any(point.skewed for point in shown if point),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +178,8 @@ class _Judgement:
         excess: The effect in units of `own_scale`; 0 if that is unknown.
         hits: Windows, this one included, whose effect reaches the floor.
         lasting: The null of lasting effects; None if the baseline has too few stretches.
+        skew_p: Chance that all windows since the first show so much without drift; 1 where that
+            can't be known.
     """
 
     measurement: Measurement
@@ -140,25 +190,26 @@ class _Judgement:
     p_value: float
     lasting_p: float
     lasting: LastingNull | None
+    history: _History
+    skew_p: float = 1.0
 
     @classmethod
     def of(
         cls,
         each: Measurement,
-        recent: Sequence[Earlier],
+        history: _History,
         test: DriftTest,
         memory: float,
         prior: Prior,
     ) -> _Judgement:
-        key = each.detector, each.subject
-        past = [window[key] for window in recent if key in window]
+        past = history.recent
         hits = sum(point.effect_size >= test.effect_floor for point in past)
         hits += each.effect >= test.effect_floor
         stretches = each.own.size
         if stretches < FEWEST_STRETCHES:
             found = sum(point.significant for point in past) + 1
             lasting_p = each.p_chance if found >= test.persistence_hits else 1.0
-            return cls(each, test, 0.0, 0.0, hits, each.p_chance, lasting_p, None)
+            return cls(each, test, 0.0, 0.0, hits, each.p_chance, lasting_p, None, history)
         square = _own_square(each)
         if square > 0:
             square = prior.moderated(square, stretches)
@@ -173,6 +224,11 @@ class _Judgement:
         # Past windows were judged with another memory, but in the same units.
         excesses = sorted([excess, *(point.excess for point in past)], reverse=True)
         lasting = excesses[test.persistence_hits - 1] if hits >= test.persistence_hits else 0.0
+        skew_p = 1.0
+        n = history.windows
+        if n and each.course is not None and each.subject != LABEL:
+            always = lasting_null(stretches, memory, prior.freedom, n, n)
+            skew_p = max(each.p_chance, always.p_value(excesses[-1]))
         return cls(
             each,
             test,
@@ -182,7 +238,23 @@ class _Judgement:
             max(each.p_chance, alone.p_value(excess)),
             max(each.p_chance, together.p_value(lasting)),
             together,
+            history,
+            skew_p,
         )
+
+    def is_skew(self, *, drifted: bool, since_first: bool) -> bool:
+        """Whether it is an alarm, and one of serving otherwise than trained.
+
+        Args:
+            drifted: Whether the last windows are an alarm.
+            since_first: Whether all windows since the first show it.
+        """
+        if self.history.known_skew and drifted:
+            return True
+        course = self.measurement.course
+        if not since_first or course is None or not course.leapt:
+            return False
+        return drifted or self.history.windows < self.test.persistence_hits
 
     def threshold(self, p_value: float) -> float:
         """Effect from which on a lasting one has at most this p-value and reaches the floor."""
@@ -216,6 +288,14 @@ class _Judgement:
             return ["too few windows stand out from chance"]
         own = f"without drift it goes {self.own_scale:.3f} by itself"
         return [f"{own}, so only {threshold:.3f} would count (q {q_value:.2g}, {share:g} allowed)"]
+
+
+def _skew_sentence(judgement: _Judgement, q_value: float, share: float) -> str:
+    return (
+        f"Alarm: effect {judgement.measurement.effect:.3f} is {judgement.excess:.1f} times how far "
+        f"it goes by itself (q {q_value:.2g}, {share:g} allowed); it has been there since the "
+        f"version's first window, and came with a leap from the last days of training."
+    )
 
 
 def _sentence(judgement: _Judgement, reasons: list[str], q_value: float, share: float) -> str:

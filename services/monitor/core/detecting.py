@@ -61,13 +61,16 @@ def sight_of(tally: Tally, length: timedelta) -> Sight | None:
     )
 
 
-def findings(sight: Sight, earlier: Sequence[DriftReport], test: DriftTest) -> Findings:
+def findings(
+    sight: Sight, earlier: Sequence[DriftReport], test: DriftTest, *, from_first: bool = False
+) -> Findings:
     """What the window shows.
 
     Args:
         sight: The window.
         earlier: Reports on the windows before, against the same baseline, newest first.
         test: What counts as an alarm.
+        from_first: Whether `earlier` are all windows since the version first served.
     """
     faults = tuple(fault for find in FAULTS for fault in find(sight))
     points = judged_points(
@@ -75,6 +78,7 @@ def findings(sight: Sight, earlier: Sequence[DriftReport], test: DriftTest) -> F
         [{(point.algorithm, point.feature): point for point in each.points} for each in earlier],
         test=test,
         faulty={fault.feature for fault in faults},
+        from_first=from_first,
     )
     concept = concept_state(sight, earlier[0].concept if earlier else None, test)
     change = named_change(points, concept, faults, sight)

@@ -61,9 +61,10 @@ def _report_drift(tx: MonitorTx, monitor: Monitor, complete: CompleteWindow) -> 
     if sight is None or tally.rows < test.min_rows:
         return None
     looked_back = max(test.persistence_windows - 1, 1)
+    known = tx.newest_drift(complete.monitor, version, looked_back + 1)
     earlier = [
         report
-        for report in tx.newest_drift(complete.monitor, version, looked_back)
+        for report in known[:looked_back]
         if report.window_start >= complete.window.start - monitor.window * looked_back
     ]
     return record_drift_report(
@@ -72,7 +73,7 @@ def _report_drift(tx: MonitorTx, monitor: Monitor, complete: CompleteWindow) -> 
         complete.window,
         baseline_version=version,
         rows=tally.rows,
-        found=findings(sight, earlier, test),
+        found=findings(sight, earlier, test, from_first=len(earlier) == len(known)),
     )
 
 

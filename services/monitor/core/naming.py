@@ -10,7 +10,7 @@ import numpy as np
 
 from services.common.sketches import Counts
 from services.monitor.core.calibration import outcome_table
-from services.monitor.core.detectors.port import Sight
+from services.monitor.core.detectors.port import SCORE, Sight
 from services.monitor.core.detectors.registry import KINDS
 from services.monitor.core.outcome_changes import named_outcome_change
 from services.monitor.core.resources import (
@@ -29,6 +29,7 @@ _SEVERITY: Final = {
     ChangeKind.CONCEPT_DRIFT: Severity.PAGE,
     ChangeKind.OUTCOME_CHANGE: Severity.PAGE,
     ChangeKind.DATA_FAULT: Severity.PAGE,
+    ChangeKind.SERVING_SKEW: Severity.TICKET,
 }
 """Drift of what goes in is a ticket: most of it does the predictions no harm."""
 
@@ -40,6 +41,8 @@ _MEANING: Final = {
     ChangeKind.CONCEPT_DRIFT: "The same scores have other outcomes",
     ChangeKind.OUTCOME_CHANGE: "The same scores have more, or fewer, outcomes 1",
     ChangeKind.DATA_FAULT: "Values are broken",
+    ChangeKind.SERVING_SKEW: "Since the version first served, what goes in is not what it was "
+    "trained on",
 }
 
 
@@ -64,9 +67,11 @@ def named_change(
     changed, either only the frequency of the outcomes did (label shift: rows of each outcome
     still score as before) or the concept (Moreno-Torres et al., A unifying view on dataset
     shift, Pattern Recognition 2012), as far as that can be told. A change of whole rows without
-    one of any column is a joint drift.
+    one of any column is a joint drift. A drift that has been there since the version first
+    served, and leapt there, is serving skew (Breck et al., Data validation for machine learning,
+    MLSys 2019).
     """
-    alarms = [point for point in points if point.drifted]
+    alarms = [point for point in points if point.drifted or point.skewed]
     kinds = {KINDS[point.algorithm] for point in alarms}
     why = ""
     if faults:
@@ -81,7 +86,16 @@ def named_change(
         kind = ChangeKind.JOINT_DRIFT
     else:
         kind = ChangeKind.NONE
+    if kind is ChangeKind.DATA_DRIFT and _all_skewed(alarms):
+        kind = ChangeKind.SERVING_SKEW
     return Change(kind, _SEVERITY[kind], _sentence(kind, alarms, concept, faults, why))
+
+
+def _all_skewed(alarms: Sequence[DriftPoint]) -> bool:
+    inputs = [point for point in alarms if KINDS[point.algorithm] is ChangeKind.DATA_DRIFT]
+    # Scores follow the features.
+    causes = [point for point in inputs if point.feature != SCORE] or inputs
+    return bool(causes) and all(point.skewed for point in causes)
 
 
 def unexplained(before: Counts, now: Counts) -> dict[ChangeKind, float]:

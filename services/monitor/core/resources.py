@@ -25,6 +25,7 @@ class ChangeKind(StrEnum):
     CONCEPT_DRIFT = "CONCEPT_DRIFT"
     OUTCOME_CHANGE = "OUTCOME_CHANGE"
     DATA_FAULT = "DATA_FAULT"
+    SERVING_SKEW = "SERVING_SKEW"
 
 
 class Severity(StrEnum):
@@ -81,7 +82,7 @@ class HistogramBin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DriftPoint:
-    """How one feature differs from the baseline in one window."""
+    """How one feature differs from the baseline in one window; see monitor.proto."""
 
     feature: str
     statistic: float
@@ -98,6 +99,7 @@ class DriftPoint:
     excess: float = 0.0
     lasting_q_value: float = 1.0
     reason: str = ""
+    skewed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,7 +23,7 @@ FEWEST_STRETCHES: Final = 3
 """Below it nobody can say how far a column goes by itself."""
 
 _MOST_STRETCHES: Final = 30
-_DAYS_OF_WEEK: Final = 7
+DAYS_OF_WEEK: Final = 7
 _MOST_MEMORY: Final = 0.9
 _MEMORY_STEP: Final = 0.1
 _DRAWS: Final = 100_000
@@ -56,14 +56,14 @@ def stretches_of(blocks: Counts, block_days: Counts | None, span: Span) -> Count
         block_days: int64 [days], day since the epoch of each block, ascending.
         span: Of the window.
     """
-    matches_season = span.days < _DAYS_OF_WEEK and block_days is not None
+    matches_season = span.days < DAYS_OF_WEEK and block_days is not None
     if not matches_season or block_days is None or block_days.size != blocks.shape[0]:
         whole = blocks.shape[0] // span.days
         cut = blocks[: whole * span.days].reshape(whole, span.days, blocks.shape[1])
         stretches: Counts = cut.sum(axis=1)
         return stretches
     since = block_days - span.first_day
-    week, offset = since // _DAYS_OF_WEEK, since % _DAYS_OF_WEEK
+    week, offset = since // DAYS_OF_WEEK, since % DAYS_OF_WEEK
     matched = offset < span.days
     weeks, which = np.unique(week[matched], return_inverse=True)
     complete = np.bincount(which, minlength=weeks.size) == span.days

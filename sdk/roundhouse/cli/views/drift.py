@@ -85,7 +85,9 @@ def _row(point: DriftPoint) -> tuple[object, ...]:
 
 
 def _strongest_first(report: DriftReport) -> list[DriftPoint]:
-    return sorted(report.points, key=lambda point: (not point.drifted, -point.effect_size))
+    return sorted(
+        report.points, key=lambda point: (not (point.drifted or point.skewed), -point.effect_size)
+    )
 
 
 def _window(report: DriftReport) -> str:

@@ -161,6 +161,7 @@ def _point(point: DriftPoint) -> pb.DriftPoint:
         excess=point.excess,
         lasting_q_value=point.lasting_q_value,
         reason=point.reason,
+        skewed=point.skewed,
     )
 
 

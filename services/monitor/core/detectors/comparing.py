@@ -9,6 +9,7 @@ import numpy as np
 
 from services.common.profiles import ColumnProfile
 from services.common.sketches import BinKind, Counts, coarse_counts
+from services.monitor.core.course import Course
 from services.monitor.core.detectors.port import Measurement, Sight
 from services.monitor.core.histograms import (
     g_test,
@@ -87,6 +88,9 @@ def compared(
         baseline_rows=int(before.sum()),
         window_rows=int(now.sum()),
         bins=_bins(column, coarse, window) if len(parts) > 2 else (),
+        course=None
+        if column.days is None
+        else Course.of(stretches, now, int(column.days[-1]), sight.span),
     )
 
 

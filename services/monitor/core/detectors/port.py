@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from services.common.profiles import Profile
 from services.common.sketches import Counts
+from services.monitor.core.course import Course
 from services.monitor.core.quality import UNKNOWN
 from services.monitor.core.resources import ChangeKind, HistogramBin
 from services.monitor.core.stream.samples import WindowSample
@@ -79,6 +80,7 @@ class Measurement:
         baseline_rows: Behind the baseline.
         window_rows: Behind the window.
         bins: Both histograms; empty if there are none.
+        course: How the subject went from training to the window; None if that is not known.
     """
 
     detector: str
@@ -92,6 +94,7 @@ class Measurement:
     baseline_rows: int
     window_rows: int
     bins: tuple[HistogramBin, ...] = ()
+    course: Course | None = None
 
 
 class Detector(Protocol):
