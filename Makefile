@@ -13,8 +13,9 @@ TRITON := $(ENVIRONMENTS)/triton/installed.sha256
 CHROMIUM := $(ENVIRONMENTS)/chromium/installed.sha256
 CALLERS := $(ENVIRONMENTS)/callers/installed.sha256
 PROMETHEUS := $(ENVIRONMENTS)/prometheus/installed.sha256
-# What a benchmark can't do without, each in an environment of its own; that of inference installs
-# its peers itself, and goes on without one that does not install.
+# What a benchmark or a proof can't do without, each in an environment of its own; that of inference
+# installs its peers itself, and goes on without one that does not install.
+PEERS_false-alarms := drift_peers
 PEERS_monitor := evidently chromium
 PEERS_registry := mlflow
 PEERS := $(PEERS_$(NAME):%=$(ENVIRONMENTS)/%/installed.sha256)
@@ -75,7 +76,7 @@ bench: $(READY) $(TRITON) $(PEERS) ## Measure: NAME=loop, inference, monitor, re
 	@test -n "$(NAME)" || { echo "Which benchmark? NAME=loop, NAME=inference, NAME=monitor, NAME=registry or NAME=trainer" >&2; exit 2; }
 	@$(BIN)/python -m benchmarks $(NAME) $(if $(QUICK),--quick)
 
-soak: $(READY) $(TRITON) $(CALLERS) ## Run a long proof: NAME=kills; without one it names them all
+soak: $(READY) $(TRITON) $(CALLERS) $(PEERS) ## Run a long proof: NAME=kills; without one it names them all
 	@$(BIN)/python -m tests.system.soak $(NAME) $(ARGS)
 
 clean: ## Remove environments, generated code and run-time data
