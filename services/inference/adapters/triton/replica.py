@@ -8,7 +8,10 @@ import grpc
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc as pb_grpc
 
+from services.inference.adapters.unary.channel import UnaryMethod
+
 _INFER_PATH: Final = "/inference.GRPCInferenceService/ModelInfer"
+_LARGEST_ANSWER_BYTES: Final = 1 << 30
 _LOAD_TIMEOUT_S: Final = 120.0
 _UNLOAD_TIMEOUT_S: Final = 30.0
 _OPTIONS: Final = [
@@ -33,17 +36,14 @@ class TritonReplica:
         self.address = address
         self._channel = grpc.aio.insecure_channel(address, options=_OPTIONS)
         self._stub: Any = pb_grpc.GRPCInferenceServiceStub(self._channel)
-        # Serialized requests go out as they are.
-        self._infer: Any = self._channel.unary_unary(
-            _INFER_PATH, response_deserializer=pb.ModelInferResponse.FromString
-        )
+        self._infer = UnaryMethod(address, _INFER_PATH, _LARGEST_ANSWER_BYTES)
 
     async def infer(self, request: bytes, timeout_s: float) -> _Message:
         """The answer to a serialized `ModelInferRequest`.
 
         Triton takes a request whose time is over out of its queue.
         """
-        return await self._infer(request, timeout=timeout_s)
+        return pb.ModelInferResponse.FromString(await self._infer.call(request, timeout_s))
 
     async def load(self, request: _Message) -> None:
         """Load a model from the request itself."""
@@ -55,5 +55,6 @@ class TritonReplica:
         await self._stub.RepositoryModelUnload(request, timeout=_UNLOAD_TIMEOUT_S)
 
     async def close(self) -> None:
-        """Close the channel."""
+        """Close both connections."""
+        await self._infer.close()
         await self._channel.close()
