@@ -176,7 +176,8 @@ def _apis(
         prices=load_prices(settings.price_file),
         cores=len(os.sched_getaffinity(0)),
     )
-    algorithms: dict[str, Recipe | Quantizer] = {**load_recipes(), **QUANTIZERS}
+    installed = load_recipes()
+    algorithms: dict[str, Recipe | Quantizer] = {**installed, **QUANTIZERS}
     recipes = {name: each.rules for name, each in algorithms.items()}
     job_servicer = JobServicer(
         transactions,
@@ -185,6 +186,7 @@ def _apis(
         terms=terms,
         recipes=recipes,
         modes={name: each.modes for name, each in algorithms.items()},
+        abilities={name: recipe.ability for name, recipe in installed.items()},
     )
     worker_servicer = WorkerServicer(transactions, terms, recipes=recipes)
     cost_servicer = CostServicer(transactions, terms.prices)

@@ -9,19 +9,25 @@ import pytest
 from google.protobuf.json_format import ParseDict
 from roundhouse.trainer.v1 import job_pb2
 
+from services.common.errors import FieldViolation
 from services.trainer.adapters.learning.recipe import Recipe
 from services.trainer.adapters.quantizers import QUANTIZERS, Quantizer
 from services.trainer.adapters.recipes import load_recipes
 from services.trainer.api.convert import spec_from_proto
+from services.trainer.core.abilities import ability_faults
 from services.trainer.core.failures import ErrorClass
 from services.trainer.core.mode_faults import mode_faults
 from services.trainer.core.parents import Mode
-from services.trainer.core.spec import spec_to_json
+from services.trainer.core.spec import JobSpec, spec_to_json
 from services.trainer.core.validation import spec_faults
+from tests.support.class_values import class_spec, digit_spec
 from tests.support.trainer_values import spec
 
 ALGORITHMS: dict[str, Recipe | Quantizer] = {**load_recipes(), **QUANTIZERS}
 DOCUMENT = Path(__file__).parents[2] / "docs" / "training.md"
+EXAMPLES = [
+    json.loads(part.split("```")[0]) for part in DOCUMENT.read_text().split("```json\n")[1:]
+]
 
 
 def test_the_tables_of_parameters_are_those_of_the_recipes() -> None:
@@ -40,17 +46,33 @@ def test_the_tables_of_parameters_are_those_of_the_recipes() -> None:
     }
 
 
+def faults_of(example: dict[str, object], job: JobSpec) -> list[FieldViolation]:
+    """What is wrong with `job` as `example` changes it."""
+    message = ParseDict({**spec_to_json(job), **example}, job_pb2.JobSpec())
+    rules = {name: each.rules for name, each in ALGORITHMS.items()}
+    modes = {name: each.modes for name, each in ALGORITHMS.items()}
+    abilities = {name: recipe.ability for name, recipe in load_recipes().items()}
+    changed = spec_from_proto(message)
+    return [
+        *spec_faults(changed, rules),
+        *ability_faults(changed, rules, abilities),
+        *mode_faults(changed, modes, "spec"),
+    ]
+
+
 @pytest.mark.parametrize(
-    "key", ["features", "split", "cross_validation", "minimum_gain", "maximum_loss", "tuning"]
+    "key",
+    ["features", "split", "cross_validation", "minimum_gain", "maximum_loss", "tuning", "task"],
 )
 def test_the_specs_of_the_document_are_good_ones(key: str) -> None:
-    blocks = [part.split("```")[0] for part in DOCUMENT.read_text().split("```json\n")[1:]]
-    (example,) = (found for found in map(json.loads, blocks) if key in found)
-    message = ParseDict({**spec_to_json(spec()), **example}, job_pb2.JobSpec())
-    rules = {name: recipe.rules for name, recipe in ALGORITHMS.items()}
-    modes = {name: recipe.modes for name, recipe in ALGORITHMS.items()}
-    asked = spec_from_proto(message)
-    assert [*spec_faults(asked, rules), *mode_faults(asked, modes, "spec")] == []
+    (example,) = (found for found in EXAMPLES if key in found)
+    assert faults_of(example, spec()) == []
+
+
+def test_the_candidate_that_reads_images_is_a_good_one_for_digits() -> None:
+    (example,) = (found for found in EXAMPLES if "cnn" in json.dumps(found))
+    assert faults_of(example, digit_spec()) == []
+    assert faults_of(example, class_spec()) != []
 
 
 def test_the_table_of_modes_says_which_recipes_can_do_each() -> None:

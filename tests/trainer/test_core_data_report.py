@@ -16,11 +16,11 @@ from services.trainer.core.data_report import (
     Kind,
     alone_auc,
     data_report,
-    suspicious_labels,
 )
 from services.trainer.core.failures import DataFault
 from services.trainer.core.spec import Feature, FeatureKind, JobSpec
 from services.trainer.core.splits import SplitShares, split_by_time
+from services.trainer.core.suspicion import suspicious_labels
 from services.trainer.core.tables import Table
 from tests.support.trainer_values import spec, table
 

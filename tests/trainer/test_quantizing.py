@@ -79,7 +79,7 @@ def test_weights_become_integers_and_answers_stay_near(
     )
     assert len(small) < 0.9 * len(network)
     unseen = table(500, seed=9)
-    before, after = (GraphModel(graph, 1).probability(unseen) for graph in (network, small))
+    before, after = (GraphModel(graph, 1).predicted(unseen) for graph in (network, small))
     assert 0 < np.abs(before - after).mean() < 0.01
     assert np.mean((before > 0.5) == (after > 0.5)) > 0.95
 
@@ -89,8 +89,8 @@ def test_ranges_learned_beforehand_answer_a_row_the_same_in_any_batch(
 ) -> None:
     model = GraphModel(made(network, data, "int8_static"), 1)
     rows = data.take(np.arange(40))
-    alone = np.concatenate([model.probability(rows.take(np.array([row]))) for row in range(40)])
-    assert np.array_equal(alone, model.probability(rows))
+    alone = np.concatenate([model.predicted(rows.take(np.array([row]))) for row in range(40)])
+    assert np.array_equal(alone, model.predicted(rows))
 
 
 def test_another_process_makes_the_same_bytes(network: bytes, data: Table, tmp_path: Path) -> None:

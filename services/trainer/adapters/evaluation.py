@@ -6,7 +6,8 @@ import asyncio
 import json
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import grpc
 import numpy as np
@@ -24,17 +25,29 @@ from services.trainer.adapters.registry_client import (
 )
 from services.trainer.core.errors import EvaluationFailed, UnusableSnapshot
 from services.trainer.core.failures import DataFault, DependencyAway
+from services.trainer.core.objectives import objective_of
 from services.trainer.core.partition import parted
 from services.trainer.core.ports import VersionScores
 from services.trainer.core.purposes import Purpose
-from services.trainer.core.scores import Scores, SliceScores, score, score_slices
+from services.trainer.core.scores import Scores, SliceScores, score_slices
 from services.trainer.core.spec import JobSpec
 from services.trainer.core.splits import Indices, Split, rows_digest
+from services.trainer.core.tables import TWO_CLASSES
+from services.trainer.core.tasks import Task
 
 THREADS = 1
 """Of one evaluation: it runs beside everything else that the service does."""
 
 Measured = tuple[Scores, list[SliceScores], str, Mapping[str, float]]
+
+
+@dataclass(frozen=True, eq=False)
+class _Graded:
+    """A version, and a job's spec with what the version itself takes and tells."""
+
+    graph: bytes
+    spec: JobSpec
+    classes: tuple[str, ...]
 
 
 class RegistryVersionEvaluator:
@@ -84,7 +97,8 @@ class RegistryVersionEvaluator:
         signature = json.loads(await self._registry.artifact(found, "signature.json"))
         files = await self._files(await self._registry.snapshot(spec.snapshot))
         seen = replace(spec, features=features_of(signature))
-        return await asyncio.to_thread(_measure, graph, seen, files, part)
+        graded = _Graded(graph, seen, classes_of(signature, spec.task))
+        return await asyncio.to_thread(_measure, graded, files, part)
 
     async def _files(self, snapshot: SnapshotRef) -> list[pa.BufferReader]:
         return [
@@ -93,16 +107,18 @@ class RegistryVersionEvaluator:
         ]
 
 
-def _measure(graph: bytes, spec: JobSpec, files: Sequence[pa.BufferReader], part: str) -> Measured:
-    table = load_table(files, spec)
+def _measure(graded: _Graded, files: Sequence[pa.BufferReader], part: str) -> Measured:
+    spec = graded.spec
+    table = load_table(files, spec, graded.classes)
     rows = _rows(parted(spec, table), part)
     chosen = table.take(rows)
-    model = GraphModel(graph, THREADS)
-    probability = model.probability(chosen)
-    if not np.all(np.isfinite(probability)):
+    model = GraphModel(graded.graph, THREADS)
+    told = model.predicted(chosen)
+    if not np.all(np.isfinite(told)):
         raise DataFault("the version gives rows no probability")
-    scores = score(chosen.label, probability)
-    slices = score_slices(chosen.label, probability, chosen.slices)
+    objective = objective_of(spec.task, graded.classes)
+    scores = objective.score(chosen.label, told)
+    slices = score_slices(chosen.label, told, chosen.slices, objective.score)
     return scores, slices, rows_digest(rows), model.latency_ms(chosen)
 
 
@@ -114,6 +130,22 @@ def _rows(split: Split, part: str) -> Indices:
         "all": split.all,
     }
     return parts[part]
+
+
+def classes_of(signature: Mapping[str, Any], task: Task) -> tuple[str, ...]:
+    """Names of the classes that a version of `task` tells.
+
+    Raises:
+        DataFault: It is a version of another task.
+    """
+    outputs = {found["name"]: found for found in signature["outputs"]}
+    output = outputs.get("probabilities", {"shape": ()})
+    names: tuple[str, ...] = tuple(output.get("classes", ()))
+    if task is Task.BINARY and output["shape"] == [-1, len(TWO_CLASSES)]:
+        return TWO_CLASSES
+    if task is Task.MULTICLASS and names and output["shape"] == [-1, len(names)]:
+        return names
+    raise DataFault(f"signature.json is none of a {task}, which the job's spec.task asks for")
 
 
 class RegistrySnapshots:

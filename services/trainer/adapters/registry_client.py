@@ -263,8 +263,8 @@ class RegistryClient:
             split_digest=record.split_digest,
             rows=record.scores.rows,
             metrics={
-                **record.scores.values,
-                "positive_rate": record.scores.positive_rate,
+                **record.scores.metrics,
+                **record.scores.by_class,
                 **record.latency_ms,
                 **record.beside_parent,
             },
@@ -275,7 +275,7 @@ class RegistryClient:
                     column=found.column,
                     value=found.value,
                     rows=found.scores.rows,
-                    metrics={**found.scores.values, "positive_rate": found.scores.positive_rate},
+                    metrics=found.scores.metrics,
                     standard_errors=found.scores.standard_errors,
                 )
                 for found in record.slices

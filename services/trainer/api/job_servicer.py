@@ -25,6 +25,7 @@ from services.trainer.api.convert import (
 )
 from services.trainer.api.money import from_money
 from services.trainer.api.transactions import Transactions
+from services.trainer.core.abilities import Ability, ability_faults
 from services.trainer.core.errors import InvalidSpec, UnusableSnapshot
 from services.trainer.core.jobs import NOBODY, TRAINING_JOB, TrainingJob
 from services.trainer.core.mode_faults import mode_faults
@@ -62,6 +63,7 @@ class JobServicer(pb_grpc.JobServiceServicer):
         terms: That attempts work under.
         recipes: The parameters of each algorithm there is.
         modes: What jobs may use each of them for.
+        abilities: What each of them can be trained for.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class JobServicer(pb_grpc.JobServiceServicer):
         terms: Terms,
         recipes: Mapping[str, Rules],
         modes: Mapping[str, Collection[Mode]],
+        abilities: Mapping[str, Ability],
     ) -> None:
         self._transactions = transactions
         self._snapshots = snapshots
@@ -80,6 +83,7 @@ class JobServicer(pb_grpc.JobServiceServicer):
         self._terms = terms
         self._recipes = recipes
         self._modes = modes
+        self._abilities = abilities
 
     async def CreateTrainingJob(
         self, request: pb.CreateTrainingJobRequest, _: _Context
@@ -314,7 +318,11 @@ class JobServicer(pb_grpc.JobServiceServicer):
             SnapshotHeld: A privacy hold is on the snapshot.
             Unavailable: The snapshot can't be asked about at present.
         """
-        faults = [*spec_faults(spec, self._recipes), *mode_faults(spec, self._modes, ROOT)]
+        faults = [
+            *spec_faults(spec, self._recipes),
+            *ability_faults(spec, self._recipes, self._abilities),
+            *mode_faults(spec, self._modes, ROOT),
+        ]
         if SNAPSHOT.matches(spec.snapshot):
             try:
                 columns = await self._snapshots.columns(spec.snapshot)

@@ -10,7 +10,7 @@ import numpy as np
 from services.trainer.core.failures import DataFault
 from services.trainer.core.spec import JobSpec
 from services.trainer.core.splits import Indices, Split, SplitMethod, place_groups
-from services.trainer.core.tables import Table
+from services.trainer.core.tables import TWO_CLASSES, Table
 
 _FOLD_DRAW = 1
 """Keeps the draw of folds apart from that of the parts, which has the same seed."""
@@ -65,12 +65,7 @@ def folds_of(spec: JobSpec, table: Table, split: Split) -> list[Fold]:
         number = _drawn(spec, table, rows)
         folds = [Fold(rows[number != at], rows[number == at]) for at in range(count)]
     for at, fold in enumerate(folds, start=1):
-        for role, part in (("learn from", fold.learn), ("be judged on", fold.judge)):
-            if len(np.unique(table.label[part])) < 2:
-                raise DataFault(
-                    f"cross_validation.folds: fold {at} of {count} would {role} rows of one label "
-                    f"alone; ask for fewer folds, or split by METHOD_STRATIFIED"
-                )
+        _check(fold, f"fold {at} of {count}", table)
     return folds
 
 
@@ -101,12 +96,12 @@ def _drawn(spec: JobSpec, table: Table, rows: Indices) -> Indices:
     order = random.permutation(len(rows))
     if spec.split_method is SplitMethod.STRATIFIED:
         label = table.label[rows]
-        for value in (0, 1):
+        for value, name in enumerate(table.classes):
             found = int(np.sum(label == value))
             if found < count:
                 raise DataFault(
                     f"cross_validation.folds is {count}, but the train part has {found} rows "
-                    f"with label {value}"
+                    f"with label {name}"
                 )
         order = order[np.argsort(label[order], kind="stable")]
     number = np.empty(len(rows), dtype=np.int64)
@@ -124,3 +119,19 @@ def _by_group(groups: np.ndarray, count: int, random: np.random.Generator) -> In
     number = np.empty(len(names), dtype=np.int64)
     number[order] = place_groups(sizes[order], np.full(count, len(groups) / count))
     return number[codes]
+
+
+def _check(fold: Fold, called: str, table: Table) -> None:
+    """Pass a fold that learns from every class, and is judged on one of two at least."""
+    help_ = "ask for fewer folds, or split by METHOD_STRATIFIED"
+    for role, part in (("learn from", fold.learn), ("be judged on", fold.judge)):
+        if len(np.unique(table.label[part])) < len(TWO_CLASSES):
+            raise DataFault(
+                f"cross_validation.folds: {called} would {role} rows of one label alone; {help_}"
+            )
+    lacking = table.lacking(fold.learn)
+    if lacking:
+        raise DataFault(
+            f"cross_validation.folds: {called} would learn from no row with label {lacking[0]}; "
+            f"{help_}"
+        )

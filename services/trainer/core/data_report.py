@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
@@ -14,7 +14,7 @@ from services.common import scoring
 from services.trainer.core.failures import DataFault
 from services.trainer.core.spec import Feature, JobSpec
 from services.trainer.core.splits import Indices, Split
-from services.trainer.core.tables import Strings, Table
+from services.trainer.core.tables import TWO_CLASSES, Strings, Table
 
 Codes = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -28,8 +28,6 @@ BINS: Final = 32
 _LEVELS: Final = np.linspace(0, 1, BINS)
 FEW_POSITIVES: Final = 30
 """Rows of the rarer class below which scores are mostly noise."""
-SURE: Final = 0.9
-"""No threshold is above it: where labels are clean, wrong ones lower their neighbours' too."""
 SHOWN_ROWS: Final = 20
 SMALLEST_SLICE: Final = 50
 MUCH_MISSING: Final = 0.5
@@ -93,12 +91,18 @@ class ColumnReport:
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """Share of label 1 in some rows; `column` is empty for a part of the split."""
+    """How the labels of some rows are shared out; `column` is empty for a part of the split.
+
+    Attributes:
+        positive_rate: Share of label 1; None where there are more than two classes.
+        class_rows: Rows by class, where there are more than two.
+    """
 
     column: str
     value: str
     rows: int
-    positive_rate: float
+    positive_rate: float | None
+    class_rows: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,25 +177,6 @@ def data_report(
     )
 
 
-def suspicious_labels(label: npt.NDArray[np.int64], probability: Floats) -> Floats:
-    """float64 [rows]: how far a label is from what similar rows have; 0 where nothing is odd.
-
-    A row is suspicious when a model that never saw it is as sure of the other class as it is, on
-    average, of rows that bear that class, or surer than `SURE` (confident learning: Northcutt,
-    Jiang and Chuang, Journal of Artificial Intelligence Research 70, 2021).
-
-    Args:
-        label: int64 [rows], both classes present.
-        probability: float64 [rows], of label 1, by models fitted on other rows.
-    """
-    positive = probability[label == 1].mean()
-    negative = (1 - probability[label == 0]).mean()
-    looks_positive = (label == 0) & (probability >= np.clip(positive, 0.5, SURE))
-    looks_negative = (label == 1) & (1 - probability >= np.clip(negative, 0.5, SURE))
-    distance = np.abs(probability - label)
-    return np.where(looks_positive | looks_negative, distance, 0.0)
-
-
 def alone_auc(codes: Codes, label: npt.NDArray[np.int64]) -> float | None:
     """How well a feature orders the label by itself, 0.5 to 1; None below `LEAK_ROWS` rows.
 
@@ -226,7 +211,17 @@ def _column(name: str, table: Table, known: Table) -> ColumnReport:
         distinct = len(set(words.tolist()) - {""})
         low = high = None
         codes = _word_codes(known.categorical[name])
-    return ColumnReport(name, missing, distinct, low, high, alone_auc(codes, known.label))
+    return ColumnReport(name, missing, distinct, low, high, _alone(codes, known))
+
+
+def _alone(codes: Codes, known: Table) -> float | None:
+    """`alone_auc`; of more than two classes, the mean over telling each from all others."""
+    if len(known.classes) == len(TWO_CLASSES):
+        return alone_auc(codes, known.label)
+    numbers = range(len(known.classes))
+    each = [alone_auc(codes, (known.label == number).astype(np.int64)) for number in numbers]
+    told = [auc for auc in each if auc is not None]
+    return float(np.mean(told)) if told else None
 
 
 def _word_codes(words: Strings) -> Codes:
@@ -303,7 +298,7 @@ def _promise_findings(feature: Feature, found: ColumnReport, table: Table) -> It
 def _repeated_rows(table: Table, split: Split) -> tuple[int, list[Finding]]:
     inputs = _identities(table)
     fit = inputs[split.fit]
-    labelled = len(np.unique(fit * 2 + table.label[split.fit]))
+    labelled = len(np.unique(fit * len(table.classes) + table.label[split.fit]))
     duplicates = len(fit) - labelled
     findings = []
     if duplicates:
@@ -311,7 +306,7 @@ def _repeated_rows(table: Table, split: Split) -> tuple[int, list[Finding]]:
         findings.append(Finding(Kind.DUPLICATES, "", duplicates, False, text))
     contradicting = labelled - len(np.unique(fit))
     if contradicting:
-        text = f"{contradicting} rows have the time and features of another, and its opposite label"
+        text = f"{contradicting} rows have the time and features of another, and not its label"
         findings.append(Finding(Kind.CONTRADICTIONS, "", contradicting, False, text))
     shared = int(np.isin(inputs[split.test], fit).sum())
     if shared:
@@ -333,25 +328,37 @@ def _identities(table: Table) -> Indices:
 
 def _balance(table: Table, split: Split, known: Table) -> Iterator[Balance]:
     for part, rows in (("train", split.train), ("validation", split.validation)):
-        yield Balance("", part, len(rows), float(table.label[rows].mean()))
+        yield _shared_out("", part, table.label[rows], table.classes)
     for column, cells in known.slices.items():
         for value in sorted(set(cells.tolist())):
-            chosen = cells == value
-            yield Balance(column, value, int(chosen.sum()), float(known.label[chosen].mean()))
+            yield _shared_out(column, value, known.label[cells == value], known.classes)
+
+
+def _shared_out(
+    column: str, value: str, label: npt.NDArray[np.int64], classes: Sequence[str]
+) -> Balance:
+    if len(classes) == len(TWO_CLASSES):
+        return Balance(column, value, len(label), float(label.mean()))
+    counts = np.bincount(label, minlength=len(classes)).tolist()
+    return Balance(column, value, len(label), None, dict(zip(classes, counts, strict=True)))
 
 
 def _balance_findings(known: Table) -> Iterator[Finding]:
-    positives = int(known.label.sum())
-    rarer = min(positives, len(known) - positives)
-    if rarer < FEW_POSITIVES:
-        text = f"only {rarer} rows of train and validation have the rarer label"
-        yield Finding(Kind.BALANCE, "", rarer, False, text)
+    counts = np.bincount(known.label, minlength=len(known.classes))
+    rarest = int(counts.argmin())
+    if counts[rarest] < FEW_POSITIVES:
+        text = (
+            f"only {counts[rarest]} rows of train and validation have the rarest label, "
+            f"{known.classes[rarest]}"
+        )
+        yield Finding(Kind.BALANCE, "", int(counts[rarest]), False, text)
     for column, cells in known.slices.items():
         for value in sorted(set(cells.tolist())):
             label = known.label[cells == value]
             if len(label) >= SMALLEST_SLICE and len(np.unique(label)) == 1:
                 text = (
-                    f"every one of {len(label)} rows with {column} = {value!r} has label {label[0]}"
+                    f"every one of {len(label)} rows with {column} = {value!r} has label "
+                    f"{known.classes[label[0]]}"
                 )
                 yield Finding(Kind.BALANCE, column, len(label), False, text)
 
@@ -361,6 +368,6 @@ def _label_findings(suspects: Mapping[int, float], rows: int) -> Iterator[Findin
         share = len(suspects) / rows
         text = (
             f"{len(suspects)} labels ({share:.1%}) are suspicious: "
-            "most rows like theirs have the other"
+            "most rows like theirs have another"
         )
         yield Finding(Kind.LABELS, "", len(suspects), False, text)

@@ -10,14 +10,25 @@ import numpy as np
 import numpy.typing as npt
 
 from services.common import scoring
+from services.trainer.core import multiclass
 from services.trainer.core.failures import NotBetter
 from services.trainer.core.scores import Labels, Probabilities
+from services.trainer.core.tasks import Task
 
 CONFIDENCE: Final = 0.95
 RESAMPLES: Final = 1000
 BUCKETS: Final = 256
 """Rows of one label and nearly one score are drawn together, so that the number of rows costs
 nothing; up to so many scores it is the plain bootstrap of rows."""
+
+MOST_CELLS: Final = 4096
+"""Rows whose losses are neighbours are drawn together; up to so many it is the plain bootstrap."""
+
+GAINS: Final[Mapping[Task, tuple[str, ...]]] = {
+    Task.BINARY: ("auc", "log_loss"),
+    Task.MULTICLASS: ("balanced_accuracy", "log_loss"),
+}
+"""What is told of each task: fields of `MinimumGain`."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -39,15 +50,17 @@ class Gain:
 
 @dataclass(frozen=True, slots=True)
 class MinimumGain:
-    """What the lower ends of a winner's gains must exceed.
+    """What the lower ends of a winner's gains must exceed; those that its task has.
 
     Attributes:
         auc: Gain over 0.5.
         log_loss: Nats by which it is lower.
+        balanced_accuracy: Gain over one part in as many as there are classes.
     """
 
     auc: float = 0.0
     log_loss: float = 0.0
+    balanced_accuracy: float = 0.0
 
 
 def gains(
@@ -79,13 +92,40 @@ def gains(
     }
 
 
+def class_gains(
+    label: Labels, probabilities: Probabilities, baseline: Probabilities, seed: int
+) -> dict[str, Gain]:
+    """The gains in `balanced_accuracy` and `log_loss` of several classes over `baseline`.
+
+    Bootstrapped as `gains` is. The baseline tells every row the same class, so that its balanced
+    accuracy is one part in as many as have rows, in each resample too.
+
+    Args:
+        label: int64 [rows].
+        probabilities: [rows, classes].
+        baseline: [rows, classes], the same in each row.
+        seed: Of the resamples.
+    """
+    random = np.random.default_rng(seed)
+    rows, classes = probabilities.shape
+    confusion = multiclass.confusion_of(label, probabilities)
+    drawn = random.multinomial(rows, confusion.ravel() / rows, size=RESAMPLES)
+    told = _over_guessing(drawn.reshape(RESAMPLES, classes, classes))
+    value = float(_over_guessing(confusion))
+    saved = multiclass.log_losses(label, baseline) - multiclass.log_losses(label, probabilities)
+    return {
+        "balanced_accuracy": _gain(value, told - value),
+        "log_loss": _gain(float(saved.mean()), _resampled_mean(saved, random) - saved.mean()),
+    }
+
+
 def check_gains(algorithm: str, found: Mapping[str, Gain], minimum: MinimumGain) -> None:
     """That a winner is better than the trivial baseline, and not by luck.
 
     Raises:
         NotBetter: The lower end of a gain is not above its minimum.
     """
-    wanted = {"auc": minimum.auc, "log_loss": minimum.log_loss}
+    wanted = {name: float(getattr(minimum, name)) for name in found}
     if all(found[name].low > least for name, least in wanted.items()):
         return
     told = "; ".join(
@@ -94,7 +134,7 @@ def check_gains(algorithm: str, found: Mapping[str, Gain], minimum: MinimumGain)
         for name, least in wanted.items()
     )
     raise NotBetter(
-        f"the winner, {algorithm}, is not better than the share of positives by what "
+        f"the winner, {algorithm}, is not better than the trivial baseline by what "
         f"minimum_gain asks: on the validation part it gains {told}"
     )
 
@@ -103,6 +143,21 @@ def _gain(value: float, differences: Floats) -> Gain:
     tail = (1 - CONFIDENCE) / 2
     low, high = value + np.quantile(differences, (tail, 1 - tail))
     return Gain(value, float(low), float(high))
+
+
+def _over_guessing(confusion: multiclass.Confusion) -> Floats:
+    """float64 [...]: balanced accuracy less that of telling one class always."""
+    present = (confusion.sum(axis=-1) > 0).sum(axis=-1)
+    return np.asarray(multiclass.balanced_accuracy(confusion) - 1 / present)
+
+
+def _resampled_mean(values: Floats, random: np.random.Generator) -> Floats:
+    """float64 [resamples]: the mean of resampled rows."""
+    cells = np.array_split(np.sort(values), min(MOST_CELLS, len(values)))
+    counts = np.array([len(cell) for cell in cells])
+    means = np.array([cell.mean() for cell in cells])
+    drawn = random.multinomial(len(values), counts / len(values), size=RESAMPLES)
+    return np.asarray(drawn @ means / len(values))
 
 
 def _cells(

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from services.common.errors import FieldViolation
 from services.trainer.core.parents import Mode
 from services.trainer.core.spec import JobSpec
+from services.trainer.core.tasks import Task
 
 
 def mode_faults(
@@ -23,6 +24,9 @@ def mode_faults(
         if spec.maximum_loss is not None:
             text = f"is for modes that take over from parent_version; this is {spec.mode}"
             yield FieldViolation(f"{root}.maximum_loss", text)
+    elif spec.task is not Task.BINARY:
+        text = f"is {spec.mode}, which takes over from two classes alone; the task is {spec.task}"
+        yield FieldViolation(f"{root}.mode", text)
     elif not spec.parent_version:
         text = f"is empty; {spec.mode} takes over from a version"
         yield FieldViolation(f"{root}.parent_version", text)

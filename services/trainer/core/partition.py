@@ -28,7 +28,8 @@ def parted(spec: JobSpec, table: Table) -> Split:
         case SplitMethod.RANDOM:
             return split_by_chance(len(table), spec.shares, spec.seed).ordered_by(times)
         case SplitMethod.STRATIFIED:
-            return split_stratified(table.label, spec.shares, spec.seed).ordered_by(times)
+            split = split_stratified(table.label, spec.shares, spec.seed, table.classes)
+            return split.ordered_by(times)
         case SplitMethod.GROUPED:
             if table.groups is None:
                 raise DataFault("split.group_column was not read with the rows")

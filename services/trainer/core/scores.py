@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,7 @@ from services.trainer.core.tables import Strings
 
 Labels = npt.NDArray[np.int64]
 Probabilities = npt.NDArray[np.float64] | npt.NDArray[np.float32]
+Column = npt.NDArray[Any]  # one value, or one line of probabilities, for each row
 
 SMALLEST_SLICE = 50
 """Slices of fewer rows are left out: their AUC says nothing."""
@@ -24,18 +26,30 @@ class Scores:
 
     Attributes:
         rows: Number of rows scored.
-        positive_rate: Share of label 1.
-        values: `auc`, `log_loss`, `brier`, `calibration_error` (expected, 15 bins of equal
-            width), each where it is defined: rows of one class have no AUC.
-        reliability: Promise and outcome by bin, the same bins.
-        standard_errors: Of `auc` (Hanley and McNeil) and `log_loss` (of a mean), where defined.
+        positive_rate: Share of label 1; None where there are more than two classes.
+        values: Each where it is defined: rows of one class have no AUC. For two classes `auc`,
+            `log_loss`, `brier`, `calibration_error` (expected, 15 bins of equal width).
+        reliability: Promise and outcome by bin, the same bins; of two classes.
+        standard_errors: Of `auc` (Hanley and McNeil) and of means, where defined.
+        by_class: `precision`, `recall` and `f1` of each of more than two classes, where defined,
+            as `recall.<class>`.
+        confusion: Rows by class and by the most probable one; empty for two classes.
     """
 
     rows: int
-    positive_rate: float
+    positive_rate: float | None
     values: Mapping[str, float]
     standard_errors: Mapping[str, float] = field(default_factory=dict)
     reliability: tuple[scoring.ReliabilityBin, ...] = ()
+    by_class: Mapping[str, float] = field(default_factory=dict)
+    confusion: tuple[tuple[int, ...], ...] = ()
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The values, and the share of label 1 where it means something."""
+        if self.positive_rate is None:
+            return dict(self.values)
+        return {**self.values, "positive_rate": self.positive_rate}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,16 +80,25 @@ def score(label: Labels, probability: Probabilities) -> Scores:
 
 
 def score_slices(
-    label: Labels, probability: Probabilities, columns: Mapping[str, Strings]
+    label: Column,
+    predicted: Column,
+    columns: Mapping[str, Strings],
+    scored: Callable[[Column, Column], Scores] = score,
 ) -> list[SliceScores]:
-    """The metrics of each value of each column that has at least `SMALLEST_SLICE` rows."""
+    """The metrics of each value of each column that has at least `SMALLEST_SLICE` rows.
+
+    Args:
+        label: [rows].
+        predicted: [rows, ...].
+        columns: That slice, object [rows] each.
+        scored: Measures some rows.
+    """
     slices = []
     for column, cells in columns.items():
         for value in sorted(set(cells.tolist())):
             rows = np.flatnonzero(cells == value)
             if len(rows) >= SMALLEST_SLICE:
-                scores = score(label[rows], probability[rows])
-                slices.append(SliceScores(column, value, scores))
+                slices.append(SliceScores(column, value, scored(label[rows], predicted[rows])))
     return slices
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
 
 from services.trainer.core.failures import DataFault
-from services.trainer.core.gains import Gain
+from services.trainer.core.gains import GAINS, Gain
+from services.trainer.core.tasks import Task
 
 
 class Metric(StrEnum):
@@ -15,11 +17,20 @@ class Metric(StrEnum):
 
     AUC = "auc"
     LOG_LOSS = "log_loss"
+    MACRO_F1 = "macro_f1"
+    BALANCED_ACCURACY = "balanced_accuracy"
 
     @property
     def higher_is_better(self) -> bool:
         """Whether more is better."""
-        return self is Metric.AUC
+        return self is not Metric.LOG_LOSS
+
+
+METRICS: Final[Mapping[Task, tuple[Metric, ...]]] = {
+    Task.BINARY: (Metric.AUC, Metric.LOG_LOSS),
+    Task.MULTICLASS: (Metric.LOG_LOSS, Metric.MACRO_F1, Metric.BALANCED_ACCURACY),
+}
+"""What may pick the winner of each task; the first where nothing is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +71,13 @@ def best_trial(trials: Sequence[TrialOutcome], metric: Metric) -> TrialOutcome:
     return min(trials, key=lambda trial: (sign * trial.deciding_metrics[metric.value], trial.index))
 
 
-def beats_baseline(metrics: Mapping[str, float], baseline: Mapping[str, float]) -> bool:
-    """Whether a model knows more than the share of positives alone, by AUC and by log loss."""
-    return metrics["auc"] > baseline["auc"] and metrics["log_loss"] < baseline["log_loss"]
+def beats_baseline(
+    metrics: Mapping[str, float], baseline: Mapping[str, float], task: Task = Task.BINARY
+) -> bool:
+    """Whether a model knows more than the labels alone, by each metric that gains are told in."""
+    return all(
+        metrics[name] > baseline[name]
+        if Metric(name).higher_is_better
+        else metrics[name] < baseline[name]
+        for name in GAINS[task]
+    )

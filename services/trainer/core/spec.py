@@ -11,8 +11,9 @@ from services.trainer.core.gains import MinimumGain
 from services.trainer.core.parameters import Parameters
 from services.trainer.core.parents import MaximumLoss, Mode
 from services.trainer.core.search_space import Space, space_from_json, space_to_json
-from services.trainer.core.selection import Metric
+from services.trainer.core.selection import METRICS, Metric
 from services.trainer.core.splits import SplitMethod, SplitShares
+from services.trainer.core.tasks import Task
 from services.trainer.core.tuning import Tuning, tuning_from_json, tuning_to_json
 
 Json = Mapping[str, Any]  # the content of a message or file
@@ -71,7 +72,7 @@ class JobSpec:
 
     Attributes:
         snapshot: Resource name of a sealed dataset snapshot.
-        target: Column to predict; 0, 1, false or true in every row.
+        target: Column to predict, as `task` takes it.
         features: Columns the model sees, in the order of its inputs.
         time_column: Timestamp column that orders the rows.
         shares: Shares of the parts; they may not sum to 1 before the check.
@@ -92,6 +93,7 @@ class JobSpec:
         minimum_gain: What the winner must gain over the trivial baseline; None asks for nothing.
         mode: What the job takes over from the parent version.
         maximum_loss: What the winner may lose against the parent; None asks for nothing.
+        task: What the target is.
     """
 
     snapshot: str
@@ -115,6 +117,7 @@ class JobSpec:
     minimum_gain: MinimumGain | None = None
     mode: Mode = Mode.FULL
     maximum_loss: MaximumLoss | None = None
+    task: Task = Task.BINARY
 
     @property
     def checked_metric(self) -> Metric:
@@ -149,6 +152,7 @@ def spec_from_json(document: Json) -> JobSpec:
     Defaults of the contract are filled in.
     """
     split = document["split"]
+    task = Task(document.get("task") or Task.BINARY)
     fractions = (
         split.get("train_fraction", 0.0),
         split.get("validation_fraction", 0.0),
@@ -168,7 +172,7 @@ def spec_from_json(document: Json) -> JobSpec:
             )
             for candidate in document["candidates"]
         ),
-        metric=document.get("metric") or Metric.AUC.value,
+        metric=document.get("metric") or METRICS[task][0].value,
         seed=int(document.get("seed", 0)),
         slices=tuple(document.get("slice_columns", ())),
         model=document["model"],
@@ -187,6 +191,7 @@ def spec_from_json(document: Json) -> JobSpec:
         maximum_loss=(
             MaximumLoss(**document["maximum_loss"]) if "maximum_loss" in document else None
         ),
+        task=task,
     )
 
 
@@ -212,6 +217,7 @@ def spec_to_json(spec: JobSpec) -> dict[str, Any]:
             }
             for candidate in spec.candidates
         ],
+        "task": spec.task.value,
         "metric": spec.metric,
         "seed": spec.seed,
         "slice_columns": list(spec.slices),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
@@ -11,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from services.trainer.core.failures import DataFault
-from services.trainer.core.tables import Strings
+from services.trainer.core.tables import TWO_CLASSES, Strings
 
 Indices = npt.NDArray[np.int64]
 Labels = npt.NDArray[np.int64]
@@ -128,29 +129,36 @@ def split_by_chance(rows: int, shares: SplitShares, seed: int) -> Split:
     return _cut(order, shares.sizes(rows))
 
 
-def split_stratified(label: Labels, shares: SplitShares, seed: int) -> Split:
+def split_stratified(
+    label: Labels, shares: SplitShares, seed: int, classes: Sequence[str] = TWO_CLASSES
+) -> Split:
     """Rows drawn into parts of exact sizes, each label spread over them as evenly as can be.
+
+    Args:
+        label: int64 [rows], numbers of classes.
+        shares: Shares of the three parts.
+        seed: Of the draw.
+        classes: Names by number.
 
     Raises:
         DataFault: A part would be empty, or lack a label.
     """
-    sizes = np.array(shares.sizes(len(label)))
+    left = np.array(shares.sizes(len(label)))
     order = np.random.default_rng(seed).permutation(len(label)).astype(np.int64)
-    ones, zeros = order[label[order] == 1], order[label[order] == 0]
-    ones_in = _shared_out(len(ones), sizes)
-    zeros_in = sizes - ones_in
-    for value, total, inside in ((1, len(ones), ones_in), (0, len(zeros), zeros_in)):
+    parts: list[list[Indices]] = [[], [], []]
+    for number in reversed(range(len(classes))):
+        rows = order[label[order] == number]
+        # What is left of the parts is in proportion, so that the last class takes it whole.
+        inside = _shared_out(len(rows), left) if number else left.copy()
+        left -= inside
         if not inside.all():
             raise DataFault(
-                f"split.method METHOD_STRATIFIED puts each label into each part; "
-                f"{total} rows with label {value} leave the {PARTS[int(inside.argmin())]} part none"
+                f"split.method METHOD_STRATIFIED puts each label into each part; {len(rows)} rows "
+                f"with label {classes[number]} leave the {PARTS[int(inside.argmin())]} part none"
             )
-    pairs = zip(
-        np.split(ones, np.cumsum(ones_in)[:-1]),
-        np.split(zeros, np.cumsum(zeros_in)[:-1]),
-        strict=True,
-    )
-    train, validation, test = (np.concatenate(pair) for pair in pairs)
+        for part, chosen in zip(parts, np.split(rows, np.cumsum(inside)[:-1]), strict=True):
+            part.append(chosen)
+    train, validation, test = (np.concatenate(part) for part in parts)
     return Split(train, validation, test)
 
 

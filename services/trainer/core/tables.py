@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 Rows = npt.NDArray[np.int64]
 Strings = npt.NDArray[np.object_]
+
+TWO_CLASSES: Final = ("0", "1")
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,10 +23,11 @@ class Table:
         numeric: Numeric features in the spec's order, each float32 [rows]; NaN is missing.
         categorical: Categorical features in the spec's order, each object [rows] of str;
             '' is missing.
-        label: int64 [rows], 0 or 1.
+        label: int64 [rows], the number of the row's class.
         event_time_us: int64 [rows], microseconds since the epoch.
         slices: Slice columns, each object [rows] of str; '' is missing.
         groups: Object [rows] of str, the group that each row is of; None where rows are in none.
+        classes: Names of the classes by their numbers.
     """
 
     numeric: Mapping[str, npt.NDArray[np.float32]]
@@ -33,6 +36,7 @@ class Table:
     event_time_us: npt.NDArray[np.int64]
     slices: Mapping[str, Strings]
     groups: Strings | None = None
+    classes: tuple[str, ...] = TWO_CLASSES
 
     @property
     def features(self) -> dict[str, npt.NDArray[Any]]:  # float32 or object, by role
@@ -42,9 +46,15 @@ class Table:
     def __len__(self) -> int:
         return len(self.label)
 
+    def lacking(self, rows: Rows) -> list[str]:
+        """Names of the classes that none of `rows` is of."""
+        found = np.bincount(self.label[rows], minlength=len(self.classes))
+        return [name for name, count in zip(self.classes, found, strict=True) if not count]
+
     def take(self, rows: Rows) -> Table:
         """The rows at `rows`, in that order."""
-        return Table(
+        return replace(
+            self,
             numeric={name: column[rows] for name, column in self.numeric.items()},
             categorical={name: column[rows] for name, column in self.categorical.items()},
             label=self.label[rows],
@@ -55,13 +65,10 @@ class Table:
 
     def replaced(self, columns: Mapping[str, npt.NDArray[Any]]) -> Table:
         """The same rows with other values in the features named by `columns`."""
-        return Table(
+        return replace(
+            self,
             numeric={name: columns.get(name, column) for name, column in self.numeric.items()},
             categorical={
                 name: columns.get(name, column) for name, column in self.categorical.items()
             },
-            label=self.label,
-            event_time_us=self.event_time_us,
-            slices=self.slices,
-            groups=self.groups,
         )

@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from typing import Final
 
 from services.common.errors import FieldViolation
 from services.common.names import ResourceName
+from services.trainer.core.gains import GAINS
 from services.trainer.core.parameters import Rules, parameter_faults
-from services.trainer.core.selection import Metric
+from services.trainer.core.selection import METRICS
 from services.trainer.core.spec import Feature, FeatureKind, JobSpec
 from services.trainer.core.splits import SplitMethod
+from services.trainer.core.tasks import Task
 from services.trainer.core.tuning_faults import tuning_faults
 
 SNAPSHOT: Final = ResourceName(
@@ -26,6 +29,10 @@ ROOT: Final = "training_job.spec"
 
 _NUMBERS: Final = ("int", "uint", "float", "double", "halffloat", "half_float", "bool", "decimal")
 _STRINGS: Final = ("string", "large_string", "utf8", "large_utf8", "dictionary")
+_TARGETS: Final = {
+    Task.BINARY: ("int", "uint", "bool"),
+    Task.MULTICLASS: ("int", "uint", *_STRINGS),
+}
 
 
 def spec_faults(spec: JobSpec, recipes: Mapping[str, Rules]) -> list[FieldViolation]:
@@ -40,6 +47,7 @@ def spec_faults(spec: JobSpec, recipes: Mapping[str, Rules]) -> list[FieldViolat
         *_column_faults(spec),
         *_split_faults(spec),
         *_candidate_faults(spec, recipes),
+        *_gain_faults(spec),
         *tuning_faults(spec, recipes, ROOT),
     ]
 
@@ -65,7 +73,7 @@ def schema_faults(spec: JobSpec, columns: Mapping[str, str]) -> list[FieldViolat
 
 def _wanted_types(spec: JobSpec) -> list[tuple[str, str, tuple[str, ...]]]:
     wanted: list[tuple[str, str, tuple[str, ...]]] = [
-        ("target", spec.target, ("int", "uint", "bool")),
+        ("target", spec.target, _TARGETS[spec.task]),
         ("split.time_column", spec.time_column, ("timestamp",)),
     ]
     for index, feature in enumerate(spec.features):
@@ -170,7 +178,18 @@ def _candidate_faults(spec: JobSpec, recipes: Mapping[str, Rules]) -> list[Field
             faults.append(FieldViolation(f"{path}.algorithm", text))
         else:
             faults += parameter_faults(candidate.parameters, rules, f"{path}.parameters")
-    if spec.metric not in set(Metric):
-        text = f"is {spec.metric!r}; must be one of {', '.join(Metric)}"
+    metrics = METRICS[spec.task]
+    if spec.metric not in metrics:
+        text = f"is {spec.metric!r}; {spec.task} is picked by one of {', '.join(metrics)}"
         faults.append(FieldViolation(f"{ROOT}.metric", text))
     return faults
+
+
+def _gain_faults(spec: JobSpec) -> Iterator[FieldViolation]:
+    if spec.minimum_gain is None:
+        return
+    told = GAINS[spec.task]
+    for name, least in asdict(spec.minimum_gain).items():
+        if least and name not in told:
+            text = f"is {least:g}; {spec.task} tells gains in {' and '.join(told)} alone"
+            yield FieldViolation(f"{ROOT}.minimum_gain.{name}", text)

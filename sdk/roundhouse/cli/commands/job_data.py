@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
@@ -68,19 +69,31 @@ def _print(report: dict[str, Any]) -> None:
         title=f"{report['rows']} rows",
     )
     print_table(
-        ("rows of", "count", "label 1"),
+        ("rows of", "count", "label 1" if _is_binary(report) else "by class"),
         [
             (
                 f"{each['column']} = {each['value'] or '(missing)'}"
                 if each["column"]
                 else each["value"],
                 each["rows"],
-                f"{each['positive_rate']:.1%}",
+                _shares(each),
             )
             for each in report["balance"]
         ],
         title="Class balance",
     )
+
+
+def _is_binary(report: Mapping[str, Any]) -> bool:
+    return all(each["positive_rate"] is not None for each in report["balance"])
+
+
+def _shares(balance: Mapping[str, Any]) -> str:
+    """How the labels of some rows are shared out."""
+    if balance["positive_rate"] is not None:
+        return f"{balance['positive_rate']:.1%}"
+    counts = balance["class_rows"].items()
+    return ", ".join(f"{name} {count / balance['rows']:.1%}" for name, count in counts)
 
 
 def _number(value: float | None) -> str:

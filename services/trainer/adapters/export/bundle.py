@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from services.trainer.core.failures import DataFault
 from services.trainer.core.scores import Probabilities, Scores, SliceScores
 from services.trainer.core.spec import Feature, FeatureKind
 from services.trainer.core.splits import Split
-from services.trainer.core.tables import Table
+from services.trainer.core.tables import TWO_CLASSES, Table
 
 JsonObject = Mapping[str, Any]  # the content of a file
 
@@ -66,7 +66,7 @@ def signature(fitted: Table) -> dict[str, Any]:
         inputs.append(_input(name, "BYTES", (None, None), categories))
     outputs = [
         {"name": "label", "datatype": "INT64", "shape": [-1]},
-        {"name": "probabilities", "datatype": "FP32", "shape": [-1, 2]},
+        _probabilities(fitted.classes),
     ]
     return {"inputs": inputs, "outputs": outputs}
 
@@ -87,7 +87,10 @@ def features_of(signature: JsonObject) -> tuple[Feature, ...]:
 
 
 def profile(fitted: Table, held_out: Table, probability: Probabilities) -> dict[str, Any]:
-    """`profile.json`: features and label of the fitted rows, scores of the held-out ones."""
+    """`profile.json`: features and label of the fitted rows, scores of the held-out ones.
+
+    Of two classes: monitors watch one score, the probability of label 1.
+    """
     label_bins = FrozenBins.numeric(np.array([0, 1]))
     score_bins = FrozenBins.numeric(probability)
     features = feature_profiles(
@@ -129,12 +132,18 @@ def split_parquet(split: Split) -> bytes:
 
 def scores_json(scores: Scores) -> dict[str, Any]:
     """Metrics with the number of rows they were taken over."""
-    return {"rows": scores.rows, "positive_rate": scores.positive_rate, **scores.values}
+    return {"rows": scores.rows, **scores.metrics, **scores.by_class}
 
 
 def slice_json(found: SliceScores) -> dict[str, Any]:
     """One slice with its metrics."""
     return {"column": found.column, "value": found.value, **scores_json(found.scores)}
+
+
+def _probabilities(classes: Sequence[str]) -> dict[str, Any]:
+    """The output, which names its columns where they are more than 0 and 1."""
+    output = {"name": "probabilities", "datatype": "FP32", "shape": [-1, len(classes)]}
+    return output if len(classes) == len(TWO_CLASSES) else {**output, "classes": list(classes)}
 
 
 def _input(

@@ -14,6 +14,7 @@ from sklearn.pipeline import Pipeline
 
 from services.trainer.adapters.export.runtime import GraphModel
 from services.trainer.adapters.learning.encoding import frame
+from services.trainer.adapters.learning.recipe import predicted
 from services.trainer.core.failures import ExportMismatch
 from services.trainer.core.tables import Table
 
@@ -54,8 +55,8 @@ def check_parity(
     """
     worst = 0.0
     for rows in (table, *_edge_cases(table)):
-        native = estimator.predict_proba(_encoded(encoder, rows))[:, 1]
-        difference = np.abs(model.probability(rows) - native)
+        native = predicted(estimator, _encoded(encoder, rows))
+        difference = _largest_by_row(np.abs(model.predicted(rows) - native))
         if not np.all(difference <= TOLERANCE):
             count = int(np.sum(~(difference <= TOLERANCE)))
             raise ExportMismatch(
@@ -64,6 +65,10 @@ def check_parity(
             )
         worst = max(worst, float(np.max(difference)))
     return worst
+
+
+def _largest_by_row(difference: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return difference if difference.ndim == 1 else difference.max(axis=1)
 
 
 def _encoded(encoder: ColumnTransformer, table: Table) -> npt.NDArray[np.float32]:

@@ -5,18 +5,16 @@ from __future__ import annotations
 import time
 
 import numpy as np
-import numpy.typing as npt
 import onnxruntime
 
-from services.trainer.core.tables import Table
+from services.trainer.core.objectives import Predicted
+from services.trainer.core.tables import TWO_CLASSES, Table
 
 BATCH_ROWS = 16_384
 PERCENTILES = (50, 95, 99)
 LATENCY_WARMUP = 20
 LATENCY_CALLS = 200
 """Enough for a 99th percentile of two calls; a large forest takes half a second."""
-
-Probabilities = npt.NDArray[np.float32]
 
 
 class GraphModel:
@@ -57,15 +55,16 @@ class GraphModel:
             for percent, value in zip(PERCENTILES, found, strict=True)
         }
 
-    def probability(self, table: Table) -> Probabilities:
-        """float32 [rows]: the probability of label 1."""
+    def predicted(self, table: Table) -> Predicted:
+        """float32 [rows], the probability of label 1, or [rows, classes] for more than two."""
         names = [found.name for found in self._session.get_inputs()]
         columns = {name: table.features[name].reshape(-1, 1) for name in names}
         parts = [
             self._session.run(
                 ["probabilities"],
                 {name: column[start : start + BATCH_ROWS] for name, column in columns.items()},
-            )[0][:, 1]
+            )[0]
             for start in range(0, len(table), BATCH_ROWS)
         ]
-        return np.concatenate(parts)
+        probabilities: Predicted = np.concatenate(parts)
+        return probabilities[:, 1] if probabilities.shape[1] == len(TWO_CLASSES) else probabilities

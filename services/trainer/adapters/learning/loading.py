@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from services.trainer.adapters.learning.labels import labels_of
 from services.trainer.core.failures import DataFault
 from services.trainer.core.spec import FeatureKind, JobSpec
 from services.trainer.core.tables import Strings, Table
@@ -19,8 +20,17 @@ MAX_CATEGORIES = 1000
 """Values of one categorical feature; one-hot columns beyond that are an identifier in disguise."""
 
 
-def load_table(files: Sequence[pa.BufferReader | str], spec: JobSpec) -> Table:
+def load_table(
+    files: Sequence[pa.BufferReader | str],
+    spec: JobSpec,
+    classes: Sequence[str] | None = None,
+) -> Table:
     """The columns that `spec` names, of all `files` in their order.
+
+    Args:
+        files: Parquet.
+        spec: Says what is read.
+        classes: See `labels_of`.
 
     Raises:
         DataFault: A column is missing or has a type that its role can't take, a row lacks its
@@ -37,12 +47,14 @@ def load_table(files: Sequence[pa.BufferReader | str], spec: JobSpec) -> Table:
     if not parts:
         raise DataFault("the snapshot has no file")
     arrow = pa.concat_tables(parts, promote_options="permissive")
+    label, names = labels_of(arrow.column(spec.target), spec.target, spec.task, classes)
     return Table(
         numeric={name: _numeric(arrow, name) for name in spec.named(FeatureKind.NUMERIC)},
         categorical={
             name: _categorical(arrow, name) for name in spec.named(FeatureKind.CATEGORICAL)
         },
-        label=_label(arrow, spec.target),
+        label=label,
+        classes=names,
         event_time_us=_event_time_us(arrow, spec.time_column),
         slices={name: _strings(arrow, name) for name in spec.slices},
         groups=_groups(arrow, spec.group_column) if spec.group_column else None,
@@ -98,18 +110,6 @@ def _groups(arrow: pa.Table, name: str) -> Strings:
     if missing:
         raise DataFault(f"split.group_column {name} is missing in {missing} rows")
     return groups
-
-
-def _label(arrow: pa.Table, name: str) -> npt.NDArray[np.int64]:
-    column = arrow.column(name)
-    if column.null_count:
-        raise DataFault(f"target {name} is missing in {column.null_count} rows")
-    if not (pa.types.is_boolean(column.type) or pa.types.is_integer(column.type)):
-        raise DataFault(f"target {name} has type {column.type}; it must be boolean or 0 and 1")
-    values = column.cast(pa.int64()).to_numpy()
-    if not np.isin(values, (0, 1)).all():
-        raise DataFault(f"target {name} has values other than 0 and 1")
-    return cast("npt.NDArray[np.int64]", values)
 
 
 def _event_time_us(arrow: pa.Table, name: str) -> npt.NDArray[np.int64]:

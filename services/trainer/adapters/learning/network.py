@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any, Self
 
 import numpy as np
@@ -13,73 +14,116 @@ from skl2onnx.algebra.onnx_ops import (
     OnnxGemm,
     OnnxRelu,
     OnnxSigmoid,
+    OnnxSoftmax,
     OnnxSub,
 )
 from skl2onnx.common.data_types import FloatTensorType, Int64TensorType
 from sklearn.base import BaseEstimator, ClassifierMixin
 
 from services.trainer.adapters.learning.recipe import Matrix
+from services.trainer.core.tables import TWO_CLASSES
 
 Layer = tuple[Matrix, Matrix]
 """float32 [inputs, outputs] weights and float32 [outputs] biases."""
 
 
-class DenseNetwork(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # untyped bases
-    """Linear layers with rectifiers between them and a sigmoid at the end. Frozen: no dropout.
+class NetworkClassifier(ClassifierMixin, BaseEstimator, ABC):  # type: ignore[misc]  # untyped bases
+    """What converted networks share: they come trained, and tell probabilities.
+
+    A single output is the logit of label 1; of more, each is that of its class.
+    """
+
+    classes_: npt.NDArray[np.int64]
+
+    def fit(self, _rows: Matrix, _label: npt.NDArray[np.int64]) -> Self:
+        """Itself: the weights come trained."""
+        return self
+
+    @abstractmethod
+    def logits(self, rows: Matrix) -> Matrix:
+        """float32 [rows, outputs]."""
+
+    def predict_proba(self, rows: Matrix) -> Matrix:
+        """float32 [rows, classes]."""
+        logits = self.logits(rows)
+        if logits.shape[1] == 1:
+            positive = 1 / (1 + np.exp(-np.clip(logits, -80, 80)))
+            return np.hstack([1 - positive, positive]).astype(np.float32)
+        exponents = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return np.asarray(exponents / exponents.sum(axis=1, keepdims=True), dtype=np.float32)
+
+    def predict(self, rows: Matrix) -> npt.NDArray[np.int64]:
+        """int64 [rows]: the likeliest label."""
+        return np.asarray(self.predict_proba(rows).argmax(axis=1), dtype=np.int64)
+
+
+class DenseNetwork(NetworkClassifier):
+    """Linear layers with rectifiers between them. Frozen: no dropout.
 
     Args:
-        layers: From input to the single output.
+        layers: From input to output.
     """
 
     def __init__(self, layers: list[Layer]) -> None:
         self.layers = layers
-        self.classes_ = np.array([0, 1])
+        self.classes_ = np.arange(max(2, len(layers[-1][1])))
 
-    def fit(self, _rows: Matrix, _label: npt.NDArray[np.int64]) -> Self:
-        """Itself: the layers come trained."""
-        return self
-
-    def predict_proba(self, rows: Matrix) -> Matrix:
-        """float32 [rows, 2]: probabilities of 0 and of 1."""
+    def logits(self, rows: Matrix) -> Matrix:
+        """See `NetworkClassifier`."""
         hidden = rows
         for number, (weights, biases) in enumerate(self.layers):
             hidden = hidden @ weights + biases
             if number < len(self.layers) - 1:
                 hidden = np.maximum(hidden, 0)
-        positive = 1 / (1 + np.exp(-np.clip(hidden, -80, 80)))
-        return np.hstack([1 - positive, positive]).astype(np.float32)
-
-    def predict(self, rows: Matrix) -> npt.NDArray[np.int64]:
-        """int64 [rows]: the likelier label."""
-        return np.asarray(self.predict_proba(rows).argmax(axis=1), dtype=np.int64)
+        return hidden
 
 
-def _shapes(operator: Any) -> None:
-    operator.outputs[0].type = Int64TensorType([None])
-    operator.outputs[1].type = FloatTensorType([None, 2])
-
-
-def _convert(scope: Any, operator: Any, container: Any) -> None:
-    version = {"op_version": container.target_opset}
-    layers: list[Layer] = operator.raw_operator.layers
-    hidden = operator.inputs[0]
+def dense(hidden: Any, layers: list[Layer], version: dict[str, int]) -> Any:
+    """The node of `layers` over the node `hidden`: rectifiers between them, none at the end."""
     for number, (weights, biases) in enumerate(layers):
         hidden = OnnxGemm(hidden, weights, biases, **version)
         if number < len(layers) - 1:
             hidden = OnnxRelu(hidden, **version)
-    positive = OnnxSigmoid(hidden, **version)
-    negative = OnnxSub(np.array([1], dtype=np.float32), positive, **version)
-    both = OnnxConcat(negative, positive, axis=1, output_names=operator.outputs[1:], **version)
-    label = OnnxArgMax(both, axis=1, keepdims=0, output_names=operator.outputs[:1], **version)
+    return hidden
+
+
+def finish(logits: Any, operator: Any, scope: Any, container: Any) -> None:
+    """End a classifier's graph: probabilities of the node `logits`, and the likeliest label."""
+    version = {"op_version": container.target_opset}
+    outputs = operator.outputs
+    if len(operator.raw_operator.classes_) == len(TWO_CLASSES):
+        positive = OnnxSigmoid(logits, **version)
+        negative = OnnxSub(np.array([1], dtype=np.float32), positive, **version)
+        all_ = OnnxConcat(negative, positive, axis=1, output_names=outputs[1:], **version)
+    else:
+        all_ = OnnxSoftmax(logits, axis=1, output_names=outputs[1:], **version)
+    label = OnnxArgMax(all_, axis=1, keepdims=0, output_names=outputs[:1], **version)
     label.add_to(scope, container)
+
+
+def classifier_shapes(operator: Any) -> None:
+    """The outputs of a `NetworkClassifier`: labels and probabilities."""
+    operator.outputs[0].type = Int64TensorType([None])
+    operator.outputs[1].type = FloatTensorType([None, len(operator.raw_operator.classes_)])
+
+
+def _convert(scope: Any, operator: Any, container: Any) -> None:
+    version = {"op_version": container.target_opset}
+    logits = dense(operator.inputs[0], operator.raw_operator.layers, version)
+    finish(logits, operator, scope, container)
 
 
 def register_network_converter() -> None:
     """Teach skl2onnx to convert `DenseNetwork`; again is harmless."""
+    register(DenseNetwork, _convert)
+
+
+def register(network: type[NetworkClassifier], convert: Any) -> None:
+    """Teach skl2onnx to convert a class of networks by `convert`."""
     update_registered_converter(
-        DenseNetwork,
-        "RoundhouseDenseNetwork",
-        _shapes,
-        _convert,
+        network,
+        f"Roundhouse{network.__name__}",
+        classifier_shapes,
+        convert,
         options={"zipmap": [True, False], "nocl": [True, False]},
     )

@@ -74,7 +74,7 @@ class QuantizingBench:
         """
         graph = self._quantized(trial.algorithm, trial.parameters, self._split.train)
         watched = self._table.take(self._split.validation)
-        probability = GraphModel(graph, 1).probability(watched)
+        probability = GraphModel(graph, 1).predicted(watched)
         metrics = score(watched.label, probability).values
         observer.stepped(Step(1, 1, None, {name: metrics[name] for name in ("auc", "log_loss")}))
         positive_rate = float(self._table.label[self._split.train].mean())
@@ -91,7 +91,7 @@ class QuantizingBench:
         fold = self._folds[number]
         graph = self._quantized(trial.algorithm, trial.chosen_parameters, fold.learn)
         judged = self._table.take(fold.judge)
-        scores = score(judged.label, GraphModel(graph, 1).probability(judged))
+        scores = score(judged.label, GraphModel(graph, 1).predicted(judged))
         observer.stepped(Step(1, 1, None, {}))
         return FoldScores(len(fold.learn), len(fold.judge), scores.values)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Protocol
 
@@ -11,8 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from services.common import scoring
+from services.trainer.core.abilities import Ability
+from services.trainer.core.objectives import Predicted, mean_loss, selection_metrics
 from services.trainer.core.parameters import Parameters, Rules
 from services.trainer.core.parents import Mode
+from services.trainer.core.tables import TWO_CLASSES
+from services.trainer.core.tasks import Task
 
 Matrix = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
@@ -79,7 +83,7 @@ class FitTask:
 
     Attributes:
         rows: float32 [rows, columns], encoded as the recipe asks.
-        label: int64 [rows], 0 or 1.
+        label: int64 [rows], numbers of classes from 0; each class has rows.
         watch_rows: float32 [watch rows, columns]: learn nothing from them but when to stop.
             None when the number of steps is settled.
         watch_label: int64 [watch rows]; None with `watch_rows`.
@@ -90,6 +94,8 @@ class FitTask:
         resume_from: Where an earlier attempt at the same task stopped.
         soft_label: float32 [rows], strictly between 0 and 1: the probabilities of label 1 that are
             learned instead of `label`. None unless a version is distilled.
+        task: What the labels are; one that the recipe declares.
+        classes: How many there are.
     """
 
     rows: Matrix
@@ -101,6 +107,8 @@ class FitTask:
     cores: int
     observer: FitObserver
     resume_from: Checkpoint | None = None
+    task: Task = Task.BINARY
+    classes: int = 2
     soft_label: Weights | None = None
 
     @property
@@ -118,7 +126,8 @@ class Fitted:
     """What a fit gives.
 
     Attributes:
-        estimator: A scikit-learn classifier over the encoded matrix that skl2onnx can convert.
+        estimator: A scikit-learn classifier over the encoded matrix that skl2onnx can convert; its
+            classes are the task's numbers.
         refit_parameters: Parameters with which to fit again on more rows without watching.
     """
 
@@ -142,6 +151,7 @@ class Recipe:
         modes: What jobs may use it for; `Mode.DISTILLATION` asks `fit` to learn `soft_label`.
         teach_export: Registers converters that skl2onnx lacks for its estimators; called before
             each export, so again must be harmless.
+        ability: What it can be trained for; two classes where it says nothing.
     """
 
     algorithm: str
@@ -150,17 +160,33 @@ class Recipe:
     fit: Callable[[FitTask], Fitted]
     teach_export: Callable[[], None] = nothing_to_teach
     modes: frozenset[Mode] = frozenset({Mode.FULL})
+    ability: Ability = field(default_factory=Ability)
+
+
+def predicted(estimator: Any, rows: Matrix) -> Predicted:
+    """What `estimator`, a classifier, says of encoded rows.
+
+    Returns:
+        Float [rows], the probability of label 1, or [rows, classes] where there are more than two.
+    """
+    probabilities: Predicted = estimator.predict_proba(rows)
+    return probabilities[:, 1] if probabilities.shape[1] == len(TWO_CLASSES) else probabilities
+
+
+def fitted_loss(task: FitTask, estimator: Any) -> float:
+    """The `Step.loss` of `estimator` on the rows that were fitted."""
+    if task.soft_label is None:
+        return mean_loss(task.task, task.label, predicted(estimator, task.rows))
+    rows, label, weight = weighted_rows(task)
+    return float(np.average(scoring.log_losses(label, predicted(estimator, rows)), weights=weight))
 
 
 def watched_metrics(task: FitTask, estimator: Any) -> dict[str, float]:
     """What `estimator`, a classifier, scores on the watched rows; empty when none are."""
     if task.watch_rows is None or task.watch_label is None:
         return {}
-    probability = estimator.predict_proba(task.watch_rows)[:, 1]
-    return {
-        "auc": scoring.auc(task.watch_label, probability),
-        "log_loss": scoring.log_loss(task.watch_label, probability),
-    }
+    told = predicted(estimator, task.watch_rows)
+    return selection_metrics(task.task, task.watch_label, told)
 
 
 def weighted_rows(task: FitTask) -> tuple[Matrix, Labels, Weights | None]:

@@ -11,17 +11,22 @@ from sklearn.compose import ColumnTransformer
 
 from services.trainer.adapters.learning.encoding import EncodedRows
 from services.trainer.adapters.learning.parent import Parent, Probabilities
-from services.trainer.adapters.learning.recipe import Checkpoint, FitObserver, FitTask, Recipe
+from services.trainer.adapters.learning.recipe import (
+    Checkpoint,
+    FitObserver,
+    FitTask,
+    Recipe,
+    predicted,
+)
 from services.trainer.core.cross_validation import FoldScores, folds_of
 from services.trainer.core.failures import DataFault
-from services.trainer.core.gains import gains
 from services.trainer.core.jobs import Trial
+from services.trainer.core.objectives import objective_of
 from services.trainer.core.parents import Mode
-from services.trainer.core.scores import score
 from services.trainer.core.selection import TrialOutcome
 from services.trainer.core.spec import JobSpec
 from services.trainer.core.splits import Split
-from services.trainer.core.tables import Rows, Table
+from services.trainer.core.tables import TWO_CLASSES, Rows, Table
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,11 +46,18 @@ def check_labels(table: Table, split: Split) -> None:
     """That trials can be told apart on `split`.
 
     Raises:
-        DataFault: The train or the validation part holds a single class.
+        DataFault: The train or the validation part holds a single class, or the train part lacks
+            one.
     """
     for name, rows in (("train", split.train), ("validation", split.validation)):
-        if len(np.unique(table.label[rows])) < 2:
+        if len(np.unique(table.label[rows])) < len(TWO_CLASSES):
             raise DataFault(f"every row of the {name} part has the same label")
+    lacking = table.lacking(split.train)
+    if lacking:
+        raise DataFault(
+            f"the train part has no row with label {', '.join(lacking)}, which a model must learn "
+            "from; split by METHOD_STRATIFIED, or bring more rows"
+        )
 
 
 class Workbench:
@@ -60,7 +72,8 @@ class Workbench:
         parent: The version that it takes over from; None with `Mode.FULL`.
 
     Raises:
-        DataFault: The train or the validation part holds a single class, or there are too few
+        DataFault: The train or the validation part holds a single class, the train part lacks one,
+            or there are too few
             rows for the folds.
     """
 
@@ -83,6 +96,7 @@ class Workbench:
         self._teacher = parent if spec.mode is Mode.DISTILLATION else None
         self._rows = EncodedRows(table, split.train, split.validation)
         self._folds = folds_of(spec, table, split)
+        self._objective = objective_of(spec.task, table.classes)
 
     def run_trial(
         self, trial: Trial, observer: FitObserver, resume_from: Checkpoint | None
@@ -102,20 +116,23 @@ class Workbench:
             watch_label=watched,
             parameters=trial.parameters,
             seed=self._spec.seed,
+            task=self._spec.task,
+            classes=len(self._table.classes),
             cores=self._cores,
             observer=observer,
             resume_from=resume_from,
             soft_label=self._taught(self._split.train),
         )
         fitted = recipe.fit(task)
-        probability = fitted.estimator.predict_proba(matrices.watch)[:, 1]
-        positive_rate = float(self._rows.fit.label.mean())
+        assert matrices.watch is not None, "validation rows are watched"
+        told = predicted(fitted.estimator, matrices.watch)
+        fitted_label = self._rows.fit.label
         return TrialOutcome(
             trial.index,
             recipe.algorithm,
-            score(watched, probability).values,
+            self._objective.score(watched, told).values,
             fitted.refit_parameters,
-            gains=gains(watched, probability, positive_rate, self._spec.seed),
+            gains=self._objective.gains(watched, told, fitted_label, self._spec.seed),
         )
 
     def run_fold(self, trial: Trial, number: int, observer: FitObserver) -> FoldScores:
@@ -138,12 +155,15 @@ class Workbench:
             watch_label=None,
             parameters=trial.chosen_parameters,
             seed=self._spec.seed,
+            task=self._spec.task,
+            classes=len(self._table.classes),
             cores=self._cores,
             observer=observer,
             soft_label=self._taught(fold.learn),
         )
-        probability = recipe.fit(task).estimator.predict_proba(matrices.watch)[:, 1]
-        scores = score(self._table.label[fold.judge], probability)
+        assert matrices.watch is not None, "rows that judge are watched"
+        told = predicted(recipe.fit(task).estimator, matrices.watch)
+        scores = self._objective.score(self._table.label[fold.judge], told)
         return FoldScores(len(fold.learn), len(fold.judge), scores.values)
 
     def retrain(
@@ -160,6 +180,8 @@ class Workbench:
             watch_label=None,
             parameters=winner.refit_parameters,
             seed=self._spec.seed,
+            task=self._spec.task,
+            classes=len(self._table.classes),
             cores=self._cores,
             observer=observer,
             resume_from=resume_from,

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from services.common import scoring
 from services.trainer.adapters.learning.recipe import (
     Encoding,
     FitTask,
     Fitted,
     Recipe,
     Step,
+    fitted_loss,
     watched_metrics,
     weighted_rows,
 )
 from services.trainer.adapters.learning.thresholds import snap_tree
+from services.trainer.core.abilities import CLASSIFICATION, Ability
 from services.trainer.core.parameters import ParameterRule
 from services.trainer.core.parents import Mode
 
@@ -31,8 +30,7 @@ def fit(task: FitTask) -> Fitted:
     rows, label, weight = weighted_rows(task)
     model.fit(rows, label, sample_weight=weight)
     snap_tree(model.tree_)
-    losses = scoring.log_losses(label, model.predict_proba(rows)[:, 1])
-    loss = float(np.average(losses, weights=weight))
+    loss = fitted_loss(task, model)
     task.observer.stepped(Step(1, 1, loss, watched_metrics(task, model)))
     return Fitted(model, task.parameters)
 
@@ -44,6 +42,7 @@ RECIPE = Recipe(
         "min_leaf_rows": ParameterRule(default=100, minimum=1, maximum=100_000, whole=True),
     },
     encoding=Encoding.ORDINAL,
+    ability=Ability(CLASSIFICATION),
     fit=fit,
     modes=frozenset({Mode.FULL, Mode.DISTILLATION}),
 )

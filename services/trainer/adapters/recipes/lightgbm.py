@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from services.trainer.adapters.learning.recipe import (
     Encoding,
     FitTask,
@@ -13,10 +15,14 @@ from services.trainer.adapters.learning.recipe import (
     weighted_rows,
 )
 from services.trainer.adapters.learning.thresholds import snap_booster
+from services.trainer.core import multiclass
+from services.trainer.core.abilities import CLASSIFICATION, Ability
 from services.trainer.core.parameters import ParameterRule
 from services.trainer.core.parents import Mode
+from services.trainer.core.tasks import Task
 
 ROUNDS_PER_STEP = 10
+_NAMES = {"binary_logloss": "log_loss", "multi_logloss": "log_loss"}
 
 
 def fit(task: FitTask) -> Fitted:
@@ -49,7 +55,7 @@ def fit(task: FitTask) -> Fitted:
         sample_weight=weight,
         eval_X=task.watch_rows,
         eval_y=task.watch_label,
-        eval_metric=["binary_logloss", "auc"],
+        eval_metric=_metrics(task),
         callbacks=callbacks,
     )
     rounds = model.best_iteration_ or task.whole("rounds")
@@ -57,14 +63,26 @@ def fit(task: FitTask) -> Fitted:
     return Fitted(model, {**task.parameters, "rounds": float(rounds)})
 
 
-def _reporter(task: FitTask) -> Any:
-    names = {"binary_logloss": "log_loss", "auc": "auc"}
+def _metrics(task: FitTask) -> list[Any]:
+    """The first one says when to stop."""
+    match task.task:
+        case Task.BINARY:
+            return ["binary_logloss", "auc"]
+        case Task.MULTICLASS:
+            return ["multi_logloss", _by_class]
 
+
+def _by_class(label: Any, probabilities: Any) -> list[tuple[str, float, bool]]:
+    measured = multiclass.selection_metrics(label.astype(np.int64), probabilities)
+    return [(name, measured[name], True) for name in ("macro_f1", "balanced_accuracy")]
+
+
+def _reporter(task: FitTask) -> Any:
     def report(environment: Any) -> None:
         number = environment.iteration + 1
         if number % ROUNDS_PER_STEP == 0 or number == environment.end_iteration:
             results = environment.evaluation_result_list or []
-            metrics = {names[result[1]]: float(result[2]) for result in results}
+            metrics = {_NAMES.get(result[1], result[1]): float(result[2]) for result in results}
             task.observer.stepped(Step(number, environment.end_iteration, None, metrics))
 
     return report
@@ -99,6 +117,7 @@ RECIPE = Recipe(
         "patience_rounds": ParameterRule(default=40, minimum=1, maximum=5000, whole=True),
     },
     encoding=Encoding.ORDINAL,
+    ability=Ability(CLASSIFICATION),
     fit=fit,
     teach_export=teach_export,
     modes=frozenset({Mode.FULL, Mode.DISTILLATION}),

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import warnings
 
-import numpy as np
-
-from services.common import scoring
 from services.trainer.adapters.learning.recipe import (
     Encoding,
     FitTask,
     Fitted,
     Recipe,
     Step,
+    fitted_loss,
     watched_metrics,
     weighted_rows,
 )
+from services.trainer.core.abilities import CLASSIFICATION, Ability
 from services.trainer.core.parameters import ParameterRule
 from services.trainer.core.parents import Mode
 
@@ -35,8 +34,7 @@ def fit(task: FitTask) -> Fitted:
         # The limit on iterations is a parameter: reaching it is what was asked for.
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(rows, label, sample_weight=weight)
-    losses = scoring.log_losses(label, model.predict_proba(rows)[:, 1])
-    loss = float(np.average(losses, weights=weight))
+    loss = fitted_loss(task, model)
     task.observer.stepped(Step(1, 1, loss, watched_metrics(task, model)))
     return Fitted(model, task.parameters)
 
@@ -48,6 +46,7 @@ RECIPE = Recipe(
         "max_iterations": ParameterRule(default=100, minimum=1, maximum=10_000, whole=True),
     },
     encoding=Encoding.SCALED_ONE_HOT,
+    ability=Ability(CLASSIFICATION),
     fit=fit,
     modes=frozenset({Mode.FULL, Mode.DISTILLATION}),
 )

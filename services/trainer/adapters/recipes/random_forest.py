@@ -12,6 +12,7 @@ from services.trainer.adapters.learning.recipe import (
     weighted_rows,
 )
 from services.trainer.adapters.learning.thresholds import snap_tree
+from services.trainer.core.abilities import CLASSIFICATION, Ability
 from services.trainer.core.parameters import ParameterRule
 from services.trainer.core.parents import Mode
 
@@ -55,6 +56,7 @@ RECIPE = Recipe(
         "row_share": ParameterRule(default=0.4, minimum=0.01, maximum=1.0),
     },
     encoding=Encoding.ORDINAL,
+    ability=Ability(CLASSIFICATION),
     fit=fit,
     modes=frozenset({Mode.FULL, Mode.DISTILLATION}),
 )

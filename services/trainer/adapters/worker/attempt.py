@@ -13,9 +13,9 @@ import pyarrow as pa
 from services.common.blobs.port import BlobStore
 from services.common.rpc.tracing import tracer
 from services.trainer.adapters.export import bundle
+from services.trainer.adapters.export.card import card
 from services.trainer.adapters.export.documents import (
     Evidence,
-    card,
     evaluation_json,
     training_json,
 )
@@ -50,15 +50,16 @@ from services.trainer.core.errors import SnapshotHeld, UnusableSnapshot
 from services.trainer.core.failures import DataFault
 from services.trainer.core.gains import check_gains
 from services.trainer.core.jobs import RETRAIN, Trial
+from services.trainer.core.objectives import objective_of
 from services.trainer.core.parents import Comparison, check_losses
 from services.trainer.core.partition import parted
 from services.trainer.core.purposes import Purpose
-from services.trainer.core.scores import Scores, constant_scores, score, score_slices
+from services.trainer.core.scores import Scores, score_slices
 from services.trainer.core.selection import TrialOutcome, best_trial
 from services.trainer.core.spec import JobSpec
 from services.trainer.core.splits import Split, rows_digest
 from services.trainer.core.states import JobState, TrialState
-from services.trainer.core.tables import Table
+from services.trainer.core.tables import TWO_CLASSES, Table
 from services.trainer.core.use_cases.attempts import Order
 
 MANIFEST: Final = "manifest.json"
@@ -208,7 +209,8 @@ class AttemptRun:
         validation = table.take(split.validation)
         graph, parity = self._exported(winner.algorithm, model, fitted, validation)
         test = table.take(split.test)
-        probability = GraphModel(graph, self._threads).probability(test)
+        told = GraphModel(graph, self._threads).predicted(test)
+        objective = objective_of(self._work.spec.task, table.classes)
         evidence = Evidence(
             job=self._work.job,
             spec=self._work.spec,
@@ -217,15 +219,16 @@ class AttemptRun:
             trials=trials,
             winner=winner,
             threads=self._threads,
-            scores=score(test.label, probability),
-            slices=score_slices(test.label, probability, test.slices),
-            baseline=constant_scores(test.label, float(fitted.label.mean())),
+            scores=objective.score(test.label, told),
+            slices=score_slices(test.label, told, test.slices, objective.score),
+            baseline=objective.score(test.label, objective.baseline(fitted.label, len(test))),
             parity=parity,
-            validation_positive_rate=float(validation.label.mean()),
+            classes=table.classes,
+            validation_positive_rate=_positive_rate(validation),
             comparison=(
                 None
                 if prepared.parent is None
-                else compared(prepared.parent, table, split, graph=graph, probability=probability)
+                else compared(prepared.parent, table, split, graph=graph, probability=told)
             ),
         )
         files = {
@@ -235,13 +238,14 @@ class AttemptRun:
                 if prepared.parent is not None and isinstance(model, QuantizedModel)
                 else bundle.json_bytes(bundle.signature(fitted))
             ),
-            "profile.json": bundle.json_bytes(bundle.profile(fitted, test, probability)),
             "evaluation.json": bundle.json_bytes(evaluation_json(evidence)),
             "data.json": bundle.json_bytes(prepared.report.to_json()),
             "split.parquet": bundle.split_parquet(split),
             "training.json": bundle.json_bytes(training_json(evidence)),
             "card.md": card(evidence).encode(),
         }
+        if len(table.classes) == len(TWO_CLASSES):
+            files["profile.json"] = bundle.json_bytes(bundle.profile(fitted, test, told))
         return BuiltVersion(files, evidence, latencies_ms(graph, test, prepared.parent))
 
     def _exported(
@@ -329,6 +333,10 @@ class AttemptRun:
 
 def _reported(spec: JobSpec, table: Table, split: Split) -> DataReport:
     return data_report(spec, table, split, suspects(table, split, spec.seed))
+
+
+def _positive_rate(rows: Table) -> float | None:
+    return float(rows.label.mean()) if len(rows.classes) == len(TWO_CLASSES) else None
 
 
 def _outcomes(trials: Sequence[Trial]) -> list[TrialOutcome]:

@@ -97,7 +97,7 @@ def compared(
 def _batch_difference(graph: bytes, test: Table, among_others: Probabilities) -> float:
     model = GraphModel(graph, ONE_THREAD)
     rows = range(min(ALONE_ROWS, len(test)))
-    alone = np.concatenate([model.probability(test.take(np.array([row]))) for row in rows])
+    alone = np.concatenate([model.predicted(test.take(np.array([row]))) for row in rows])
     return float(np.abs(alone - among_others[: len(alone)]).max())
 
 
@@ -120,7 +120,7 @@ def _scored(
         raise UnusableParent("parent_version gives no probabilities of two labels")
     seen = replace(spec, features=features_of(said))
     table = load_table([pa.BufferReader(file) for file in files], seen)
-    probability = GraphModel(graph, ONE_THREAD).probability(table)
+    probability = GraphModel(graph, ONE_THREAD).predicted(table)
     if not np.all(np.isfinite(probability)):
         raise UnusableParent("parent_version gives rows no probability")
     return probability, table.take(np.arange(min(SAMPLE_ROWS, len(table))))

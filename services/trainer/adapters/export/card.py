@@ -1,0 +1,155 @@
+"""`card.md`: a version for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from services.trainer.adapters.export.documents import Evidence
+from services.trainer.core.cross_validation import means, spreads
+from services.trainer.core.jobs import Trial
+from services.trainer.core.parents import Mode
+from services.trainer.core.scores import Scores
+from services.trainer.core.selection import METRICS
+from services.trainer.core.spec import JobSpec
+from services.trainer.core.splits import SplitMethod
+from services.trainer.core.tasks import Task
+
+_PARTED: Final = {
+    SplitMethod.TIME: "by time, the latest rows for the test",
+    SplitMethod.RANDOM: "by chance",
+    SplitMethod.STRATIFIED: "by chance, each label alike",
+    SplitMethod.GROUPED: "by chance, whole groups at a time",
+}
+_TAKEN_OVER: Final = {
+    Mode.DISTILLATION: "learning its probabilities",
+    Mode.QUANTIZATION: "turning its weights into 8-bit integers",
+}
+_TITLES: Final = {
+    "positive_rate": "positive",
+    "auc": "AUC",
+    "log_loss": "log loss",
+    "calibration_error": "calibration error",
+    "macro_f1": "macro F1",
+    "balanced_accuracy": "balanced accuracy",
+    "worst_recall": "worst recall",
+}
+_TOLD: Final = {
+    Task.BINARY: ("positive_rate", "auc", "log_loss", "calibration_error"),
+    Task.MULTICLASS: ("log_loss", "macro_f1", "balanced_accuracy", "accuracy", "worst_recall"),
+}
+
+
+def card(evidence: Evidence) -> str:
+    """How the version was made and how good it is."""
+    spec = evidence.spec
+    parts = [("test", evidence.scores), ("baseline", evidence.baseline)]
+    slices = [
+        (f"{found.column} = {found.value or '(missing)'}", found.scores)
+        for found in evidence.slices
+    ]
+    lines = [
+        f"# {spec.model.rpartition('/')[2]}",
+        "",
+        f"Predicts `{spec.target}` from {len(spec.features)} features.",
+        f"Trained by `{evidence.job}` on `{spec.snapshot}`, split {_PARTED[spec.split_method]}.",
+        f"The test part has {evidence.scores.rows} rows and was scored once.",
+        "",
+        f"- Algorithm: {evidence.winner.algorithm}, picked by {_picked_by(spec)}",
+        f"- Beats the trivial baseline: {'yes' if evidence.beats_baseline else 'no'}",
+        "",
+        *_scored("part", parts, spec.task),
+        "",
+        *_by_class(evidence),
+        *_beside_parent(evidence),
+        "## Slices of the test part",
+        "",
+        *_scored("slice", slices, spec.task),
+        "",
+        "## Candidates on the validation part",
+        "",
+        *_table(
+            ["algorithm", *_titles(METRICS[spec.task]), f"{spec.metric} over folds"],
+            [_candidate(trial, spec) for trial in evidence.trials],
+        ),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _scored(title: str, rows: Sequence[tuple[str, Scores]], task: Task) -> list[str]:
+    told = _TOLD[task]
+    return _table(
+        [title, "rows", *_titles(told)],
+        [
+            [name, str(scores.rows), *(_number(scores.metrics, metric) for metric in told)]
+            for name, scores in rows
+        ],
+    )
+
+
+def _by_class(evidence: Evidence) -> list[str]:
+    """Precision, recall and F1 of each class, and its row of the confusion."""
+    if not evidence.scores.confusion:
+        return []
+    measures = ("precision", "recall", "f1")
+    rows = [
+        [
+            name,
+            str(sum(counts)),
+            *(_number(evidence.scores.by_class, f"{each}.{name}") for each in measures),
+            *map(str, counts),
+        ]
+        for name, counts in zip(evidence.classes, evidence.scores.confusion, strict=True)
+    ]
+    head = ["class", "rows", *measures, *(f"told {name}" for name in evidence.classes)]
+    return ["## Classes of the test part", "", *_table(head, rows), ""]
+
+
+def _beside_parent(evidence: Evidence) -> list[str]:
+    found = evidence.comparison
+    if found is None:
+        return []
+    fidelity = found.fidelity
+    parts = [("this version", evidence.scores), ("parent", found.scores)]
+    return [
+        "## Beside its parent",
+        "",
+        (
+            f"Made from `{found.parent}` by {_TAKEN_OVER[evidence.spec.mode]}. Both give the same "
+            f"label to {fidelity.agreement:.1%} of the test part; their probabilities differ by "
+            f"{fidelity.mean_difference:.4f} on average, by {fidelity.largest_difference:.4f} at "
+            f"most. Its graph has {found.size_bytes} bytes, the parent's {found.parent_size_bytes}."
+        ),
+        "",
+        *_scored("test part", parts, evidence.spec.task),
+        "",
+    ]
+
+
+def _candidate(trial: Trial, spec: JobSpec) -> list[str]:
+    metrics = METRICS[spec.task]
+    if not trial.metrics:
+        return [trial.algorithm, trial.message, *[""] * len(metrics)]
+    folds = _number(means(trial.folds), spec.metric)
+    if len(trial.folds) > 1:
+        folds += f" ± {_number(spreads(trial.folds), spec.metric)}"
+    return [trial.algorithm, *(_number(trial.metrics, metric) for metric in metrics), folds]
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    lines = [head, ["---"] * len(head), *rows]
+    return [f"| {' | '.join(line)} |" for line in lines]
+
+
+def _titles(metrics: Sequence[str]) -> list[str]:
+    return [_TITLES.get(str(metric), str(metric)) for metric in metrics]
+
+
+def _picked_by(spec: JobSpec) -> str:
+    folds = spec.cross_validation_folds
+    return f"mean {spec.metric} over {folds} folds" if folds else f"validation {spec.metric}"
+
+
+def _number(values: Mapping[str, float], name: str) -> str:
+    return f"{values[name]:.4f}" if name in values else "-"

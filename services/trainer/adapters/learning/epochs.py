@@ -1,0 +1,194 @@
+"""Torch networks trained by epochs, checkpointed so that a resumed fit is bit-identical."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from services.trainer.adapters.learning.recipe import (
+    Checkpoint,
+    FitTask,
+    Fitted,
+    Step,
+    watched_metrics,
+)
+from services.trainer.core.failures import NanLoss
+from services.trainer.core.tasks import Task
+
+if TYPE_CHECKING:
+    import torch
+
+    Weights: TypeAlias = dict[str, torch.Tensor]
+
+PERMUTATION_STRIDE = 1_000_003
+"""Keeps the permutations of one seed's epochs apart from those of the next seed."""
+
+
+def outputs_of(task: FitTask) -> int:
+    """Outputs of a network for `task`: one logit of two classes, else one of each class."""
+    return 1 if task.task is Task.BINARY else task.classes
+
+
+def train_by_epochs(
+    task: FitTask,
+    network: Callable[[], torch.nn.Module],
+    classifier: Callable[[Weights], Any],
+) -> Fitted:
+    """Train for all epochs and keep the one with the lowest watched log loss, else the last.
+
+    Args:
+        task: Has `epochs`, `batch_rows`, `learning_rate` and `weight_decay`.
+        network: Makes it, from rows to logits, once the seed is set.
+        classifier: The estimator that has some weights of it.
+
+    Raises:
+        NanLoss: The loss is no number any more.
+    """
+    with one_thread():
+        return _Training(task, network, classifier).run()
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Torch on one thread: the order in which threads add floats changes the last bits."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+class _Training:
+    def __init__(
+        self,
+        task: FitTask,
+        network: Callable[[], torch.nn.Module],
+        classifier: Callable[[Weights], Any],
+    ) -> None:
+        import torch
+
+        torch.manual_seed(task.seed)
+        self._task = task
+        self._net = network()
+        self._classifier = classifier
+        self._optimizer = torch.optim.AdamW(
+            self._net.parameters(),
+            lr=task.parameters["learning_rate"],
+            weight_decay=task.parameters["weight_decay"],
+        )
+        self._rows = torch.from_numpy(task.rows)
+        label = task.label if task.soft_label is None else task.soft_label
+        two = task.task is Task.BINARY
+        self._label = torch.from_numpy(label.astype(np.float32) if two else label)
+        self._epoch = 0
+        self._best_epoch = 0
+        self._best_loss = math.inf
+        self._best = self._weights()
+        if task.resume_from is not None:
+            self._restore(task.resume_from)
+
+    def run(self) -> Fitted:
+        task = self._task
+        total = task.whole("epochs")
+        while self._epoch < total:
+            loss = self._train_epoch()
+            self._epoch += 1
+            metrics = watched_metrics(task, self._classifier(self._weights()))
+            watched_loss = metrics.get("log_loss", -self._epoch)
+            if watched_loss < self._best_loss:
+                self._best_loss = watched_loss
+                self._best_epoch = self._epoch
+                self._best = self._weights()
+            task.observer.stepped(Step(self._epoch, total, loss, metrics))
+            task.observer.save(self._checkpoint())
+        refit = {**task.parameters, "epochs": float(self._best_epoch)}
+        return Fitted(self._classifier(self._best), refit)
+
+    def _train_epoch(self) -> float:
+        import torch
+
+        batch = self._task.whole("batch_rows")
+        seed = self._task.seed * PERMUTATION_STRIDE + self._epoch
+        order = torch.randperm(len(self._rows), generator=torch.Generator().manual_seed(seed))
+        self._net.train()
+        total = 0.0
+        for chosen in torch.split(order, batch):
+            self._optimizer.zero_grad()
+            loss = _loss(self._net(self._rows[chosen]), self._label[chosen])
+            loss.backward()  # type: ignore[no-untyped-call]
+            self._optimizer.step()
+            total += loss.item() * len(chosen)
+        mean = total / len(order)
+        if not math.isfinite(mean):
+            raise NanLoss(f"the loss became {mean} in epoch {self._epoch + 1}")
+        return mean
+
+    def _weights(self) -> Weights:
+        return {name: value.detach().clone() for name, value in self._net.state_dict().items()}
+
+    def _checkpoint(self) -> Checkpoint:
+        import torch
+        from safetensors.torch import save
+
+        optimizer = self._optimizer.state_dict()
+        tensors = {f"net.{name}": value for name, value in self._weights().items()}
+        tensors |= {f"best.{name}": value for name, value in self._best.items()}
+        tensors["rng"] = torch.get_rng_state()
+        for index, slots in optimizer["state"].items():
+            tensors |= {f"optimizer.{index}.{name}": value for name, value in slots.items()}
+        state = {
+            "best_epoch": self._best_epoch,
+            "best_loss": self._best_loss,
+            "optimizer_groups": optimizer["param_groups"],
+        }
+        return Checkpoint(self._epoch, save(tensors, metadata={"state": json.dumps(state)}))
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        import torch
+        from safetensors.torch import load
+
+        tensors = load(checkpoint.data)
+        state = json.loads(_metadata(checkpoint.data)["state"])
+        self._epoch = checkpoint.step
+        self._best_epoch = state["best_epoch"]
+        self._best_loss = state["best_loss"]
+        self._best = _under("best.", tensors)
+        self._net.load_state_dict(_under("net.", tensors))
+        slots: dict[int, Weights] = {}
+        for name, value in _under("optimizer.", tensors).items():
+            index, _, slot = name.partition(".")
+            slots.setdefault(int(index), {})[slot] = value
+        groups = [{**group, "betas": tuple(group["betas"])} for group in state["optimizer_groups"]]
+        self._optimizer.load_state_dict({"state": slots, "param_groups": groups})
+        torch.set_rng_state(tensors["rng"])
+
+
+def _loss(logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+    from torch.nn import functional
+
+    if logits.shape[1] == 1:
+        return functional.binary_cross_entropy_with_logits(logits[:, 0], label)
+    return functional.cross_entropy(logits, label)
+
+
+def _metadata(data: bytes) -> dict[str, str]:
+    # safetensors reads metadata from files only; the header is its length and a JSON object.
+    length = int.from_bytes(data[:8], "little")
+    metadata: dict[str, str] = json.loads(data[8 : 8 + length])["__metadata__"]
+    return metadata
+
+
+def _under(prefix: str, tensors: Weights) -> Weights:
+    return {
+        name.removeprefix(prefix): value
+        for name, value in tensors.items()
+        if name.startswith(prefix)
+    }
