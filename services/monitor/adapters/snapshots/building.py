@@ -57,10 +57,10 @@ class LoggedTrainingSnapshots:
         """See `TrainingSnapshots`."""
         position = await self._pinned(order.request_id)
         spec = await self._spec_of(order.template_job)
-        source = f"observations of {order.endpoint} with their outcomes"
-        await self._registry.check_unheld(order.dataset, source, order.start, order.end)
         columns = _columns(spec)
         rows = await self._logged_rows(order, columns, position)
+        source = f"observations of {order.endpoint} with their outcomes"
+        await self._registry.check_unheld(order.dataset, source, order.start, order.end)
         parents: tuple[str, ...] = ()
         if order.include_template_snapshot:
             parents = (spec.snapshot,)
