@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -61,6 +60,7 @@ from services.monitor.adapters.serving_facts import (
     TrainerFacts,
     remote_sources,
 )
+from services.monitor.adapters.snapshot_watch import SnapshotWatch
 from services.monitor.adapters.snapshots.building import LoggedTrainingSnapshots
 from services.monitor.adapters.snapshots.registry import RegistrySnapshots
 from services.monitor.adapters.trainer_client import TrainerClient
@@ -85,6 +85,7 @@ from services.monitor.settings import MonitorSettings
 MIGRATIONS: Final = Path(__file__).parent / "adapters" / "migrations"
 
 _LEASE: Final = "episodes"
+_SNAPSHOT_LEASE: Final = "registry-snapshots"
 _ALERT_LEASE: Final = "alerts"
 _FREEZE_LEASE: Final = "training-freezes"
 _DELIVERY_LEASE: Final = "alert-deliveries"
@@ -156,7 +157,7 @@ async def monitor(settings: MonitorSettings, now: Clock = utc_now) -> AsyncItera
             )
         )
         await stack.enter_async_context(
-            _carried_round(settings, database, _loop(snapshots, peers, now), now)
+            _carried_round(settings, database, _loop(snapshots, peers, now), peers, now)
         )
         await stack.enter_async_context(_alerting(settings, database, meter, peers, now))
         yield server
@@ -174,18 +175,16 @@ def _loop(snapshots: TrainingSnapshots, peers: _Peers, now: Clock) -> Loop:
 
 @asynccontextmanager
 async def _carried_round(
-    settings: MonitorSettings, database: Database, loop: Loop, now: Clock
+    settings: MonitorSettings, database: Database, loop: Loop, peers: _Peers, now: Clock
 ) -> AsyncIterator[None]:
     """Episodes are carried round the loop beside the block, by one monitor at a time."""
     controller = EpisodeController(loop, lambda lease: SqlEpisodeStore(database, lease, now))
+    snapshots = SnapshotWatch(database, peers.registry, now)
     holder = f"monitor@{settings.replica_id}"
-    leading = asyncio.create_task(lead(database, _LEASE, holder, now, controller.run))
-    try:
+    async with background_tasks() as tasks:
+        tasks.create_task(lead(database, _LEASE, holder, now, controller.run))
+        tasks.create_task(lead(database, _SNAPSHOT_LEASE, holder, now, snapshots.run))
         yield
-    finally:
-        leading.cancel()
-        with suppress(asyncio.CancelledError):
-            await leading
 
 
 def _meter(database: Database, followed: Following, peers: _Peers, now: Clock) -> Meter:

@@ -5,21 +5,24 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise, product
+from typing import NamedTuple
 
 from services.common.money import Money
 from services.common.resources import Meta
 from services.monitor.core.deciding import History, decide
-from services.monitor.core.evidence import Evidence, Judgement, LowBudget, MeasuredQuality
+from services.monitor.core.evidence import Evidence, Happened, Judgement, LowBudget, MeasuredQuality
 from services.monitor.core.replaying import replayed
 from services.monitor.core.resources import (
     DataFault,
+    EventTrigger,
     FaultKind,
+    NewFeatureTrigger,
     QualityTrigger,
     RetrainBudget,
     RetrainPolicy,
 )
 from services.monitor.core.schedules import CronSchedule
-from tests.support.monitor_values import CHAMPION, JOB, MONITOR, POLICY
+from tests.support.monitor_values import CHAMPION, DATASET, JOB, MONITOR, POLICY
 
 NOW = datetime(2013, 6, 3, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -51,6 +54,20 @@ SCHEDULE = {
     "cron not due": {"schedule_cron": CronSchedule("1 0 3 6 *")},
     "cron due": {"schedule_cron": CronSchedule("0 0 3 6 *")},
 }
+KINDS = {"events": EventTrigger(("catalog-changed",), (DATASET,))}
+EVENTS = {
+    "unasked": ({}, (Happened("catalog-changed", "e", "New wings.", NOW),)),
+    "other": (KINDS, (Happened("strike", "e", "No crew.", NOW),)),
+    "before": (KINDS, (Happened(DATASET, "e", "Sealed.", TRAINED - DAY),)),
+    "fired": (KINDS, (Happened(DATASET, "e", "Sealed.", TRAINED),)),
+}
+TWO = {"new_features": NewFeatureTrigger(2, ("tail",))}
+NEW_FEATURES = {
+    "unasked": ({}, ("gust", "snow", "tail")),
+    "none": (TWO, ("tail",)),
+    "near": (TWO, ("snow", "tail")),
+    "fired": (TWO, ("gust", "snow", "tail")),
+}
 REFUSALS = (
     *("EPISODE_ACTIVE", "DATA_FAULT", "PRIVACY_HOLD", "TRAINING_FROZEN"),
     *("COOL_DOWN", "TOO_FEW_OUTCOMES", "BUDGET", "MARGINAL_GAIN"),
@@ -59,9 +76,24 @@ LOW = LowBudget(f"{MONITOR}/slos/answers", 0.05, 0.25)
 BROKEN = DataFault(kind=FaultKind.STUCK_SENSOR, feature="wind", reason="Stuck.", numbers={})
 
 
-def decided(drift: str, quality: str, volume: str, schedule: str, refusals: frozenset[str]):
+class Row(NamedTuple):
+    """One row of the table: how each condition is, and what stands against a retraining."""
+
+    drift: str
+    quality: str
+    volume: str
+    schedule: str
+    events: str
+    new_features: str
+    refusals: frozenset[str]
+
+
+def decided(row: Row):
     """What the policy decides; the cost of the last episode is known, 100 USD."""
-    auc_rules, auc, outcomes = QUALITY[quality]
+    refusals = row.refusals
+    auc_rules, auc, outcomes = QUALITY[row.quality]
+    event_rules, events = EVENTS[row.events]
+    column_rules, columns = NEW_FEATURES[row.new_features]
     rules = RetrainPolicy(
         meta=Meta(POLICY, "u", 1, NOW, NOW),
         template_job=JOB,
@@ -71,7 +103,9 @@ def decided(drift: str, quality: str, volume: str, schedule: str, refusals: froz
         worth_of_hundredth=Money(1 if "MARGINAL_GAIN" in refusals else 100, "USD")
         if auc_rules
         else None,
-        **{**DRIFT[drift][0], **auc_rules, **VOLUME[volume], **SCHEDULE[schedule]},
+        **{**DRIFT[row.drift][0], **auc_rules, **VOLUME[row.volume], **SCHEDULE[row.schedule]},
+        **event_rules,
+        **column_rules,
     )
     measured = MeasuredQuality(
         metric="auc", value=auc, half_width=0.01, test_value=0.75, outcomes=outcomes, report="p"
@@ -83,7 +117,9 @@ def decided(drift: str, quality: str, volume: str, schedule: str, refusals: froz
         new_outcomes=1000,
         trained_until=TRAINED,
         low_budget=LOW if "TRAINING_FROZEN" in refusals else None,
-        **DRIFT[drift][1],
+        events=events,
+        new_features=columns,
+        **DRIFT[row.drift][1],
     )
     history = History(
         active_episode="episodes/1" if "EPISODE_ACTIVE" in refusals else "",
@@ -94,24 +130,27 @@ def decided(drift: str, quality: str, volume: str, schedule: str, refusals: froz
     return choice and (choice.kind.value, choice.reason)
 
 
-def wanted(drift: str, quality: str, volume: str, schedule: str, refusals: frozenset[str]):
+def wanted(row: Row):
     """What is to be decided, by the tables of docs/monitoring.md."""
     fired = {
-        "DATA_DRIFT": drift == "fired",
-        "QUALITY": quality == "fired",
-        "VOLUME": volume == "fired",
-        "SCHEDULE": schedule in ("due", "cron due"),
+        "DATA_DRIFT": row.drift == "fired",
+        "QUALITY": row.quality == "fired",
+        "VOLUME": row.volume == "fired",
+        "SCHEDULE": row.schedule in ("due", "cron due"),
+        "EVENT": row.events == "fired",
+        "NEW_FEATURES": row.new_features == "fired",
     }
-    applies = dict.fromkeys(refusals, True)
-    if quality in ("unasked", "too few"):
+    applies = dict.fromkeys(row.refusals, True)
+    if row.quality in ("unasked", "too few"):
         applies["MARGINAL_GAIN"] = False
     for reason, has_fired in fired.items():
         if has_fired:
             refused = [refusal for refusal in REFUSALS if applies.get(refusal)]
             return ("DECLINED", refused[0]) if refused else ("TRIGGERED", reason)
-    if "DATA_FAULT" in refusals and drift != "unasked":
+    if "DATA_FAULT" in row.refusals and row.drift != "unasked":
         return ("DECLINED", "DATA_FAULT")
-    return ("DECLINED", "MARGINAL") if "near" in (drift, quality) else None
+    near = "near" in (row.drift, row.quality, row.new_features)
+    return ("DECLINED", "MARGINAL") if near else None
 
 
 def test_every_row_of_the_truth_table_is_decided_as_it_is_written():
@@ -119,11 +158,19 @@ def test_every_row_of_the_truth_table_is_decided_as_it_is_written():
         frozenset(name for name, chosen in zip(REFUSALS, row, strict=True) if chosen)
         for row in product((False, True), repeat=len(REFUSALS))
     ]
-    rows = list(product(DRIFT, QUALITY, VOLUME, SCHEDULE, subsets))
-    assert len(rows) == 4 * 5 * 2 * 5 * 256
-    assert [row for row in rows if decided(*row) != wanted(*row)] == []
-    reasons = {found[1] for row in rows if (found := wanted(*row))}
-    assert reasons == {*REFUSALS, "DATA_DRIFT", "QUALITY", "VOLUME", "SCHEDULE", "MARGINAL"}
+    triggers = (DRIFT, QUALITY, VOLUME, SCHEDULE, EVENTS, NEW_FEATURES)
+    # Only drift and quality have refusals of their own; the other triggers are alike to them.
+    rest = (["not due"], ["unasked"], ["unasked"])
+    rows = {Row(*row) for row in product(DRIFT, QUALITY, VOLUME, *rest, subsets)}
+    few = [subset for subset in subsets if len(subset) in (0, 1, len(REFUSALS))]
+    rows |= {Row(*row) for row in product(*triggers, few)}
+    assert len(rows) == 4 * 5 * 2 * (256 + (5 * 4 * 4 - 1) * 10)
+    assert [row for row in rows if decided(row) != wanted(row)] == []
+    reasons = {found[1] for row in rows if (found := wanted(row))}
+    assert reasons == {
+        *REFUSALS,
+        *("DATA_DRIFT", "QUALITY", "VOLUME", "SCHEDULE", "EVENT", "NEW_FEATURES", "MARGINAL"),
+    }
 
 
 def judged(day: int, **fields) -> Judgement:
@@ -176,3 +223,41 @@ def test_a_critical_policy_retrains_while_training_is_frozen():
     assert declined.numbers["budget_until_above"] == 0.25
     assert "answers was down to 5.0%, until more than 25.0%" in declined.explanation
     assert decide(replace(rules, critical=True), frozen, History()).kind.value == "TRIGGERED"
+
+
+def test_an_event_counts_once_through_cool_down_and_until_an_episode_is_decided_on_after_it():
+    rules = RetrainPolicy(
+        meta=Meta(POLICY, "u", 1, NOW, NOW), template_job=JOB, events=KINDS["events"]
+    )
+    first = Happened("catalog-changed", "e1", "New wings.", NOW + 3 * DAY)
+    second = Happened("catalog-changed", "e2", "New engines.", NOW + 8 * DAY)
+
+    def known(day):
+        return tuple(each for each in (second, first) if each.event_time < NOW + day * DAY)[:1]
+
+    month = [judged(day, events=known(day)) for day in range(1, 31)]
+    told = [
+        (each.event_time - NOW, each.choice.kind.value, each.choice.reason)
+        for each in replayed([rules], month, [], DAY)
+    ]
+    # One episode each; the second waits out the first's day and the fourteen to cool down.
+    assert told == [
+        (4 * DAY, "TRIGGERED", "EVENT"),
+        *((day * DAY, "DECLINED", "COOL_DOWN") for day in range(9, 19)),
+        (19 * DAY, "TRIGGERED", "EVENT"),
+    ]
+
+
+def test_a_new_column_that_comes_and_goes_retrains_once_and_another_one_again():
+    rules = RetrainPolicy(
+        meta=Meta(POLICY, "u", 1, NOW, NOW), template_job=JOB, new_features=NewFeatureTrigger()
+    )
+
+    def known(day):
+        flaps = ("gust",) if day % 2 else ()
+        return (*flaps, "snow") if day >= 100 else flaps
+
+    year = [judged(day, new_features=known(day)) for day in range(365)]
+    told = list(replayed([rules], year, [], DAY))
+    assert [(each.event_time - NOW) / DAY for each in told if each.episode] == [1, 100]
+    assert {each.choice.reason for each in told} <= {"NEW_FEATURES", "EPISODE_ACTIVE", "COOL_DOWN"}

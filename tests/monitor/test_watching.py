@@ -6,6 +6,7 @@ import asyncio
 import json
 from contextlib import asynccontextmanager
 
+import pyarrow as pa
 import pytest
 from roundhouse.monitor.v1 import monitor_pb2, monitor_service_pb2, retrain_service_pb2
 
@@ -31,10 +32,10 @@ def world():
     return World(5)
 
 
-@pytest.fixture
-async def registry(tmp_path, world):
+@asynccontextmanager
+async def champion_registry(folder, world):
     """Has the champion, with a profile, a test evaluation and its snapshot."""
-    async with running_registry(tmp_path / "registry") as registry:
+    async with running_registry(folder) as registry:
         dataset = await registry.create_dataset()
         winter = await registry.create_snapshot(dataset, "winter", time_column="day")
         await registry.upload_csv(winter, TRAINING_CSV)
@@ -47,6 +48,12 @@ async def registry(tmp_path, world):
         assert version == CHAMPION
         await registry.evaluate(version, winter, auc=0.8, log_loss=0.4)
         registry.model = model
+        yield registry
+
+
+@pytest.fixture
+async def registry(tmp_path, world):
+    async with champion_registry(tmp_path / "registry", world) as registry:
         yield registry
 
 
@@ -66,6 +73,7 @@ async def test_a_baseline_is_the_profile_the_test_scores_and_the_end_of_the_trai
     assert found.test_metrics == {"auc": 0.8, "log_loss": 0.4}
     assert found.trained_until is not None
     assert found.trained_until.isoformat() == "2013-02-28T00:00:00+00:00"
+    assert found.columns == {"wind", "origin", "day", "late"}
 
 
 async def test_a_version_without_profile_or_one_that_is_unknown_has_an_empty_baseline(registry):
@@ -76,11 +84,15 @@ async def test_a_version_without_profile_or_one_that_is_unknown_has_an_empty_bas
         assert await known.baseline("no name at all") == Baseline()
 
 
-async def send_weeks(caller, world, first: int, last: int, shift: float = 0.0) -> None:
+async def send_weeks(
+    caller, world, first: int, last: int, shift: float = 0.0, **columns: pa.Array
+) -> None:
     """The predictions of each week and then their outcomes."""
     for week in range(first, last):
         start = MONDAY + week * WEEK
         rows = world.observations(1050, start, start + WEEK, shift=shift)
+        for name, values in columns.items():
+            rows = rows.append_column(name, values)
         await caller.observe((f"o{week}", arrow(rows)))
         await caller.learn((f"y{week}", arrow(world.outcomes(rows))))
 

@@ -30,6 +30,7 @@ from services.common.rpc.convert import to_duration, to_timestamp
 from services.common.rpc.server import serving
 from services.common.store.database import Database
 from services.monitor.core.deciding import Choice
+from services.monitor.core.evidence import Evidence
 from services.monitor.core.loop.episodes import Episode, EpisodeState
 from services.monitor.core.ports import MonitorTx
 from services.monitor.core.resources import (
@@ -254,7 +255,8 @@ def _point(feature: str, shift: float, may_drift: bool) -> DriftPoint:
 
 def _decline(tx: MonitorTx, policy: RetrainPolicy, week: int, reason: str, words: str) -> None:
     choice = Choice(DecisionKind.DECLINED, reason, words, {}, "")
-    record_decision(tx, policy, choice, FIRST_WEEK + timedelta(weeks=week), CHAMPION)
+    evidence = Evidence(event_time=FIRST_WEEK + timedelta(weeks=week))
+    record_decision(tx, policy, choice, evidence, CHAMPION)
 
 
 def _retrain(tx: MonitorTx, policy: RetrainPolicy, week: int) -> Episode:
@@ -266,7 +268,8 @@ def _retrain(tx: MonitorTx, policy: RetrainPolicy, week: int) -> Episode:
         {},
         f"{MONITOR}/driftReports/{start:%Y%m%dt%H%M%Sz}",
     )
-    decision = record_decision(tx, policy, choice, start + timedelta(weeks=1), CHAMPION)
+    evidence = Evidence(event_time=start + timedelta(weeks=1))
+    decision = record_decision(tx, policy, choice, evidence, CHAMPION)
     episode = tx.episodes.get(decision.episode)
     assert episode is not None
     return replace(episode)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from services.monitor.core.deciding import Choice
+from services.monitor.core.evidence import Evidence
 from services.monitor.core.loop.episodes import Episode, RetrainPlan
 from services.monitor.core.ports import MonitorTx
 from services.monitor.core.resources import DecisionKind, Monitor, RetrainDecision, RetrainPolicy
@@ -48,7 +49,7 @@ def triggered(
 ) -> RetrainDecision:
     """The decision to retrain, with its episode."""
     choice = Choice(DecisionKind.TRIGGERED, "DATA_DRIFT", "It drifted.", {}, report)
-    return record_decision(tx, policy, choice, event_time, CHAMPION)
+    return record_decision(tx, policy, choice, Evidence(event_time=event_time), CHAMPION)
 
 
 def new_episode(tx: MonitorTx) -> Episode:

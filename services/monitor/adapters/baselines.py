@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from datetime import datetime
 from typing import Final
 
 import grpc
 import structlog
+from roundhouse.registry.v1 import dataset_pb2 as snapshot_pb
 from roundhouse.registry.v1 import dataset_service_pb2 as dataset_pb
 from roundhouse.registry.v1 import dataset_service_pb2_grpc as dataset_grpc
 from roundhouse.registry.v1 import evaluation_service_pb2 as evaluation_pb
@@ -46,10 +46,16 @@ class RegistryBaselines:
                 found = await self._models.GetVersion(
                     model_service_pb2.GetVersionRequest(name=version)
                 )
+                profile = await self._profile(found)
+                snapshots = [await self._snapshot(name) for name in found.snapshots]
+                ends = [from_timestamp(each.end_time) for each in snapshots if _has_end(each)]
                 return Baseline(
-                    profile=await self._profile(found),
+                    profile=profile,
                     test_metrics=await self._test_metrics(version),
-                    trained_until=await self._trained_until(found),
+                    trained_until=max(ends, default=None),
+                    columns=frozenset(profile.features if profile else ()).union(
+                        column.name for each in snapshots for column in each.columns
+                    ),
                 )
         except RemoteError as error:
             if error.code in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT):
@@ -75,10 +81,9 @@ class RegistryBaselines:
         page = await self._evaluations.ListEvaluations(request)
         return dict(page.evaluations[-1].metrics) if page.evaluations else {}
 
-    async def _trained_until(self, version: model_pb2.ModelVersion) -> datetime | None:
-        ends = []
-        for name in version.snapshots:
-            snapshot = await self._datasets.GetSnapshot(dataset_pb.GetSnapshotRequest(name=name))
-            if snapshot.HasField("end_time"):
-                ends.append(from_timestamp(snapshot.end_time))
-        return max(ends, default=None)
+    async def _snapshot(self, name: str) -> snapshot_pb.DatasetSnapshot:
+        return await self._datasets.GetSnapshot(dataset_pb.GetSnapshotRequest(name=name))
+
+
+def _has_end(snapshot: snapshot_pb.DatasetSnapshot) -> bool:
+    return snapshot.HasField("end_time")

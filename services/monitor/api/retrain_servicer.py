@@ -22,6 +22,7 @@ from services.monitor.api.convert.retraining import (
     POLICY_FIELDS,
     decision_to_proto,
     episode_to_proto,
+    event_to_proto,
     policy_maker,
     policy_to_proto,
 )
@@ -36,8 +37,8 @@ from services.monitor.core.ports import (
     SnapshotOrder,
     TrainingSnapshots,
 )
-from services.monitor.core.resources import RetrainDecision, RetrainPolicy
-from services.monitor.core.use_cases import policies
+from services.monitor.core.resources import RetrainDecision, RetrainEvent, RetrainPolicy
+from services.monitor.core.use_cases import events, policies
 from services.monitor.core.use_cases.dry_run import dry_run
 from services.monitor.core.use_cases.lookup import the_episode, the_monitor, the_policy
 
@@ -138,6 +139,40 @@ class RetrainServicer(pb_grpc.RetrainServiceServicer):
         page = await self._transactions.read_lists(listed)
         return service_pb.ListRetrainDecisionsResponse(
             retrain_decisions=page.map(decision_to_proto), next_page_token=page.next_page_token
+        )
+
+    async def DeclareRetrainEvent(
+        self, request: service_pb.DeclareRetrainEventRequest, _: _Context
+    ) -> pb.RetrainEvent:
+        """The event, for the next windows that are judged."""
+        moment = from_timestamp(request.event_time) if request.HasField("event_time") else None
+        return await self._transactions.mutate(
+            request,
+            pb.RetrainEvent,
+            lambda tx: event_to_proto(
+                events.declare_event(
+                    tx,
+                    request.parent,
+                    kind=request.kind,
+                    description=request.description,
+                    event_time=moment,
+                )
+            ),
+        )
+
+    async def ListRetrainEvents(
+        self, request: service_pb.ListRetrainEventsRequest, _: _Context
+    ) -> service_pb.ListRetrainEventsResponse:
+        """A page of a monitor's events, newest first."""
+        query = page_query(request)
+
+        def listed(tx: MonitorTx, lists: MonitorLists) -> Page[RetrainEvent]:
+            the_monitor(tx, request.parent, "parent")
+            return lists.retrain_events(query)
+
+        page = await self._transactions.read_lists(listed)
+        return service_pb.ListRetrainEventsResponse(
+            retrain_events=page.map(event_to_proto), next_page_token=page.next_page_token
         )
 
     async def GetEpisode(self, request: service_pb.GetEpisodeRequest, _: _Context) -> pb.Episode:

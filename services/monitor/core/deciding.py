@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -23,12 +23,18 @@ class History:
         last_start: Event time of the decision that started the newest episode.
         charges: What episodes cost, where that is known, with the event time of the decision;
             oldest first.
+        new_features: Columns that were new already when an earlier episode was decided on.
     """
 
     active_episode: str = ""
     last_end: datetime | None = None
     last_start: datetime | None = None
     charges: Sequence[tuple[datetime, Money]] = ()
+    new_features: Collection[str] = ()
+
+    def after_new_features(self, columns: Collection[str]) -> tuple[str, ...]:
+        """What an episode has seen to, that is decided on while these columns are new."""
+        return tuple(sorted({*self.new_features, *columns}))
 
     def charged(self, currency: str, since: datetime) -> int:
         """Millionths of a unit that episodes decided on after `since` cost."""
@@ -66,11 +72,11 @@ class _Signal:
 def decide(policy: RetrainPolicy, evidence: Evidence, history: History) -> Choice | None:
     """What to do about retraining; None if no trigger fired or came near.
 
-    The first trigger to fire, in the order drift, quality, volume, schedule, gives the
-    reason. A fired trigger is declined, in this order, while an episode is under way
-    (`EPISODE_ACTIVE`), while values are broken (`DATA_FAULT`), while nothing may be learned
-    (`PRIVACY_HOLD`), while an error budget freezes training (`TRAINING_FROZEN`, unless the policy
-    is critical), within the cool-down (`COOL_DOWN`), with too few new outcomes
+    The first trigger to fire, in the order drift, quality, volume, schedule, event, new
+    features, gives the reason. A fired trigger is declined, in this order, while an episode is
+    under way (`EPISODE_ACTIVE`), while values are broken (`DATA_FAULT`), while nothing may be
+    learned (`PRIVACY_HOLD`), while an error budget freezes training (`TRAINING_FROZEN`, unless
+    the policy is critical), within the cool-down (`COOL_DOWN`), with too few new outcomes
     (`TOO_FEW_OUTCOMES`), without the money (`BUDGET`), and for less than it costs
     (`MARGINAL_GAIN`). What is not known of costs and gains is no ground to decline.
 
@@ -79,7 +85,7 @@ def decide(policy: RetrainPolicy, evidence: Evidence, history: History) -> Choic
     """
     fired = next(_fired(policy, evidence, history), None)
     if fired is None:
-        near = next(_posing(policy, evidence), None) or next(_near(policy, evidence), None)
+        near = next(_posing(policy, evidence), None) or next(_near(policy, evidence, history), None)
         if near is None:
             return None
         return Choice(DecisionKind.DECLINED, near.reason, near.words, near.numbers, near.report)
@@ -115,6 +121,10 @@ def _fired(policy: RetrainPolicy, evidence: Evidence, history: History) -> Itera
             {"new_outcomes": evidence.new_outcomes, "min_new_outcomes": wanted},
         )
     yield from _scheduled(policy, evidence, history)
+    yield from _happened(policy, evidence, history)
+    columns = _new_columns(policy, evidence, history)
+    if policy.new_features is not None and len(columns) >= policy.new_features.min_columns:
+        yield _column_signal("NEW_FEATURES", policy.new_features.min_columns, columns)
 
 
 def _scheduled(policy: RetrainPolicy, evidence: Evidence, history: History) -> Iterator[_Signal]:
@@ -141,12 +151,43 @@ def _scheduled(policy: RetrainPolicy, evidence: Evidence, history: History) -> I
             )
 
 
+def _happened(policy: RetrainPolicy, evidence: Evidence, history: History) -> Iterator[_Signal]:
+    if policy.events is None:
+        return
+    done = [moment for moment in (evidence.trained_until, history.last_start) if moment]
+    wanted = {*policy.events.kinds, *policy.events.datasets}
+    for event in evidence.events:
+        if event.source in wanted and all(event.event_time >= moment for moment in done):
+            age = (evidence.event_time - event.event_time) / _DAY
+            yield _Signal(
+                "EVENT",
+                f"{event.source} at {event.event_time:%Y-%m-%d %H:%M} UTC: {event.description}",
+                {"event_age_days": age},
+            )
+
+
+def _new_columns(policy: RetrainPolicy, evidence: Evidence, history: History) -> list[str]:
+    if policy.new_features is None:
+        return []
+    seen = {*policy.new_features.ignored, *history.new_features}
+    return [column for column in evidence.new_features if column not in seen]
+
+
+def _column_signal(reason: str, wanted: int, columns: Sequence[str]) -> _Signal:
+    return _Signal(
+        reason,
+        f"The serving version was not trained beside {', '.join(columns)} "
+        f"({len(columns)} new, {wanted} suffice).",
+        {"new_features": len(columns), "min_new_features": wanted},
+    )
+
+
 def _posing(policy: RetrainPolicy, evidence: Evidence) -> Iterator[_Signal]:
     if policy.min_drifted_features is not None and evidence.faults:
         yield _fault_signal(evidence)
 
 
-def _near(policy: RetrainPolicy, evidence: Evidence) -> Iterator[_Signal]:
+def _near(policy: RetrainPolicy, evidence: Evidence, history: History) -> Iterator[_Signal]:
     wanted = policy.min_drifted_features
     if wanted is not None and (
         len(evidence.significant) >= wanted or (evidence.drifted and wanted > 1)
@@ -157,6 +198,9 @@ def _near(policy: RetrainPolicy, evidence: Evidence) -> Iterator[_Signal]:
         measured = _measured(trigger, evidence)
         if measured is not None and measured.drop > trigger.max_drop:
             yield _quality_signal("MARGINAL", trigger, measured)
+    columns = _new_columns(policy, evidence, history)
+    if policy.new_features is not None and columns:
+        yield _column_signal("MARGINAL", policy.new_features.min_columns, columns)
 
 
 def _drift_signal(reason: str, wanted: int, evidence: Evidence) -> _Signal:

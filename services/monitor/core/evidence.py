@@ -41,6 +41,16 @@ class MeasuredQuality:
 
 
 @dataclass(frozen=True, slots=True)
+class Happened:
+    """The newest event of a source, as `RetrainEvent` has it."""
+
+    source: str
+    event: str
+    description: str
+    event_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class LowBudget:
     """An error budget that has frozen training.
 
@@ -68,6 +78,8 @@ class Evidence:
         quality: By metric.
         new_outcomes: Rows with outcomes since the serving version's training data ended.
         trained_until: Event time of the last row that the serving version was trained on.
+        events: The newest of each source before the window's end.
+        new_features: Columns that the serving version was not trained beside.
         low_budget: That has frozen the project's training; None if none has.
     """
 
@@ -79,6 +91,8 @@ class Evidence:
     quality: Mapping[str, MeasuredQuality] = field(default_factory=dict)
     new_outcomes: int = 0
     trained_until: datetime | None = None
+    events: tuple[Happened, ...] = ()
+    new_features: tuple[str, ...] = ()
     low_budget: LowBudget | None = None
 
 

@@ -14,10 +14,15 @@ import numpy as np
 
 from services.common.names import parent_of
 from services.monitor.core.detecting import findings, sight_of
-from services.monitor.core.evidence import Evidence, LowBudget, MeasuredQuality
+from services.monitor.core.evidence import Evidence, Happened, LowBudget, MeasuredQuality
 from services.monitor.core.ports import MonitorTx
 from services.monitor.core.quality import quality
-from services.monitor.core.resources import DriftReport, Monitor, PerformanceReport
+from services.monitor.core.resources import (
+    DriftReport,
+    Monitor,
+    PerformanceReport,
+    RetrainEvent,
+)
 from services.monitor.core.slos.objectives import BudgetAction
 from services.monitor.core.stream.ports import CompleteWindow
 from services.monitor.core.use_cases.reports import (
@@ -118,6 +123,7 @@ def _evidence(
             if found is not None:
                 measured[metric] = found
     points = drift.points if drift else ()
+    events = tx.newest_events(complete.monitor, complete.window.end)
     return Evidence(
         event_time=complete.window.end,
         drifted=drift.drifted_features if drift else (),
@@ -127,8 +133,32 @@ def _evidence(
         quality=measured,
         new_outcomes=tx.outcomes_since(complete.monitor, baseline.trained_until),
         trained_until=baseline.trained_until,
+        events=_happened(events),
+        new_features=_new_features(monitor, complete, events),
         low_budget=_low_budget(tx, complete.monitor),
     )
+
+
+def _happened(events: Sequence[RetrainEvent]) -> tuple[Happened, ...]:
+    return tuple(
+        Happened(event.source, event.meta.name, event.description, event.event_time)
+        for event in events
+    )
+
+
+def _new_features(
+    monitor: Monitor, complete: CompleteWindow, events: Sequence[RetrainEvent]
+) -> tuple[str, ...]:
+    """Columns that at least half of the rows have, or that the newest snapshot has."""
+    known = complete.baselines[complete.serving].columns
+    if not known:
+        return ()
+    tally = complete.tallies[complete.serving]
+    sent = {name for name, rows in tally.strangers.items() if 2 * rows >= tally.rows}
+    stored = {
+        column for event in events if event.source == monitor.dataset for column in event.columns
+    }
+    return tuple(sorted((sent | stored) - known))
 
 
 def _low_budget(tx: MonitorTx, monitor: str) -> LowBudget | None:

@@ -17,6 +17,7 @@ RETRAIN_POLICY: Final = ResourceName(_MONITOR + "/retrainPolicies/{policy}")
 RETRAIN_DECISION: Final = ResourceName(
     _MONITOR + "/retrainDecisions/{decision}", server_ids=("decision",)
 )
+RETRAIN_EVENT: Final = ResourceName(_MONITOR + "/retrainEvents/{event}", server_ids=("event",))
 ALERT: Final = ResourceName(_MONITOR + "/alerts/{alert}", server_ids=("alert",))
 SLO: Final = ResourceName(_MONITOR + "/slos/{slo}")
 EPISODE: Final = ResourceName(_MONITOR + "/episodes/{episode}", server_ids=("episode",))
@@ -42,6 +43,7 @@ __all__ = [
     "PERFORMANCE_REPORT",
     "PROJECT",
     "RETRAIN_DECISION",
+    "RETRAIN_EVENT",
     "RETRAIN_POLICY",
     "SLO",
     "SNAPSHOT",

@@ -19,6 +19,7 @@ from services.monitor.core.resources import (
     Monitor,
     PerformanceReport,
     RetrainDecision,
+    RetrainEvent,
     RetrainPolicy,
 )
 from services.monitor.core.slos.objectives import Slo
@@ -37,6 +38,7 @@ class MonitorTx(Protocol):
     performance_reports: Collection[PerformanceReport]
     judgements: Collection[Judgement]
     decisions: Collection[RetrainDecision]
+    retrain_events: Collection[RetrainEvent]
     episodes: Collection[Episode]
     slos: Collection[Slo]
     alerts: Collection[Alert]
@@ -84,6 +86,10 @@ class MonitorTx(Protocol):
         self, monitor: str, start: datetime, end: datetime, limit: int
     ) -> Sequence[Judgement]:
         """The first ones whose windows end from `start`, inclusive, to `end`, exclusive."""
+        ...
+
+    def newest_events(self, monitor: str, before: datetime) -> Sequence[RetrainEvent]:
+        """The newest one of each source before an event time, in the order of their sources."""
         ...
 
     def judged_windows_between(self, monitor: str, start: datetime, end: datetime) -> int:
@@ -135,6 +141,10 @@ class MonitorLists(Protocol):
         ...
 
     def decisions(self, query: PageQuery) -> Page[RetrainDecision]:
+        """Of a monitor, newest first."""
+        ...
+
+    def retrain_events(self, query: PageQuery) -> Page[RetrainEvent]:
         """Of a monitor, newest first."""
         ...
 

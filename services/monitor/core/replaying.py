@@ -26,12 +26,14 @@ class ReplayedEpisode:
         start: Event time of the decision.
         end: Event time of its end; None: under way at the end of the past.
         promoted: Whether its version came into service.
+        new_features: Columns that were new at the decision, or an earlier one.
         real: The episode that was started then; None: what is said of its end is assumed.
     """
 
     start: datetime
     end: datetime | None
     promoted: bool
+    new_features: tuple[str, ...] = ()
     real: Episode | None = None
 
 
@@ -100,7 +102,7 @@ def replayed(
                 continue
             started = None
             if choice.kind is DecisionKind.TRIGGERED:
-                started = past.start(judgement.event_time)
+                started = past.start(judgement.evidence)
             yield Replayed(policy.meta.name, judgement.event_time, choice, started, past.differs)
 
 
@@ -146,11 +148,13 @@ class _Past:
             return evidence
         return replace(evidence, trained_until=self._trained_until, new_outcomes=self._new_outcomes)
 
-    def start(self, now: datetime) -> ReplayedEpisode:
-        """The episode that a decision starts."""
+    def start(self, evidence: Evidence) -> ReplayedEpisode:
+        """The episode that a decision on this evidence starts."""
+        now = evidence.event_time
         real = next((episode for episode in self.real if episode.event_time == now), None)
         if real is None:
-            started = ReplayedEpisode(now, now + self.span, promoted=True)
+            columns = self.history.after_new_features(evidence.new_features)
+            started = ReplayedEpisode(now, now + self.span, promoted=True, new_features=columns)
         else:
             started = _as_it_was(real)
         self._begin(started)
@@ -165,7 +169,10 @@ class _Past:
         if cost is not None:
             self._charges.append((episode.start, cost))
         self.history = History(
-            active_episode=name, last_start=episode.start, charges=tuple(self._charges)
+            active_episode=name,
+            last_start=episode.start,
+            charges=tuple(self._charges),
+            new_features=episode.new_features,
         )
 
     def _end(self, episode: ReplayedEpisode, index: int) -> None:
@@ -184,7 +191,9 @@ class _Past:
 
 def _as_it_was(episode: Episode) -> ReplayedEpisode:
     promoted = episode.state is EpisodeState.PROMOTED
-    return ReplayedEpisode(episode.event_time, episode.end_event_time, promoted, episode)
+    return ReplayedEpisode(
+        episode.event_time, episode.end_event_time, promoted, episode.new_features, episode
+    )
 
 
 def _is_over(episode: ReplayedEpisode, now: datetime) -> bool:

@@ -197,6 +197,40 @@ class QualityTrigger:
 
 
 @dataclass(frozen=True, slots=True)
+class EventTrigger:
+    """Retrain when an event of these kinds happens, or a snapshot of these datasets is sealed."""
+
+    kinds: tuple[str, ...] = ()
+    datasets: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NewFeatureTrigger:
+    """Retrain when there are columns that the serving version was not trained beside."""
+
+    min_columns: int = 1
+    ignored: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetrainEvent:
+    """Something that happened outside of the monitor.
+
+    Attributes:
+        source: Kind of a declared event, or dataset of a sealed snapshot by resource name.
+        snapshot: That was sealed, by resource name; empty for a declared event.
+        columns: Of the snapshot.
+    """
+
+    meta: Meta
+    source: str
+    description: str
+    event_time: datetime
+    snapshot: str = ""
+    columns: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class RetrainBudget:
     """What the retrainings of any `period` of event time may cost together."""
 
@@ -223,6 +257,8 @@ class RetrainPolicy:
     privacy_hold: str = ""
     budget: RetrainBudget | None = None
     worth_of_hundredth: Money | None = None
+    events: EventTrigger | None = None
+    new_features: NewFeatureTrigger | None = None
     critical: bool = False
 
 

@@ -1,4 +1,4 @@
-"""`roundhouse retrains`: what retrain policies did, and would have done."""
+"""`roundhouse retrains`: what retrain policies act on, did, and would have done."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from google.type.money_pb2 import Money
 from roundhouse.cli import names
+from roundhouse.cli.commands.retrain_events import declare, events
 from roundhouse.cli.commands.retrain_explain import explain
 from roundhouse.cli.documents import read_document
 from roundhouse.cli.failures import UsageFault
@@ -23,7 +24,7 @@ from roundhouse.monitor.v1.retrain_service_pb2 import (
     GetRetrainPolicyRequest,
 )
 
-app = typer.Typer(help="See what retrain policies did, and would have done.", no_args_is_help=True)
+app = typer.Typer(help="See what retrain policies act on, did and would do.", no_args_is_help=True)
 
 _Decision = DryRunRetrainingResponse.Decision
 _Summary = DryRunRetrainingResponse.Summary
@@ -31,10 +32,12 @@ _Summary = DryRunRetrainingResponse.Summary
 
 @app.callback()
 def retrains() -> None:
-    """See what retrain policies did, and would have done."""
+    """See what retrain policies act on, did, and would have done."""
 
 
 app.command()(explain)
+app.command()(declare)
+app.command()(events)
 
 
 @app.command("dry-run")

@@ -16,6 +16,7 @@ from services.monitor.adapters.database.tables import (
     MONITORS,
     PERFORMANCE_REPORTS,
     POLICIES,
+    RETRAIN_EVENTS,
     SLOS,
 )
 from services.monitor.core.alerts.alerting import Alert
@@ -25,6 +26,7 @@ from services.monitor.core.resources import (
     Monitor,
     PerformanceReport,
     RetrainDecision,
+    RetrainEvent,
     RetrainPolicy,
 )
 from services.monitor.core.slos.objectives import Slo
@@ -45,6 +47,7 @@ _DECISIONS: Final = DECISIONS.listing(
 _EPISODES: Final = EPISODES.listing(
     filterable=("state",), orderable=("create_time desc", "update_time")
 )
+_RETRAIN_EVENTS: Final = RETRAIN_EVENTS.listing(filterable=(), orderable=("create_time desc",))
 _SLOS: Final = SLOS.listing(filterable=(), orderable=("name",))
 _ALERTS: Final = ALERTS.listing(
     filterable=("state", "severity", "resource", "error_class", "incident"),
@@ -82,6 +85,10 @@ class SqlMonitorLists:
     def decisions(self, query: PageQuery) -> Page[RetrainDecision]:
         """See `MonitorLists`."""
         return SqlCollection(self._connection, DECISIONS).page(_DECISIONS, query)
+
+    def retrain_events(self, query: PageQuery) -> Page[RetrainEvent]:
+        """See `MonitorLists`."""
+        return SqlCollection(self._connection, RETRAIN_EVENTS).page(_RETRAIN_EVENTS, query)
 
     def episodes(self, query: PageQuery) -> Page[Episode]:
         """See `MonitorLists`."""

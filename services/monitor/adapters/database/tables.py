@@ -16,6 +16,7 @@ from services.monitor.core.resources import (
     Monitor,
     PerformanceReport,
     RetrainDecision,
+    RetrainEvent,
     RetrainPolicy,
 )
 from services.monitor.core.slos.objectives import Slo
@@ -98,6 +99,16 @@ DECISIONS: Final = Kind(
         "policy": decision.policy,
         "event_time": decision.event_time,
     },
+)
+RETRAIN_EVENTS: Final = Kind(
+    resource_table(
+        "retrain_event",
+        METADATA,
+        Column("source", String(NAME_LENGTH), nullable=False),
+        Column("event_time", UtcDateTime, nullable=False),
+    ),
+    RetrainEvent,
+    lambda event: {"source": event.source, "event_time": event.event_time},
 )
 EPISODES: Final = Kind(
     resource_table("episode", METADATA, Column("state", String(32), nullable=False, index=True)),

@@ -23,6 +23,7 @@ from services.monitor.adapters.database.tables import (
     PERFORMANCE_REPORTS,
     POLICIES,
     RESTRAINTS,
+    RETRAIN_EVENTS,
     SLOS,
 )
 from services.monitor.core.alerts.alerting import Alert, AlertState, ErrorClass
@@ -34,6 +35,7 @@ from services.monitor.core.resources import (
     Monitor,
     PerformanceReport,
     RetrainDecision,
+    RetrainEvent,
     RetrainPolicy,
 )
 from services.monitor.core.slos.objectives import Slo
@@ -46,6 +48,7 @@ _OF_MONITOR: Final = (
     PERFORMANCE_REPORTS,
     JUDGEMENTS,
     DECISIONS,
+    RETRAIN_EVENTS,
     EPISODES,
     SLOS,
     ALERTS,
@@ -76,6 +79,8 @@ class SqlMonitorTx:
         )
         self.judgements: Collection[Judgement] = SqlCollection(connection, JUDGEMENTS)
         self.decisions: Collection[RetrainDecision] = SqlCollection(connection, DECISIONS)
+        self._retrain_events = SqlCollection(connection, RETRAIN_EVENTS)
+        self.retrain_events: Collection[RetrainEvent] = self._retrain_events
         self.episodes: Collection[Episode] = self._episodes
         self.alerts: Collection[Alert] = self._alerts
         self.slos: Collection[Slo] = SqlCollection(connection, SLOS)
@@ -207,6 +212,24 @@ class SqlMonitorTx:
             .limit(limit)
         )
         return [JUDGEMENTS.from_row(row) for row in rows]
+
+    def newest_events(self, monitor: str, before: datetime) -> Sequence[RetrainEvent]:
+        """See `MonitorTx`."""
+        table = RETRAIN_EVENTS.table
+        past = (table.c.parent == monitor) & (table.c.event_time < before)
+        newest = select(table.c.source, func.max(table.c.event_time).label("event_time"))
+        of_source = newest.where(past).group_by(table.c.source).subquery()
+        found = self._retrain_events.where(
+            select(table)
+            .join(
+                of_source,
+                (table.c.source == of_source.c.source)
+                & (table.c.event_time == of_source.c.event_time),
+            )
+            .where(past)
+        )
+        by_source = {event.source: event for event in found}
+        return [by_source[source] for source in sorted(by_source)]
 
     def judged_windows_between(self, monitor: str, start: datetime, end: datetime) -> int:
         """See `MonitorTx`."""

@@ -12,9 +12,12 @@ from services.common.rpc.convert import from_money, to_duration, to_money, to_ti
 from services.monitor.api.convert.monitors import span
 from services.monitor.core.loop.episodes import Episode
 from services.monitor.core.resources import (
+    EventTrigger,
+    NewFeatureTrigger,
     QualityTrigger,
     RetrainBudget,
     RetrainDecision,
+    RetrainEvent,
     RetrainPolicy,
 )
 from services.monitor.core.schedules import CronSchedule
@@ -38,6 +41,8 @@ POLICY_FIELDS: Final = {
     "privacy_hold": ("privacy_hold",),
     "budget": ("budget",),
     "worth_of_hundredth": ("worth_of_hundredth",),
+    "events": ("events",),
+    "new_features": ("new_features",),
     "critical": ("critical",),
 }
 """The policy's attributes behind each field that a caller sets."""
@@ -79,6 +84,14 @@ def policy_maker(message: pb.RetrainPolicy) -> Callable[[Meta], RetrainPolicy]:
         privacy_hold=message.privacy_hold,
         budget=budget,
         worth_of_hundredth=worth,
+        events=EventTrigger(tuple(message.events.kinds), tuple(message.events.datasets))
+        if message.HasField("events")
+        else None,
+        new_features=NewFeatureTrigger(
+            message.new_features.min_columns or 1, tuple(message.new_features.ignored)
+        )
+        if message.HasField("new_features")
+        else None,
         critical=message.critical,
         **rest,
     )
@@ -124,6 +137,12 @@ def policy_to_proto(policy: RetrainPolicy) -> pb.RetrainPolicy:
     if policy.schedule_cron is not None:
         message.schedule.cron = policy.schedule_cron.expression
         message.schedule.time_zone = policy.schedule_cron.time_zone
+    if policy.events is not None:
+        message.events.kinds.extend(policy.events.kinds)
+        message.events.datasets.extend(policy.events.datasets)
+    if policy.new_features is not None:
+        message.new_features.min_columns = policy.new_features.min_columns
+        message.new_features.ignored.extend(policy.new_features.ignored)
     if policy.budget is not None:
         limit = policy.budget.limit
         message.budget.limit.CopyFrom(to_money(limit.micros, limit.currency))
@@ -147,6 +166,18 @@ def decision_to_proto(decision: RetrainDecision) -> pb.RetrainDecision:
         numbers=decision.numbers,
         report=decision.report,
         episode=decision.episode,
+    )
+
+
+def event_to_proto(event: RetrainEvent) -> pb.RetrainEvent:
+    """The event on the wire."""
+    return pb.RetrainEvent(
+        name=event.meta.name,
+        create_time=to_timestamp(event.meta.create_time),
+        kind="" if event.snapshot else event.source,
+        snapshot=event.snapshot,
+        description=event.description,
+        event_time=to_timestamp(event.event_time),
     )
 
 

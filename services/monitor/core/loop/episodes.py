@@ -93,6 +93,7 @@ class Episode:
         last_event: Event of the newest transition, the cause of what comes next.
         end_event_time: Event time when it ended; None before.
         cost: What its training job was charged; None before the job is over.
+        new_features: Columns that were new when it, or one before, was decided on.
     """
 
     meta: Meta
@@ -112,6 +113,7 @@ class Episode:
     last_event: str = ""
     end_event_time: datetime | None = None
     cost: Money | None = None
+    new_features: tuple[str, ...] = ()
 
     @property
     def monitor(self) -> str:

@@ -21,11 +21,13 @@ class Baseline:
         profile: None when its bundle has none; its features are then not watched.
         test_metrics: Of the test part that it was registered with, by metric.
         trained_until: Event time of the last row that it was trained on, if known.
+        columns: That it takes, or that its training data had beside those; empty: unknown.
     """
 
     profile: Profile | None = None
     test_metrics: Mapping[str, float] = field(default_factory=dict)
     trained_until: datetime | None = None
+    columns: frozenset[str] = frozenset()
 
 
 class Baselines(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Final, TypeVar
 
@@ -19,6 +20,7 @@ from services.monitor.core.stream.samples import RowSampler
 ScalarT = TypeVar("ScalarT", bound=np.generic)
 
 _FIRST_ROWS: Final = 256
+_MOST_STRANGERS: Final = 1000
 
 
 class Tally:
@@ -26,6 +28,9 @@ class Tally:
 
     Args:
         profile: Baseline whose bins the features are counted over; None counts no feature.
+
+    Attributes:
+        strangers: Rows that have a value of a feature that the profile has not, by its name.
     """
 
     def __init__(self, profile: Profile | None) -> None:
@@ -38,6 +43,7 @@ class Tally:
         self.score = Sketch.empty(profile.score.sketch.bins) if profile else None
         self.sampler = RowSampler({name: sketch.bins for name, sketch in self.features.items()})
         self.unreadable = dict.fromkeys(self.features, 0)
+        self.strangers: dict[str, int] = {}
         self.rows = 0
         self._first_us: int | None = None
         self._last_us: int | None = None
@@ -90,6 +96,7 @@ class Tally:
             else:
                 sketch.update(column)
                 columns[name] = column
+        self._count_strangers(sent)
         self.sampler.observe(rows, columns)
         self._extend_span(rows.column("event_time"))
         scores = rows.column("score").to_numpy()
@@ -109,6 +116,15 @@ class Tally:
         if time_us >= self._outcome_us[index]:
             self._labels[index] = outcome
             self._outcome_us[index] = time_us
+
+    def _count_strangers(self, sent: Mapping[str, pa.ChunkedArray]) -> None:
+        for column, values in sent.items():
+            name = column.removeprefix(FEATURE_PREFIX)
+            if name == column or name in self.features:
+                continue
+            rows = len(values) - values.null_count
+            if rows and (name in self.strangers or len(self.strangers) < _MOST_STRANGERS):
+                self.strangers[name] = self.strangers.get(name, 0) + rows
 
     def _extend_span(self, times: pa.ChunkedArray) -> None:
         bounds = pc.min_max(times.cast(pa.int64())).as_py()

@@ -11,7 +11,7 @@ from services.common.errors import FieldViolation, InvalidRequest
 from services.common.names import parent_of
 from services.common.resources import Meta
 from services.monitor.core.errors import PolicyExists
-from services.monitor.core.names import RETRAIN_POLICY, TRAINING_JOB, checked
+from services.monitor.core.names import DATASET, RETRAIN_POLICY, TRAINING_JOB, checked
 from services.monitor.core.ports import MonitorTx
 from services.monitor.core.resources import RetrainPolicy
 from services.monitor.core.schedules import expression_fault, time_zone_fault
@@ -98,15 +98,23 @@ def check_policy(policy: RetrainPolicy) -> None:
         policy.volume_min_new_outcomes,
         policy.schedule_period,
         policy.schedule_cron,
+        policy.events,
+        policy.new_features,
     )
     faults = []
     if all(trigger is None for trigger in triggers):
         faults.append(
             FieldViolation(
-                "retrain_policy", "needs one of data_drift, quality, volume and schedule"
+                "retrain_policy",
+                "needs one of data_drift, quality, volume, schedule, events and new_features",
             )
         )
     faults += _schedule_faults(policy)
+    if policy.events is not None:
+        for index, dataset in enumerate(policy.events.datasets):
+            checked(DATASET, dataset, f"retrain_policy.events.datasets[{index}]")
+        if not policy.events.kinds and not policy.events.datasets:
+            faults.append(FieldViolation("retrain_policy.events", "needs kinds or datasets"))
     if policy.worth_of_hundredth is not None and policy.quality is None:
         faults.append(
             FieldViolation("retrain_policy.worth_of_hundredth", "needs quality, whose metric it is")

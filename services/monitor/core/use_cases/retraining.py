@@ -41,7 +41,7 @@ def consider_retraining(
     choice = decide(policy, evidence, history)
     if choice is None:
         return None
-    return record_decision(tx, policy, choice, evidence.event_time, champion)
+    return record_decision(tx, policy, choice, evidence, champion)
 
 
 def history_of(tx: MonitorTx, monitor: str) -> History:
@@ -49,13 +49,16 @@ def history_of(tx: MonitorTx, monitor: str) -> History:
     newest = tx.episodes.newest(monitor)
     if newest is None:
         return History()
-    if newest.is_over:
-        return History(last_end=newest.end_event_time, last_start=newest.event_time)
-    return History(active_episode=newest.meta.name, last_start=newest.event_time)
+    return History(
+        active_episode="" if newest.is_over else newest.meta.name,
+        last_end=newest.end_event_time,
+        last_start=newest.event_time,
+        new_features=newest.new_features,
+    )
 
 
 def record_decision(
-    tx: MonitorTx, policy: RetrainPolicy, choice: Choice, event_time: datetime, champion: str
+    tx: MonitorTx, policy: RetrainPolicy, choice: Choice, evidence: Evidence, champion: str
 ) -> RetrainDecision:
     """The decision and, when it is to retrain, the episode that it starts.
 
@@ -63,16 +66,16 @@ def record_decision(
         tx: The transaction.
         policy: That decided.
         choice: What it decided.
-        event_time: End of the window that was judged.
+        evidence: On what.
         champion: Version that serves, by resource name.
 
     Raises:
         EpisodeActive: It is to retrain, and an episode of the monitor is under way.
     """
     decision = RetrainDecision(
-        meta=new_meta(tx, _decision_name(policy, event_time)),
+        meta=new_meta(tx, _decision_name(policy, evidence.event_time)),
         policy=policy.meta.name,
-        event_time=event_time,
+        event_time=evidence.event_time,
         kind=choice.kind,
         reason=choice.reason,
         explanation=choice.explanation,
@@ -80,7 +83,7 @@ def record_decision(
         report=choice.report,
     )
     if choice.kind is DecisionKind.TRIGGERED:
-        return _start_episode(tx, policy, decision, champion)
+        return _start_episode(tx, policy, decision, champion, evidence)
     tx.decisions.add(decision)
     with caused_by("", _report_event(tx, decision)):
         _tell(tx, decision)
@@ -118,12 +121,16 @@ def save_episode(tx: MonitorTx, episode: Episode, facts: Mapping[str, str]) -> E
 
 
 def _start_episode(
-    tx: MonitorTx, policy: RetrainPolicy, decision: RetrainDecision, champion: str
+    tx: MonitorTx,
+    policy: RetrainPolicy,
+    decision: RetrainDecision,
+    champion: str,
+    evidence: Evidence,
 ) -> RetrainDecision:
     monitor = the_monitor(tx, parent_of(policy.meta.name))
-    active = history_of(tx, monitor.meta.name).active_episode
-    if active:
-        raise EpisodeActive(monitor.meta.name, active)
+    history = history_of(tx, monitor.meta.name)
+    if history.active_episode:
+        raise EpisodeActive(monitor.meta.name, history.active_episode)
     meta = new_child_meta(tx, monitor.meta.name, "episodes")
     decision = replace(decision, episode=meta.name)
     with caused_by(meta.uid, _report_event(tx, decision)):
@@ -150,6 +157,7 @@ def _start_episode(
             event_time=decision.event_time,
             champion=champion,
             last_event=detected,
+            new_features=history.after_new_features(evidence.new_features),
         )
     )
     return decision
