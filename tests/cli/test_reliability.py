@@ -15,7 +15,8 @@ from roundhouse.registry.v1.evaluation_pb2 import Evaluation
 from roundhouse.registry.v1.evaluation_service_pb2 import RecordEvaluationRequest
 
 from services.common.rpc.client import connect
-from services.trainer.adapters.registry_client import EvaluationRecord, RegistryClient
+from services.trainer.adapters.evaluation_record import EvaluationRecord
+from services.trainer.adapters.registry_client import RegistryClient
 from services.trainer.core.purposes import Purpose
 from services.trainer.core.scores import score
 from tests.support.registry_api import TIMEOUT_S, digest_of, refused, request_id, running_registry
@@ -25,7 +26,7 @@ async def test_what_the_trainer_measured_is_kept_and_shown(tmp_path, capsys):
     random = np.random.default_rng(7)
     probability = random.beta(2, 3, 2000)
     label = (random.random(2000) < probability**2).astype(np.int64)
-    scores = score(label, probability)
+    scores, before = score(label, probability), score(label, np.sqrt(probability))
     async with running_registry(tmp_path) as caller, connect(caller.address) as channel:
         record = EvaluationRecord(
             version=await caller.ready_version(await caller.create_model()),
@@ -37,6 +38,7 @@ async def test_what_the_trainer_measured_is_kept_and_shown(tmp_path, capsys):
             evaluator="projects/default/trainingJobs/first",
             purpose=Purpose.TEST,
             latency_ms={},
+            uncalibrated=before,
         )
         await RegistryClient(channel, patience_s=5.0).record(record, uuid.uuid4())
         shown = ["--address", f"registry={caller.address}", "models", "reliability", "delays/1"]
@@ -45,13 +47,23 @@ async def test_what_the_trainer_measured_is_kept_and_shown(tmp_path, capsys):
         assert await asyncio.to_thread(run, [*shown, "--json"]) == Exit.OK
         printed = capsys.readouterr().out  # the registry logs to the same place
         assert await asyncio.to_thread(run, shown) == Exit.OK
-        assert "calibration error" in capsys.readouterr().out
+        shown_both = capsys.readouterr().out
     found, _ = json.JSONDecoder().raw_decode(printed[printed.index("{\n") :])
     assert [each["frequency"] for each in found["reliability"]] == [
         each.frequency for each in scores.reliability
     ]
     assert sum(int(each["rows"]) for each in found["reliability"]) == 2000
     assert found["metrics"]["brier"] == scores.values["brier"]
+    assert found["uncalibrated"]["metrics"] == before.values
+    assert [each["mean_score"] for each in found["uncalibrated"]["reliability"]] == [
+        each.mean_score for each in before.reliability
+    ]
+    assert f"before calibration: calibration error {before.values['calibration_error']:.4f}" in (
+        " ".join(shown_both.split())
+    )
+    assert f"calibrated: calibration error {scores.values['calibration_error']:.4f}" in (
+        " ".join(shown_both.split())
+    )
 
 
 @pytest.mark.parametrize(
@@ -63,7 +75,8 @@ async def test_what_the_trainer_measured_is_kept_and_shown(tmp_path, capsys):
     ],
     ids=["a row too few", "overlapping", "empty"],
 )
-async def test_intervals_that_do_not_hold_each_row_once_are_refused(tmp_path, bins, field):
+@pytest.mark.parametrize("before", [False, True], ids=["calibrated", "before calibration"])
+async def test_intervals_that_do_not_hold_each_row_once_are_refused(tmp_path, bins, field, before):
     async with running_registry(tmp_path) as caller:
         evaluation = Evaluation(
             snapshot=await caller.sealed_snapshot(),
@@ -72,8 +85,10 @@ async def test_intervals_that_do_not_hold_each_row_once_are_refused(tmp_path, bi
             rows=100,
             metrics={"auc": 0.7},
         )
+        evaluation.uncalibrated.metrics["auc"] = 0.7
+        holder = evaluation.uncalibrated if before else evaluation
         for lower, upper, rows in bins:
-            evaluation.reliability.add(lower=lower, upper=upper, rows=rows)
+            holder.reliability.add(lower=lower, upper=upper, rows=rows)
         request = RecordEvaluationRequest(
             parent=await caller.ready_version(await caller.create_model()),
             evaluation=evaluation,
@@ -81,7 +96,8 @@ async def test_intervals_that_do_not_hold_each_row_once_are_refused(tmp_path, bi
         )
         with refused() as refusal:
             await caller.evaluations.RecordEvaluation(request, timeout=TIMEOUT_S)
-    assert refusal.fields() == [field]
+    part = "uncalibrated." if before else ""
+    assert refusal.fields() == [field.replace("reliability", f"{part}reliability")]
 
 
 @pytest.mark.parametrize(

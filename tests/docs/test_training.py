@@ -62,7 +62,16 @@ def faults_of(example: dict[str, object], job: JobSpec) -> list[FieldViolation]:
 
 @pytest.mark.parametrize(
     "key",
-    ["features", "split", "cross_validation", "minimum_gain", "maximum_loss", "tuning", "task"],
+    [
+        "features",
+        "split",
+        "cross_validation",
+        "minimum_gain",
+        "maximum_loss",
+        "calibration",
+        "tuning",
+        "task",
+    ],
 )
 def test_the_specs_of_the_document_are_good_ones(key: str) -> None:
     (example,) = (found for found in EXAMPLES if key in found)

@@ -52,14 +52,18 @@ class TrainerCaller:
     Args:
         channel: To the trainer; the caller closes it.
         registry: That the trainer works with.
+        registry_address: Where that is; may be empty.
     """
 
-    def __init__(self, channel: grpc.aio.Channel, registry: RegistryCaller) -> None:
+    def __init__(
+        self, channel: grpc.aio.Channel, registry: RegistryCaller, registry_address: str = ""
+    ) -> None:
         self.jobs = job_service_pb2_grpc.JobServiceStub(channel)
         self.costs = cost_service_pb2_grpc.CostServiceStub(channel)
         self.queues = queue_service_pb2_grpc.QueueServiceStub(channel)
         self.workers = worker_service_pb2_grpc.WorkerServiceStub(channel)
         self.registry = registry
+        self.registry_address = registry_address
 
     async def prepare(self) -> None:
         """Make the snapshot and the model that `spec` names."""
@@ -164,7 +168,7 @@ async def running_trainer(folder: Path, **settings: Any) -> AsyncIterator[Traine
         async with trainer(chosen) as server:
             server.set_serving()
             async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
-                caller = TrainerCaller(channel, registry_caller)
+                caller = TrainerCaller(channel, registry_caller, registry_address)
                 await caller.prepare()
                 yield caller
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.trainer.core.calibration import CalibrationMethod
 from services.trainer.core.gains import MinimumGain
 from services.trainer.core.parameters import ParameterRule, completed, parameter_faults
+from services.trainer.core.parents import Mode
 from services.trainer.core.spec import (
     Candidate,
     Feature,
@@ -19,8 +22,9 @@ from services.trainer.core.spec import (
     spec_to_json,
 )
 from services.trainer.core.splits import SplitMethod, SplitShares
+from services.trainer.core.tasks import Task
 from services.trainer.core.validation import schema_faults, spec_faults
-from tests.support.trainer_values import spec
+from tests.support.trainer_values import MODEL, spec
 
 RULES = {"decision_tree": {"max_depth": ParameterRule(8, 1, 30, whole=True)}}
 COLUMNS = {
@@ -65,6 +69,7 @@ def test_a_good_spec_has_no_fault() -> None:
     split=st.sampled_from(
         [(SplitMethod.TIME, ""), (SplitMethod.STRATIFIED, ""), (SplitMethod.GROUPED, "carrier")]
     ),
+    calibration=st.sampled_from(CalibrationMethod),
 )
 def test_json_keeps_every_field(
     seed: int,
@@ -73,6 +78,7 @@ def test_json_keeps_every_field(
     parameters: dict[str, float],
     threads: int,
     split: tuple[SplitMethod, str],
+    calibration: CalibrationMethod,
 ) -> None:
     given_spec = spec(
         seed=seed,
@@ -84,17 +90,19 @@ def test_json_keeps_every_field(
         group_column=split[1],
         cross_validation_folds=threads % 3 * 2,
         minimum_gain=MinimumGain(shares[0] / 2, shares[1]) if threads % 2 else None,
+        calibration=calibration,
     )
     assert spec_from_json(spec_to_json(given_spec)) == given_spec
 
 
 def test_what_is_left_out_takes_the_contracts_defaults() -> None:
     document = spec_to_json(spec())
-    for name in ("metric", "max_attempts", "threads", "seed", "slice_columns"):
+    for name in ("metric", "max_attempts", "threads", "seed", "slice_columns", "calibration"):
         del document[name]
     document["split"] = {"time_column": "event_time"}
     read = spec_from_json(document)
     assert (read.metric, read.max_attempts, read.shares) == ("auc", 5, SplitShares(0.7, 0.15, 0.15))
+    assert read.calibration is CalibrationMethod.NONE
 
 
 def test_every_fault_is_named_at_once() -> None:
@@ -174,3 +182,19 @@ def test_parameters_that_are_no_numbers_are_faults() -> None:
 def test_completed_parameters_are_all_of_the_rules_in_their_order() -> None:
     rules = {"b": ParameterRule(1, 0, 9), "a": ParameterRule(2, 0, 9)}
     assert list(completed({"a": 5}, rules).items()) == [("b", 1.0), ("a", 5.0)]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"mode": Mode.QUANTIZATION, "parent_version": f"{MODEL}/versions/1"},
+        {"task": Task.MULTICLASS, "metric": "log_loss"},
+    ],
+    ids=["quantised", "classes"],
+)
+def test_a_calibration_is_for_two_classes_and_models_that_are_trained(changes: Any) -> None:
+    asked = spec(calibration=CalibrationMethod.SIGMOID, **changes)
+    assert "calibration" in fields(asked)
+    assert "calibration" not in fields(replace(asked, calibration=CalibrationMethod.NONE))
+    distilled = {"mode": Mode.DISTILLATION, "parent_version": f"{MODEL}/versions/1"}
+    assert fields(spec(calibration=CalibrationMethod.ISOTONIC, **distilled)) == []

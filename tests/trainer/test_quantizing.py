@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import pytest
 
+from services.trainer.adapters.export.calibrated import calibrated_graph, uncalibrated_graph
 from services.trainer.adapters.export.graph import export_graph
 from services.trainer.adapters.export.runtime import GraphModel
 from services.trainer.adapters.learning.encoding import EncodedRows
@@ -19,6 +20,7 @@ from services.trainer.adapters.learning.quantizing import QuantizingBench
 from services.trainer.adapters.learning.recipe import FitTask
 from services.trainer.adapters.quantizers import QUANTIZERS, quantized
 from services.trainer.adapters.recipes import load_recipes
+from services.trainer.core.calibration import CalibrationMap, PiecewiseMap, SigmoidMap
 from services.trainer.core.failures import UnusableParent
 from services.trainer.core.jobs import Trial
 from services.trainer.core.parameters import completed
@@ -82,6 +84,24 @@ def test_weights_become_integers_and_answers_stay_near(
     before, after = (GraphModel(graph, 1).predicted(unseen) for graph in (network, small))
     assert 0 < np.abs(before - after).mean() < 0.01
     assert np.mean((before > 0.5) == (after > 0.5)) > 0.95
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize(
+    "calibration",
+    [SigmoidMap(0.4, -0.1), PiecewiseMap((0.25, 0.5, 0.75), (0.1, 0.3, 0.9))],
+    ids=["sigmoid", "isotonic"],
+)
+def test_a_calibration_stays_as_it_is(
+    network: bytes, data: Table, algorithm: str, calibration: CalibrationMap
+) -> None:
+    small = made(calibrated_graph(network, calibration), data, algorithm)
+    bare = uncalibrated_graph(small)
+    assert bare is not None
+    unseen = table(500, seed=9)
+    scores = GraphModel(bare, 1).predicted(unseen)
+    assert GraphModel(small, 1).predicted(unseen) == pytest.approx(calibration.of(scores), abs=1e-5)
+    assert np.array_equal(scores, GraphModel(made(network, data, algorithm), 1).predicted(unseen))
 
 
 def test_ranges_learned_beforehand_answer_a_row_the_same_in_any_batch(

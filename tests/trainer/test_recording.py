@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from services.common.rpc.client import connect
-from services.trainer.adapters.registry_client import EvaluationRecord, RegistryClient
+from services.trainer.adapters.evaluation_record import EvaluationRecord
+from services.trainer.adapters.registry_client import RegistryClient
 from services.trainer.core.failures import DataFault
 from services.trainer.core.purposes import Purpose
 from services.trainer.core.scores import Scores

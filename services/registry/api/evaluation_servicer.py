@@ -46,6 +46,7 @@ _SETTABLE_OF_EVALUATION: Final = (
     "purpose",
     "standard_errors",
     "reliability",
+    "uncalibrated",
 )
 
 

@@ -56,6 +56,23 @@ class ReliabilityBin:
 
 
 @dataclass(frozen=True, slots=True)
+class Uncalibrated:
+    """What rows scored before a version's calibration.
+
+    Attributes:
+        metrics: Finite scores by metric.
+        reliability: As in `Scores`.
+    """
+
+    metrics: Mapping[str, float]
+    reliability: tuple[ReliabilityBin, ...] = ()
+
+    def as_json(self) -> Json:
+        """These scores as evidence."""
+        return {"metrics": dict(self.metrics), "reliability": _as_json(self.reliability)}
+
+
+@dataclass(frozen=True, slots=True)
 class Scores:
     """What was measured, on which rows.
 
@@ -69,6 +86,7 @@ class Scores:
         purpose: What the rows were used for.
         standard_errors: Of those metrics that have one.
         reliability: By ascending interval; together they hold each row once. May be empty.
+        uncalibrated: The same rows without the calibration; None where nobody measured it.
     """
 
     snapshot: str
@@ -81,6 +99,7 @@ class Scores:
     purpose: Purpose = Purpose.TEST
     standard_errors: Mapping[str, float] = field(default_factory=dict)
     reliability: tuple[ReliabilityBin, ...] = ()
+    uncalibrated: Uncalibrated | None = None
 
     def as_json(self) -> Json:
         """These scores as evidence; what is unset leaves no trace."""
@@ -95,10 +114,9 @@ class Scores:
         if self.standard_errors:
             scores["standard_errors"] = dict(self.standard_errors)
         if self.reliability:
-            scores["reliability"] = [
-                [each.lower, each.upper, each.rows, each.mean_score, each.frequency]
-                for each in self.reliability
-            ]
+            scores["reliability"] = _as_json(self.reliability)
+        if self.uncalibrated is not None:
+            scores["uncalibrated"] = self.uncalibrated.as_json()
         return scores
 
     def stands_on_the_rows_of(self, other: Scores) -> bool:
@@ -126,3 +144,7 @@ class Evaluation:
     def as_json(self) -> Json:
         """This evaluation as evidence."""
         return {"artifact_digest": self.artifact_digest, "scores": self.scores.as_json()}
+
+
+def _as_json(bins: tuple[ReliabilityBin, ...]) -> list[Json]:
+    return [[each.lower, each.upper, each.rows, each.mean_score, each.frequency] for each in bins]

@@ -15,11 +15,12 @@ import pyarrow as pa
 
 from services.common.rpc.pins import RegistryPins, Reliance
 from services.common.rpc.remote import DependencyUnavailable, RemoteError, as_own_failure
+from services.trainer.adapters.evaluation_record import EvaluationRecord
 from services.trainer.adapters.export.bundle import features_of
+from services.trainer.adapters.export.calibrated import uncalibrated_scores
 from services.trainer.adapters.export.runtime import GraphModel
 from services.trainer.adapters.learning.loading import load_table
 from services.trainer.adapters.registry_client import (
-    EvaluationRecord,
     RegistryClient,
     SnapshotRef,
 )
@@ -38,7 +39,24 @@ from services.trainer.core.tasks import Task
 THREADS = 1
 """Of one evaluation: it runs beside everything else that the service does."""
 
-Measured = tuple[Scores, list[SliceScores], str, Mapping[str, float]]
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a graph scored on one part of a job's rows.
+
+    Attributes:
+        scores: Over all of them.
+        uncalibrated: Without its calibration; None where it has none.
+        slices: Over slices.
+        rows_digest: Identity of the rows.
+        latency_ms: Of one row.
+    """
+
+    scores: Scores
+    uncalibrated: Scores | None
+    slices: Sequence[SliceScores]
+    rows_digest: str
+    latency_ms: Mapping[str, float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,17 +88,18 @@ class RegistryVersionEvaluator:
             DependencyUnavailable: The registry does not answer.
         """
         try:
-            scores, slices, digest, latency = await self._measured(version, spec, part)
+            measured = await self._measured(version, spec, part)
             record = EvaluationRecord(
                 version=version,
                 snapshot=spec.snapshot,
                 split=part,
-                split_digest=digest,
-                scores=scores,
-                slices=slices,
+                split_digest=measured.rows_digest,
+                scores=measured.scores,
+                uncalibrated=measured.uncalibrated,
+                slices=measured.slices,
                 evaluator="trainer",
                 purpose=purpose,
-                latency_ms=latency,
+                latency_ms=measured.latency_ms,
             )
             name = await self._registry.record(record, uuid.UUID(request_id))
         except (DataFault, UnusableSnapshot) as error:
@@ -89,7 +108,7 @@ class RegistryVersionEvaluator:
             raise EvaluationFailed(version, spec.snapshot, error.message) from error
         except DependencyAway as error:
             raise DependencyUnavailable("registry") from error
-        return VersionScores(name, scores.values)
+        return VersionScores(name, measured.scores.values)
 
     async def _measured(self, version: str, spec: JobSpec, part: str) -> Measured:
         found = await self._registry.version(version)
@@ -117,9 +136,13 @@ def _measure(graded: _Graded, files: Sequence[pa.BufferReader], part: str) -> Me
     if not np.all(np.isfinite(told)):
         raise DataFault("the version gives rows no probability")
     objective = objective_of(spec.task, graded.classes)
-    scores = objective.score(chosen.label, told)
-    slices = score_slices(chosen.label, told, chosen.slices, objective.score)
-    return scores, slices, rows_digest(rows), model.latency_ms(chosen)
+    return Measured(
+        scores=objective.score(chosen.label, told),
+        uncalibrated=uncalibrated_scores(graded.graph, chosen, THREADS),
+        slices=score_slices(chosen.label, told, chosen.slices, objective.score),
+        rows_digest=rows_digest(rows),
+        latency_ms=model.latency_ms(chosen),
+    )
 
 
 def _rows(split: Split, part: str) -> Indices:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import uuid
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Final, TypeVar
 
 import grpc
@@ -15,7 +15,6 @@ from roundhouse.registry.v1 import (
     dataset_pb2,
     dataset_service_pb2,
     dataset_service_pb2_grpc,
-    evaluation_pb2,
     evaluation_service_pb2,
     evaluation_service_pb2_grpc,
     model_pb2,
@@ -24,10 +23,9 @@ from roundhouse.registry.v1 import (
 )
 
 from services.common.rpc.remote import RemoteError, remote_errors
+from services.trainer.adapters.evaluation_record import EvaluationRecord, evaluation_to_proto
 from services.trainer.core.errors import SnapshotHeld, UnusableSnapshot
 from services.trainer.core.failures import DataFault, DependencyAway
-from services.trainer.core.purposes import Purpose
-from services.trainer.core.scores import Scores, SliceScores
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -83,35 +81,6 @@ class Registration:
     parent_version: str
     files: Mapping[str, bytes]
     manifest_digest: str
-
-
-@dataclass(frozen=True, slots=True)
-class EvaluationRecord:
-    """Scores to be recorded.
-
-    Attributes:
-        version: That was scored.
-        snapshot: The rows are from.
-        split: Part of it.
-        split_digest: Identity of the rows.
-        scores: Over all rows.
-        slices: Over slices.
-        evaluator: Job that measured it.
-        purpose: What the rows were used for.
-        latency_ms: Of one row, by metric; differs from one measurement to the next.
-        beside_parent: What is known of it beside its parent, by metric.
-    """
-
-    version: str
-    snapshot: str
-    split: str
-    split_digest: str
-    scores: Scores
-    slices: Sequence[SliceScores]
-    evaluator: str
-    purpose: Purpose
-    latency_ms: Mapping[str, float]
-    beside_parent: Mapping[str, float] = field(default_factory=dict)
 
 
 class RegistryClient:
@@ -257,44 +226,9 @@ class RegistryClient:
             DependencyAway: The registry does not answer.
             RemoteError: It refuses.
         """
-        evaluation = evaluation_pb2.Evaluation(
-            snapshot=record.snapshot,
-            split=record.split,
-            split_digest=record.split_digest,
-            rows=record.scores.rows,
-            metrics={
-                **record.scores.metrics,
-                **record.scores.by_class,
-                **record.latency_ms,
-                **record.beside_parent,
-            },
-            standard_errors=record.scores.standard_errors,
-            purpose=evaluation_pb2.Evaluation.Purpose.Value(f"PURPOSE_{record.purpose.value}"),
-            slices=[
-                evaluation_pb2.Evaluation.Slice(
-                    column=found.column,
-                    value=found.value,
-                    rows=found.scores.rows,
-                    metrics=found.scores.metrics,
-                    standard_errors=found.scores.standard_errors,
-                )
-                for found in record.slices
-            ],
-            evaluator=record.evaluator,
-            reliability=[
-                evaluation_pb2.Evaluation.ReliabilityBin(
-                    lower=each.lower,
-                    upper=each.upper,
-                    rows=each.rows,
-                    mean_score=each.mean_score,
-                    frequency=each.frequency,
-                )
-                for each in record.scores.reliability
-            ],
-        )
         request = evaluation_service_pb2.RecordEvaluationRequest(
             parent=record.version,
-            evaluation=evaluation,
+            evaluation=evaluation_to_proto(record),
             request_id=_derived(key, f"evaluation {record.split_digest}"),
         )
         try:

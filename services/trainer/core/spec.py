@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
+from services.trainer.core.calibration import CalibrationMethod
 from services.trainer.core.gains import MinimumGain
 from services.trainer.core.parameters import Parameters
 from services.trainer.core.parents import MaximumLoss, Mode
@@ -94,6 +95,7 @@ class JobSpec:
         mode: What the job takes over from the parent version.
         maximum_loss: What the winner may lose against the parent; None asks for nothing.
         task: What the target is.
+        calibration: How the winner's scores become probabilities.
     """
 
     snapshot: str
@@ -118,6 +120,7 @@ class JobSpec:
     mode: Mode = Mode.FULL
     maximum_loss: MaximumLoss | None = None
     task: Task = Task.BINARY
+    calibration: CalibrationMethod = CalibrationMethod.NONE
 
     @property
     def checked_metric(self) -> Metric:
@@ -192,6 +195,7 @@ def spec_from_json(document: Json) -> JobSpec:
             MaximumLoss(**document["maximum_loss"]) if "maximum_loss" in document else None
         ),
         task=task,
+        calibration=CalibrationMethod(document.get("calibration") or CalibrationMethod.NONE),
     )
 
 
@@ -226,6 +230,7 @@ def spec_to_json(spec: JobSpec) -> dict[str, Any]:
         "max_attempts": spec.max_attempts,
         "threads": spec.threads,
         "memory_mib": spec.memory_mib,
+        "calibration": spec.calibration.value,
         **({} if spec.tuning is None else {"tuning": tuning_to_json(spec.tuning)}),
         **(
             {"cross_validation": {"folds": spec.cross_validation_folds}}

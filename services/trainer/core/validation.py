@@ -10,8 +10,10 @@ from typing import Final
 
 from services.common.errors import FieldViolation
 from services.common.names import ResourceName
+from services.trainer.core.calibration import CalibrationMethod
 from services.trainer.core.gains import GAINS
 from services.trainer.core.parameters import Rules, parameter_faults
+from services.trainer.core.parents import Mode
 from services.trainer.core.selection import METRICS
 from services.trainer.core.spec import Feature, FeatureKind, JobSpec
 from services.trainer.core.splits import SplitMethod
@@ -48,6 +50,7 @@ def spec_faults(spec: JobSpec, recipes: Mapping[str, Rules]) -> list[FieldViolat
         *_split_faults(spec),
         *_candidate_faults(spec, recipes),
         *_gain_faults(spec),
+        *_calibration_faults(spec),
         *tuning_faults(spec, recipes, ROOT),
     ]
 
@@ -183,6 +186,17 @@ def _candidate_faults(spec: JobSpec, recipes: Mapping[str, Rules]) -> list[Field
         text = f"is {spec.metric!r}; {spec.task} is picked by one of {', '.join(metrics)}"
         faults.append(FieldViolation(f"{ROOT}.metric", text))
     return faults
+
+
+def _calibration_faults(spec: JobSpec) -> Iterator[FieldViolation]:
+    if spec.calibration is CalibrationMethod.NONE:
+        return
+    if spec.task is not Task.BINARY:
+        text = f"is {spec.calibration}, which is for two classes; the task is {spec.task}"
+        yield FieldViolation(f"{ROOT}.calibration", text)
+    if spec.mode is Mode.QUANTIZATION:
+        text = f"is {spec.calibration}; a quantised version keeps the calibration of its parent"
+        yield FieldViolation(f"{ROOT}.calibration", text)
 
 
 def _gain_faults(spec: JobSpec) -> Iterator[FieldViolation]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Final
 
 import typer
@@ -25,7 +26,10 @@ def reliability_command(
     split: Annotated[str, typer.Option(help="Part of the snapshot that was scored.")] = "test",
     as_json: Json = False,
 ) -> None:
-    """Show what a version promised and what came true, by probability."""
+    """Show what a version promised and what came true, by probability.
+
+    For a version with a calibration, before and after it.
+    """
     session = session_of(context)
     with session.client() as client:
         found = client.models.GetVersion(
@@ -45,18 +49,29 @@ def reliability_command(
     if as_json:
         print_json(as_dict(newest))
         return
+    title = f"{names.short(found.name)} on {split}"
+    if newest.HasField("uncalibrated"):
+        before = newest.uncalibrated
+        _print_reliability(f"{title}, before calibration", before.metrics, before.reliability)
+        title += ", calibrated"
+    _print_reliability(title, newest.metrics, newest.reliability)
+
+
+def _print_reliability(
+    title: str, metrics: Mapping[str, float], bins: Sequence[Evaluation.ReliabilityBin]
+) -> None:
     told = ", ".join(
-        f"{label} {newest.metrics[metric]:.4f}"
+        f"{label} {metrics[metric]:.4f}"
         for metric, label in (("calibration_error", "calibration error"), ("brier", "Brier score"))
-        if metric in newest.metrics
+        if metric in metrics
     )
     print_table(
         ("from", "to", "rows", "promised", "came true", "█ came true, | promised"),
         [
             (each.lower, each.upper, each.rows, each.mean_score, each.frequency, picture(each))
-            for each in newest.reliability
+            for each in bins
         ],
-        title=f"{names.short(found.name)} on {split}: {told or f'{newest.rows} rows'}",
+        title=f"{title}: {told or f'{sum(each.rows for each in bins)} rows'}",
     )
 
 

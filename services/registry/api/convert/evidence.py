@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Final
 
@@ -17,6 +18,7 @@ from services.registry.core.evaluations import (
     ReliabilityBin,
     Scores,
     SliceScores,
+    Uncalibrated,
 )
 from services.registry.core.gates import GateResult, RuleVerdict
 from services.registry.core.ledger import Touch
@@ -44,7 +46,7 @@ _DECISIONS: Final = {
 def evaluation_to_proto(evaluation: Evaluation) -> pb.Evaluation:
     """`evaluation` as it goes over the wire."""
     scores = evaluation.scores
-    return pb.Evaluation(
+    message = pb.Evaluation(
         name=evaluation.meta.name,
         uid=evaluation.meta.uid,
         create_time=to_timestamp(evaluation.meta.create_time),
@@ -66,17 +68,16 @@ def evaluation_to_proto(evaluation: Evaluation) -> pb.Evaluation:
         evaluator=scores.evaluator,
         purpose=_PURPOSES[scores.purpose],
         standard_errors=scores.standard_errors,
-        reliability=[
-            pb.Evaluation.ReliabilityBin(
-                lower=each.lower,
-                upper=each.upper,
-                rows=each.rows,
-                mean_score=each.mean_score,
-                frequency=each.frequency,
-            )
-            for each in scores.reliability
-        ],
+        reliability=_bins_to_proto(scores.reliability),
     )
+    if scores.uncalibrated is not None:
+        message.uncalibrated.CopyFrom(
+            pb.Evaluation.Uncalibrated(
+                metrics=scores.uncalibrated.metrics,
+                reliability=_bins_to_proto(scores.uncalibrated.reliability),
+            )
+        )
+    return message
 
 
 def scores_from_proto(evaluation: pb.Evaluation) -> Scores:
@@ -96,10 +97,35 @@ def scores_from_proto(evaluation: pb.Evaluation) -> Scores:
         evaluator=evaluation.evaluator,
         purpose=_PURPOSES_FROM_PROTO.get(evaluation.purpose, Purpose.of_split(evaluation.split)),
         standard_errors=dict(evaluation.standard_errors),
-        reliability=tuple(
-            ReliabilityBin(each.lower, each.upper, each.rows, each.mean_score, each.frequency)
-            for each in evaluation.reliability
+        reliability=_bins_from_proto(evaluation.reliability),
+        uncalibrated=(
+            Uncalibrated(
+                dict(evaluation.uncalibrated.metrics),
+                _bins_from_proto(evaluation.uncalibrated.reliability),
+            )
+            if evaluation.HasField("uncalibrated")
+            else None
         ),
+    )
+
+
+def _bins_to_proto(bins: Iterable[ReliabilityBin]) -> list[pb.Evaluation.ReliabilityBin]:
+    return [
+        pb.Evaluation.ReliabilityBin(
+            lower=each.lower,
+            upper=each.upper,
+            rows=each.rows,
+            mean_score=each.mean_score,
+            frequency=each.frequency,
+        )
+        for each in bins
+    ]
+
+
+def _bins_from_proto(bins: Iterable[pb.Evaluation.ReliabilityBin]) -> tuple[ReliabilityBin, ...]:
+    return tuple(
+        ReliabilityBin(each.lower, each.upper, each.rows, each.mean_score, each.frequency)
+        for each in bins
     )
 
 

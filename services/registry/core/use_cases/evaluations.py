@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from services.common.errors import FieldViolation, InvalidRequest
-from services.registry.core.evaluations import Evaluation, Scores
+from services.registry.core.evaluations import Evaluation, ReliabilityBin, Scores
 from services.registry.core.ledger import Touch, check_touch
 from services.registry.core.lineage import Edge, Relation
 from services.registry.core.measurements import OWN_PREFIXES
@@ -29,7 +31,10 @@ def record_evaluation(tx: RegistryTx, version_name: str, scores: Scores) -> Eval
     snapshot = the_snapshot(tx, scores.snapshot, "evaluation.snapshot")
     snapshot.need_sealed()
     _check_metrics(scores)
-    _check_reliability(scores)
+    _check_bins("evaluation.reliability", scores.reliability, scores.rows)
+    if scores.uncalibrated is not None:
+        before = scores.uncalibrated.reliability
+        _check_bins("evaluation.uncalibrated.reliability", before, scores.rows)
     evaluation = Evaluation(
         meta=new_child_meta(tx, version_name, "evaluations"),
         artifact_digest=version.digest or "",
@@ -55,18 +60,16 @@ def record_evaluation(tx: RegistryTx, version_name: str, scores: Scores) -> Eval
     return evaluation
 
 
-def _check_reliability(scores: Scores) -> None:
-    bins = scores.reliability
+def _check_bins(field: str, bins: Sequence[ReliabilityBin], scored: int) -> None:
     if not bins:
         return
-    field = "evaluation.reliability"
     for place, each in enumerate(bins):
         if each.lower >= each.upper or (place and each.lower < bins[place - 1].upper):
             text = "must be ascending intervals that do not overlap"
             raise InvalidRequest([FieldViolation(f"{field}[{place}]", text)])
     rows = sum(each.rows for each in bins)
-    if rows != scores.rows:
-        text = f"holds {rows} rows; {scores.rows} were scored"
+    if rows != scored:
+        text = f"holds {rows} rows; {scored} were scored"
         raise InvalidRequest([FieldViolation(field, text)])
 
 

@@ -43,7 +43,6 @@ _TOLD: Final = {
 def card(evidence: Evidence) -> str:
     """How the version was made and how good it is."""
     spec = evidence.spec
-    parts = [("test", evidence.scores), ("baseline", evidence.baseline)]
     slices = [
         (f"{found.column} = {found.value or '(missing)'}", found.scores)
         for found in evidence.slices
@@ -56,9 +55,10 @@ def card(evidence: Evidence) -> str:
         f"The test part has {evidence.scores.rows} rows and was scored once.",
         "",
         f"- Algorithm: {evidence.winner.algorithm}, picked by {_picked_by(spec)}",
+        f"- Probabilities: {_calibrated(evidence)}",
         f"- Beats the trivial baseline: {'yes' if evidence.beats_baseline else 'no'}",
         "",
-        *_scored("part", parts, spec.task),
+        *_scored("part", _parts(evidence), spec.task),
         "",
         *_by_class(evidence),
         *_beside_parent(evidence),
@@ -144,6 +144,24 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 def _titles(metrics: Sequence[str]) -> list[str]:
     return [_TITLES.get(str(metric), str(metric)) for metric in metrics]
+
+
+def _parts(evidence: Evidence) -> list[tuple[str, Scores]]:
+    before = evidence.uncalibrated
+    return [
+        ("test", evidence.scores),
+        *([] if before is None else [("test, before calibration", before)]),
+        ("baseline", evidence.baseline),
+    ]
+
+
+def _calibrated(evidence: Evidence) -> str:
+    calibration = evidence.calibration
+    if calibration is not None:
+        return f"{calibration.method.value}, learned from {calibration.rows} rows"
+    if evidence.uncalibrated is not None:
+        return "calibrated as those of the parent"
+    return "as the algorithm gives them"
 
 
 def _picked_by(spec: JobSpec) -> str:

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from services.trainer.adapters.export.bundle import scores_json, slice_json
 from services.trainer.adapters.recipes import package_of
+from services.trainer.core.calibration import Calibration
 from services.trainer.core.jobs import Trial
 from services.trainer.core.parents import Comparison, Mode
 from services.trainer.core.scores import Scores, SliceScores
@@ -49,6 +50,8 @@ class Evidence:
         scores: On the test part.
         slices: Of the test part.
         baseline: What the labels that training saw score on the test part by themselves.
+        calibration: Of the winner's scores; None where none is asked for.
+        uncalibrated: On the test part without it; None without one.
         parity: Largest difference between graph and native model; None where there is none.
         validation_positive_rate: Share of positives of the part that the winner was picked on; None
             where there are more than two classes.
@@ -66,6 +69,8 @@ class Evidence:
     scores: Scores
     slices: Sequence[SliceScores]
     baseline: Scores
+    calibration: Calibration | None
+    uncalibrated: Scores | None
     parity: float | None
     validation_positive_rate: float | None
     comparison: Comparison | None = None
@@ -79,6 +84,7 @@ class Evidence:
 
 def evaluation_json(evidence: Evidence) -> dict[str, Any]:
     """`evaluation.json`."""
+    before = evidence.uncalibrated
     return {
         "snapshot": evidence.spec.snapshot,
         "split": "test",
@@ -86,6 +92,7 @@ def evaluation_json(evidence: Evidence) -> dict[str, Any]:
         "scores": scores_json(evidence.scores),
         "slices": [slice_json(found) for found in evidence.slices],
         "baseline": scores_json(evidence.baseline),
+        **({} if before is None else {"uncalibrated": scores_json(before)}),
         "beats_baseline": evidence.beats_baseline,
         "validation": dict(evidence.winner.metrics),
         "validation_gains": {name: asdict(gain) for name, gain in evidence.winner.gains.items()},
@@ -117,7 +124,7 @@ def _classes_json(evidence: Evidence) -> dict[str, Any]:
 
 def training_json(evidence: Evidence) -> dict[str, Any]:
     """`training.json`: all that it takes to train the same version again."""
-    split = evidence.split
+    split, calibration = evidence.split, evidence.calibration
     return {
         "training_job": evidence.job,
         "spec": spec_to_json(evidence.spec),
@@ -149,6 +156,7 @@ def training_json(evidence: Evidence) -> dict[str, Any]:
             "parameters": dict(evidence.winner.refit_parameters),
             "package": _package(evidence),
         },
+        **({} if calibration is None else {"calibration": calibration.to_json()}),
         "environment": environment(evidence.threads),
         "code_commit": code_commit(_REPOSITORY),
     }

@@ -9,6 +9,7 @@ from services.trainer.adapters.learning.parent import Parent
 from services.trainer.adapters.learning.recipe import Checkpoint, FitObserver, Step
 from services.trainer.adapters.learning.trials import check_labels
 from services.trainer.adapters.quantizers import quantized
+from services.trainer.core.calibration import Calibration
 from services.trainer.core.cross_validation import FoldScores, folds_of
 from services.trainer.core.failures import UnusableParent
 from services.trainer.core.gains import gains
@@ -27,9 +28,11 @@ class QuantizedModel:
 
     Attributes:
         graph: ONNX.
+        calibration: None; that of its parent is in the graph, and stays.
     """
 
     graph: bytes
+    calibration: Calibration | None = None
 
 
 class QuantizingBench:

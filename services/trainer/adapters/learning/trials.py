@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from sklearn.compose import ColumnTransformer
 
-from services.trainer.adapters.learning.encoding import EncodedRows
+from services.trainer.adapters.learning.calibrating import CalibratedClassifier, Unseen
+from services.trainer.adapters.learning.encoding import EncodedRows, frame
 from services.trainer.adapters.learning.parent import Parent, Probabilities
 from services.trainer.adapters.learning.recipe import (
     Checkpoint,
@@ -18,14 +19,16 @@ from services.trainer.adapters.learning.recipe import (
     Recipe,
     predicted,
 )
-from services.trainer.core.cross_validation import FoldScores, folds_of
+from services.trainer.core.calibration import Calibration, check_rows
+from services.trainer.core.cross_validation import Fold, FoldScores, folds_of
 from services.trainer.core.failures import DataFault
 from services.trainer.core.jobs import Trial
-from services.trainer.core.objectives import objective_of
+from services.trainer.core.objectives import Predicted, objective_of
+from services.trainer.core.parameters import Parameters
 from services.trainer.core.parents import Mode
 from services.trainer.core.selection import TrialOutcome
 from services.trainer.core.spec import JobSpec
-from services.trainer.core.splits import Split
+from services.trainer.core.splits import Indices, Split
 from services.trainer.core.tables import TWO_CLASSES, Rows, Table
 
 
@@ -36,10 +39,24 @@ class TrainedModel:
     Attributes:
         encoder: Raw features into the matrix that `estimator` takes.
         estimator: A scikit-learn classifier.
+        calibration: Of its scores; None where none is asked for.
     """
 
     encoder: ColumnTransformer
     estimator: Any  # scikit-learn has no types
+    calibration: Calibration | None = None
+
+    @property
+    def classifier(self) -> Any:  # as untyped as the estimator
+        """What gives probabilities: the estimator, or it with its scores calibrated."""
+        if self.calibration is None:
+            return self.estimator
+        return CalibratedClassifier(self.estimator, self.calibration.map)
+
+    def predicted(self, table: Table) -> Predicted:
+        """What it says of the rows of `table`, as `recipe.predicted` does."""
+        matrix = np.ascontiguousarray(self.encoder.transform(frame(table)), dtype=np.float32)
+        return predicted(self.classifier, matrix)
 
 
 def check_labels(table: Table, split: Split) -> None:
@@ -73,8 +90,7 @@ class Workbench:
 
     Raises:
         DataFault: The train or the validation part holds a single class, the train part lacks one,
-            or there are too few
-            rows for the folds.
+            or there are too few rows for the folds or the calibration.
     """
 
     def __init__(
@@ -97,6 +113,8 @@ class Workbench:
         self._rows = EncodedRows(table, split.train, split.validation)
         self._folds = folds_of(spec, table, split)
         self._objective = objective_of(spec.task, table.classes)
+        self._unseen = [*self._folds, Fold(split.train, split.validation)]
+        check_rows(spec.calibration, table.label[_judged(self._unseen)])
 
     def run_trial(
         self, trial: Trial, observer: FitObserver, resume_from: Checkpoint | None
@@ -144,50 +162,71 @@ class Workbench:
         Raises:
             NanLoss: It can't be trained with its parameters.
         """
-        recipe = self._recipes[trial.algorithm]
         fold = self._folds[number]
-        rows = EncodedRows(self._table, fold.learn, fold.judge)
-        matrices = rows.encoded(recipe.encoding)
-        task = FitTask(
-            rows=matrices.fit,
-            label=rows.fit.label,
-            watch_rows=None,
-            watch_label=None,
-            parameters=trial.chosen_parameters,
-            seed=self._spec.seed,
-            task=self._spec.task,
-            classes=len(self._table.classes),
-            cores=self._cores,
-            observer=observer,
-            soft_label=self._taught(fold.learn),
-        )
-        assert matrices.watch is not None, "rows that judge are watched"
-        told = predicted(recipe.fit(task).estimator, matrices.watch)
+        told = self._judge(trial.algorithm, trial.chosen_parameters, fold, observer)
         scores = self._objective.score(self._table.label[fold.judge], told)
         return FoldScores(len(fold.learn), len(fold.judge), scores.values)
+
+    def unseen(self, winner: TrialOutcome, observer: FitObserver) -> Unseen:
+        """What the winner scores of rows that it does not learn from.
+
+        Of the validation part, having learned from the train part, and of each fold, having
+        learned from its others. Never of the test part.
+        """
+        probability: Probabilities = np.concatenate(
+            [
+                self._judge(winner.algorithm, winner.refit_parameters, fold, observer)
+                for fold in self._unseen
+            ]
+        )
+        return Unseen(self._table.label[_judged(self._unseen)], probability)
 
     def retrain(
         self, winner: TrialOutcome, observer: FitObserver, resume_from: Checkpoint | None
     ) -> TrainedModel:
         """The winner, trained on train and validation with its number of steps settled."""
-        recipe = self._recipes[winner.algorithm]
-        rows = EncodedRows(self._table, self._split.fit, None)
+        return self._fit(
+            self._split.fit, winner.algorithm, winner.refit_parameters, observer, resume_from
+        )
+
+    def _judge(
+        self, algorithm: str, parameters: Parameters, fold: Fold, observer: FitObserver
+    ) -> Predicted:
+        """What a model of the rows that a fold learns from says of those that judge."""
+        model = self._fit(fold.learn, algorithm, parameters, observer)
+        return model.predicted(self._table.take(fold.judge))
+
+    def _fit(
+        self,
+        learn: Indices,
+        algorithm: str,
+        parameters: Parameters,
+        observer: FitObserver,
+        resume_from: Checkpoint | None = None,
+    ) -> TrainedModel:
+        """A model of the rows at `learn`, with its number of steps settled."""
+        recipe = self._recipes[algorithm]
+        rows = EncodedRows(self._table, learn, None)
         matrices = rows.encoded(recipe.encoding)
         task = FitTask(
             rows=matrices.fit,
             label=rows.fit.label,
             watch_rows=None,
             watch_label=None,
-            parameters=winner.refit_parameters,
+            parameters=parameters,
             seed=self._spec.seed,
             task=self._spec.task,
             classes=len(self._table.classes),
             cores=self._cores,
             observer=observer,
             resume_from=resume_from,
-            soft_label=self._taught(self._split.fit),
+            soft_label=self._taught(learn),
         )
         return TrainedModel(matrices.encoder, recipe.fit(task).estimator)
 
     def _taught(self, rows: Rows) -> Probabilities | None:
         return None if self._teacher is None else self._teacher.taught(rows)
+
+
+def _judged(folds: Sequence[Fold]) -> Indices:
+    return np.concatenate([fold.judge for fold in folds])

@@ -12,7 +12,9 @@ import pyarrow as pa
 
 from services.common.blobs.port import BlobStore
 from services.common.rpc.tracing import tracer
+from services.trainer.adapters.evaluation_record import EvaluationRecord
 from services.trainer.adapters.export import bundle
+from services.trainer.adapters.export.calibrated import calibrated_graph, uncalibrated_scores
 from services.trainer.adapters.export.card import card
 from services.trainer.adapters.export.documents import (
     Evidence,
@@ -22,13 +24,13 @@ from services.trainer.adapters.export.documents import (
 from services.trainer.adapters.export.graph import check_parity, export_graph
 from services.trainer.adapters.export.runtime import GraphModel
 from services.trainer.adapters.learning.auditing import suspects
+from services.trainer.adapters.learning.calibrating import fit_calibration
 from services.trainer.adapters.learning.loading import load_table
 from services.trainer.adapters.learning.parent import Parent
 from services.trainer.adapters.learning.quantizing import QuantizedModel
 from services.trainer.adapters.learning.recipe import Recipe
-from services.trainer.adapters.learning.trials import TrainedModel
+from services.trainer.adapters.learning.trials import TrainedModel, Workbench
 from services.trainer.adapters.registry_client import (
-    EvaluationRecord,
     Registration,
     RegistryClient,
     SnapshotRef,
@@ -36,7 +38,12 @@ from services.trainer.adapters.registry_client import (
 from services.trainer.adapters.worker.contract import Work
 from services.trainer.adapters.worker.lanes import Bench, Lanes, TrialData
 from services.trainer.adapters.worker.link import TrainerLink
-from services.trainer.adapters.worker.observing import Checkpoints, StopTraining, TrialObserver
+from services.trainer.adapters.worker.observing import (
+    Checkpoints,
+    RepeatableObserver,
+    StopTraining,
+    TrialObserver,
+)
 from services.trainer.adapters.worker.parents import (
     compared,
     latencies_ms,
@@ -44,6 +51,7 @@ from services.trainer.adapters.worker.parents import (
     validation_metrics,
 )
 from services.trainer.adapters.worker.sweep import Sweep, numbers
+from services.trainer.core.calibration import Calibration, CalibrationMethod
 from services.trainer.core.cross_validation import means
 from services.trainer.core.data_report import DataReport, data_report
 from services.trainer.core.errors import SnapshotHeld, UnusableSnapshot
@@ -140,8 +148,10 @@ class AttemptRun:
         self._stop_if_told()
         await self._link.entered(JobState.EVALUATING)
         self._link.logged(f"winner {winner.algorithm}: {numbers(winner.deciding_metrics)}")
+        calibration = await self._calibrate(bench, winner)
         with tracer().start_as_current_span("trainer.retrain"):
-            model = await self._retrain(bench, winner)
+            retrained = await self._retrain(bench, winner)
+        model = replace(retrained, calibration=calibration)
         with tracer().start_as_current_span("trainer.export"):
             version = await asyncio.to_thread(self._make_version, prepared, trials, winner, model)
         self._stop_if_told()
@@ -183,6 +193,16 @@ class AttemptRun:
         if self._work.spec.maximum_loss is not None:
             check_losses(winner.algorithm, winner.metrics, theirs, self._work.spec.maximum_loss)
 
+    async def _calibrate(self, bench: Bench, winner: TrialOutcome) -> Calibration | None:
+        method = self._work.spec.calibration
+        if method is CalibrationMethod.NONE or not isinstance(bench, Workbench):
+            return None
+        with tracer().start_as_current_span("trainer.calibrate"):
+            unseen = await asyncio.to_thread(bench.unseen, winner, RepeatableObserver(self._link))
+            calibration = await asyncio.to_thread(fit_calibration, method, unseen)
+        self._link.logged(f"{method.value} learned from {len(unseen.label)} rows")
+        return calibration
+
     async def _retrain(self, bench: Bench, winner: TrialOutcome) -> TrainedModel | QuantizedModel:
         observer = TrialObserver(
             self._link,
@@ -220,6 +240,8 @@ class AttemptRun:
             winner=winner,
             threads=self._threads,
             scores=objective.score(test.label, told),
+            calibration=model.calibration,
+            uncalibrated=uncalibrated_scores(graph, test, self._threads),
             slices=score_slices(test.label, told, test.slices, objective.score),
             baseline=objective.score(test.label, objective.baseline(fitted.label, len(test))),
             parity=parity,
@@ -260,8 +282,10 @@ class AttemptRun:
             return model.graph, None
         self._recipes[algorithm].teach_export()
         graph = export_graph(model.encoder, model.estimator, fitted)
+        if model.calibration is not None:
+            graph = calibrated_graph(graph, model.calibration.map)
         runtime = GraphModel(graph, self._threads)
-        return graph, check_parity(runtime, model.encoder, model.estimator, validation)
+        return graph, check_parity(runtime, model.encoder, model.classifier, validation)
 
     async def _register(self, built: BuiltVersion, winner: Trial) -> None:
         spec, evidence = self._work.spec, built.evidence
@@ -296,6 +320,7 @@ class AttemptRun:
             split_digest=rows_digest(split.test),
             scores=evidence.scores,
             slices=evidence.slices,
+            uncalibrated=evidence.uncalibrated,
             evaluator=self._work.job,
             purpose=Purpose.TEST,
             latency_ms=built.latency_ms,
@@ -317,6 +342,7 @@ class AttemptRun:
             purpose=Purpose.BASELINE,
             latency_ms={},
             beside_parent={},
+            uncalibrated=None,
         )
         await self._registry.record(baseline, uuid.uuid5(self._work.uid, "parent"))
         told = beside.fidelity

@@ -193,11 +193,33 @@ class TrialObserver:
         ]
 
 
-class FoldObserver:
-    """Hears of one fold's fit in the training thread.
+class RepeatableObserver:
+    """Hears of a fit that is done again where it does not come to its end.
 
-    A fold that does not come to its end is done again, so it keeps no checkpoint and may stop
-    after any step.
+    So it keeps no checkpoint and may stop after any step.
+
+    Args:
+        link: To the trainer.
+    """
+
+    def __init__(self, link: TrainerLink) -> None:
+        self._link = link
+
+    def stepped(self, step: Step) -> None:  # noqa: ARG002 - no trial hears of it
+        """Go on.
+
+        Raises:
+            StopTraining: The job is to stop.
+        """
+        if self._link.order is Order.PAUSE:
+            raise StopTraining
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Let go of `checkpoint`."""
+
+
+class FoldObserver(RepeatableObserver):
+    """Hears of one fold's fit in the training thread.
 
     Args:
         link: To the trainer.
@@ -206,7 +228,7 @@ class FoldObserver:
     """
 
     def __init__(self, link: TrainerLink, trial: Trial, share: float) -> None:
-        self._link = link
+        super().__init__(link)
         self._trial = trial
         self._share = share
 
@@ -216,10 +238,6 @@ class FoldObserver:
         Raises:
             StopTraining: The job is to stop.
         """
-        if self._link.order is Order.PAUSE:
-            raise StopTraining
+        super().stepped(step)
         progress = self._trial.progress + self._share * step.number / step.total
         self._link.trial_moved(replace(self._trial, progress=progress))
-
-    def save(self, checkpoint: Checkpoint) -> None:
-        """Let go of `checkpoint`."""
