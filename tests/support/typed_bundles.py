@@ -46,12 +46,13 @@ def probabilities_of(rows: dict[str, np.ndarray]) -> np.ndarray:
 
 def published(root: Path, number: int, weight_bp: int = 10_000) -> Variant:
     """The variant of the model's bundle, written under `root`."""
-    files = {"model.onnx": _model(), "signature.json": json.dumps(typed_signature()).encode()}
+    files = {"model.onnx": typed_graph(), "signature.json": json.dumps(typed_signature()).encode()}
     digest = write_bundle(root, version_name(number), files)
     return Variant(version_name(number), digest, weight_bp)
 
 
-def _model() -> bytes:
+def typed_graph() -> bytes:
+    """The model: of class 1, sigmoid(sum of the numbers / 100)."""
     nodes = [
         helper.make_node("Cast", [name], [f"f_{name}"], to=TensorProto.FLOAT) for name in COLUMNS
     ]

@@ -320,10 +320,10 @@ def _tensor(name: str, side: str, node: Any) -> dict[str, Any]:
 
 def _unservable(signature: Json) -> Iterator[str]:
     for entry in signature["inputs"]:
-        if entry["datatype"] not in ("FP32", "BYTES") or entry["shape"] != [-1, 1]:
+        if entry["shape"] != [-1, 1]:
             yield (
                 f"input {entry['name']!r} is {entry['datatype']} {entry['shape']}; endpoints take "
-                "one FP32 or BYTES column [-1, 1] per feature"
+                "one column [-1, 1] per feature"
             )
     probabilities = {"name": "probabilities", "datatype": "FP32", "shape": [-1, 2]}
     if probabilities not in signature["outputs"]:
