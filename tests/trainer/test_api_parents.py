@@ -14,6 +14,7 @@ from roundhouse.registry.v1 import (
 )
 from roundhouse.trainer.v1 import job_pb2
 
+from services.trainer.adapters.learning.native import WEIGHTS_FILE, native_from
 from services.trainer.core.parents import MaximumLoss, Mode
 from services.trainer.core.spec import Candidate
 from tests.support.registry_api import PROJECT, TIMEOUT_S, refused
@@ -183,3 +184,30 @@ async def test_a_network_is_quantised_into_a_version_of_its_own(caller: TrainerC
         Errors.ERROR_CLASS_UNUSABLE_PARENT,
     )
     assert "nothing to quantise" in again.error.message
+
+
+async def test_a_network_is_trained_further_on_newer_rows(caller: TrainerCaller) -> None:
+    network = (Candidate("mlp", {"hidden_units": 16, "epochs": 4}),)
+    parent = await caller.until_over(await caller.submit("network", candidates=network))
+    asked = {
+        "mode": Mode.WARM_START,
+        "parent_version": parent.model_version,
+        "snapshot": await newer(caller, "february", 1),
+        "maximum_loss": MaximumLoss(auc=0.02, log_loss=0.02),
+    }
+    other = await caller.until_over(await caller.submit("other", "lightgbm", **asked))
+    assert (state_name(other), other.error.error_class) == (
+        "FAILED",
+        Errors.ERROR_CLASS_UNUSABLE_PARENT,
+    )
+    assert "candidates[0].algorithm" in other.error.message
+    job = await caller.until_over(await caller.submit("further", candidates=network, **asked))
+    assert state_name(job) == "SUCCEEDED", job.error
+    assert await parents(caller, job.model_version) == [parent.model_version]
+    before = native_from(await artifact(caller, parent.model_version, WEIGHTS_FILE))
+    after = native_from(await artifact(caller, job.model_version, WEIGHTS_FILE))
+    assert before.encoder == after.encoder
+    assert set(before.tensors) == set(after.tensors)
+    with refused() as refusal:
+        await caller.submit("forest", "random_forest", **asked)
+    assert refusal.fields() == ["training_job.spec.candidates[0].algorithm"]

@@ -18,6 +18,7 @@ class Mode(StrEnum):
     FULL = "MODE_FULL"
     DISTILLATION = "MODE_DISTILLATION"
     QUANTIZATION = "MODE_QUANTIZATION"
+    WARM_START = "MODE_WARM_START"
 
 
 @dataclass(frozen=True, slots=True)

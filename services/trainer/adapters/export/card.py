@@ -24,6 +24,7 @@ _PARTED: Final = {
 _TAKEN_OVER: Final = {
     Mode.DISTILLATION: "learning its probabilities",
     Mode.QUANTIZATION: "turning its weights into 8-bit integers",
+    Mode.WARM_START: "training it further",
 }
 _TITLES: Final = {
     "positive_rate": "positive",

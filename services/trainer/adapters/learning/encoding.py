@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,14 +13,26 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 
+from services.trainer.adapters.learning.native import EncoderState
 from services.trainer.adapters.learning.recipe import Encoding, Matrix
 from services.trainer.core.tables import Rows, Table
 
+Categories = Mapping[str, tuple[str, ...]]
 
-def new_encoder(encoding: Encoding, table: Table) -> ColumnTransformer:
-    """An unfitted transformer of `table`'s features into a dense float32 matrix."""
+
+def new_encoder(
+    encoding: Encoding, table: Table, categories: Categories | None = None
+) -> ColumnTransformer:
+    """An unfitted transformer of `table`'s features into a dense float32 matrix.
+
+    Args:
+        encoding: How.
+        table: With the features.
+        categories: Of each categorical feature; None means those that it is fitted on.
+    """
     impute = SimpleImputer(strategy="median", keep_empty_features=True)
-    numeric, categorical = _steps(encoding)
+    known = "auto" if categories is None else [list(categories[each]) for each in table.categorical]
+    numeric, categorical = _steps(encoding, known)
     numeric = Pipeline([("impute", impute), *numeric])
     parts = [("numeric", numeric, list(table.numeric))] if table.numeric else []
     if table.categorical:
@@ -27,16 +40,63 @@ def new_encoder(encoding: Encoding, table: Table) -> ColumnTransformer:
     return ColumnTransformer(parts, sparse_threshold=0)
 
 
-def _steps(encoding: Encoding) -> tuple[list[tuple[str, Any]], Any]:  # untyped transformers
+def _steps(
+    encoding: Encoding, categories: str | list[list[str]]
+) -> tuple[list[tuple[str, Any]], Any]:  # untyped transformers
     match encoding:
         case Encoding.SCALED_ONE_HOT:
             return [("scale", StandardScaler())], OneHotEncoder(
-                handle_unknown="ignore", sparse_output=False, dtype=np.float32
+                categories=categories,
+                handle_unknown="ignore",
+                sparse_output=False,
+                dtype=np.float32,
             )
         case Encoding.ORDINAL:
             return [], OrdinalEncoder(
-                handle_unknown="use_encoded_value", unknown_value=-1, dtype=np.float32
+                categories=categories,
+                handle_unknown="use_encoded_value",
+                unknown_value=-1,
+                dtype=np.float32,
             )
+
+
+def learned(encoder: ColumnTransformer) -> EncoderState:
+    """What a fitted encoder of `new_encoder` has learned."""
+    parts = {name: (fitted, columns) for name, fitted, columns in encoder.transformers_}
+    medians: dict[str, float] = {}
+    means: dict[str, float] = {}
+    scales: dict[str, float] = {}
+    categories: dict[str, tuple[str, ...]] = {}
+    if "numeric" in parts:
+        steps, columns = parts["numeric"]
+        medians = _by_name(columns, steps["impute"].statistics_)
+        if "scale" in steps.named_steps:
+            means = _by_name(columns, steps["scale"].mean_)
+            scales = _by_name(columns, steps["scale"].scale_)
+    if "categorical" in parts:
+        fitted, columns = parts["categorical"]
+        categories = {
+            name: tuple(values) for name, values in zip(columns, fitted.categories_, strict=True)
+        }
+    return EncoderState(medians, means, scales, categories)
+
+
+def fitted_as(state: EncoderState, encoding: Encoding, table: Table) -> ColumnTransformer:
+    """The encoder that has learned `state`; `table` has its features."""
+    encoder = new_encoder(encoding, table, state.categories)
+    encoder.fit(frame(table))
+    parts = {name: fitted for name, fitted, _ in encoder.transformers_}
+    if "numeric" in parts:
+        steps = parts["numeric"]
+        steps["impute"].statistics_[:] = list(state.medians.values())
+        if "scale" in steps.named_steps:
+            steps["scale"].mean_[:] = list(state.means.values())
+            steps["scale"].scale_[:] = list(state.scales.values())
+    return encoder
+
+
+def _by_name(columns: Sequence[str], values: Iterable[float]) -> dict[str, float]:
+    return {name: float(value) for name, value in zip(columns, values, strict=True)}
 
 
 def frame(table: Table) -> pd.DataFrame:
@@ -63,22 +123,38 @@ class EncodedRows:
     """The rows a model is fitted on and those it is watched on, encoded once per encoding.
 
     Nothing is learned from the watched rows, neither medians nor categories.
+    Args:
+        table: The snapshot.
+        fit_rows: Rows of it that are fitted.
+        watch_rows: Others that are watched, if any.
+        state: What the encoder has learned already; None means that it learns from `fit`.
 
     Attributes:
         fit: The rows fitted.
         watch: The rows watched, if any.
     """
 
-    def __init__(self, table: Table, fit_rows: Rows, watch_rows: Rows | None) -> None:
+    def __init__(
+        self,
+        table: Table,
+        fit_rows: Rows,
+        watch_rows: Rows | None,
+        state: EncoderState | None = None,
+    ) -> None:
         self.fit = table.take(fit_rows)
         self.watch = None if watch_rows is None else table.take(watch_rows)
+        self._state = state
         self._encoded: dict[Encoding, EncodedMatrices] = {}
 
     def encoded(self, encoding: Encoding) -> EncodedMatrices:
         """Both sets of rows in `encoding`."""
         if encoding not in self._encoded:
-            encoder = new_encoder(encoding, self.fit)
-            fit = encoder.fit_transform(frame(self.fit))
+            if self._state is None:
+                encoder = new_encoder(encoding, self.fit)
+                fit = encoder.fit_transform(frame(self.fit))
+            else:
+                encoder = fitted_as(self._state, encoding, self.fit)
+                fit = encoder.transform(frame(self.fit))
             watch = None if self.watch is None else encoder.transform(frame(self.watch))
             self._encoded[encoding] = EncodedMatrices(
                 encoder, _dense(fit), None if watch is None else _dense(watch)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from services.trainer.adapters.learning.native import Tensors, safetensors_metadata
 from services.trainer.adapters.learning.recipe import (
     Checkpoint,
     FitTask,
@@ -17,7 +18,7 @@ from services.trainer.adapters.learning.recipe import (
     Step,
     watched_metrics,
 )
-from services.trainer.core.failures import NanLoss
+from services.trainer.core.failures import NanLoss, UnusableParent
 from services.trainer.core.tasks import Task
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def train_by_epochs(
 
     Raises:
         NanLoss: The loss is no number any more.
+        UnusableParent: `task.start` is of a network of another shape.
     """
     with one_thread():
         return _Training(task, network, classifier).run()
@@ -94,6 +96,8 @@ class _Training:
         self._best = self._weights()
         if task.resume_from is not None:
             self._restore(task.resume_from)
+        elif task.start is not None:
+            self._go_on_from(task.start)
 
     def run(self) -> Fitted:
         task = self._task
@@ -110,7 +114,22 @@ class _Training:
             task.observer.stepped(Step(self._epoch, total, loss, metrics))
             task.observer.save(self._checkpoint())
         refit = {**task.parameters, "epochs": float(self._best_epoch)}
-        return Fitted(self._classifier(self._best), refit)
+        weights = {name: value.numpy() for name, value in self._best.items()}
+        return Fitted(self._classifier(self._best), refit, weights)
+
+    def _go_on_from(self, start: Tensors) -> None:
+        import torch
+
+        for name, mine in self._net.state_dict().items():
+            theirs = start[name].shape
+            if tuple(mine.shape) != theirs:
+                raise UnusableParent(
+                    f"parameters make a network whose {name} has the shape {tuple(mine.shape)}; "
+                    f"that of parent_version has {theirs}: name the parameters that made it"
+                )
+        self._net.load_state_dict(
+            {name: torch.from_numpy(values) for name, values in start.items()}
+        )
 
     def _train_epoch(self) -> float:
         import torch
@@ -156,7 +175,7 @@ class _Training:
         from safetensors.torch import load
 
         tensors = load(checkpoint.data)
-        state = json.loads(_metadata(checkpoint.data)["state"])
+        state = json.loads(safetensors_metadata(checkpoint.data)["state"])
         self._epoch = checkpoint.step
         self._best_epoch = state["best_epoch"]
         self._best_loss = state["best_loss"]
@@ -177,13 +196,6 @@ def _loss(logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
     if logits.shape[1] == 1:
         return functional.binary_cross_entropy_with_logits(logits[:, 0], label)
     return functional.cross_entropy(logits, label)
-
-
-def _metadata(data: bytes) -> dict[str, str]:
-    # safetensors reads metadata from files only; the header is its length and a JSON object.
-    length = int.from_bytes(data[:8], "little")
-    metadata: dict[str, str] = json.loads(data[8 : 8 + length])["__metadata__"]
-    return metadata
 
 
 def _under(prefix: str, tensors: Weights) -> Weights:

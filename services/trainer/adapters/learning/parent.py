@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from services.trainer.adapters.learning.native import NativeModel
 from services.trainer.core.tables import Rows, Table
 
 Probabilities = npt.NDArray[np.float32]
@@ -27,6 +28,7 @@ class Parent:
         signature: Its `signature.json`.
         probability: float32 [rows of the snapshot], of label 1.
         sample: Some of the rows, with the features that it takes: to measure its latency on.
+        native: What it can be trained further from; None unless the job does that.
     """
 
     version: str
@@ -35,6 +37,7 @@ class Parent:
     signature: bytes
     probability: Probabilities
     sample: Table
+    native: NativeModel | None = None
 
     def taught(self, rows: Rows) -> Probabilities:
         """What a student learns of `rows`: float32 [rows], strictly between 0 and 1."""

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from services.common import scoring
+from services.trainer.adapters.learning.native import Tensors
 from services.trainer.core.abilities import Ability
 from services.trainer.core.objectives import Predicted, mean_loss, selection_metrics
 from services.trainer.core.parameters import Parameters, Rules
@@ -96,6 +97,7 @@ class FitTask:
             learned instead of `label`. None unless a version is distilled.
         task: What the labels are; one that the recipe declares.
         classes: How many there are.
+        start: `Fitted.weights` of the version to go on from; None unless there is one.
     """
 
     rows: Matrix
@@ -110,6 +112,7 @@ class FitTask:
     task: Task = Task.BINARY
     classes: int = 2
     soft_label: Weights | None = None
+    start: Tensors | None = None
 
     @property
     def copies(self) -> int:
@@ -129,10 +132,12 @@ class Fitted:
         estimator: A scikit-learn classifier over the encoded matrix that skl2onnx can convert; its
             classes are the task's numbers.
         refit_parameters: Parameters with which to fit again on more rows without watching.
+        weights: What a later fit needs to go on from this one; None where the recipe can't.
     """
 
     estimator: Any  # scikit-learn has no types
     refit_parameters: Parameters
+    weights: Tensors | None = None
 
 
 def nothing_to_teach() -> None:
@@ -148,7 +153,8 @@ class Recipe:
         rules: The parameters it takes.
         encoding: How it wants its features.
         fit: Fits one model; deterministic given the task. Raises `NanLoss`.
-        modes: What jobs may use it for; `Mode.DISTILLATION` asks `fit` to learn `soft_label`.
+        modes: What jobs may use it for. `Mode.DISTILLATION` asks `fit` to learn `soft_label`,
+            `Mode.WARM_START` to give `weights` and to go on from `start`.
         teach_export: Registers converters that skl2onnx lacks for its estimators; called before
             each export, so again must be harmless.
         ability: What it can be trained for; two classes where it says nothing.

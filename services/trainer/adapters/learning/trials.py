@@ -11,6 +11,7 @@ from sklearn.compose import ColumnTransformer
 
 from services.trainer.adapters.learning.calibrating import CalibratedClassifier, Unseen
 from services.trainer.adapters.learning.encoding import EncodedRows, frame
+from services.trainer.adapters.learning.native import EncoderState, Tensors
 from services.trainer.adapters.learning.parent import Parent, Probabilities
 from services.trainer.adapters.learning.recipe import (
     Checkpoint,
@@ -40,11 +41,13 @@ class TrainedModel:
         encoder: Raw features into the matrix that `estimator` takes.
         estimator: A scikit-learn classifier.
         calibration: Of its scores; None where none is asked for.
+        weights: What a later job needs to go on from it; None where its recipe can't.
     """
 
     encoder: ColumnTransformer
     estimator: Any  # scikit-learn has no types
     calibration: Calibration | None = None
+    weights: Tensors | None = None
 
     @property
     def classifier(self) -> Any:  # as untyped as the estimator
@@ -110,7 +113,8 @@ class Workbench:
         self._split = split
         self._cores = cores
         self._teacher = parent if spec.mode is Mode.DISTILLATION else None
-        self._rows = EncodedRows(table, split.train, split.validation)
+        self._start = None if parent is None else parent.native
+        self._rows = EncodedRows(table, split.train, split.validation, self._state)
         self._folds = folds_of(spec, table, split)
         self._objective = objective_of(spec.task, table.classes)
         self._unseen = [*self._folds, Fold(split.train, split.validation)]
@@ -140,6 +144,7 @@ class Workbench:
             observer=observer,
             resume_from=resume_from,
             soft_label=self._taught(self._split.train),
+            start=self._tensors,
         )
         fitted = recipe.fit(task)
         assert matrices.watch is not None, "validation rows are watched"
@@ -206,7 +211,7 @@ class Workbench:
     ) -> TrainedModel:
         """A model of the rows at `learn`, with its number of steps settled."""
         recipe = self._recipes[algorithm]
-        rows = EncodedRows(self._table, learn, None)
+        rows = EncodedRows(self._table, learn, None, self._state)
         matrices = rows.encoded(recipe.encoding)
         task = FitTask(
             rows=matrices.fit,
@@ -221,8 +226,18 @@ class Workbench:
             observer=observer,
             resume_from=resume_from,
             soft_label=self._taught(learn),
+            start=self._tensors,
         )
-        return TrainedModel(matrices.encoder, recipe.fit(task).estimator)
+        fitted = recipe.fit(task)
+        return TrainedModel(matrices.encoder, fitted.estimator, weights=fitted.weights)
+
+    @property
+    def _state(self) -> EncoderState | None:
+        return None if self._start is None else self._start.encoder
+
+    @property
+    def _tensors(self) -> Tensors | None:
+        return None if self._start is None else self._start.tensors
 
     def _taught(self, rows: Rows) -> Probabilities | None:
         return None if self._teacher is None else self._teacher.taught(rows)

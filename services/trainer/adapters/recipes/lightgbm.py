@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from services.trainer.adapters.learning.native import Tensors
 from services.trainer.adapters.learning.recipe import (
     Encoding,
     FitTask,
@@ -48,6 +49,8 @@ def fit(task: FitTask) -> Fitted:
     if task.watch_rows is not None:
         patience = task.whole("patience_rounds")
         callbacks.append(lightgbm.early_stopping(patience, first_metric_only=True, verbose=False))
+    start = None if task.start is None else _booster(task.start)
+    before = 0 if start is None else start.current_iteration()
     rows, label, weight = weighted_rows(task)
     model.fit(
         rows,
@@ -57,10 +60,19 @@ def fit(task: FitTask) -> Fitted:
         eval_y=task.watch_label,
         eval_metric=_metrics(task),
         callbacks=callbacks,
+        init_model=start,
     )
-    rounds = model.best_iteration_ or task.whole("rounds")
+    rounds = model.best_iteration_ or before + task.whole("rounds")
     snap_booster(model, rounds)
-    return Fitted(model, {**task.parameters, "rounds": float(rounds)})
+    text = model.booster_.model_to_string()
+    weights = {"model": np.frombuffer(text.encode(), dtype=np.uint8)}
+    return Fitted(model, {**task.parameters, "rounds": float(rounds - before)}, weights)
+
+
+def _booster(start: Tensors) -> Any:  # LightGBM has no types
+    import lightgbm
+
+    return lightgbm.Booster(model_str=start["model"].tobytes().decode())
 
 
 def _metrics(task: FitTask) -> list[Any]:
@@ -79,11 +91,13 @@ def _by_class(label: Any, probabilities: Any) -> list[tuple[str, float, bool]]:
 
 def _reporter(task: FitTask) -> Any:
     def report(environment: Any) -> None:
-        number = environment.iteration + 1
-        if number % ROUNDS_PER_STEP == 0 or number == environment.end_iteration:
+        # A booster that is trained further counts the rounds that it has on.
+        number = environment.iteration - environment.begin_iteration + 1
+        total = environment.end_iteration - environment.begin_iteration
+        if number % ROUNDS_PER_STEP == 0 or number == total:
             results = environment.evaluation_result_list or []
             metrics = {_NAMES.get(result[1], result[1]): float(result[2]) for result in results}
-            task.observer.stepped(Step(number, environment.end_iteration, None, metrics))
+            task.observer.stepped(Step(number, total, None, metrics))
 
     return report
 
@@ -120,5 +134,5 @@ RECIPE = Recipe(
     ability=Ability(CLASSIFICATION),
     fit=fit,
     teach_export=teach_export,
-    modes=frozenset({Mode.FULL, Mode.DISTILLATION}),
+    modes=frozenset({Mode.FULL, Mode.DISTILLATION, Mode.WARM_START}),
 )

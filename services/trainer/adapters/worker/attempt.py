@@ -25,7 +25,9 @@ from services.trainer.adapters.export.graph import check_parity, export_graph
 from services.trainer.adapters.export.runtime import GraphModel
 from services.trainer.adapters.learning.auditing import suspects
 from services.trainer.adapters.learning.calibrating import fit_calibration
+from services.trainer.adapters.learning.encoding import learned
 from services.trainer.adapters.learning.loading import load_table
+from services.trainer.adapters.learning.native import WEIGHTS_FILE, NativeModel, native_bytes
 from services.trainer.adapters.learning.parent import Parent
 from services.trainer.adapters.learning.quantizing import QuantizedModel
 from services.trainer.adapters.learning.recipe import Recipe
@@ -59,7 +61,7 @@ from services.trainer.core.failures import DataFault
 from services.trainer.core.gains import check_gains
 from services.trainer.core.jobs import RETRAIN, Trial
 from services.trainer.core.objectives import objective_of
-from services.trainer.core.parents import Comparison, check_losses
+from services.trainer.core.parents import Comparison, Mode, check_losses
 from services.trainer.core.partition import parted
 from services.trainer.core.purposes import Purpose
 from services.trainer.core.scores import Scores, score_slices
@@ -268,6 +270,10 @@ class AttemptRun:
         }
         if len(table.classes) == len(TWO_CLASSES):
             files["profile.json"] = bundle.json_bytes(bundle.profile(fitted, test, told))
+        if isinstance(model, TrainedModel) and self._can_go_on(winner.algorithm):
+            assert model.weights is not None, f"{winner.algorithm} says that it gives weights"
+            native = NativeModel(winner.algorithm, model.weights, learned(model.encoder))
+            files[WEIGHTS_FILE] = native_bytes(native)
         return BuiltVersion(files, evidence, latencies_ms(graph, test, prepared.parent))
 
     def _exported(
@@ -351,6 +357,9 @@ class AttemptRun:
             f"mean difference {told.mean_difference:.4f}; graph of {beside.size_bytes} bytes "
             f"instead of {beside.parent_size_bytes}"
         )
+
+    def _can_go_on(self, algorithm: str) -> bool:
+        return Mode.WARM_START in self._recipes[algorithm].modes
 
     def _stop_if_told(self) -> None:
         if self._link.order is Order.PAUSE:

@@ -16,12 +16,13 @@ from services.common.rpc.remote import RemoteError
 from services.trainer.adapters.export.bundle import features_of
 from services.trainer.adapters.export.runtime import GraphModel
 from services.trainer.adapters.learning.loading import load_table
+from services.trainer.adapters.learning.native import WEIGHTS_FILE, NativeModel, native_from
 from services.trainer.adapters.learning.parent import Parent, Probabilities
 from services.trainer.adapters.registry_client import RegistryClient
 from services.trainer.core.failures import UnusableParent
 from services.trainer.core.parents import Comparison, Mode, fidelity
 from services.trainer.core.scores import score, score_slices
-from services.trainer.core.spec import JobSpec
+from services.trainer.core.spec import FeatureKind, JobSpec
 from services.trainer.core.splits import Split
 from services.trainer.core.tables import Table
 
@@ -42,7 +43,8 @@ async def parent_of(
         files: Parquet files of the snapshot, in their order.
 
     Raises:
-        UnusableParent: It is not there, not committed, or gives no probabilities.
+        UnusableParent: It is not there, not committed, gives no probabilities, or can't be
+            trained further as `spec` asks.
         DataFault: The snapshot lacks a column that it takes.
         DependencyAway: The registry does not answer.
     """
@@ -58,7 +60,33 @@ async def parent_of(
     graph = await registry.artifact(version, "model.onnx")
     signature = await registry.artifact(version, "signature.json")
     probability, sample = await asyncio.to_thread(_scored, spec, graph, signature, files)
-    return Parent(version.name, version.digest, graph, signature, probability, sample)
+    native = await _native(spec, registry, version) if spec.mode is Mode.WARM_START else None
+    return Parent(version.name, version.digest, graph, signature, probability, sample, native)
+
+
+async def _native(
+    spec: JobSpec, registry: RegistryClient, version: model_pb2.ModelVersion
+) -> NativeModel:
+    """What the candidates of `spec` go on from."""
+    if WEIGHTS_FILE not in {file.path for file in version.files}:
+        raise UnusableParent(f"parent_version {version.name} has no {WEIGHTS_FILE} to go on from")
+    native = native_from(await registry.artifact(version, WEIGHTS_FILE))
+    for index, candidate in enumerate(spec.candidates):
+        if candidate.algorithm != native.algorithm:
+            raise UnusableParent(
+                f"candidates[{index}].algorithm is {candidate.algorithm}, but parent_version is "
+                f"of {native.algorithm}, which alone can go on from it"
+            )
+    for kind, theirs in (
+        (FeatureKind.NUMERIC, native.encoder.medians),
+        (FeatureKind.CATEGORICAL, native.encoder.categories),
+    ):
+        if list(spec.named(kind)) != list(theirs):
+            raise UnusableParent(
+                f"features of {kind} are {', '.join(spec.named(kind)) or 'none'}; those of "
+                f"parent_version are {', '.join(theirs) or 'none'}, in this order"
+            )
+    return native
 
 
 def validation_metrics(parent: Parent, table: Table, split: Split) -> Mapping[str, float]:
