@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from services.common.money import Money
 from services.common.resources import Meta
-from services.monitor.core.deciding import History, decide
+from services.monitor.core.deciding import decide
 from services.monitor.core.evidence import Evidence, MeasuredQuality
+from services.monitor.core.history import History
 from services.monitor.core.resources import (
     DataFault,
     DecisionKind,

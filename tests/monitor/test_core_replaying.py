@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from services.common.money import Money
 from services.common.resources import Meta
-from services.monitor.core.deciding import History, decide
+from services.monitor.core.deciding import decide
 from services.monitor.core.evidence import Evidence, Judgement
+from services.monitor.core.history import History
 from services.monitor.core.loop.episodes import Episode, EpisodeState, charges_of
 from services.monitor.core.replaying import known_cost, replayed, usual_span
 from services.monitor.core.resources import DecisionKind, RetrainBudget, RetrainPolicy

@@ -7,19 +7,31 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise, product
 from typing import NamedTuple
 
+import pytest
+
 from services.common.money import Money
 from services.common.resources import Meta
-from services.monitor.core.deciding import History, decide
-from services.monitor.core.evidence import Evidence, Happened, Judgement, LowBudget, MeasuredQuality
+from services.monitor.core.deciding import decide
+from services.monitor.core.evidence import (
+    Evidence,
+    Happened,
+    Judgement,
+    LowBudget,
+    MeasuredQuality,
+    SlowAnswers,
+)
+from services.monitor.core.history import History
 from services.monitor.core.replaying import replayed
 from services.monitor.core.resources import (
     DataFault,
+    Efficiency,
     EventTrigger,
     FaultKind,
     NewFeatureTrigger,
     QualityTrigger,
     RetrainBudget,
     RetrainPolicy,
+    ServingPrice,
 )
 from services.monitor.core.schedules import CronSchedule
 from tests.support.monitor_values import CHAMPION, DATASET, JOB, MONITOR, POLICY
@@ -261,3 +273,68 @@ def test_a_new_column_that_comes_and_goes_retrains_once_and_another_one_again():
     told = list(replayed([rules], year, [], DAY))
     assert [(each.event_time - NOW) / DAY for each in told if each.episode] == [1, 100]
     assert {each.choice.reason for each in told} <= {"NEW_FEATURES", "EPISODE_ACTIVE", "COOL_DOWN"}
+
+
+SLOW = SlowAnswers(f"{MONITOR}/slos/fast", timedelta(milliseconds=250), 14.5, 0.4)
+DEAR = Efficiency(ServingPrice(Money(400_000, "USD"), Money(134_399, "USD")))
+CHEAP = Efficiency(ServingPrice(Money(400_000, "USD"), Money(134_400, "USD")))
+
+
+def test_to_distil_is_recommended_when_only_speed_or_price_is_the_problem():
+    """A week at 0.40 USD an hour is 67.20 USD: 0.1344 for each thousand of 500,000."""
+    rows = list(product(QUALITY, (None, SLOW), (None, CHEAP, DEAR, Efficiency()), (0, 2)))
+    for quality, slow, efficiency, drifted in rows:
+        rules, auc, outcomes = QUALITY[quality]
+        policy = RetrainPolicy(
+            meta=Meta(POLICY, "u", 1, NOW, NOW),
+            template_job=JOB,
+            min_drifted_features=2,
+            efficiency=efficiency,
+            **rules,
+        )
+        measured = MeasuredQuality("auc", auc, 0.01, 0.75, outcomes, "p")
+        known = Evidence(
+            event_time=NOW,
+            drifted=("a", "b")[:drifted],
+            quality={"auc": measured},
+            new_outcomes=5000,
+            slow=slow,
+            predictions=500_000,
+            window=7 * DAY,
+        )
+        choice = decide(policy, known, History())
+        problem = efficiency is not None and (slow is not None or efficiency is DEAR)
+        expected = quality == "calm" and problem and not drifted
+        assert (choice is not None and choice.reason == "DISTIL") == expected, (quality, efficiency)
+
+
+def test_the_recommendation_to_distil_has_its_numbers():
+    policy = RetrainPolicy(
+        meta=Meta(POLICY, "u", 1, NOW, NOW),
+        template_job=JOB,
+        efficiency=DEAR,
+        quality=AUC["quality"],
+    )
+    measured = MeasuredQuality("auc", 0.74, 0.01, 0.75, 500, "report")
+    known = Evidence(
+        event_time=NOW,
+        quality={"auc": measured},
+        slow=SLOW,
+        predictions=500_000,
+        window=7 * DAY,
+    )
+    choice = decide(policy, known, History())
+    assert (choice.kind.value, choice.reason, choice.report) == ("DECLINED", "DISTIL", "report")
+    wanted = {
+        "latency_bound_ms": 250.0,
+        "burn_rate": 14.5,
+        "budget_remaining": 0.4,
+        "predictions": 500_000,
+        "price_per_thousand": 0.1344,
+        "max_price_per_thousand": 0.134399,
+        "auc": 0.74,
+        "max_drop": 0.02,
+    }
+    assert {name: choice.numbers[name] for name in wanted} == pytest.approx(wanted)
+    assert "fast wants answers within 250 ms" in choice.explanation
+    assert "A thousand of 500,000 predictions cost" in choice.explanation

@@ -1,4 +1,4 @@
-"""Retraining on events and on new columns: a whole monitor beside a real registry."""
+"""Retraining on events and new columns, or distilling: a whole monitor beside a registry."""
 
 from __future__ import annotations
 
@@ -10,10 +10,17 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from google.type.money_pb2 import Money
 from grpc import StatusCode
 from roundhouse.cli.app import run
 from roundhouse.cli.failures import Exit
-from roundhouse.monitor.v1 import monitor_pb2, retrain_service_pb2
+from roundhouse.monitor.v1 import (
+    alert_service_pb2,
+    monitor_pb2,
+    retrain_service_pb2,
+    slo_pb2,
+    slo_service_pb2,
+)
 
 from services.common.clock import utc_now
 from services.common.rpc.convert import from_timestamp
@@ -49,7 +56,8 @@ async def registry(tmp_path, world):
 
 @pytest.fixture
 async def caller(tmp_path, registry):
-    async with running_monitor(tmp_path / "monitor", registry=registry.address) as caller:
+    settings = {"registry": registry.address, "alert_interval_s": 0.1}
+    async with running_monitor(tmp_path / "monitor", **settings) as caller:
         await caller.create_monitor()
         yield caller
 
@@ -69,6 +77,10 @@ async def events(caller):
     request = retrain_service_pb2.ListRetrainEventsRequest(parent=MONITOR)
     found = await caller.retraining.ListRetrainEvents(request, timeout=TIMEOUT_S)
     return list(found.retrain_events)
+
+
+def dollars(units):
+    return Money(currency_code="USD", units=units)
 
 
 def declaration(**fields):
@@ -174,6 +186,55 @@ async def test_what_is_no_event_or_no_trigger_is_refused(caller):
         with refused() as refusal:
             await caller.create_policy(MONITOR, **only(events=trigger))
         assert refusal.fields() == [field]
+    quality = Policy.Quality(metric="auc", max_drop=0.02)
+    euros = Money(currency_code="EUR", units=1)
+    for efficiency, more, field in (
+        (Policy.Efficiency(), {}, "retrain_policy.efficiency"),
+        (
+            Policy.Efficiency(price_per_hour=euros),
+            {"quality": quality},
+            "retrain_policy.efficiency",
+        ),
+        (
+            Policy.Efficiency(price_per_hour=euros, max_price_per_thousand=dollars(1)),
+            {"quality": quality},
+            "retrain_policy.efficiency.max_price_per_thousand",
+        ),
+    ):
+        with refused() as refusal:
+            await caller.create_policy(MONITOR, efficiency=efficiency, **more)
+        assert refusal.fields() == [field]
+
+
+async def test_slow_answers_of_a_good_version_call_for_a_student(caller, world):
+    """The recommendation on a real monitor: the objective's alert is what makes it slow."""
+    fast = slo_pb2.Slo(latency=slo_pb2.Slo.Latency(bound={"nanos": 1_000_000}), target=0.99)
+    request = slo_service_pb2.CreateSloRequest(
+        parent=MONITOR, slo_id="fast", slo=fast, request_id=request_id()
+    )
+    await caller.slos.CreateSlo(request, timeout=TIMEOUT_S)
+    await caller.create_policy(
+        MONITOR,
+        **only(
+            quality=Policy.Quality(metric="log_loss", max_drop=5.0),
+            efficiency=Policy.Efficiency(),
+        ),
+    )
+    took = pa.array([5_000] * ROWS, pa.int64())
+    answered = pa.array([False] * ROWS)
+    await send_weeks(caller, world, 0, 4, latency_us=took, failed=answered)
+    await reports(caller, 3)
+    asked = alert_service_pb2.ListAlertsRequest(parent=MONITOR)
+    async with asyncio.timeout(60):
+        while not (await caller.alerts.ListAlerts(asked, timeout=TIMEOUT_S)).alerts:
+            await asyncio.sleep(0.05)
+    await send_weeks(caller, world, 4, 6, latency_us=took, failed=answered)
+    await reports(caller, 5)
+    decision, *_ = await decisions(caller)
+    assert (decision.kind, decision.reason) == (decision.KIND_DECLINED, "DISTIL")
+    assert decision.numbers["latency_bound_ms"] == 1.0
+    assert decision.numbers["burn_rate"] == pytest.approx(100.0)
+    assert "slos/fast wants answers within 1 ms" in decision.explanation
 
 
 async def test_a_policy_comes_back_with_its_events_and_columns(caller):
@@ -181,9 +242,14 @@ async def test_a_policy_comes_back_with_its_events_and_columns(caller):
         "events": Policy.Events(kinds=["a", "b"], datasets=[DATASET]),
         "new_features": Policy.NewFeatures(min_columns=2, ignored=["tail"]),
         "critical": True,
+        "efficiency": Policy.Efficiency(
+            price_per_hour=dollars(1), max_price_per_thousand=dollars(2)
+        ),
     }
-    made = await caller.create_policy(MONITOR, **only(**triggers))
-    assert (made.events, made.new_features, made.critical) == tuple(triggers.values())
+    quality = Policy.Quality(metric="auc", max_drop=0.02)
+    made = await caller.create_policy(MONITOR, **only(quality=quality, **triggers))
+    kept = (made.events, made.new_features, made.critical, made.efficiency)
+    assert kept == tuple(triggers.values())
 
 
 def sealed(event_id="e", **fields):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from services.common.resources import Meta
@@ -51,6 +51,23 @@ class Happened:
 
 
 @dataclass(frozen=True, slots=True)
+class SlowAnswers:
+    """A latency objective that burns.
+
+    Attributes:
+        slo: By resource name.
+        bound: Longest that a good answer takes.
+        burn_rate: How many times faster than allowed, when its alert was opened or escalated.
+        remaining: Share of its budget that was left then.
+    """
+
+    slo: str
+    bound: timedelta
+    burn_rate: float
+    remaining: float
+
+
+@dataclass(frozen=True, slots=True)
 class LowBudget:
     """An error budget that has frozen training.
 
@@ -80,6 +97,9 @@ class Evidence:
         trained_until: Event time of the last row that the serving version was trained on.
         events: The newest of each source before the window's end.
         new_features: Columns that the serving version was not trained beside.
+        slow: A latency objective of the monitor whose alert is not over; None if there is none.
+        predictions: Of all versions in the window.
+        window: Its length.
         low_budget: That has frozen the project's training; None if none has.
     """
 
@@ -93,6 +113,9 @@ class Evidence:
     trained_until: datetime | None = None
     events: tuple[Happened, ...] = ()
     new_features: tuple[str, ...] = ()
+    slow: SlowAnswers | None = None
+    predictions: int = 0
+    window: timedelta = timedelta()
     low_budget: LowBudget | None = None
 
 

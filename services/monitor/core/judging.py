@@ -14,7 +14,13 @@ import numpy as np
 
 from services.common.names import parent_of
 from services.monitor.core.detecting import findings, sight_of
-from services.monitor.core.evidence import Evidence, Happened, LowBudget, MeasuredQuality
+from services.monitor.core.evidence import (
+    Evidence,
+    Happened,
+    LowBudget,
+    MeasuredQuality,
+    SlowAnswers,
+)
 from services.monitor.core.ports import MonitorTx
 from services.monitor.core.quality import quality
 from services.monitor.core.resources import (
@@ -25,6 +31,7 @@ from services.monitor.core.resources import (
 )
 from services.monitor.core.slos.objectives import BudgetAction
 from services.monitor.core.stream.ports import CompleteWindow
+from services.monitor.core.use_cases.alerts import burning
 from services.monitor.core.use_cases.reports import (
     record_drift_report,
     record_judgement,
@@ -135,6 +142,9 @@ def _evidence(
         trained_until=baseline.trained_until,
         events=_happened(events),
         new_features=_new_features(monitor, complete, events),
+        slow=_slow(tx, complete.monitor),
+        predictions=sum(tally.rows for tally in complete.tallies.values()),
+        window=monitor.window,
         low_budget=_low_budget(tx, complete.monitor),
     )
 
@@ -159,6 +169,14 @@ def _new_features(
         column for event in events if event.source == monitor.dataset for column in event.columns
     }
     return tuple(sorted((sent | stored) - known))
+
+
+def _slow(tx: MonitorTx, monitor: str) -> SlowAnswers | None:
+    for slo in tx.slos.under(monitor):
+        bound, alert = slo.sli.latency_bound, burning(tx, slo.meta.name)
+        if bound is not None and alert is not None:
+            return SlowAnswers(slo.meta.name, bound, alert.burn_rate, alert.remaining)
+    return None
 
 
 def _low_budget(tx: MonitorTx, monitor: str) -> LowBudget | None:

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from services.common.money import Money
-from services.monitor.core.deciding import Choice, History, decide
+from services.monitor.core.deciding import Choice, decide
 from services.monitor.core.evidence import Evidence, Judgement
+from services.monitor.core.history import History
 from services.monitor.core.loop.episodes import Episode, EpisodeState, charges_of
 from services.monitor.core.resources import DecisionKind, RetrainPolicy
 

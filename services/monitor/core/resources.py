@@ -212,6 +212,21 @@ class NewFeatureTrigger:
     ignored: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class ServingPrice:
+    """What serving costs an hour, and the most that a thousand predictions may cost."""
+
+    per_hour: Money
+    max_per_thousand: Money
+
+
+@dataclass(frozen=True, slots=True)
+class Efficiency:
+    """Recommend to distil while latency, or the price of predictions, is the problem."""
+
+    price: ServingPrice | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetrainEvent:
     """Something that happened outside of the monitor.
@@ -259,6 +274,7 @@ class RetrainPolicy:
     worth_of_hundredth: Money | None = None
     events: EventTrigger | None = None
     new_features: NewFeatureTrigger | None = None
+    efficiency: Efficiency | None = None
     critical: bool = False
 
 

@@ -7,11 +7,13 @@ from typing import Final
 
 from roundhouse.monitor.v1 import monitor_pb2 as pb
 
+from services.common.errors import FieldViolation, InvalidRequest
 from services.common.resources import Meta
 from services.common.rpc.convert import from_money, to_duration, to_money, to_timestamp
 from services.monitor.api.convert.monitors import span
 from services.monitor.core.loop.episodes import Episode
 from services.monitor.core.resources import (
+    Efficiency,
     EventTrigger,
     NewFeatureTrigger,
     QualityTrigger,
@@ -19,6 +21,7 @@ from services.monitor.core.resources import (
     RetrainDecision,
     RetrainEvent,
     RetrainPolicy,
+    ServingPrice,
 )
 from services.monitor.core.schedules import CronSchedule
 
@@ -43,6 +46,7 @@ POLICY_FIELDS: Final = {
     "worth_of_hundredth": ("worth_of_hundredth",),
     "events": ("events",),
     "new_features": ("new_features",),
+    "efficiency": ("efficiency",),
     "critical": ("critical",),
 }
 """The policy's attributes behind each field that a caller sets."""
@@ -52,7 +56,7 @@ def policy_maker(message: pb.RetrainPolicy) -> Callable[[Meta], RetrainPolicy]:
     """Gives the wanted policy its identity; what is unset gets its default.
 
     Raises:
-        InvalidRequest: An amount of money is none.
+        InvalidRequest: An amount of money is none, or one of a pair is missing.
     """
     quality, volume, schedule = message.quality, message.volume, message.schedule
     rest = {"cool_down": span(message.cool_down)} if message.HasField("cool_down") else {}
@@ -63,6 +67,7 @@ def policy_maker(message: pb.RetrainPolicy) -> Callable[[Meta], RetrainPolicy]:
     worth = None
     if message.HasField("worth_of_hundredth"):
         worth = from_money(message.worth_of_hundredth, "retrain_policy.worth_of_hundredth")
+    efficiency = _efficiency(message)
     return lambda meta: RetrainPolicy(
         meta=meta,
         template_job=message.template_job,
@@ -92,6 +97,7 @@ def policy_maker(message: pb.RetrainPolicy) -> Callable[[Meta], RetrainPolicy]:
         )
         if message.HasField("new_features")
         else None,
+        efficiency=efficiency,
         critical=message.critical,
         **rest,
     )
@@ -104,6 +110,24 @@ def _cron(message: pb.RetrainPolicy) -> CronSchedule | None:
     ):
         return None
     return CronSchedule(schedule.cron, schedule.time_zone or "UTC")
+
+
+def _efficiency(message: pb.RetrainPolicy) -> Efficiency | None:
+    if not message.HasField("efficiency"):
+        return None
+    wanted, field = message.efficiency, "retrain_policy.efficiency"
+    given = [wanted.HasField("price_per_hour"), wanted.HasField("max_price_per_thousand")]
+    if not any(given):
+        return Efficiency()
+    if not all(given):
+        text = "needs price_per_hour and max_price_per_thousand, or neither"
+        raise InvalidRequest([FieldViolation(field, text)])
+    return Efficiency(
+        ServingPrice(
+            from_money(wanted.price_per_hour, f"{field}.price_per_hour"),
+            from_money(wanted.max_price_per_thousand, f"{field}.max_price_per_thousand"),
+        )
+    )
 
 
 def policy_to_proto(policy: RetrainPolicy) -> pb.RetrainPolicy:
@@ -124,6 +148,12 @@ def policy_to_proto(policy: RetrainPolicy) -> pb.RetrainPolicy:
         privacy_hold=policy.privacy_hold,
         critical=policy.critical,
     )
+    _set_triggers(message, policy)
+    _set_money(message, policy)
+    return message
+
+
+def _set_triggers(message: pb.RetrainPolicy, policy: RetrainPolicy) -> None:
     if policy.min_drifted_features is not None:
         message.data_drift.min_drifted_features = policy.min_drifted_features
     if policy.quality is not None:
@@ -143,6 +173,18 @@ def policy_to_proto(policy: RetrainPolicy) -> pb.RetrainPolicy:
     if policy.new_features is not None:
         message.new_features.min_columns = policy.new_features.min_columns
         message.new_features.ignored.extend(policy.new_features.ignored)
+
+
+def _set_money(message: pb.RetrainPolicy, policy: RetrainPolicy) -> None:
+    if policy.efficiency is not None:
+        message.efficiency.SetInParent()
+        price = policy.efficiency.price
+        if price is not None:
+            hour, thousand = price.per_hour, price.max_per_thousand
+            message.efficiency.price_per_hour.CopyFrom(to_money(hour.micros, hour.currency))
+            message.efficiency.max_price_per_thousand.CopyFrom(
+                to_money(thousand.micros, thousand.currency)
+            )
     if policy.budget is not None:
         limit = policy.budget.limit
         message.budget.limit.CopyFrom(to_money(limit.micros, limit.currency))
@@ -150,7 +192,6 @@ def policy_to_proto(policy: RetrainPolicy) -> pb.RetrainPolicy:
     worth = policy.worth_of_hundredth
     if worth is not None:
         message.worth_of_hundredth.CopyFrom(to_money(worth.micros, worth.currency))
-    return message
 
 
 def decision_to_proto(decision: RetrainDecision) -> pb.RetrainDecision:

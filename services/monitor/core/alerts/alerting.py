@@ -64,12 +64,16 @@ class Firing:
     Attributes:
         summary: With the numbers.
         event_time: Up to which was counted.
+        burn_rate: Of the long window; 0 where nothing burns.
+        remaining: Share of the budget that is left.
     """
 
     error_class: ErrorClass
     severity: Severity
     summary: str
     event_time: datetime
+    burn_rate: float = 0.0
+    remaining: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +90,8 @@ class Alert:
     event_time: datetime
     owner: str
     runbook: str
+    burn_rate: float = 0.0
+    remaining: float = 0.0
     silenced_until: datetime | None = None
     steps: tuple[AlertStep, ...]
 
@@ -112,6 +118,8 @@ class Alert:
             severity=firing.severity,
             summary=firing.summary,
             event_time=firing.event_time,
+            burn_rate=firing.burn_rate,
+            remaining=firing.remaining,
         )
 
     def acknowledged(self, actor: str, reason: str, now: datetime) -> Alert:
@@ -141,7 +149,14 @@ def firing_of(reading: SloReading) -> Firing | None:
     loudest = min(firing, key=lambda each: each.rule.severity is not Severity.PAGE)
     requests = reading.slo.sli.kind.counts_requests
     error_class = ErrorClass.BURN_RATE if requests else ErrorClass.BUDGET_SPENT
-    return Firing(error_class, loudest.rule.severity, _summary(reading, loudest), reading.time)
+    return Firing(
+        error_class,
+        loudest.rule.severity,
+        _summary(reading, loudest),
+        reading.time,
+        float(loudest.long_rate),
+        float(reading.budget.remaining),
+    )
 
 
 def _summary(reading: SloReading, burning: Burning) -> str:

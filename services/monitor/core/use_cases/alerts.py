@@ -57,6 +57,11 @@ def page_since(tx: MonitorTx, endpoint: str, since: datetime) -> Alert | None:
     return next((each for each in pages if each.loud_since >= since), None)
 
 
+def burning(tx: MonitorTx, slo: str) -> Alert | None:
+    """The alert of an objective whose rules fire, unless it is over."""
+    return _alert_of_rules(tx, slo)
+
+
 def needs_settling(tx: MonitorTx, reading: SloReading) -> bool:
     """Whether `settle_alert` would change anything."""
     firing, alert = firing_of(reading), _alert_of_rules(tx, reading.slo.meta.name)
@@ -123,6 +128,8 @@ def open_alert(tx: MonitorTx, monitor: Monitor, slo: Slo, firing: Firing) -> Non
         incident=tx.open_incident(monitor.meta.name) or meta.uid,
         summary=firing.summary,
         event_time=firing.event_time,
+        burn_rate=firing.burn_rate,
+        remaining=firing.remaining,
         owner=slo.owner or monitor.owner,
         runbook=slo.runbook or RUNBOOKS[firing.error_class],
         steps=(AlertStep(AlertAction.OPENED, MONITOR_ACTOR, firing.summary, tx.now),),

@@ -119,8 +119,23 @@ def check_policy(policy: RetrainPolicy) -> None:
         faults.append(
             FieldViolation("retrain_policy.worth_of_hundredth", "needs quality, whose metric it is")
         )
+    faults += _efficiency_faults(policy)
     if faults:
         raise InvalidRequest(faults)
+
+
+def _efficiency_faults(policy: RetrainPolicy) -> list[FieldViolation]:
+    if policy.efficiency is None:
+        return []
+    faults = []
+    if policy.quality is None:
+        text = "needs quality, by which the serving version is good enough"
+        faults.append(FieldViolation("retrain_policy.efficiency", text))
+    price = policy.efficiency.price
+    if price is not None and price.per_hour.currency != price.max_per_thousand.currency:
+        text = f"must be in {price.per_hour.currency}, as price_per_hour is"
+        faults.append(FieldViolation("retrain_policy.efficiency.max_price_per_thousand", text))
+    return faults
 
 
 def _schedule_faults(policy: RetrainPolicy) -> list[FieldViolation]:

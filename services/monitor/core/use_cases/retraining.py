@@ -8,9 +8,10 @@ from datetime import datetime
 
 from services.common.causality import caused_by
 from services.common.names import parent_of
-from services.monitor.core.deciding import Choice, History, decide
+from services.monitor.core.deciding import Choice, decide
 from services.monitor.core.errors import EpisodeActive
 from services.monitor.core.evidence import Evidence
+from services.monitor.core.history import History
 from services.monitor.core.loop.episodes import Episode, EpisodeState, RetrainPlan, charges_of
 from services.monitor.core.ports import MonitorTx
 from services.monitor.core.resources import DecisionKind, RetrainDecision, RetrainPolicy
