@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.monitor.core.moderation import Prior
 from services.monitor.core.naming import named_change
 from services.monitor.core.outcome_changes import (
+    features_prior,
     label_shift_move,
     named_move,
     named_outcome_change,
@@ -100,13 +102,33 @@ def test_the_two_moves_mirror_each_other(move: float, part: float) -> None:
         ChangeKind.OUTCOME_CHANGE: ChangeKind.OUTCOME_CHANGE,
     }
     middle = move / 2
-    first, _ = named_move(places, middle + part, move, 1e-6)
-    second, _ = named_move(places, middle - part, move, 1e-6)
+    first, _ = named_move(places, middle + part, move, 1e-6, Prior())
+    second, _ = named_move(places, middle - part, move, 1e-6, Prior())
     assert second is mirrored[first]
 
 
+def test_stretches_that_happen_to_lie_close_together_prove_nothing_where_features_wander() -> None:
+    close = np.array([-0.01, 0.0, 0.01])
+    wandering, calm = Prior(freedom=16, variance=0.05), Prior(freedom=16, variance=1e-4)
+    assert named_move(close, 0.3, 0.25, 1e-4, Prior())[0] is ChangeKind.LABEL_SHIFT
+    assert named_move(close, 0.3, 0.25, 1e-4, wandering)[0] is ChangeKind.OUTCOME_CHANGE
+    assert named_move(close, 0.3, 0.25, 1e-4, calm)[0] is ChangeKind.LABEL_SHIFT
+
+
+@pytest.mark.parametrize(
+    ("nature", "least", "most"), [(INDEPENDENT, 0.0, 0.01), (SEASONAL, 0.02, 0.2)]
+)
+def test_features_say_how_far_scores_go_by_themselves(
+    nature: Nature, least: float, most: float
+) -> None:
+    world = DriftWorld(2, columns=16, nature=nature)
+    prior = features_prior(sight_of_days(world.profile(), world.days(7)), 1.0)
+    assert prior.freedom >= 2
+    assert least < prior.variance < most
+
+
 def test_too_short_a_baseline_names_neither() -> None:
-    assert named_move(np.array([0.0]), 0.5, 0.5, 0.01)[0] is ChangeKind.OUTCOME_CHANGE
+    assert named_move(np.array([0.0]), 0.5, 0.5, 0.01, Prior())[0] is ChangeKind.OUTCOME_CHANGE
 
 
 def test_what_cannot_be_told_apart_pages_as_the_graver_would_and_says_so() -> None:

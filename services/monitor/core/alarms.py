@@ -117,10 +117,6 @@ def judged_points(
     return tuple(points)
 
 
-def _own_square(each: Measurement) -> float:
-    return float(np.mean(unbounded(each.own) ** 2))
-
-
 def _priors(measured: Sequence[Measurement]) -> dict[str, Prior]:
     """What the columns of each detector say of one another."""
     known: dict[str, list[Measurement]] = {each.detector: [] for each in measured}
@@ -129,7 +125,7 @@ def _priors(measured: Sequence[Measurement]) -> dict[str, Prior]:
             known[each.detector].append(each)
     return {
         detector: Prior.of(
-            np.array([_own_square(each) for each in found]), min(each.own.size for each in found)
+            np.array([each.own_square for each in found]), min(each.own.size for each in found)
         )
         if found
         else Prior()
@@ -210,7 +206,7 @@ class _Judgement:
             found = sum(point.significant for point in past) + 1
             lasting_p = each.p_chance if found >= test.persistence_hits else 1.0
             return cls(each, test, 0.0, 0.0, hits, each.p_chance, lasting_p, None, history)
-        square = _own_square(each)
+        square = each.own_square
         if square > 0:
             square = prior.moderated(square, stretches)
         else:

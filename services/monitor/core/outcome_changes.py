@@ -9,9 +9,11 @@ from scipy import stats
 
 from services.common.sketches import Counts
 from services.monitor.core.calibration import Floats, group_means, outcome_table
+from services.monitor.core.detectors.numeric import NumericDrift
 from services.monitor.core.detectors.port import Sight
+from services.monitor.core.moderation import Prior
 from services.monitor.core.resources import ChangeKind
-from services.monitor.core.wander import stretches_of
+from services.monitor.core.wander import FEWEST_STRETCHES, stretches_of
 
 STRONG: Final = 10.0
 """How many times likelier one name must be: strong evidence (Jeffreys, Theory of Probability,
@@ -29,7 +31,8 @@ def named_outcome_change(sight: Sight) -> tuple[ChangeKind, str]:
     the scores as rows of that outcome score (Lipton, Wang and Smola, Detecting and correcting
     for label shift, ICML 2018). So a number that differs between scores is a concept drift. If
     it is the same, only where the scores lie can tell, and they wander by themselves: both
-    moves are held against that of the held-out rows' own stretches, as long as the window.
+    moves are held against that of the held-out rows' own stretches, as long as the window. These
+    are few, so what the features say of how far a column goes counts too.
     """
     before = sight.baseline.reliability
     if before is None:
@@ -47,9 +50,11 @@ def named_outcome_change(sight: Sight) -> tuple[ChangeKind, str]:
     blocks, days = sight.baseline.score.blocks, sight.baseline.score.days
     stretches = stretches_of(blocks, days, sight.span)[:, : logits.size]
     places = stretches @ logits / np.maximum(stretches.sum(axis=1), 1)
-    noise = float(np.cov(logits, fweights=now.sum(axis=1))) / max(int(now.sum()), 1)
-    place = float(now.sum(axis=1) @ logits / max(int(now.sum()), 1))
-    return named_move(places, place, label_shift_move(then, logits, factor), noise)
+    variance = float(np.cov(logits, fweights=now.sum(axis=1)))
+    rows = max(int(now.sum()), 1)
+    place = float(now.sum(axis=1) @ logits / rows)
+    move = label_shift_move(then, logits, factor)
+    return named_move(places, place, move, variance / rows, features_prior(sight, variance))
 
 
 def odds_factor(before: Counts, now: Counts) -> tuple[float, float]:
@@ -87,7 +92,28 @@ def label_shift_move(before: Counts, logits: Floats, factor: float) -> float:
     return (shifted - share) * (ones - zeros)
 
 
-def named_move(places: Floats, place: float, move: float, noise: float) -> tuple[ChangeKind, str]:
+def features_prior(sight: Sight, variance: float) -> Prior:
+    """What the numeric features say of how far the scores' place goes by itself.
+
+    Moved by d of its standard deviations, a normal column has a Jensen-Shannon distance of
+    d / sqrt(8 ln 2) from where it was, to the second order.
+
+    Args:
+        sight: The window.
+        variance: Of the rows' logits.
+    """
+    known = [each for each in NumericDrift().measure(sight) if each.own.any()]
+    n = min((each.own.size for each in known), default=0)
+    if n < FEWEST_STRETCHES:
+        return Prior()
+    # Each stretch was held against the others alone.
+    factor = 8 * np.log(2) * variance * (n - 1) / n
+    return Prior.of(np.array([each.own_square * factor for each in known]), n)
+
+
+def named_move(
+    places: Floats, place: float, move: float, noise: float, prior: Prior
+) -> tuple[ChangeKind, str]:
     """Which change the scores' place speaks for, by the ratio of two Student likelihoods.
 
     Args:
@@ -95,6 +121,7 @@ def named_move(places: Floats, place: float, move: float, noise: float) -> tuple
         place: That of the window.
         move: What a label shift would add to it; a concept drift adds nothing.
         noise: Square of the least that a window's place wanders: by chance alone.
+        prior: Of the square of how far a place goes from one stretch to the next.
     """
     n = places.size
     if n < _FEWEST_STRETCHES:
@@ -102,9 +129,10 @@ def named_move(places: Floats, place: float, move: float, noise: float) -> tuple
             ChangeKind.OUTCOME_CHANGE,
             "The held-out rows are too few days to say how far scores go by themselves.",
         )
-    scale = float(np.sqrt(max(float(places.var(ddof=1)), noise) * (1 + 1 / n)))
+    square = prior.moderated(float(places.var(ddof=1)), n)
+    scale = float(np.sqrt(max(square, noise) * (1 + 1 / n)))
     moved = place - float(places.mean())
-    likelihoods = stats.t.logpdf(np.array([moved - move, moved]) / scale, n - 1)
+    likelihoods = stats.t.logpdf(np.array([moved - move, moved]) / scale, n - 1 + prior.freedom)
     ratio = float(np.exp(np.clip(likelihoods[0] - likelihoods[1], -30, 30)))
     words = (
         f"the scores' mean logit moved by {moved:+.3f}, a label shift would move it by "

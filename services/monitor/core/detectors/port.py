@@ -15,7 +15,7 @@ from services.monitor.core.course import Course
 from services.monitor.core.quality import UNKNOWN
 from services.monitor.core.resources import ChangeKind, HistogramBin
 from services.monitor.core.stream.samples import WindowSample
-from services.monitor.core.wander import Memory, Span
+from services.monitor.core.wander import Memory, Span, unbounded
 
 SCORE: Final = "score"
 """Subject of what is found about the scores."""
@@ -95,6 +95,11 @@ class Measurement:
     window_rows: int
     bins: tuple[HistogramBin, ...] = ()
     course: Course | None = None
+
+    @property
+    def own_square(self) -> float:
+        """Mean square of the effects of the baseline's own stretches."""
+        return float(np.mean(unbounded(self.own) ** 2))
 
 
 class Detector(Protocol):
