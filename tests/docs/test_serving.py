@@ -56,7 +56,7 @@ def test_the_guide_s_fallback_is_one(tmp_path):
 
 
 async def test_the_guide_s_commands_predict_a_snapshot(tmp_path, capsys):
-    (block,) = re.findall(r"```bash\n(roundhouse batches .*?)```", GUIDE, re.DOTALL)
+    blocks = re.findall(r"```bash\n(roundhouse batches .*?)```", GUIDE, re.DOTALL)
     async with (
         fake_monitor() as monitor,
         registry_with_models(tmp_path / "registry") as registry,
@@ -65,11 +65,12 @@ async def test_the_guide_s_commands_predict_a_snapshot(tmp_path, capsys):
         await registry.approved()
         await snapshot_of(registry)
         before = ["--data-dir", str(tmp_path), "--address", f"inference={caller.address}"]
-        for line in block.splitlines():
+        for line in "".join(blocks).splitlines():
             command = shlex.split(line)[1:]
             assert await asyncio.to_thread(run, [*before, *command]) == Exit.OK, command
         printed = capsys.readouterr().out
         assert f"101 rows are in file://{tmp_path}/inference/blobs/batches/" in printed
         assert "succeeded, 101 of 101 rows" in printed
         assert "SUCCEEDED" in printed
-        assert await asyncio.to_thread(run, [*before, "batches", "cancel", "february"]) != Exit.OK
+        assert "february is deleting" in printed
+        assert await asyncio.to_thread(run, [*before, "batches", "pause", "february"]) != Exit.OK

@@ -61,6 +61,12 @@ async def got(inference, name: str) -> Job:
     )
 
 
+async def listed(inference, filter_: str = "") -> list[Job]:
+    request = service_pb.ListBatchPredictionJobsRequest(parent=PROJECT, filter=filter_)
+    page = await inference.batches.ListBatchPredictionJobs(request, timeout=TIMEOUT_S)
+    return list(page.batch_prediction_jobs)
+
+
 async def cancelled(inference, name: str, etag: str = "") -> Job:
     return await inference.batches.CancelBatchPredictionJob(
         service_pb.CancelBatchPredictionJobRequest(name=name, etag=etag, request_id=request_id()),
@@ -118,11 +124,7 @@ async def test_a_repeated_creation_gives_the_first_job_and_a_taken_id_is_refused
         grpc.StatusCode.ALREADY_EXISTS,
         "BATCH_JOB_EXISTS",
     )
-    listed = await inference.batches.ListBatchPredictionJobs(
-        service_pb.ListBatchPredictionJobsRequest(parent=PROJECT, filter="state = SUCCEEDED"),
-        timeout=TIMEOUT_S,
-    )
-    assert [each.uid for each in listed.batch_prediction_jobs] == [first.uid]
+    assert [each.uid for each in await listed(inference, "state = SUCCEEDED")] == [first.uid]
 
 
 async def test_what_can_t_be_predicted_is_refused_before_anything_is_stored(inference, registry):
@@ -176,6 +178,51 @@ async def test_a_slow_job_is_cancelled_on_the_way_and_the_next_one_runs(
     with refused() as refusal:
         await cancelled(inference, follower.name)
     assert (refusal.reason, refusal.metadata["state"]) == ("BATCH_JOB_OVER", "SUCCEEDED")
+
+
+async def changed(inference, verb: str, name: str) -> Job:
+    request = getattr(service_pb, f"{verb}BatchPredictionJobRequest")(
+        name=name, request_id=request_id()
+    )
+    return await getattr(inference.batches, f"{verb}BatchPredictionJob")(request, timeout=TIMEOUT_S)
+
+
+async def test_a_paused_job_lets_others_run_goes_on_and_is_deleted_with_its_output(
+    inference, registry, tmp_path
+):
+    registered = await registry.approved()
+    snapshot = await snapshot_of(registry)
+    job = await create(inference, snapshot, registered.version, part_rows=1, max_rows_per_second=20)
+    async with asyncio.timeout(TIMEOUT_S):
+        while (await got(inference, job.name)).rows_done < 2:
+            await asyncio.sleep(0.05)
+    assert (await changed(inference, "Pause", job.name)).state == Job.STATE_PAUSED
+    request = creation(snapshot, registered.version)
+    request.batch_prediction_job_id = "morning"
+    other = await called(inference, request)
+    assert (await watched(inference, other.name))[-1].state == Job.STATE_SUCCEEDED
+    paused = await got(inference, job.name)
+    assert (paused.state, len(paused.parts)) == (Job.STATE_PAUSED, paused.rows_done)
+    with refused() as refusal:
+        await changed(inference, "Delete", job.name)
+    assert (refusal.reason, refusal.metadata["state"]) == ("BATCH_JOB_ACTIVE", "PAUSED")
+
+    assert (await changed(inference, "Resume", job.name)).state == Job.STATE_RUNNING
+    assert (await watched(inference, job.name))[-1].state == Job.STATE_SUCCEEDED
+    done = await got(inference, job.name)
+    assert list(done.parts[: len(paused.parts)]) == list(paused.parts)
+    blobs = DirectoryBlobStore(tmp_path / "inference" / "blobs")
+    source = done.parts[0].source_file
+    await check_output(blobs, done.uid, done.manifest_digest, {source: ROWS})
+
+    assert (await changed(inference, "Delete", job.name)).state == Job.STATE_DELETING
+    async with asyncio.timeout(TIMEOUT_S):
+        while [each.name for each in await listed(inference)] != [other.name]:
+            await asyncio.sleep(0.05)
+    assert await blobs.list_blobs(f"batches/{done.uid}/") == []
+    with refused() as refusal:
+        await watched(inference, job.name)
+    assert refusal.reason == "BATCH_JOB_NOT_FOUND"
 
 
 async def test_a_value_that_only_its_row_shows_to_be_wrong_fails_the_job_by_column(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -15,6 +16,7 @@ from services.inference.adapters.batching import BatchLimits
 from services.inference.adapters.onnx_runtime import OnnxRuntime
 from services.inference.core.batch_worker import BatchWorker
 from services.inference.core.batches import BatchState
+from services.inference.core.errors import BatchJobOver
 from services.inference.core.ports import Bundle
 from services.inference.core.use_cases import batches as cases
 from tests.support.batches import (
@@ -117,12 +119,12 @@ class Scene:
     def job(self):
         return cases.get_job(self.tx, JOB)
 
-    async def work(self, steps: Steps) -> None:
-        """One worker's life, to the job's end or its own."""
+    def worker(self, steps: Steps) -> BatchWorker:
+        """One that dies at a step."""
         files = ParquetBatchFiles(
             DyingBlobs(self.blobs, steps), "memory://", Snapshot(self.files), self._folder
         )
-        worker = BatchWorker(
+        return BatchWorker(
             DyingStore(self.tx, steps),
             files,
             OneBundle(self._bundle),
@@ -130,6 +132,10 @@ class Scene:
             lambda: False,
             lambda: T0,
         )
+
+    async def work(self, steps: Steps) -> None:
+        """One worker's life, to the job's end or its own."""
+        worker = self.worker(steps)
         while not self.job.state.over:
             await worker.advance(self.job)
 
@@ -198,6 +204,45 @@ async def test_a_cancelled_job_leaves_nothing_though_its_removal_is_killed(bundl
         cases.cancel_job(scene.tx, JOB, "", T0)
         assert await scene.live_on(1, is_done=True) > 1
         assert scene.job.state is BatchState.CANCELLED
+        assert await scene.blobs.list_blobs("batches/") == []
+
+
+async def test_a_job_paused_after_any_step_goes_on_to_the_same_output(bundle, tmp_path):
+    async with scenes(bundle, tmp_path / "rows") as scene_of:
+        whole = await steps_of(first := scene_of())
+        told = await check_output(
+            first.blobs, first.job.meta.uid, first.job.manifest_digest, SOURCES
+        )
+        paused = 0
+        for last in range(1, whole + 1, 2):
+            scene = scene_of()
+            with pytest.raises(Killed):
+                await scene.work(Steps(last, is_done=True))
+            with contextlib.suppress(BatchJobOver):
+                done = cases.pause_job(scene.tx, JOB, "", T0).rows_done
+                await scene.worker(Steps(0, is_done=False)).advance(scene.job)
+                assert (scene.job.state, scene.job.rows_done) == (BatchState.PAUSED, done)
+                cases.resume_job(scene.tx, JOB, "", T0)
+                paused += 1
+            await scene.work(Steps(0, is_done=False))
+            job = scene.job
+            assert await check_output(scene.blobs, job.meta.uid, job.manifest_digest, SOURCES) == (
+                told
+            )
+        assert paused > 3
+
+
+async def test_a_deleted_job_leaves_nothing_though_its_removal_is_killed(bundle, tmp_path):
+    async with scenes(bundle, tmp_path / "rows") as scene_of:
+        scene = scene_of()
+        await scene.work(Steps(0, is_done=False))
+        cases.delete_job(scene.tx, JOB, "", T0)
+        for last in (2, 1):
+            with pytest.raises(Killed):
+                await scene.worker(Steps(last, is_done=True)).advance(scene.job)
+        while scene.tx.unfinished_batch_jobs():
+            await scene.worker(Steps(0, is_done=False)).advance(scene.job)
+        assert scene.tx.batch_jobs.get(JOB) is None
         assert await scene.blobs.list_blobs("batches/") == []
 
 

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.common.errors import InvalidRequest
+from services.common.etags import EtagMismatch
 from services.inference.core.batch_worker import RUN_ROWS, RateLimit
 from services.inference.core.batches import (
     MAX_PARTS,
@@ -21,7 +22,14 @@ from services.inference.core.batches import (
     part_rows_for,
     parts_of,
 )
-from services.inference.core.errors import BatchJobOver, SnapshotMismatch, VersionNotServable
+from services.inference.core.errors import (
+    BatchJobActive,
+    BatchJobNotFound,
+    BatchJobOver,
+    SnapshotMismatch,
+    VersionNotServable,
+)
+from services.inference.core.reliances import batch_inputs_needed
 from services.inference.core.signature import parse_signature
 from services.inference.core.use_cases import batches as cases
 from tests.support.batches import JOB, SNAPSHOT, batch_job
@@ -161,6 +169,66 @@ def test_a_job_that_waits_is_cancelled_at_once_and_a_complete_one_never():
     with pytest.raises(BatchJobOver) as refusal:
         cases.cancel_job(tx, JOB, "", T0)
     assert refusal.value.metadata["state"] == "FINISHING"
+
+
+def test_a_paused_job_keeps_its_parts_and_goes_on_after_them():
+    tx = running()
+    cases.add_part(tx, JOB, written(0), 1.0, T0)
+    paused = cases.pause_job(tx, JOB, "", T0)
+    assert (paused.state, paused.rows_done, paused.remaining) == (BatchState.PAUSED, 10, None)
+    assert cases.pause_job(tx, JOB, "", T0) == paused
+    # Who still works on it comes too late.
+    assert cases.add_part(tx, JOB, written(1), 1.0, T0) == paused
+    # Its snapshot and version are kept for it.
+    assert batch_inputs_needed(tx) == {(JOB, SNAPSHOT), (JOB, version_name(1))}
+    resumed = cases.resume_job(tx, JOB, "", T0)
+    assert (resumed.state, [part.number for part in resumed.todo]) == (BatchState.RUNNING, [1, 2])
+    assert cases.resume_job(tx, JOB, "", T0) == resumed
+    with pytest.raises(EtagMismatch):
+        cases.pause_job(tx, JOB, paused.meta.etag, T0)
+
+
+def test_a_job_that_waits_is_paused_waits_again_and_can_be_cancelled():
+    tx = MemoryInferenceTx()
+    cases.create_job(tx, batch_job(file_of(5)))
+    cases.pause_job(tx, JOB, "", T0)
+    assert cases.begin(tx, JOB, "file:///out", T0).state is BatchState.PAUSED
+    assert cases.resume_job(tx, JOB, "", T0).state is BatchState.PENDING
+    cases.pause_job(tx, JOB, "", T0)
+    assert cases.cancel_job(tx, JOB, "", T0).state is BatchState.CANCELLING
+
+
+@pytest.mark.parametrize("change", [cases.pause_job, cases.resume_job])
+def test_what_ends_is_neither_paused_nor_resumed(change):
+    tx = running(5)
+    cases.add_part(tx, JOB, written(0, 5), 1.0, T0)
+    for state in ("FINISHING", "SUCCEEDED"):
+        with pytest.raises(BatchJobOver) as refusal:
+            change(tx, JOB, "", T0)
+        assert refusal.value.metadata["state"] == state
+        cases.succeed(tx, JOB, "sha256:" + "c" * 64, T0)
+
+
+def test_only_a_job_that_is_over_is_deleted_and_it_is_gone_once_its_output_is():
+    tx = running(5)
+    for pause in (False, True):
+        if pause:
+            cases.pause_job(tx, JOB, "", T0)
+        with pytest.raises(BatchJobActive):
+            cases.delete_job(tx, JOB, "", T0)
+    cases.resume_job(tx, JOB, "", T0)
+    cases.add_part(tx, JOB, written(0, 5), 1.0, T0)
+    cases.succeed(tx, JOB, "sha256:" + "c" * 64, T0)
+    cases.forget(tx, JOB)
+    deleting = cases.delete_job(tx, JOB, "", T0)
+    assert (deleting.state, deleting.output_url) == (BatchState.DELETING, "file:///out")
+    assert cases.delete_job(tx, JOB, "", T0) == deleting
+    assert batch_inputs_needed(tx) == set()
+    assert [each.meta.name for each in tx.unfinished_batch_jobs()] == [JOB]
+    cases.forget(tx, JOB)
+    cases.forget(tx, JOB)
+    with pytest.raises(BatchJobNotFound):
+        cases.get_job(tx, JOB)
 
 
 def test_a_job_that_can_t_succeed_says_why():

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from datetime import datetime
 from typing import Any, Final, TypeAlias
 
 import grpc
@@ -22,10 +23,18 @@ from services.inference.core.batches import (
     check_columns,
     part_rows_for,
 )
-from services.inference.core.ports import BatchCatalog
+from services.inference.core.errors import BatchJobNotFound
+from services.inference.core.ports import BatchCatalog, InferenceTx
 from services.inference.core.use_cases import batches as use_cases
 
 _Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]  # generic over every method's messages
+_Change: TypeAlias = (
+    service_pb.CancelBatchPredictionJobRequest
+    | service_pb.PauseBatchPredictionJobRequest
+    | service_pb.ResumeBatchPredictionJobRequest
+    | service_pb.DeleteBatchPredictionJobRequest
+)
+_UseCase: TypeAlias = Callable[[InferenceTx, str, str, datetime], BatchPredictionJob]
 
 _SETTABLE: Final = ("labels", "snapshot", "model", "part_rows", "max_rows_per_second")
 _LOOK_S: Final = 0.25
@@ -84,12 +93,25 @@ class BatchServicer(pb_grpc.BatchServiceServicer):
         self, request: service_pb.CancelBatchPredictionJobRequest, _: _Context
     ) -> pb.BatchPredictionJob:
         """The job, which is cancelled or about to be."""
-        now = self._transactions.now()
-        return await self._transactions.mutate(
-            request,
-            pb.BatchPredictionJob,
-            lambda tx: summary_message(use_cases.cancel_job(tx, request.name, request.etag, now)),
-        )
+        return await self._changed(request, use_cases.cancel_job)
+
+    async def PauseBatchPredictionJob(
+        self, request: service_pb.PauseBatchPredictionJobRequest, _: _Context
+    ) -> pb.BatchPredictionJob:
+        """The job, which is paused."""
+        return await self._changed(request, use_cases.pause_job)
+
+    async def ResumeBatchPredictionJob(
+        self, request: service_pb.ResumeBatchPredictionJobRequest, _: _Context
+    ) -> pb.BatchPredictionJob:
+        """The job, which goes on in its turn."""
+        return await self._changed(request, use_cases.resume_job)
+
+    async def DeleteBatchPredictionJob(
+        self, request: service_pb.DeleteBatchPredictionJobRequest, _: _Context
+    ) -> pb.BatchPredictionJob:
+        """The job, which is about to be gone."""
+        return await self._changed(request, use_cases.delete_job)
 
     async def WatchBatchPredictionJob(
         self, request: service_pb.WatchBatchPredictionJobRequest, _: _Context
@@ -97,13 +119,26 @@ class BatchServicer(pb_grpc.BatchServiceServicer):
         """The job at each of its revisions that is seen, up to the last."""
         etag = ""
         while True:
-            job = await self._transactions.read(lambda tx: use_cases.get_job(tx, request.name))
+            try:
+                job = await self._transactions.read(lambda tx: use_cases.get_job(tx, request.name))
+            except BatchJobNotFound:
+                if etag:
+                    return
+                raise
             if job.meta.etag != etag:
                 etag = job.meta.etag
                 yield summary_message(job)
             if job.state.over:
                 return
             await asyncio.sleep(_LOOK_S)
+
+    async def _changed(self, request: _Change, change: _UseCase) -> pb.BatchPredictionJob:
+        now = self._transactions.now()
+        return await self._transactions.mutate(
+            request,
+            pb.BatchPredictionJob,
+            lambda tx: summary_message(change(tx, request.name, request.etag, now)),
+        )
 
     async def _planned(
         self, request: service_pb.CreateBatchPredictionJobRequest, name: str

@@ -27,7 +27,14 @@ from services.inference.core.batches import (
     BatchPredictionJob,
     BatchState,
 )
-from services.inference.core.ports import BatchFiles, Bundles, LoadedModel, ModelRuntime, Store
+from services.inference.core.ports import (
+    BatchFiles,
+    Bundles,
+    InferenceTx,
+    LoadedModel,
+    ModelRuntime,
+    Store,
+)
 from services.inference.core.rows import Rows, check_values
 from services.inference.core.signature import PROBABILITIES, Signature
 from services.inference.core.use_cases import batches as cases
@@ -117,7 +124,7 @@ class BatchWorker:
         pause_s = _FIRST_PAUSE_S
         while True:
             written.clear()
-            job = await self._store.read(lambda tx: next(iter(tx.unfinished_batch_jobs()), None))
+            job = await self._store.read(_next_job)
             if job is None:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(LOOK_S):
@@ -155,6 +162,9 @@ class BatchWorker:
         elif job.state in (BatchState.CANCELLING, BatchState.FAILING):
             await self._files.remove(job)
             await self._store.write(lambda tx: cases.end_removed(tx, name, self._now()))
+        elif job.state is BatchState.DELETING:
+            await self._files.remove(job)
+            await self._store.write(lambda tx: cases.forget(tx, name))
 
     async def _given_up(self, name: str, error: ServiceError) -> BatchPredictionJob:
         log.warning("batch.failed", job=name, reason=error.reason)
@@ -207,6 +217,12 @@ class BatchWorker:
         job = await self._store.read(lambda tx: cases.get_job(tx, name))
         if job.state is not BatchState.RUNNING:
             raise _Stopped
+
+
+def _next_job(tx: InferenceTx) -> BatchPredictionJob | None:
+    """The oldest job that there is something to do for."""
+    waiting = (each for each in tx.unfinished_batch_jobs() if each.state is not BatchState.PAUSED)
+    return next(waiting, None)
 
 
 def blocks_of(rows: Rows, size: int) -> Iterator[Rows]:

@@ -46,10 +46,12 @@ class BatchState(StrEnum):
     CANCELLED = "CANCELLED"
     FAILING = "FAILING"
     FAILED = "FAILED"
+    PAUSED = "PAUSED"
+    DELETING = "DELETING"
 
     @property
     def over(self) -> bool:
-        """Whether nothing follows."""
+        """Whether nothing follows, unless somebody deletes it."""
         return self in (BatchState.SUCCEEDED, BatchState.CANCELLED, BatchState.FAILED)
 
 
@@ -177,6 +179,11 @@ class BatchPredictionJob:
         """This job from when it runs."""
         state = BatchState.RUNNING if self.todo else BatchState.FINISHING
         return replace(self, state=state, start_time=now, output_url=output_url)
+
+    def resumed(self) -> BatchPredictionJob:
+        """This job, which was paused, from when it may go on."""
+        begun = self.start_time is not None
+        return replace(self, state=BatchState.RUNNING if begun else BatchState.PENDING)
 
     def with_part(self, part: WrittenPart, work_s: float) -> BatchPredictionJob:
         """This job with one more part."""

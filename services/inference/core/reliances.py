@@ -3,6 +3,7 @@ what batch jobs do."""
 
 from __future__ import annotations
 
+from services.inference.core.batches import BatchState
 from services.inference.core.ports import InferenceTx
 
 
@@ -21,9 +22,10 @@ def versions_needed(tx: InferenceTx) -> set[tuple[str, str]]:
 
 
 def batch_inputs_needed(tx: InferenceTx) -> set[tuple[str, str]]:
-    """Batch job and snapshot or version, by resource name, of every job that is not over."""
+    """Batch job and snapshot or version, by resource name, of every job that will read them."""
     return {
         (job.meta.name, target)
         for job in tx.unfinished_batch_jobs()
+        if job.state is not BatchState.DELETING
         for target in (job.snapshot, job.version)
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Annotated
 
 import typer
@@ -27,8 +27,11 @@ from roundhouse.inference.v1.batch_pb2 import BatchPredictionJob
 from roundhouse.inference.v1.batch_service_pb2 import (
     CancelBatchPredictionJobRequest,
     CreateBatchPredictionJobRequest,
+    DeleteBatchPredictionJobRequest,
     GetBatchPredictionJobRequest,
     ListBatchPredictionJobsRequest,
+    PauseBatchPredictionJobRequest,
+    ResumeBatchPredictionJobRequest,
     WatchBatchPredictionJobRequest,
 )
 
@@ -148,16 +151,29 @@ def watch(context: typer.Context, job: JobName, as_json: Json = False) -> None:
 @app.command()
 def cancel(context: typer.Context, job: JobName, as_json: Json = False) -> None:
     """Cancel a job and remove what it has written."""
-    session = session_of(context)
-    name = names.full(session.project, COLLECTION, job)
-    with session.client() as client:
-        cancelled = client.batches.CancelBatchPredictionJob(
-            CancelBatchPredictionJobRequest(name=name)
-        )
-    if as_json:
-        print_json(as_dict(cancelled))
-    else:
-        OUT.print(f"{names.short(name)} is {_state(cancelled).lower()}.")
+    request = CancelBatchPredictionJobRequest(name=_name(context, job))
+    _change(context, as_json, lambda client: client.batches.CancelBatchPredictionJob(request))
+
+
+@app.command()
+def pause(context: typer.Context, job: JobName, as_json: Json = False) -> None:
+    """Pause a job, which keeps what it has written; other jobs run meanwhile."""
+    request = PauseBatchPredictionJobRequest(name=_name(context, job))
+    _change(context, as_json, lambda client: client.batches.PauseBatchPredictionJob(request))
+
+
+@app.command()
+def resume(context: typer.Context, job: JobName, as_json: Json = False) -> None:
+    """Let a paused job go on where it stopped, in its turn."""
+    request = ResumeBatchPredictionJobRequest(name=_name(context, job))
+    _change(context, as_json, lambda client: client.batches.ResumeBatchPredictionJob(request))
+
+
+@app.command()
+def delete(context: typer.Context, job: JobName, as_json: Json = False) -> None:
+    """Delete a job that is over, and its output."""
+    request = DeleteBatchPredictionJobRequest(name=_name(context, job))
+    _change(context, as_json, lambda client: client.batches.DeleteBatchPredictionJob(request))
 
 
 def changes_of(client: Client, name: str) -> Iterator[BatchPredictionJob]:
@@ -188,6 +204,21 @@ def _watch(client: Client, name: str, as_json: bool) -> None:
             OUT.print(f"{job.rows_total:,} rows are in {job.output_url}.", soft_wrap=True)
     if job.state != BatchPredictionJob.STATE_SUCCEEDED:
         raise BadOutcome(f"{names.short(name)} {_state(job).lower()}. {job.message}".strip())
+
+
+def _change(
+    context: typer.Context, as_json: bool, ask: Callable[[Client], BatchPredictionJob]
+) -> None:
+    with session_of(context).client() as client:
+        changed = ask(client)
+    if as_json:
+        print_json(as_dict(changed))
+    else:
+        OUT.print(f"{names.short(changed.name)} is {_state(changed).lower()}.")
+
+
+def _name(context: typer.Context, job: str) -> str:
+    return names.full(session_of(context).project, COLLECTION, job)
 
 
 def _state(job: BatchPredictionJob) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from services.inference.core.errors.batches import (
+    BatchJobActive,
     BatchJobExists,
     BatchJobNotFound,
     BatchJobOver,
@@ -59,6 +60,7 @@ from services.inference.core.errors.runs import (
 )
 
 __all__ = [
+    "BatchJobActive",
     "BatchJobExists",
     "BatchJobNotFound",
     "BatchJobOver",

@@ -67,13 +67,25 @@ class SnapshotMismatch(FailedPrecondition):
         )
 
 
+class BatchJobActive(FailedPrecondition):
+    """The job is not over, so it can't be deleted."""
+
+    reason = "BATCH_JOB_ACTIVE"
+
+    def __init__(self, name: str, state: str) -> None:
+        text = f"{name!r} is {state}; cancel it, then delete it."
+        super().__init__(
+            text, violations=[PreconditionViolation("STATE", name, text)], name=name, state=state
+        )
+
+
 class BatchJobOver(FailedPrecondition):
-    """The job has ended, or has nothing left to do but its manifest."""
+    """The job has ended, is about to, or has nothing left to do but its manifest."""
 
     reason = "BATCH_JOB_OVER"
 
     def __init__(self, name: str, state: str) -> None:
-        text = f"{name!r} is {state}, so there is nothing to cancel."
+        text = f"{name!r} is {state}, so there is nothing to cancel, pause or resume."
         super().__init__(
             text, violations=[PreconditionViolation("STATE", name, text)], name=name, state=state
         )

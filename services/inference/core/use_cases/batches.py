@@ -13,7 +13,12 @@ from services.inference.core.batches import (
     BatchState,
     WrittenPart,
 )
-from services.inference.core.errors import BatchJobExists, BatchJobNotFound, BatchJobOver
+from services.inference.core.errors import (
+    BatchJobActive,
+    BatchJobExists,
+    BatchJobNotFound,
+    BatchJobOver,
+)
 from services.inference.core.ports import InferenceTx
 
 
@@ -48,17 +53,68 @@ def cancel_job(tx: InferenceTx, name: str, etag: str, now: datetime) -> BatchPre
         EtagMismatch: It has changed.
         BatchJobOver: It has ended otherwise, or its parts are complete.
     """
-    job = get_job(tx, name)
-    job.meta.check_etag(etag)
+    job = _current(tx, name, etag)
     match job.state:
         case BatchState.PENDING:
             return _store(tx, replace(job, state=BatchState.CANCELLED, end_time=now), now)
-        case BatchState.RUNNING:
+        case BatchState.RUNNING | BatchState.PAUSED:
             return _store(tx, replace(job, state=BatchState.CANCELLING), now)
         case BatchState.CANCELLING | BatchState.CANCELLED:
             return job
         case _:
             raise BatchJobOver(name, job.state)
+
+
+def pause_job(tx: InferenceTx, name: str, etag: str, now: datetime) -> BatchPredictionJob:
+    """Pause a job; one that is paused stays so.
+
+    Raises:
+        BatchJobNotFound: There is none.
+        EtagMismatch: It has changed.
+        BatchJobOver: It has ended or is about to, or its parts are complete.
+    """
+    job = _current(tx, name, etag)
+    match job.state:
+        case BatchState.PENDING | BatchState.RUNNING:
+            return _store(tx, replace(job, state=BatchState.PAUSED), now)
+        case BatchState.PAUSED:
+            return job
+        case _:
+            raise BatchJobOver(name, job.state)
+
+
+def resume_job(tx: InferenceTx, name: str, etag: str, now: datetime) -> BatchPredictionJob:
+    """Let a paused job go on where it stopped; one that waits or runs stays as it is.
+
+    Raises:
+        BatchJobNotFound: There is none.
+        EtagMismatch: It has changed.
+        BatchJobOver: It has ended or is about to, or its parts are complete.
+    """
+    job = _current(tx, name, etag)
+    match job.state:
+        case BatchState.PAUSED:
+            return _store(tx, job.resumed(), now)
+        case BatchState.PENDING | BatchState.RUNNING:
+            return job
+        case _:
+            raise BatchJobOver(name, job.state)
+
+
+def delete_job(tx: InferenceTx, name: str, etag: str, now: datetime) -> BatchPredictionJob:
+    """Delete a job that is over: it is gone once its output is.
+
+    Raises:
+        BatchJobNotFound: There is none.
+        EtagMismatch: It has changed.
+        BatchJobActive: It is not over.
+    """
+    job = _current(tx, name, etag)
+    if job.state is BatchState.DELETING:
+        return job
+    if not job.state.over:
+        raise BatchJobActive(name, job.state)
+    return _store(tx, replace(job, state=BatchState.DELETING), now)
 
 
 def begin(tx: InferenceTx, name: str, output_url: str, now: datetime) -> BatchPredictionJob:
@@ -108,6 +164,19 @@ def end_removed(tx: InferenceTx, name: str, now: datetime) -> BatchPredictionJob
         return job
     over = replace(job, state=ends[job.state], written=(), output_url="", end_time=now)
     return _store(tx, over, now)
+
+
+def forget(tx: InferenceTx, name: str) -> None:
+    """Drop a deleted job whose files are gone from the object store; again changes nothing."""
+    job = tx.batch_jobs.get(name)
+    if job is not None and job.state is BatchState.DELETING:
+        tx.batch_jobs.remove(name)
+
+
+def _current(tx: InferenceTx, name: str, etag: str) -> BatchPredictionJob:
+    job = get_job(tx, name)
+    job.meta.check_etag(etag)
+    return job
 
 
 def _store(tx: InferenceTx, job: BatchPredictionJob, now: datetime) -> BatchPredictionJob:
