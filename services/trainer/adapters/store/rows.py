@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Row
 
@@ -171,16 +171,12 @@ def charge_values(charge: Charge) -> Values:
     }
 
 
-def point_values(job_uid: str, point: MetricPoint) -> Values:
-    """A point as a row."""
-    return {
-        "job_uid": job_uid,
-        "trial": point.trial,
-        "series": point.series,
-        "step": point.step,
-        "value": point.value,
-        "time": point.time,
-    }
+POINT_COLUMNS: Final = ("job_uid", "trial", "series", "step", "value", "time")
+
+
+def point_values(job_uid: str, point: MetricPoint) -> tuple[object, ...]:
+    """A point as a row of `POINT_COLUMNS`."""
+    return (job_uid, point.trial, point.series, point.step, point.value, point.time)
 
 
 def point_of(row: AnyRow) -> MetricPoint:
