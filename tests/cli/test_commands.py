@@ -169,6 +169,18 @@ def test_a_wrong_spec_names_every_fault(cli: CommandLine, tmp_path: Path) -> Non
         assert fault in result.err
 
 
+def test_a_parent_on_the_command_line_is_that_of_the_spec(
+    cli: CommandLine, version: str, tmp_path: Path
+) -> None:
+    spec = cli("jobs", "show", "first", "--json").json["job"]["spec"]
+    del spec["cross_validation"]
+    (tmp_path / "spec.json").write_text(json.dumps({**spec, "mode": "MODE_DISTILLATION"}))
+    submit = ("jobs", "submit", "small", "--spec", str(tmp_path / "spec.json"), "--validate-only")
+    alone = cli(*submit)
+    assert (alone.code, "parent_version" in alone.err) == (Exit.USAGE, True)
+    assert cli(*submit, "--parent", "late/1").code == Exit.OK
+
+
 def test_jobs_are_listed_with_what_they_made(cli: CommandLine, version: str) -> None:
     (job,) = cli("jobs", "list", "--json").json
     assert (job["state"], job["model_version"]) == ("STATE_SUCCEEDED", version)

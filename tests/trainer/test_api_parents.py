@@ -17,6 +17,7 @@ from roundhouse.trainer.v1 import job_pb2
 from services.trainer.adapters.learning.native import WEIGHTS_FILE, native_from
 from services.trainer.core.parents import MaximumLoss, Mode
 from services.trainer.core.spec import Candidate
+from services.trainer.core.splits import SplitMethod
 from tests.support.registry_api import PROJECT, TIMEOUT_S, refused
 from tests.support.trainer_api import TrainerCaller, csv_rows, state_name
 
@@ -211,3 +212,23 @@ async def test_a_network_is_trained_further_on_newer_rows(caller: TrainerCaller)
     with refused() as refusal:
         await caller.submit("forest", "random_forest", **asked)
     assert refusal.fields() == ["training_job.spec.candidates[0].algorithm"]
+
+
+async def test_rows_that_the_parent_was_trained_on_cannot_judge_what_takes_over_from_it(
+    caller: TrainerCaller,
+) -> None:
+    network = (Candidate("mlp", {"hidden_units": 8, "epochs": 1}),)
+    parent = await caller.until_over(await caller.submit("network", candidates=network))
+    # Other rows than the parent was tested on, which the ledger would let pass.
+    job = await caller.until_over(
+        await caller.submit(
+            "further",
+            candidates=network,
+            mode=Mode.WARM_START,
+            parent_version=parent.model_version,
+            split_method=SplitMethod.RANDOM,
+        )
+    )
+    assert (state_name(job), job.error.error_class) == ("FAILED", Errors.ERROR_CLASS_DATA_FAULT)
+    assert f"{parent.model_version} was trained on" in job.error.message
+    assert [version.name for version in await caller.versions()] == [parent.model_version]

@@ -241,6 +241,7 @@ async def test_a_successor_is_not_tested_on_the_rows_of_its_parents_test(
         job_pb2.JobError.ERROR_CLASS_DATA_FAULT,
     )
     assert first.evaluation in second.error.message
+    assert [version.name for version in await caller.versions()] == [first.model_version]
 
 
 async def test_a_version_that_is_not_there_cannot_be_scored(caller: TrainerCaller) -> None:

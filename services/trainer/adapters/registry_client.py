@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import uuid
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -15,6 +15,7 @@ from roundhouse.registry.v1 import (
     dataset_pb2,
     dataset_service_pb2,
     dataset_service_pb2_grpc,
+    evaluation_pb2,
     evaluation_service_pb2,
     evaluation_service_pb2_grpc,
     model_pb2,
@@ -26,6 +27,7 @@ from services.common.rpc.remote import RemoteError, remote_errors
 from services.trainer.adapters.evaluation_record import EvaluationRecord, evaluation_to_proto
 from services.trainer.core.errors import SnapshotHeld, UnusableSnapshot
 from services.trainer.core.failures import DataFault, DependencyAway
+from services.trainer.core.purposes import Purpose
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -241,6 +243,52 @@ class RegistryClient:
                 raise DataFault(error.message) from error
             raise
         return recorded.name
+
+    async def looks_at(
+        self, snapshot: str, split_digest: str, purposes: Collection[Purpose]
+    ) -> dict[str, str]:
+        """The evaluation of each version that these rows have judged, by version.
+
+        Args:
+            snapshot: That the rows are of.
+            split_digest: Identity of the rows.
+            purposes: That count.
+
+        Raises:
+            DependencyAway: The registry does not answer.
+        """
+        found: dict[str, str] = {}
+        request = evaluation_service_pb2.ListTestSetTouchesRequest(
+            parent="/".join(snapshot.split("/")[:2]),
+            page_size=1000,
+            filter=f'snapshot = "{snapshot}" AND split_digest = "{split_digest}"',
+        )
+        while True:
+            page = await self._patiently(lambda: self._evaluations.ListTestSetTouches(request))
+            for touch in page.touches:
+                purpose = evaluation_pb2.Evaluation.Purpose.Name(touch.purpose)
+                if Purpose(purpose.removeprefix("PURPOSE_")) in purposes:
+                    found[touch.version] = touch.evaluation
+            request.page_token = page.next_page_token
+            if not request.page_token:
+                return found
+
+    async def line_of(self, name: str) -> list[model_pb2.ModelVersion]:
+        """A version and those that it descends from, newest first, as far as they are there.
+
+        Raises:
+            DependencyAway: The registry does not answer.
+        """
+        line: dict[str, model_pb2.ModelVersion] = {}
+        while name and name not in line:
+            try:
+                line[name] = await self.version(name)
+            except RemoteError as error:
+                if error.code is not grpc.StatusCode.NOT_FOUND:
+                    raise
+                break
+            name = line[name].parent_version
+        return list(line.values())
 
     async def _recorded(self, record: EvaluationRecord) -> str:
         request = evaluation_service_pb2.ListEvaluationsRequest(

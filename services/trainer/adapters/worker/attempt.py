@@ -38,6 +38,7 @@ from services.trainer.adapters.registry_client import (
     SnapshotRef,
 )
 from services.trainer.adapters.worker.contract import Work
+from services.trainer.adapters.worker.freshness import check_fresh
 from services.trainer.adapters.worker.lanes import Bench, Lanes, TrialData
 from services.trainer.adapters.worker.link import TrainerLink
 from services.trainer.adapters.worker.observing import (
@@ -181,6 +182,7 @@ class AttemptRun:
             f"{len(table)} rows of {snapshot.name}: {len(split.train)} to train, "
             f"{len(split.validation)} to validate, {len(split.test)} to test; split {split.digest}"
         )
+        await check_fresh(spec, split, self._registry)
         report = await asyncio.to_thread(_reported, spec, table, split)
         for finding in report.findings:
             self._link.logged(f"data, {finding.kind.value}: {finding.text}")
