@@ -14,6 +14,7 @@ from services.monitor.core.faults.registry import FAULTS
 from services.monitor.core.faults.unit import CONVERSIONS
 from services.monitor.core.resources import ChangeKind, DriftTest, FaultKind, Severity
 from tests.support.drift_worlds import (
+    INDEPENDENT,
     QUIET,
     SEASONAL,
     Change,
@@ -88,6 +89,28 @@ def test_a_fault_is_named_and_is_no_drift(world, change, kind: FaultKind) -> Non
     assert found.change.severity is Severity.PAGE
     assert not any(point.drifted for point in found.points if point.feature == "n004")
     assert found.faults[0].numbers
+
+
+class Restless(DriftWorld):
+    """A column around 0 goes to and fro by itself, week by week."""
+
+    weeks = (0.0,)
+
+    def _one_day(self, change: Change) -> Days:
+        week = (self._day - 4) // 7  # The first day is a Monday, the fourth.
+        days = super()._one_day(change)
+        days.numbers[:, 4] += self.weeks[week % len(self.weeks)]
+        return days
+
+
+@pytest.mark.parametrize("weeks", [(-0.8, 0.0), (-0.4, -0.4)], ids=["to and fro", "calm"])
+def test_the_other_sign_is_a_fault_only_where_a_column_does_not_go_as_far_by_itself(weeks) -> None:
+    world = Restless(5, columns=COLUMNS, nature=INDEPENDENT)
+    world.weeks = weeks
+    profile = world.profile()
+    world.weeks = (0.4,)
+    found = found_in(sight_of_days(profile, world.days(7)))
+    assert found == ([] if weeks[0] != weeks[1] else [(FaultKind.UNIT_CHANGE, "n004")])
 
 
 def test_a_feature_that_no_longer_comes_is_a_change_of_the_schema(world) -> None:

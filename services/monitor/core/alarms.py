@@ -117,6 +117,21 @@ def judged_points(
     return tuple(points)
 
 
+def chances_alone(measured: Sequence[Measurement]) -> dict[str, float]:
+    """By subject: the chance of such an effect in one window without drift.
+
+    Args:
+        measured: By one detector.
+    """
+    memory = pooled_memory([each.memory for each in measured])
+    priors = _priors(measured)
+    alone = _History(recent=(), windows=0, known_skew=False)
+    return {
+        each.subject: _Judgement.of(each, alone, DriftTest(), memory, priors[each.detector]).p_value
+        for each in measured
+    }
+
+
 def _priors(measured: Sequence[Measurement]) -> dict[str, Prior]:
     """What the columns of each detector say of one another."""
     known: dict[str, list[Measurement]] = {each.detector: [] for each in measured}

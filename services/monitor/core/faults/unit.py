@@ -9,6 +9,8 @@ from typing import Final
 import numpy as np
 
 from services.common.sketches import BinKind, Counts, Sketch, coarse_counts
+from services.monitor.core.alarms import chances_alone
+from services.monitor.core.detectors.numeric import NumericDrift
 from services.monitor.core.detectors.port import Sight
 from services.monitor.core.histograms import jensen_shannon_distance
 from services.monitor.core.resources import DataFault, FaultKind
@@ -23,6 +25,9 @@ _NEARER: Final = 3.0
 """How many times nearer a conversion has to bring it."""
 
 _FEWEST_VALUES: Final = 100
+
+_FALSE_SHARE: Final = 0.005
+"""Share of windows in which any column may come as far by itself: a tenth of the default budget."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +67,21 @@ CONVERSIONS: Final = (
 
 
 def changed_units(sight: Sight) -> Iterator[DataFault]:
-    """Numbers that are far from training as they are, and near once a unit is converted back."""
+    """Numbers that are far from training as they are, and near once a unit is converted back.
+
+    Farther than they go by themselves: a column around 0 that wanders lies near where training
+    was if it is read with the other sign.
+    """
+    suspects = list(_suspects(sight))
+    if not suspects:
+        return
+    chances = chances_alone(list(NumericDrift().measure(sight)))
+    for fault in suspects:
+        if chances[fault.feature] * len(chances) <= _FALSE_SHARE:
+            yield fault
+
+
+def _suspects(sight: Sight) -> Iterator[DataFault]:
     for place, feature in enumerate(sight.sample.names):
         sketch = sight.baseline.features[feature].sketch
         values = sight.sample.values[:, place]
