@@ -16,6 +16,7 @@ PROMETHEUS := $(ENVIRONMENTS)/prometheus/installed.sha256
 # What a benchmark or a proof can't do without, each in an environment of its own; that of inference
 # installs its peers itself, and goes on without one that does not install.
 PEERS_false-alarms := drift_peers
+PEERS_public-data := drift_peers
 PEERS_monitor := evidently chromium
 PEERS_registry := mlflow
 PEERS := $(PEERS_$(NAME):%=$(ENVIRONMENTS)/%/installed.sha256)

@@ -22,6 +22,7 @@ PROOFS: Final = {
     "faults": "tests.system.proofs.faults",
     "fuzz": "tests.system.proofs.fuzz",
     "kills": "tests.system.proofs.kills",
+    "public-data": "tests.system.proofs.public_data",
     "registry-kills": "tests.system.proofs.registry_kills",
     "rollbacks": "tests.system.proofs.rollbacks",
     "swaps": "tests.system.proofs.swaps",
