@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
@@ -9,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TextIO, cast
 
 import structlog
 from opentelemetry import trace
@@ -17,8 +18,9 @@ from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
-from prometheus_client import start_http_server
+from prometheus_client import Counter, start_http_server
 from structlog.typing import EventDict, Processor, WrappedLogger
+from typing_extensions import override
 
 from services.common.causality import causality
 from services.common.rpc.tracing import HeadSampler
@@ -31,6 +33,12 @@ _OTLP_TIMEOUT_S: Final = 3  # a collector that is away holds the end of the proc
 
 # Local variables hold payloads, features and secrets, which never go into a log.
 _WITHOUT_LOCALS: Final = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+
+
+LOST_LINES: Final = Counter(
+    "roundhouse_log_lines_lost",
+    "Lines, or parts of them, that standard error did not take: its disk is full or it is gone.",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +143,7 @@ def configure_logs(service: str, level: str) -> None:
     structlog.configure(
         processors=[*shared, *render],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _Forgiving(sys.stderr))),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)
@@ -148,6 +156,29 @@ def configure_logs(service: str, level: str) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(max(threshold, logging.WARNING))
+
+
+class _Forgiving(io.TextIOBase):
+    """A stream that can be full or gone: what is lost is counted, and fails no call."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__()
+        self._stream = stream
+
+    @override
+    def write(self, text: str) -> int:
+        try:
+            return self._stream.write(text)
+        except OSError:
+            LOST_LINES.inc()
+            return len(text)
+
+    @override
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except OSError:
+            LOST_LINES.inc()
 
 
 class _Origin:

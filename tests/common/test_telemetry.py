@@ -195,3 +195,27 @@ def test_an_unknown_setting_stops_the_start_with_a_sentence(tmp_path):
         "The environment variable ROUNDHOUSE_PROBE_LISEN is no setting. "
         "Did you mean ROUNDHOUSE_PROBE_LISTEN?\n"
     )
+
+
+_LOGGING_ON = """
+import structlog
+from services.common.telemetry import LOST_LINES, configure_logs
+
+configure_logs("probe", "info")
+for _ in range(1000):
+    structlog.get_logger().info("a line of some length that nobody will ever read")
+print(LOST_LINES._value.get() > 0)
+"""
+
+
+def test_a_full_disk_under_the_log_fails_nothing_and_is_counted():
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", _LOGGING_ON],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=full,
+            text=True,
+            check=False,
+        )
+    assert done.stdout == "True\n"

@@ -29,6 +29,11 @@ _ALARM_SHARE: Final = 0.2
 """Of the allowance; with less room than that a person is told, before anything is dropped."""
 
 
+_REJECTED: Final = ".rejected"
+_REJECTED_SHARE: Final = 0.1
+"""Of the allowance, and beyond it: for a person who looks why the monitor refused them."""
+
+
 @dataclass(frozen=True, slots=True)
 class SealedSegment:
     """A segment that no longer changes.
@@ -139,10 +144,19 @@ class SegmentLog:
         self._metrics.acknowledged.inc(segment.rows)
 
     def reject(self, segment: SealedSegment) -> None:
-        """Set aside what the monitor refuses for good, so that it holds nothing up."""
+        """Set aside what the monitor refuses for good, so that it holds nothing up.
+
+        Of what is set aside the newest is kept, in a share of the allowance of its own.
+        """
         self._forget(segment)
-        segment.path.rename(segment.path.with_suffix(".rejected"))
+        segment.path.rename(segment.path.with_suffix(_REJECTED))
         self._metrics.rejected.inc(segment.rows)
+        left_bytes = int(_REJECTED_SHARE * self._limit_bytes)
+        for path in sorted(self._folder.glob(f"*{_REJECTED}"), reverse=True):
+            left_bytes -= path.stat().st_size
+            if left_bytes < 0:
+                log.warning("observations.rejected_deleted", segment=path.stem)
+                path.unlink()
 
     def _forget(self, segment: SealedSegment) -> None:
         self._sealed.remove(segment)
