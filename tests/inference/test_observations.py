@@ -236,15 +236,15 @@ async def test_a_refused_segment_is_set_aside_and_holds_nothing_up(tmp_path, met
     assert_adds_up(registry)
 
 
-async def test_of_refused_segments_the_newest_are_kept(tmp_path, metrics, registry):
-    segments, sink = make_log(tmp_path, metrics, limit_bytes=100_000), Sink()
-    sink.failure = Refused("no")
+def test_of_refused_segments_the_newest_are_kept(tmp_path, metrics, registry):
+    segments = make_log(tmp_path, metrics, limit_bytes=10_000)
     for i in range(30):
-        segments.append(observation(f"{i:02}"))
-        await ObservationSender(segments, sink).flush(5)
+        segments.append(observation(f"number-{i:02}"))
+        segments.seal()
+        segments.reject(*segments.sealed)
     kept = sorted((tmp_path / "observations").glob("*.rejected"))
-    assert 0 < sum(path.stat().st_size for path in kept) <= 10_000
-    assert b"29:0" in kept[-1].read_bytes()
+    assert 0 < sum(path.stat().st_size for path in kept) <= 1000
+    assert b"number-29" in kept[-1].read_bytes()
     assert counted(registry, "rejected_total") == 30
     assert_adds_up(registry)
 
