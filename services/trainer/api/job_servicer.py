@@ -16,6 +16,7 @@ from services.common.names import PROJECT
 from services.common.rpc.inputs import check_settable, page_query
 from services.common.rpc.tracing import current_span_context, format_traceparent
 from services.trainer.api.convert import (
+    checkpoint_to_proto,
     job_to_proto,
     log_line_to_proto,
     point_to_proto,
@@ -197,6 +198,22 @@ class JobServicer(pb_grpc.JobServiceServicer):
             page = reads.trials(query, job.uid)
             return pb.ListTrialsResponse(
                 trials=[trial_to_proto(job.name, trial) for trial in page.items],
+                next_page_token=page.next_page_token,
+            )
+
+        return await self._transactions.read(listed)
+
+    async def ListCheckpoints(
+        self, request: pb.ListCheckpointsRequest, _: _Context
+    ) -> pb.ListCheckpointsResponse:
+        """Lists what a job could go on from."""
+        query = page_query(request)
+
+        def listed(tx: TrainerTx, reads: TrainerReads) -> pb.ListCheckpointsResponse:
+            job = submission.existing(tx, request.parent)
+            page = reads.checkpoints(query, job.uid)
+            return pb.ListCheckpointsResponse(
+                checkpoints=[checkpoint_to_proto(found) for found in page.items],
                 next_page_token=page.next_page_token,
             )
 

@@ -166,6 +166,10 @@ class TrainerReads(Protocol):
         """Of a job, in their order."""
         ...
 
+    def checkpoints(self, query: PageQuery, job_uid: str) -> Page[StoredCheckpoint]:
+        """Of a job, by trial and step."""
+        ...
+
     def points(self, query: PageQuery, job_uid: str, series: str) -> Page[MetricPoint]:
         """Of a job, by trial, series and step; an empty series means all."""
         ...

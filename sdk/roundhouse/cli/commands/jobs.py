@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from google.protobuf import json_format
 from roundhouse.cli import names
+from roundhouse.cli.commands.job_checkpoints import checkpoints
 from roundhouse.cli.commands.job_data import data
 from roundhouse.cli.commands.job_freezes import freeze, freezes, thaw
 from roundhouse.cli.commands.job_plot import plot
@@ -213,6 +214,7 @@ def logs(
                 OUT.print(f"{when(line.time)}  {line.text}", markup=False, highlight=False)
 
 
+app.command()(checkpoints)
 app.command()(data)
 app.command()(plot)
 app.command()(show)

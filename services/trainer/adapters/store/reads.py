@@ -12,11 +12,18 @@ from services.common.resources import Page, PageQuery
 from services.common.store.documents import SqlCollection
 from services.common.store.listing import Listing, ListQuery
 from services.trainer.adapters.store import ledger, rows
-from services.trainer.adapters.store.tables import FREEZES, JOB, LOG_LINE, POINT, TRIAL
+from services.trainer.adapters.store.tables import CHECKPOINT, FREEZES, JOB, LOG_LINE, POINT, TRIAL
 from services.trainer.adapters.store.transaction import SqlTrainerTx
 from services.trainer.core.costs import CostQuery, CostReport, OwnerBudget
 from services.trainer.core.freezes import Freeze, holding
-from services.trainer.core.jobs import LogLine, MetricPoint, TrainingJob, Trial, share_done
+from services.trainer.core.jobs import (
+    LogLine,
+    MetricPoint,
+    StoredCheckpoint,
+    TrainingJob,
+    Trial,
+    share_done,
+)
 from services.trainer.core.money import month_of
 
 JOBS: Final = Listing(
@@ -51,6 +58,14 @@ POINTS: Final = Listing(
     orderable=("trial", "series", "step"),
 )
 
+# A step is of one checkpoint of a trial, by which they are ordered first.
+CHECKPOINTS: Final = Listing(
+    fields={"trial": CHECKPOINT.c.trial},
+    key=CHECKPOINT.c.step,
+    default_order="trial",
+    orderable=("trial",),
+)
+
 _FREEZES: Final = FREEZES.listing(filterable=(), orderable=("name",))
 
 
@@ -77,6 +92,12 @@ class SqlTrainerReads:
         found = select(TRIAL).where(TRIAL.c.job_uid == job_uid)
         page = TRIALS.page(self._connection, found, _list_query(query), scope=job_uid)
         return Page(tuple(rows.trial_of(row) for row in page.rows), page.next_page_token)
+
+    def checkpoints(self, query: PageQuery, job_uid: str) -> Page[StoredCheckpoint]:
+        """Of a job, by trial and step."""
+        found = select(CHECKPOINT).where(CHECKPOINT.c.job_uid == job_uid)
+        page = CHECKPOINTS.page(self._connection, found, _list_query(query), scope=job_uid)
+        return Page(tuple(rows.checkpoint_of(row) for row in page.rows), page.next_page_token)
 
     def points(self, query: PageQuery, job_uid: str, series: str) -> Page[MetricPoint]:
         """Of a job, by trial, series and step; an empty series means all."""
