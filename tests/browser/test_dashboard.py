@@ -75,6 +75,8 @@ async def test_the_keyboard_alone_walks_the_four_views_and_nothing_breaks_their_
 
     for left, text in (("Budget left of good", "-900.0 %"), ("Costs by model", "9.00 USD")):
         await expect(page.get_by_role("img", name=left)).to_contain_text(text)
+    await expect(panel).to_contain_text("freeze training")
+    await expect(panel).to_contain_text("The error budget of good was down to -900.0%, below 10.0%")
     burning = page.get_by_role("img", name="Burn rates of good")
     await expect(burning.locator(".bar.bad")).to_have_count(1)
     months = page.get_by_role("img", name="Costs by month").locator("g > text:first-child")

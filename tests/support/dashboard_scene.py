@@ -43,7 +43,14 @@ from services.monitor.core.resources import (
     RetrainPolicy,
     Severity,
 )
-from services.monitor.core.slos.objectives import QualityBar, Sli, SliKind, Slo
+from services.monitor.core.slos.objectives import (
+    BudgetAction,
+    BudgetRule,
+    QualityBar,
+    Sli,
+    SliKind,
+    Slo,
+)
 from services.monitor.core.use_cases.identities import new_meta
 from services.monitor.core.use_cases.retraining import record_decision, save_episode
 from services.monitor.core.use_cases.slos import create_slo
@@ -137,7 +144,9 @@ def write_history(tx: MonitorTx) -> Episode:
     create_slo(
         tx,
         f"{MONITOR}/slos/good",
-        lambda meta: Slo(meta=meta, sli=bar, target=0.9, min_bad_events=1),
+        lambda meta: Slo(
+            meta=meta, sli=bar, target=0.9, min_bad_events=1, budget_policy=(_FREEZE,)
+        ),
     )
     for week in range(WEEKS):
         _write_week(tx, week)
@@ -148,6 +157,7 @@ def write_history(tx: MonitorTx) -> Episode:
     return _walked(tx, _retrain(tx, policy, 21), _WAY[:5])
 
 
+_FREEZE = BudgetRule(BudgetAction.FREEZE_TRAINING, 0.1, 0.25)
 _GUST_IS_GONE = {"message": "The template job's column `gust` is gone."}
 _WAY = (
     (EpisodeState.SNAPSHOT_BUILT, {"snapshot": f"{DATASET}/snapshots/s"}),

@@ -60,22 +60,26 @@ class SnapshotWatch:
         Raises:
             LeaseLost: Another process goes on.
         """
+        is_away = False
         while True:
             try:
                 await self._catch_up(lease)
+                is_away = False
             except RemoteError as error:
-                log.warning("snapshots.unheard", cause=str(error))
+                if not is_away:
+                    log.warning("snapshots.unheard", cause=str(error))
+                is_away = True
             await asyncio.sleep(LOOK_S)
 
     async def _catch_up(self, lease: Lease) -> None:
+        """Go on to the newest event, also while nobody asks: what was sealed by then is no news."""
         asked, cursor = await self._database.read(self._place)
-        if not asked:
-            return
         request = events_pb.WatchEventsRequest(cursor=cursor, type_prefixes=[_SEALED])
         with remote_errors(_PEER):
             async for told in self._events.WatchEvents(request, timeout=_TIMEOUT_S):
                 if told.HasField("bookmark"):
-                    await self._note(lease, told.bookmark, None)
+                    if told.bookmark != cursor:
+                        await self._note(lease, told.bookmark, None)
                 elif parent_of(told.event.subject) in asked:
                     await self._note(lease, told.event.cursor, await self._sealed(told.event))
 
@@ -106,7 +110,6 @@ class SnapshotWatch:
             leases.guard(connection, lease)
             if sealed is not None:
                 note_sealed(SqlMonitorTx(connection, self._now()), sealed)
-            if cursor != cursor_of(connection, _READER):
-                set_cursor(connection, _READER, cursor, self._now())
+            set_cursor(connection, _READER, cursor, self._now())
 
         await self._database.write(note)
