@@ -16,7 +16,12 @@ from services.trainer.adapters.export.runtime import GraphModel
 from services.trainer.adapters.learning.calibrating import Unseen, fit_calibration
 from services.trainer.adapters.learning.trials import TrainedModel, Workbench
 from services.trainer.adapters.recipes import load_recipes
-from services.trainer.core.calibration import Calibration, CalibrationMethod
+from services.trainer.core.calibration import (
+    STEEPEST,
+    Calibration,
+    CalibrationMethod,
+    SigmoidMap,
+)
 from services.trainer.core.failures import DataFault, NotBetter
 from services.trainer.core.jobs import Trial
 from services.trainer.core.parameters import completed
@@ -84,10 +89,26 @@ def test_what_scores_promise_too_much_is_taken_back(method: CalibrationMethod) -
     )
 
 
+def test_scores_that_are_often_certain_get_no_steep_slope() -> None:
+    unseen = boasting(5000)
+    sure = np.where(np.abs(unseen.probability - 0.5) > 0.45, unseen.probability.round(), 0.5)
+    found = fitted(CalibrationMethod.SIGMOID, Unseen(unseen.label, sure)).map
+    assert isinstance(found, SigmoidMap)
+    assert found.steepest <= STEEPEST
+    calibrated = found.of(sure)
+    assert len(np.unique(calibrated)) == 3
+    assert scoring.expected_calibration_error(unseen.label, calibrated) < 0.03
+
+
 def test_a_sigmoid_finds_the_stretch_of_the_log_odds() -> None:
     found = fitted(CalibrationMethod.SIGMOID, boasting(20_000)).map
     document = fitted(CalibrationMethod.SIGMOID, boasting(20_000)).to_json()
-    assert document["map"] == {"slope": found.slope, "intercept": found.intercept}
+    assert isinstance(found, SigmoidMap)
+    assert document["map"] == {
+        "slope": found.slope,
+        "intercept": found.intercept,
+        "softening": found.softening,
+    }
     assert found.slope == pytest.approx(1 / 3, abs=0.05)
 
 

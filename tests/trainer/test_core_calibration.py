@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from services.common import scoring
 from services.trainer.core.calibration import (
     MOST_KNOTS,
+    SOFTENINGS,
     STEEPEST,
     Block,
     CalibrationMethod,
@@ -87,8 +88,8 @@ def test_a_curve_that_can_not_rise_is_no_calibration(blocks: list[Block]) -> Non
 
 @pytest.mark.parametrize("slope", [0.0, -0.4])
 def test_scores_are_never_turned_round(slope: float) -> None:
-    with pytest.raises(NotBetter):
-        sigmoid_map(slope, 0.0, 500)
+    with pytest.raises(NotBetter, match="in the 7 rows"):
+        sigmoid_map(CERTAIN, lambda _: (slope, 0.0))
 
 
 @given(st.floats(0.05, 2), st.floats(-2, 2), st.integers(0, 100))
@@ -103,6 +104,35 @@ def test_a_sigmoid_keeps_the_order_of_scores_also_of_certain_ones(
     assert np.all((calibrated > 0) & (calibrated < 1))
     assert np.all(np.diff(SigmoidMap(slope, intercept).of(CERTAIN)) > 0)
     assert scoring.auc(label, calibrated) == pytest.approx(scoring.auc(label, scores), abs=1e-9)
+
+
+@given(st.floats(0.01, 5), st.floats(-3, 3), st.sampled_from(SOFTENINGS))
+def test_the_steepest_slope_of_a_sigmoid_is_found(
+    slope: float, intercept: float, softening: float
+) -> None:
+    found = SigmoidMap(slope, intercept, softening)
+    scores = np.linspace(0, 1, 20_001)
+    slopes = np.diff(found.of(scores)) / np.diff(scores)
+    assert np.max(slopes) <= found.steepest * 1.05 + 1e-9
+
+
+@pytest.mark.parametrize(
+    ("slope", "softening"),
+    [(1.0, 1e-3), (0.3, 1e-2), (0.15, 3e-3)],
+    ids=["honest", "sure", "surer"],
+)
+def test_log_odds_are_softened_as_much_as_it_takes_and_no_more(
+    slope: float, softening: float
+) -> None:
+    found = sigmoid_map(CERTAIN, lambda _: (slope, -0.5))
+    assert found.softening == softening
+    assert found.steepest <= STEEPEST
+    softer = [each for each in SOFTENINGS if each < softening]
+    assert all(SigmoidMap(slope, -0.5, each).steepest > STEEPEST for each in softer)
+
+
+def test_scores_that_hardly_differ_are_stretched_as_far_as_it_takes() -> None:
+    assert sigmoid_map(CERTAIN, lambda _: (90.0, 0.0)).softening == SOFTENINGS[-1]
 
 
 def test_the_sigmoid_of_honest_scores_is_nearly_nothing() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any, Final, TypeAlias
@@ -15,12 +15,12 @@ from services.trainer.core.scores import Labels, Probabilities
 
 Floats = npt.NDArray[np.float64]
 
-SOFTENING: Final = 1e-3
-"""Keeps log odds finite at 0 and 1, where forests are, and their slope small enough there that
-the float32 of a graph, which is off by 6e-8, moves no probability by more than 1e-5."""
-
 STEEPEST: Final = 16.0
-"""Slope of a line of an isotonic map: graphs are off by up to 5e-7, and 1e-5 is allowed."""
+"""Slope of a map: graphs, which count in float32, are off by up to 5e-7, and 1e-5 is allowed."""
+
+SOFTENINGS: Final = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)
+"""What may keep log odds finite at 0 and 1, where forests are: the least with which no slope is
+steeper than `STEEPEST`. With the largest, log odds are nearly scores."""
 
 MOST_KNOTS: Final = 100
 """Of an isotonic map: each knot stands for at least so small a share of the rows."""
@@ -62,16 +62,27 @@ class SigmoidMap:
     Attributes:
         slope: Above 0; below 1 for scores that promise too much.
         intercept: In log odds.
+        softening: See `log_odds`.
     """
 
     slope: float
     intercept: float
+    softening: float = SOFTENINGS[0]
 
     def of(self, scores: Probabilities) -> Floats:
         """float64 [rows]: the calibrated probabilities of `scores`."""
-        odds = np.clip(self.slope * log_odds(scores) + self.intercept, -80, 80)
-        calibrated: Floats = 1 / (1 + np.exp(-odds))
+        odds = self.slope * log_odds(scores, self.softening) + self.intercept
+        calibrated: Floats = 1 / (1 + np.exp(-np.clip(odds, -80, 80)))
         return calibrated
+
+    @property
+    def steepest(self) -> float:
+        """The largest change of the probability for a change of the score."""
+        ends = np.geomspace(1e-6, 0.5, 200)
+        scores = np.concatenate([[0.0], ends, 1 - ends, [1.0]])
+        worth = self.of(scores)
+        change = 1 / (scores + self.softening) + 1 / (1 - scores + self.softening)
+        return float(np.max(self.slope * worth * (1 - worth) * change))
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,10 +179,10 @@ def check_rows(method: CalibrationMethod, label: Labels) -> None:
     )
 
 
-def log_odds(scores: Probabilities) -> Floats:
-    """float64 [rows]: the logarithm of the odds of probabilities, finite at 0 and 1 too."""
+def log_odds(scores: Probabilities, softening: float) -> Floats:
+    """float64 [rows]: the logarithm of the odds, with `softening` added for and against."""
     exact = np.asarray(scores, dtype=np.float64)
-    odds: Floats = np.log((exact + SOFTENING) / (1 - exact + SOFTENING))
+    odds: Floats = np.log((exact + softening) / (1 - exact + softening))
     return odds
 
 
@@ -186,15 +197,24 @@ def soft_targets(label: Labels) -> Floats:
     return targets
 
 
-def sigmoid_map(slope: float, intercept: float, rows: int) -> SigmoidMap:
-    """The map of a logistic regression on log odds that was fitted on so many rows.
+def sigmoid_map(
+    scores: Probabilities, regress: Callable[[Floats], tuple[float, float]]
+) -> SigmoidMap:
+    """The map of a logistic regression on the log odds of `scores`.
+
+    Args:
+        scores: Of the rows.
+        regress: Gives slope and intercept of the regression on float64 [rows].
 
     Raises:
         NotBetter: It would turn the order of the scores round.
     """
-    if slope <= 0:
-        raise _tells_nothing(rows)
-    return SigmoidMap(slope, intercept)
+    *gentle, last = SOFTENINGS
+    for softening in gentle:
+        found = _regressed(scores, regress, softening)
+        if found.steepest <= STEEPEST:
+            return found
+    return _regressed(scores, regress, last)
 
 
 def piecewise_map(blocks: Iterable[Block]) -> PiecewiseMap:
@@ -228,6 +248,15 @@ def piecewise_map(blocks: Iterable[Block]) -> PiecewiseMap:
     return PiecewiseMap(
         tuple(block.knot for block in kept), tuple(block.probability for block in kept)
     )
+
+
+def _regressed(
+    scores: Probabilities, regress: Callable[[Floats], tuple[float, float]], softening: float
+) -> SigmoidMap:
+    slope, intercept = regress(log_odds(scores, softening))
+    if slope <= 0:
+        raise _tells_nothing(len(scores))
+    return SigmoidMap(slope, intercept, softening)
 
 
 def _join_last(blocks: list[Block]) -> None:

@@ -10,12 +10,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from services.trainer.adapters.export.runtime import GraphModel
-from services.trainer.core.calibration import (
-    SOFTENING,
-    CalibrationMap,
-    PiecewiseMap,
-    SigmoidMap,
-)
+from services.trainer.core.calibration import CalibrationMap, PiecewiseMap, SigmoidMap
 from services.trainer.core.scores import Scores, score
 from services.trainer.core.tables import Table
 
@@ -133,7 +128,7 @@ def _calibrated(added: _Added, score: str, calibration: CalibrationMap) -> str:
 
 def _sigmoid(added: _Added, score: str, calibration: SigmoidMap) -> str:
     """[rows, 1]: logistic of the stretched and shifted log odds of `score`."""
-    softening = added.real([SOFTENING])
+    softening = added.real([calibration.softening])
     for_ = added.node("Add", score, softening)
     against = added.node("Add", added.node("Sub", added.real([1.0]), score), softening)
     odds = added.node("Log", added.node("Div", for_, against))

@@ -16,7 +16,6 @@ from services.trainer.core.calibration import (
     CalibrationMethod,
     PiecewiseMap,
     SigmoidMap,
-    log_odds,
     piecewise_map,
     sigmoid_map,
     soft_targets,
@@ -75,16 +74,19 @@ class CalibratedClassifier:
 def _sigmoid(unseen: Unseen) -> SigmoidMap:
     from sklearn.linear_model import LogisticRegression
 
-    odds = log_odds(unseen.probability).reshape(-1, 1)
     target = soft_targets(unseen.label)
-    # A row whose target is 0.99 is one with label 1 that weighs 0.99, and one with label 0.
-    model = LogisticRegression(C=np.inf, solver="newton-cholesky")
-    model.fit(
-        np.concatenate([odds, odds]),
-        np.repeat([1, 0], len(target)),
-        sample_weight=np.concatenate([target, 1 - target]),
-    )
-    return sigmoid_map(float(model.coef_[0, 0]), float(model.intercept_[0]), len(target))
+
+    def regress(odds: npt.NDArray[np.float64]) -> tuple[float, float]:
+        # A row whose target is 0.99 is one with label 1 that weighs 0.99, and one with label 0.
+        model = LogisticRegression(C=np.inf, solver="newton-cholesky")
+        model.fit(
+            np.concatenate([odds, odds]).reshape(-1, 1),
+            np.repeat([1, 0], len(target)),
+            sample_weight=np.concatenate([target, 1 - target]),
+        )
+        return float(model.coef_[0, 0]), float(model.intercept_[0])
+
+    return sigmoid_map(unseen.probability, regress)
 
 
 def _isotonic(unseen: Unseen) -> PiecewiseMap:
