@@ -212,7 +212,7 @@ async def inference(
         apis = [
             *_apis(
                 EndpointServicer(transactions, catalog, host, reconciler),
-                RolloutServicer(transactions, catalog, reconciler, driller, tasks),
+                RolloutServicer(transactions, catalog, host, reconciler, driller, tasks),
                 PolicyServicer(transactions, host, reconciler),
                 OipServicer(predictor, lambda: host.is_settled, admission),
                 BatchServicer(transactions, snapshots),

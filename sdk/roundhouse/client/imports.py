@@ -325,9 +325,14 @@ def _unservable(signature: Json) -> Iterator[str]:
                 f"input {entry['name']!r} is {entry['datatype']} {entry['shape']}; endpoints take "
                 "one column [-1, 1] per feature"
             )
-    probabilities = {"name": "probabilities", "datatype": "FP32", "shape": [-1, 2]}
-    if probabilities not in signature["outputs"]:
-        yield "no output is probabilities FP32 [-1, 2], which endpoints decide by"
+    told = {entry["name"]: entry for entry in signature["outputs"]}.get("probabilities")
+    if (
+        told is None
+        or told["datatype"] != "FP32"
+        or len(told["shape"]) != 2
+        or told["shape"][1] < 2
+    ):
+        yield "no output is probabilities FP32 [-1, 2], which endpoints decide by, or wider"
 
 
 def _written(folder: Path, documents: Mapping[str, Json]) -> dict[str, Path]:

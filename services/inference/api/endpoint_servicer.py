@@ -101,6 +101,7 @@ class EndpointServicer(pb_grpc.EndpointServiceServicer):
         async with self._host.on_trial(endpoint.runtime, version, digest):
             self._host.check_rules(endpoint.runtime, digest, endpoint.observation_rules)
             created = replace(self._new_endpoint(request, digest), points_at=reference)
+            self._host.check_classes(created, digest)
             answer = await self._stored(request, created)
             await self._reconciler.refresh()
         await self._host.loaded(created)
@@ -140,13 +141,13 @@ class EndpointServicer(pb_grpc.EndpointServiceServicer):
             forbids_pins=given.forbid_pins if "forbid_pins" in fields else None,
         )
         now = self._transactions.now()
-        answer = await self._transactions.mutate(
-            request,
-            pb.Endpoint,
-            lambda tx: self._message(
-                use_cases.update_endpoint(tx, given.name, changes, given.etag, now)
-            ),
-        )
+
+        def work(tx: InferenceTx) -> pb.Endpoint:
+            updated = use_cases.update_endpoint(tx, given.name, changes, given.etag, now)
+            self._host.check_classes(updated, updated.stable.digest)
+            return self._message(updated)
+
+        answer = await self._transactions.mutate(request, pb.Endpoint, work)
         await self._reconciler.refresh()
         return answer
 
@@ -159,6 +160,8 @@ class EndpointServicer(pb_grpc.EndpointServiceServicer):
             fallback = None
             if request.HasField("fallback"):
                 fallback = await self._fallback(request.fallback, endpoint, stack)
+                changed = replace(endpoint, fallback=fallback)
+                self._host.check_classes(changed, endpoint.stable.digest)
             now = self._transactions.now()
             answer = await self._transactions.mutate(
                 request,

@@ -99,7 +99,9 @@ class PolicyServicer(pb_grpc.PolicyServiceServicer):
         def work(tx: InferenceTx) -> endpoint_pb.Endpoint:
             endpoint = get_endpoint(tx, request.name)
             endpoint.meta.check_etag(request.etag)
-            return self._message(use_cases.point_endpoint(tx, endpoint, pointing, now))
+            pointed = use_cases.point_endpoint(tx, endpoint, pointing, now)
+            self._host.check_classes(pointed, pointed.stable.digest)
+            return self._message(pointed)
 
         answer = await self._transactions.mutate(request, endpoint_pb.Endpoint, work)
         await self._reconciler.refresh()

@@ -26,12 +26,14 @@ from services.inference.api.requests import Transactions
 from services.inference.core.drilling import GRACE, Driller
 from services.inference.core.drills import RollbackDrill
 from services.inference.core.errors import InvalidPhases
+from services.inference.core.hosting import ModelHost
 from services.inference.core.plans import AT_ONCE, plan_digest
 from services.inference.core.ports import InferenceTx, VersionCatalog
 from services.inference.core.reconciler import Reconciler
 from services.inference.core.rollouts import check_phases
 from services.inference.core.use_cases import rollouts as use_cases
 from services.inference.core.use_cases.drills import create_drill, get_drill
+from services.inference.core.use_cases.endpoints import get_endpoint
 from services.inference.core.use_cases.rollouts import NewRollout
 from services.inference.core.use_cases.shadows import get_shadow_report
 
@@ -48,6 +50,7 @@ class RolloutServicer(pb_grpc.RolloutServiceServicer):
     Args:
         transactions: The service's.
         catalog: The registry.
+        host: Knows what versions tell.
         reconciler: Serves what the rows say.
         driller: Performs drills.
         tasks: Holds drills under way.
@@ -57,6 +60,7 @@ class RolloutServicer(pb_grpc.RolloutServiceServicer):
         self,
         transactions: Transactions,
         catalog: VersionCatalog,
+        host: ModelHost,
         reconciler: Reconciler,
         driller: Driller,
         tasks: asyncio.TaskGroup,
@@ -65,6 +69,7 @@ class RolloutServicer(pb_grpc.RolloutServiceServicer):
         self._tasks = tasks
         self._transactions = transactions
         self._catalog = catalog
+        self._host = host
         self._reconciler = reconciler
 
     async def CreateRollout(
@@ -98,9 +103,13 @@ class RolloutServicer(pb_grpc.RolloutServiceServicer):
             correlation_id=origin.correlation_id,
             causation_id=origin.causation_id,
         )
-        return await self._transactions.mutate(
-            request, pb.Rollout, lambda tx: rollout_message(use_cases.create_rollout(tx, new))
-        )
+
+        def work(tx: InferenceTx) -> pb.Rollout:
+            rollout = use_cases.create_rollout(tx, new)
+            self._host.check_phases(get_endpoint(tx, new.endpoint), new.phases)
+            return rollout_message(rollout)
+
+        return await self._transactions.mutate(request, pb.Rollout, work)
 
     async def PlanRollout(
         self, request: service_pb.PlanRolloutRequest, _: _Context

@@ -11,7 +11,7 @@ from typing import Final
 from services.common.errors import FieldViolation, InvalidRequest
 from services.common.names import ResourceName
 from services.common.resources import Meta
-from services.inference.core.errors import SnapshotMismatch
+from services.inference.core.errors import SnapshotMismatch, VersionNotServable
 from services.inference.core.signature import DTYPES, Datatype, InputSpec, Signature
 
 BATCH_NAME: Final = ResourceName("projects/{project}/batchPredictionJobs/{job}")
@@ -221,7 +221,11 @@ def check_columns(snapshot: InputSnapshot, version: str, signature: Signature) -
 
     Raises:
         SnapshotMismatch: Naming every column at fault.
+        VersionNotServable: It has no score, being of other than two classes.
     """
+    if not signature.has_two_classes:
+        text = f"batches give the probability of class 1, and it tells {signature.tells}"
+        raise VersionNotServable(version, text)
     columns = {column.name: column for column in snapshot.columns}
     faults = {
         spec.name: fault

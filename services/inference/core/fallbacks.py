@@ -10,10 +10,9 @@ import numpy as np
 
 from services.inference.core.decisions import Decider, Span
 from services.inference.core.errors import InvalidFallback
-from services.inference.core.policies import LABELS
 from services.inference.core.routing import Variant
 from services.inference.core.rows import Tensors
-from services.inference.core.signature import PROBABILITIES
+from services.inference.core.signature import LABELS, PROBABILITIES
 
 LABEL: Final = "label"
 

@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 
 import structlog
 
-from services.common.errors import ServiceError
+from services.common.errors import InvalidRequest, ServiceError
 from services.inference.core.endpoints import Endpoint, Runtime, number_of
 from services.inference.core.errors import ModelUnavailable, SignatureMismatch
 from services.inference.core.mirroring import ServedShadow
@@ -24,11 +24,13 @@ from services.inference.core.ports import (
     Meters,
     ModelRuntime,
 )
+from services.inference.core.rollouts import Phase
 from services.inference.core.routing import Variant
 from services.inference.core.samples import check_answer, sample_rows
 from services.inference.core.served import ServedEndpoint, ServedFallback, ServedVariant
 from services.inference.core.serving import Predictor
-from services.inference.core.signature import Signature
+from services.inference.core.signature import PROBABILITIES, Signature
+from services.inference.core.two_classes import check_endpoint, check_phases
 
 log = structlog.get_logger()
 
@@ -131,6 +133,10 @@ class ModelHost:
         hosted = self._hosted.get((endpoint.runtime, digest))
         if hosted is None:
             return self._failures.get((endpoint.runtime, digest), False)
+        try:
+            check_endpoint(endpoint, hosted.bundle.signature)
+        except InvalidRequest as refusal:
+            return refusal
         stable = self._hosted.get((endpoint.runtime, endpoint.stable.digest))
         if stable is None:
             return True
@@ -174,6 +180,27 @@ class ModelHost:
         if hosted is None:
             raise ModelUnavailable(digest, "is not loaded; its inputs are not known yet")
         rules.check(hosted.bundle.signature, has_key=bool(self._redaction_key))
+
+    def check_classes(self, endpoint: Endpoint, digest: str) -> None:
+        """Pass if `endpoint` asks nothing that the version loaded with this digest can't have.
+
+        While it is not loaded nobody knows: it then passes, and is not ready once it is.
+
+        Raises:
+            InvalidRequest: Naming each field that takes two classes of a model that has others.
+        """
+        if (hosted := self._hosted.get((endpoint.runtime, digest))) is not None:
+            check_endpoint(endpoint, hosted.bundle.signature)
+
+    def check_phases(self, endpoint: Endpoint, phases: Sequence[Phase]) -> None:
+        """Pass if versions like the stable one of `endpoint` can go through `phases`.
+
+        Raises:
+            InvalidRequest: As `check_classes`.
+        """
+        hosted = self._hosted.get((endpoint.runtime, endpoint.stable.digest))
+        if hosted is not None:
+            check_phases(phases, hosted.bundle.signature)
 
     def offers(self, runtime: Runtime) -> bool:
         """Whether this server is configured with `runtime`."""
@@ -343,7 +370,7 @@ class ModelHost:
 
 
 def _mismatch(stable: Bundle, candidate: Bundle) -> SignatureMismatch | None:
-    """The first input whose callers would break, if `candidate` took over from `stable`."""
+    """The first tensor whose callers would break, if `candidate` took over from `stable`."""
     old = {spec.name: spec for spec in stable.signature.inputs}
     new = {spec.name: spec for spec in candidate.signature.inputs}
     for name in sorted(old.keys() | new.keys()):
@@ -355,6 +382,9 @@ def _mismatch(stable: Bundle, candidate: Bundle) -> SignatureMismatch | None:
             return SignatureMismatch(candidate.version, name, f"became {new[name].datatype}")
         if old[name].nullable and not new[name].nullable:
             return SignatureMismatch(candidate.version, name, "may no longer be missing")
+    told, tells = stable.signature.probabilities, candidate.signature.probabilities
+    if (told.shape, told.classes) != (tells.shape, tells.classes):
+        return SignatureMismatch(candidate.version, PROBABILITIES, "tells other classes", "Output")
     return None
 
 

@@ -10,14 +10,12 @@ from services.common.names import ResourceName
 from services.common.resources import Meta
 from services.inference.core.decisions import Decider, Span
 from services.inference.core.errors import InvalidPolicy
+from services.inference.core.signature import LABELS
 
 POLICY_NAME: Final = ResourceName("projects/{project}/policies/{policy}")
 POLICY_VERSION_NAME: Final = ResourceName(
     "projects/{project}/policies/{policy}/versions/{version}", server_ids=("version",)
 )
-
-LABELS: Final = (0, 1)
-"""The classes of every signature that can be served: probabilities are [rows, 2]."""
 
 MOST_ACTIONS: Final = 16
 _EVEN: Final = 0.5

@@ -43,13 +43,14 @@ class Prediction:
 
     Attributes:
         outputs: The outputs asked for, by name, each [rows, ...].
-        decision: Of the only row; None when there are more.
+        policy: What decided; None where the model has other than two classes.
+        decision: Of the only row; None when there are more, or no policy.
         out_of_range: Feature values outside what training saw.
         fallback: Why the endpoint's fallback answered; '' if it did not.
     """
 
     served: ServedVariant | NoVersion
-    policy: Decider
+    policy: Decider | None
     id: str
     event_time_us: int
     outputs: Tensors

@@ -38,6 +38,7 @@ DECISION_LABEL = "decision_label"
 DECISION_ACTION = "decision_action"
 CONFIDENCE = "confidence"
 DECISION_OUTPUTS = frozenset({DECISION_LABEL, DECISION_ACTION, CONFIDENCE})
+_NOTHING: frozenset[str] = frozenset()
 
 _LABELS = (np.zeros(1, dtype=np.int64), np.ones(1, dtype=np.int64))
 """Of one row, by its label; not to be written to."""
@@ -231,13 +232,16 @@ class Predictor:
         started_s = time.perf_counter()
         signature, policy = served.signature, endpoint.policy
         if query.outputs:
-            signature.check_outputs(query.outputs, DECISION_OUTPUTS)
+            made = DECISION_OUTPUTS if signature.has_two_classes else _NOTHING
+            signature.check_outputs(query.outputs, made)
         rows = query.tensors.rows(signature, max_rows=self._max_rows)
         try:
             outputs = await served.model.infer(rows, query.deadline)
         except (ModelUnavailable, ModelFailed):
             self._observe_failure(endpoint, served, query, rows)
             raise
+        if not signature.has_two_classes:
+            return self._undecided(served, query, rows, outputs, fallback)
         scores = outputs[PROBABILITIES][:, 1]
         decision = policy.decide(float(scores[0])) if rows.count == 1 else None
         prediction_id = query.id or self._new_id()
@@ -274,10 +278,29 @@ class Predictor:
             fallback,
         )
 
+    def _undecided(
+        self, served: ServedVariant, query: Query, rows: Rows, outputs: Tensors, fallback: str
+    ) -> Prediction:
+        """The answer of a model that has no score to decide by: nothing is observed of it."""
+        if out_of_range := rows.out_of_range(served.signature):
+            served.meter.out_of_range(out_of_range)
+        return Prediction(
+            served,
+            None,
+            query.id or self._new_id(),
+            self._now_us() if query.event_time_us is None else query.event_time_us,
+            {name: outputs[name] for name in query.outputs} if query.outputs else outputs,
+            None,
+            out_of_range,
+            fallback,
+        )
+
     def _observe_failure(
         self, endpoint: ServedEndpoint, served: ServedVariant, query: Query, rows: Rows
     ) -> None:
         """Tell the monitor that a version could not answer; another one may."""
+        if not served.signature.has_two_classes:
+            return
         prediction_id = query.id or self._new_id()
         told = served.observed(prediction_id, rows.first())
         if not endpoint.logs_observations or told is None:

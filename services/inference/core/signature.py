@@ -17,6 +17,9 @@ from services.inference.core.errors import InvalidTensors, UnservableBundle
 
 PROBABILITIES: Final = "probabilities"
 
+LABELS: Final = (0, 1)
+"""The classes of a model that decides: its probabilities are [rows, 2]."""
+
 
 class Datatype(StrEnum):
     """Names of the Open Inference Protocol; BF16 is not among them: numpy has no such type."""
@@ -74,11 +77,16 @@ class InputSpec:
 
 @dataclass(frozen=True, slots=True)
 class OutputSpec:
-    """One output of the model; -1 stands for the number of rows."""
+    """One output of the model; -1 stands for the number of rows.
+
+    Attributes:
+        classes: Names of the columns of probabilities; empty where nobody has named them.
+    """
 
     name: str
     datatype: Datatype
     shape: tuple[int, ...]
+    classes: tuple[str, ...] = ()
 
 
 class Signature:
@@ -102,12 +110,19 @@ class Signature:
             for position, spec in enumerate(group)
         }
         self.output_names = tuple(spec.name for spec in outputs)
+        self.probabilities = next(spec for spec in outputs if spec.name == PROBABILITIES)
+        self.has_two_classes = self.probabilities.shape[1] == len(LABELS)
         required = [not spec.nullable for spec in self.numeric]
         self.required = np.array(required, dtype=np.bool_).reshape(len(required), 1)
         self.has_required_text = any(not spec.nullable for spec in self.text)
         self.has_other_floats = any(DTYPES[spec.datatype].kind == "f" for spec in self.other)
         self.minimum = _column([spec.minimum for spec in self.numeric])
         self.maximum = _column([spec.maximum for spec in self.numeric])
+
+    @property
+    def tells(self) -> str:
+        """What its answers are, in short."""
+        return f"{self.probabilities.shape[1]} classes"
 
     def check_outputs(self, names: tuple[str, ...], extra: frozenset[str]) -> None:
         """Accept `names` if each is an output or one of `extra`.
@@ -130,13 +145,18 @@ def parse_signature(text: bytes) -> Signature:
 
     Raises:
         UnservableBundle: It is malformed, asks for inputs that are not of a `Datatype` or of
-            shape [-1, 1], or lacks FP32 [-1, 2] probabilities.
+            shape [-1, 1], lacks FP32 [-1, classes] probabilities, or names other classes.
     """
     try:
         document = json.loads(text)
         inputs = tuple(_input(item) for item in document["inputs"])
         outputs = tuple(
-            OutputSpec(item["name"], Datatype(item["datatype"]), tuple(item["shape"]))
+            OutputSpec(
+                item["name"],
+                Datatype(item["datatype"]),
+                tuple(item["shape"]),
+                tuple(map(str, item.get("classes", ()))),
+            )
             for item in document["outputs"]
         )
     except (ValueError, KeyError, TypeError) as error:
@@ -146,9 +166,25 @@ def parse_signature(text: bytes) -> Signature:
     for group in (inputs, outputs):
         if len({spec.name for spec in group}) != len(group):
             raise UnservableBundle("signature.json", "two tensors have one name")
-    if OutputSpec(PROBABILITIES, Datatype.FP32, (-1, 2)) not in outputs:
-        raise UnservableBundle("signature.json", "it lacks probabilities FP32 [-1, 2]")
+    _check_probabilities(outputs)
     return Signature(inputs, outputs)
+
+
+def _check_probabilities(outputs: tuple[OutputSpec, ...]) -> None:
+    found = {spec.name: spec for spec in outputs}.get(PROBABILITIES)
+    if (
+        found is None
+        or found.datatype is not Datatype.FP32
+        or len(found.shape) != 2
+        or found.shape[0] != -1
+        or found.shape[1] < len(LABELS)
+    ):
+        raise UnservableBundle("signature.json", "it lacks probabilities FP32 [-1, classes]")
+    if found.classes and len(set(found.classes)) != found.shape[1]:
+        raise UnservableBundle(
+            "signature.json",
+            f"it names {len(set(found.classes))} classes for {found.shape[1]} probabilities",
+        )
 
 
 def _input(item: dict[str, Any]) -> InputSpec:

@@ -29,7 +29,7 @@ _SHARED_PARTS: Final = 4096
 
 def response_bytes(model_name: str, prediction: Prediction) -> bytes:
     """The `ModelInferResponse`: the outputs, and in its parameters the decision and its origin."""
-    served, outputs = prediction.served, prediction.outputs
+    served, outputs, policy = prediction.served, prediction.outputs, prediction.policy
     prediction_id, time = prediction.id.encode(), varint(prediction.event_time_us)
     id_head, parameter_head = _identified(len(prediction_id))
     parts = [
@@ -38,8 +38,8 @@ def response_bytes(model_name: str, prediction: Prediction) -> bytes:
             served.number,
             served.variant.digest,
             served.variant.version,
-            prediction.policy.version,
-            prediction.policy.name,
+            0 if policy is None else policy.version,
+            "" if policy is None else policy.name,
         ),
         id_head,
         prediction_id,
@@ -75,14 +75,15 @@ def response_bytes(model_name: str, prediction: Prediction) -> bytes:
 def _origin(
     model_name: str, number: str, digest: str, version: str, policy_version: int, policy: str
 ) -> bytes:
-    """What all answers of one version under one policy share."""
+    """What all answers of one version under one policy share; the policy may be ''."""
     response = pb.ModelInferResponse(model_name=model_name, model_version=number)
     parameters = response.parameters
     parameters["model_digest"].string_param = digest
     parameters["model_version"].string_param = number
     parameters["variant"].string_param = version
-    parameters["policy_version"].int64_param = policy_version
-    parameters["policy"].string_param = policy
+    if policy:
+        parameters["policy_version"].int64_param = policy_version
+        parameters["policy"].string_param = policy
     shared: bytes = response.SerializeToString()
     return shared
 

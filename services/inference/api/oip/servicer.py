@@ -25,6 +25,7 @@ from services.inference.core.admission import Admission
 from services.inference.core.classification import classified
 from services.inference.core.errors import ManagedByEndpoints, ModelUnavailable
 from services.inference.core.hosting import probe
+from services.inference.core.predictions import Prediction
 from services.inference.core.served import ServedEndpoint, ServedVariant
 from services.inference.core.serving import Predictor
 
@@ -92,7 +93,7 @@ class OipServicer(pb_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc] #
             query = self._requests.query(request)
             prediction = await self._predictor.predict(query)
             if query.classes:
-                outputs = classified(prediction.outputs, query.classes)
+                outputs = classified(prediction.outputs, query.classes, _names(prediction))
                 prediction = replace(prediction, outputs=outputs)
             return response_bytes(query.model, prediction)
         finally:
@@ -206,6 +207,14 @@ class _WithoutCodecs:
 
 
 _NO_SHARED_MEMORY: Final = "endpoints take tensors in the request; there is no shared memory."
+
+
+def _names(prediction: Prediction) -> dict[str, tuple[str, ...]]:
+    """Of the columns of outputs, where a version answered that names them."""
+    if not isinstance(prediction.served, ServedVariant):
+        return {}
+    outputs = prediction.served.signature.outputs
+    return {spec.name: spec.classes for spec in outputs if spec.classes}
 
 
 def _refuse(method: str, instead: str) -> NoReturn:

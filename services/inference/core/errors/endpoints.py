@@ -103,9 +103,9 @@ class SignatureMismatch(FailedPrecondition):
 
     reason = "SIGNATURE_MISMATCH"
 
-    def __init__(self, version: str, name: str, description: str) -> None:
+    def __init__(self, version: str, name: str, description: str, side: str = "Input") -> None:
         super().__init__(
-            f"Input {name!r} of {version!r} {description}; its callers would break.",
+            f"{side} {name!r} of {version!r} {description}; its callers would break.",
             violations=[PreconditionViolation("SIGNATURE", name, description)],
             version=version,
             input=name,
