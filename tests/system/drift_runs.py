@@ -139,7 +139,7 @@ def quiet_world(seed: int, nature: Nature, columns: int, weeks: int) -> QuietWor
     first, reports = judged[:WARM_UP_WEEKS], judged[WARM_UP_WEEKS:]
     by: Counter[str] = Counter()
     for report in judged:
-        by.update({point.algorithm for point in report.points if point.drifted or point.skewed})
+        by.update({point.algorithm for point in report.points if point.is_alarm})
         by.update({fault.kind.value for fault in report.faults})
         by.update(["concept"] if report.concept is not None and report.concept.alarms else [])
     return QuietWorld(

@@ -6,6 +6,7 @@ the place of time there: so many of them count as a week.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -32,7 +33,8 @@ from services.monitor.core.stream.tallies import Tally
 from tests.support.drift_worlds import DAY_US, WEEK_DAYS
 from tests.system.peer_runs import ENVIRONMENT, Columns
 
-FOLDER: Final = ENVIRONMENT / "venv/lib/python3.11/site-packages/nannyml/datasets/data"
+_PYTHON: Final = f"python{sys.version_info.major}.{sys.version_info.minor}"
+FOLDER: Final = ENVIRONMENT / f"venv/lib/{_PYTHON}/site-packages/nannyml/datasets/data"
 _WEEK: Final = timedelta(days=WEEK_DAYS)
 _FIRST_DAY: Final = 4
 """A Monday."""

@@ -71,7 +71,7 @@ def named_change(
     served, and leapt there, is serving skew (Breck et al., Data validation for machine learning,
     MLSys 2019).
     """
-    alarms = [point for point in points if point.drifted or point.skewed]
+    alarms = [point for point in points if point.is_alarm]
     kinds = {KINDS[point.algorithm] for point in alarms}
     why = ""
     if faults:

@@ -101,6 +101,11 @@ class DriftPoint:
     reason: str = ""
     skewed: bool = False
 
+    @property
+    def is_alarm(self) -> bool:
+        """Whether it counts, as drift or as serving skew."""
+        return self.drifted or self.skewed
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataFault:

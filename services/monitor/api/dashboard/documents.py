@@ -223,7 +223,7 @@ def _strongest(report: DriftReport) -> dict[str, DriftPoint]:
     found: dict[str, DriftPoint] = {}
     for point in report.points:
         known = found.get(point.feature)
-        if known is None or (point.drifted, _excess(point)) > (known.drifted, _excess(known)):
+        if known is None or (point.is_alarm, _excess(point)) > (known.is_alarm, _excess(known)):
             found[point.feature] = point
     return found
 
@@ -240,5 +240,6 @@ def _cell(point: DriftPoint | None) -> Document | None:
         "effect_size": point.effect_size,
         "significant": point.significant,
         "drifted": point.drifted,
+        "skewed": point.skewed,
         "algorithm": point.algorithm,
     }

@@ -30,7 +30,7 @@ function drawHeat({ windows, rows, features_left_out: leftOut }) {
     el(
       "p",
       { class: "faint" },
-      "Newest first. Each number is the effect in units of what would count; a frame marks what has drifted. " +
+      "Newest first. Each number is the effect in units of what would count; a frame marks an alarm. " +
         `Choose one to see both histograms.${more}`,
     ),
     el(
@@ -48,13 +48,19 @@ function drawHeat({ windows, rows, features_left_out: leftOut }) {
 
 function drawCell(feature, window, cell) {
   const level = LEVELS.filter((bound) => cell.excess >= bound).length;
-  const verdict = cell.drifted ? "drifted" : cell.significant ? "in this window alone" : "no alarm";
+  const verdict = cell.skewed
+    ? "serving skew"
+    : cell.drifted
+      ? "drifted"
+      : cell.significant
+        ? "in this window alone"
+        : "no alarm";
   const times = cell.excess.toFixed(1);
   return el(
     "button",
     {
       type: "button",
-      class: `level-${level}${cell.drifted ? " drifted" : ""}`,
+      class: `level-${level}${cell.drifted || cell.skewed ? " drifted" : ""}`,
       "data-key": `${window.name} ${feature}`,
       "aria-haspopup": "dialog",
       "aria-label": `${feature}, window of ${window.window_start.slice(0, 10)}: ${times} times what would count, ${verdict}`,
