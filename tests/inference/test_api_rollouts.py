@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from roundhouse.inference.v1 import rollout_pb2
 from roundhouse.inference.v1 import rollout_service_pb2 as rollouts_pb
 
@@ -32,6 +34,25 @@ async def test_a_rollout_goes_through_its_phases_to_the_alias(inference, registr
     assert dict(done.outcomes[0].numbers) == {"alpha": 0.05}
     assert await registry.alias() == new.version
     assert {(await inference.predict(str(key)))[0] for key in range(20)} == {new.version}
+
+
+async def test_while_the_monitor_holds_rollouts_none_begins_a_phase(inference, registry, monitor):
+    old, new = await registry.approved(), await registry.approved(1.0)
+    await inference.create_endpoint(old)
+    monitor.hold, monitor.verdict = "The budget is low.", Response.VERDICT_PASS
+    await inference.create_rollout(new, phases=QUICK)
+    name = f"{ENDPOINT}/rollouts/r"
+    async with asyncio.timeout(TIMEOUT_S):
+        held = rollout_pb2.Rollout()
+        while held.message != monitor.hold:
+            request = rollouts_pb.GetRolloutRequest(name=name)
+            held = await inference.rollouts.GetRollout(request, timeout=TIMEOUT_S)
+    assert held.state == State.STATE_PREPARING
+    assert {(await inference.predict(str(key)))[0] for key in range(20)} == {old.version}
+    monitor.hold = ""
+    done = await state_of(inference, "r", State.STATE_SUCCEEDED)
+    assert done.message == ""
+    assert await registry.alias() == new.version
 
 
 async def test_a_worse_version_is_rolled_back_by_itself(inference, registry, monitor):
