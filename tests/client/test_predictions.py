@@ -116,3 +116,12 @@ def test_columns_come_from_the_endpoints_metadata() -> None:
     metadata.inputs.add(name="distance", datatype="FP32", shape=[-1, 1])
     metadata.inputs.add(name="carrier", datatype="BYTES", shape=[-1, 1])
     assert columns_of(metadata) == COLUMNS
+
+
+def test_an_endpoint_of_more_than_two_classes_is_refused_before_anything_is_sent() -> None:
+    metadata = oip.ModelMetadataResponse(name="digits")
+    metadata.outputs.add(name="probabilities", datatype="FP32", shape=[-1, 10])
+    with pytest.raises(InvalidInput, match="digits tells 10 classes"):
+        columns_of(metadata)
+    metadata.outputs[0].shape[1] = 2
+    assert columns_of(metadata) == ()

@@ -42,6 +42,7 @@ def test_the_report_finds_nothing_that_stops_a_job_on_digits(digits: Table) -> N
     assert {finding.kind.value for finding in found.findings} <= {"constant"}
 
 
+@pytest.mark.real
 def test_digits_are_told_and_the_graph_tells_the_same_also_without_some_pixels(
     digits: Table,
 ) -> None:

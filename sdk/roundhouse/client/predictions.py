@@ -86,7 +86,17 @@ class PredictOptions:
 
 
 def columns_of(metadata: OipMessage) -> tuple[InputColumn, ...]:
-    """The inputs in a `ModelMetadataResponse`."""
+    """The inputs in a `ModelMetadataResponse`.
+
+    Raises:
+        InvalidInput: The endpoint tells other than two classes, so that there is no decision.
+    """
+    for output in metadata.outputs:
+        if output.name == "probabilities" and list(output.shape)[1:] != [2]:
+            raise InvalidInput(
+                f"{metadata.name} tells {output.shape[-1]} classes, and a prediction is a decision "
+                "between two; ask it by `oip.ModelInfer`, or any client of the protocol."
+            )
     return tuple(InputColumn(tensor.name, tensor.datatype) for tensor in metadata.inputs)
 
 

@@ -112,7 +112,8 @@ class Client(Transfers):
         """What the endpoint says about one row, several rows, or columns of rows.
 
         Raises:
-            InvalidInput: The values do not fit the endpoint's inputs.
+            InvalidInput: The values do not fit the endpoint's inputs, or it tells more than two
+                classes.
         """
         if endpoint not in self._columns:
             metadata = self.oip.ModelMetadata(oip.ModelMetadataRequest(name=endpoint))
