@@ -163,7 +163,10 @@ def rules_table(rows: Sequence[Met]) -> Table:
     """A row per change and kind of world, a column per rule: what each found and when.
 
     A rule that fired before the change too has found nothing: how often is said beside it.
+    Changes that no peer was shown are left out.
     """
+    shown = {(row.case, row.world) for row in rows if row.rule != MONITOR}
+    rows = [row for row in rows if (row.case, row.world) in shown]
     rules = list(dict.fromkeys(row.rule for row in rows))
     title = "Found (weeks to it), fired before the change too"
     table = Table("change", "world", *rules, _ALWAYS, _NEVER, title=title)
