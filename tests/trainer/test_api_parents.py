@@ -12,12 +12,14 @@ from roundhouse.registry.v1 import (
     lineage_service_pb2,
     model_service_pb2,
 )
-from roundhouse.trainer.v1 import job_pb2
+from roundhouse.trainer.v1 import job_pb2, job_service_pb2
 
 from services.trainer.adapters.learning.native import WEIGHTS_FILE, native_from
 from services.trainer.core.parents import MaximumLoss, Mode
+from services.trainer.core.search_space import IntRange, SearchParameter
 from services.trainer.core.spec import Candidate
 from services.trainer.core.splits import SplitMethod
+from services.trainer.core.tuning import Sampler, Tuning
 from tests.support.registry_api import PROJECT, TIMEOUT_S, refused
 from tests.support.trainer_api import TrainerCaller, csv_rows, state_name
 
@@ -153,10 +155,20 @@ async def test_a_network_is_quantised_into_a_version_of_its_own(caller: TrainerC
         "snapshot": february,
         "maximum_loss": MaximumLoss(auc=0.02, log_loss=0.02),
     }
+    ways = (
+        Candidate("int8_dynamic", {}),
+        Candidate("int8_static", {}, (SearchParameter("per_channel", IntRange(0, 1)),)),
+    )
+    # Side by side, in processes that are sent the parent.
+    search = Tuning(Sampler.GRID, None, max_trials=2, parallel_trials=2)
     job = await caller.until_over(
-        await caller.submit("small", "int8_static", "int8_dynamic", **asked)
+        await caller.submit("small", candidates=ways, tuning=search, **asked)
     )
     assert state_name(job) == "SUCCEEDED", job.error
+    listed = await caller.jobs.ListTrials(
+        job_service_pb2.ListTrialsRequest(parent=job.name), timeout=TIMEOUT_S
+    )
+    assert [trial.state for trial in listed.trials] == [job_pb2.Trial.STATE_SUCCEEDED] * 3
     assert await parents(caller, job.model_version) == [parent.model_version]
     tested = (await evaluations(caller, job.model_version, february))["PURPOSE_TEST"].metrics
     assert tested["fidelity.agreement"] > 0.95
