@@ -154,3 +154,15 @@ async def test_a_version_of_other_classes_cannot_be_scored_by_a_binary_job(
                 timeout=TIMEOUT_S,
             )
         assert refusal.reason == "EVALUATION_FAILED"
+
+
+async def test_a_network_over_images_is_refused_for_features_that_are_none(
+    caller: TrainerCaller,
+) -> None:
+    with refused() as refusal:
+        await caller.submit("first", "cnn")
+    assert (refusal.code, refusal.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_SPEC")
+    assert refusal.fields() == [
+        "training_job.spec.candidates[0].algorithm",
+        "training_job.spec.candidates[0].parameters",
+    ]
