@@ -77,7 +77,7 @@ def read(slo: Slo, history: Sequence[Stretch]) -> SloReading:
 
 
 def rules(slo: Slo) -> list[dict[str, Any]]:
-    return rules_of(DELAYS, slo, budget_to_proto(read(slo, [(1, 1, 0)])))
+    return rules_of(DELAYS, slo, budget_to_proto(read(slo, [(1, 1, 0)]), ()))
 
 
 def counters(slo: Slo, history: Sequence[Stretch]) -> list[dict[str, str]]:
@@ -168,7 +168,7 @@ def test_an_alert_says_who_is_asked_and_what_to_do():
 )
 def test_what_no_metric_counts_is_refused(slo, told):
     with pytest.raises(NotCountable, match=told):
-        rules_of(DELAYS, slo, budget_to_proto(read(SLO, [(1, 1, 0)])))
+        rules_of(DELAYS, slo, budget_to_proto(read(SLO, [(1, 1, 0)]), ()))
 
 
 def test_a_bound_may_be_any_bucket_of_what_is_exported():

@@ -23,10 +23,17 @@ export const options = {
   ),
 }
 
+const connect = () => client.connect(__ENV.ADDRESS, { plaintext: true, reflect: true })
+
+// k6 keeps the messages that it hears of for all users in one place, and panics where two of them
+// bring the same one at once: here they are brought before there are users.
+export const setup = () => {
+  connect()
+  client.close()
+}
+
 export default () => {
-  if (exec.vu.iterationInScenario === 0) {
-    client.connect(__ENV.ADDRESS, { plaintext: true, reflect: true })
-  }
+  if (exec.vu.iterationInScenario === 0) connect()
   const response = client.invoke('inference.GRPCInferenceService/ModelInfer', request)
   if (response.status === grpc.StatusOK) {
     answered.add(1, { version: response.message.modelVersion })
