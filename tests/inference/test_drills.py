@@ -170,7 +170,9 @@ async def test_a_drill_on_a_live_endpoint_is_measured_and_kept(tmp_path):
         assert drill.measures.failed == 0
         assert drill.measures.answers_before > 0
         assert drill.measures.answers_after > 0
-        assert (await inference.predict())[0] == new.version
+        async with asyncio.timeout(TIMEOUT_S):
+            while (await inference.predict())[0] != new.version:
+                await asyncio.sleep(0.05)
         listed = await inference.rollouts.ListRollbackDrills(
             rollouts_pb.ListRollbackDrillsRequest(parent=ENDPOINT), timeout=TIMEOUT_S
         )

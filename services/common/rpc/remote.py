@@ -12,6 +12,7 @@ from google.rpc.status_pb2 import Status
 
 from services.common.errors import DeadlineExceeded, ServiceError, Unavailable
 
+_LOST_STREAM: Final = "Internal error from Core"
 _STATUS_DETAILS: Final = "grpc-status-details-bin"
 
 
@@ -95,9 +96,11 @@ def _remote_error(peer: str, error: grpc.aio.AioRpcError) -> RemoteError:
             for detail in Status.FromString(value).details:
                 if detail.Is(ErrorInfo.DESCRIPTOR):
                     detail.Unpack(info)
+    # What grpc.aio says where a message met a stream that had just been lost.
+    is_lost = error.code() is grpc.StatusCode.INTERNAL and error.details() == _LOST_STREAM
     return RemoteError(
         peer,
-        error.code(),
+        grpc.StatusCode.UNAVAILABLE if is_lost else error.code(),
         reason=info.reason,
         metadata=info.metadata,
         message=error.details() or "",

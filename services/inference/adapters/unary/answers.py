@@ -30,7 +30,6 @@ _OF_HTTP: Final = {
 }
 _OF_RESET: Final[Mapping[int, grpc.StatusCode]] = {
     ErrorCode.CANCEL: grpc.StatusCode.CANCELLED,
-    ErrorCode.ENHANCE_YOUR_CALM: grpc.StatusCode.RESOURCE_EXHAUSTED,
 }
 
 
@@ -45,7 +44,8 @@ def call_error(code: grpc.StatusCode, details: str) -> grpc.aio.AioRpcError:
 
 def reset_error(code: int) -> grpc.aio.AioRpcError | NotBegunError:
     """What a stream means that the server has reset with `code`."""
-    if code == ErrorCode.REFUSED_STREAM:
+    # The second is what gRPC's servers say to calls beyond their limit before it is known.
+    if code in (ErrorCode.REFUSED_STREAM, ErrorCode.ENHANCE_YOUR_CALM):
         return NotBegunError("the server refused to begin the call")
     status = _OF_RESET.get(code, grpc.StatusCode.INTERNAL)
     return call_error(status, f"the server reset the call (HTTP/2 error {code})")
