@@ -11,11 +11,6 @@ from tests.system.worker_kills import run_killed_workers
 pytestmark = pytest.mark.real
 
 
-@pytest.mark.xfail(
-    reason="A winner that goes on after a kill now and then ends twice, or in a graph that ONNX "
-    "Runtime refuses (Gemm: dimensions 9 and 1): to be found and mended.",
-    strict=False,
-)
 async def test_searches_survive_the_kills_of_workers_and_of_the_trainer(tmp_path: Path) -> None:
     found = await run_killed_workers(tmp_path, seed=11, kills=3)
     assert found.violations == []

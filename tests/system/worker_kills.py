@@ -141,9 +141,11 @@ async def _outcome(caller: TrainerCaller, name: str) -> Outcome:
 
 
 async def _repeated_trials(caller: TrainerCaller, name: str) -> list[str]:
-    """Trials that ended more than once."""
+    """Trials that ended more than once; that one of them won is told by each attempt."""
     ends = Counter(
-        line.partition(" ")[0] for line in await caller.log(name) if " auc " in f" {line} "
+        line.partition(" ")[0]
+        for line in await caller.log(name)
+        if " auc " in f" {line} " and not line.startswith("winner ")
     )
     return [f"{trial} of {name} ended {n} times" for trial, n in ends.items() if n > 1]
 

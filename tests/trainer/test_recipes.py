@@ -143,6 +143,19 @@ def test_a_network_that_goes_on_from_a_checkpoint_is_the_one_that_never_stopped(
         assert all(np.array_equal(a, b) for a, b in zip(mine, theirs, strict=True))
 
 
+def test_a_network_that_was_done_before_it_stopped_keeps_the_order_of_its_layers(
+    encoded: EncodedRows,
+) -> None:
+    whole = Recorder()
+    expected = RECIPES["mlp"].fit(task(encoded, "mlp", observer=whole))
+    # Nothing is left to learn; a file gives its tensors in another order each time.
+    again = task(encoded, "mlp", observer=Recorder(), resume_from=whole.checkpoints[-1])
+    for _ in range(20):
+        resumed = RECIPES["mlp"].fit(again)
+        for mine, theirs in zip(resumed.estimator.layers, expected.estimator.layers, strict=True):
+            assert all(np.array_equal(a, b) for a, b in zip(mine, theirs, strict=True))
+
+
 def test_a_loss_that_is_no_number_ends_the_fit(encoded: EncodedRows) -> None:
     mine = task(encoded, "mlp")
     with pytest.raises(NanLoss):

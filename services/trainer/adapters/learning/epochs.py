@@ -179,7 +179,9 @@ class _Training:
         self._epoch = checkpoint.step
         self._best_epoch = state["best_epoch"]
         self._best_loss = state["best_loss"]
-        self._best = _under("best.", tensors)
+        # A file has its tensors in any order; classifiers are made of layers in theirs.
+        best = _under("best.", tensors)
+        self._best = {name: best[name] for name in self._best}
         self._net.load_state_dict(_under("net.", tensors))
         slots: dict[int, Weights] = {}
         for name, value in _under("optimizer.", tensors).items():
