@@ -129,8 +129,12 @@ class ProcessLane:
         self._connection = connection
 
     def open(self, data: TrialData, cores: int) -> None:
-        """Hand over the data."""
-        self._connection.send((data, cores))
+        """Hand over the data.
+
+        Raises:
+            WorkerLost: The process is gone.
+        """
+        self._send((data, cores))
 
     def run_trial(
         self, trial: Trial, observer: FitObserver, resume_from: Checkpoint | None
@@ -159,19 +163,9 @@ class ProcessLane:
         self._process.join()
 
     def _ask(self, question: _RunTrial | _RunFold, observer: FitObserver) -> Any:  # its own answer
-        try:
-            self._connection.send(question)
-            return self._conversation(observer)
-        except (EOFError, OSError) as error:
-            self._process.join()
-            status = self._process.exitcode
-            raise WorkerLost(
-                f"the process of {question.trial.id} ended with status {status}"
-            ) from error
-
-    def _conversation(self, observer: FitObserver) -> TrialOutcome | FoldScores:
+        self._send(question)
         while True:
-            match self._connection.recv():
+            match self._receive():
                 case Step() as step:
                     self._answer(partial(observer.stepped, step))
                 case Checkpoint() as checkpoint:
@@ -186,9 +180,25 @@ class ProcessLane:
         try:
             hear()
         except Exception as error:  # noqa: BLE001 - the trial must end, and passes it back
-            self._connection.send(error)
+            self._send(error)
         else:
-            self._connection.send(None)
+            self._send(None)
+
+    def _send(self, message: object) -> None:
+        try:
+            self._connection.send(message)
+        except OSError as error:
+            raise self._lost() from error
+
+    def _receive(self) -> object:
+        try:
+            return self._connection.recv()
+        except (EOFError, OSError) as error:
+            raise self._lost() from error
+
+    def _lost(self) -> WorkerLost:
+        self._process.join()
+        return WorkerLost(f"a process that runs trials ended with status {self._process.exitcode}")
 
 
 class Lanes:
