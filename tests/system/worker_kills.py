@@ -7,7 +7,7 @@ import hashlib
 import random
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,8 +68,17 @@ class Outcome:
     points: list[tuple[str, str, int, float]]
 
 
-async def run_killed_workers(folder: Path, *, seed: int, kills: int) -> KilledWorkers:
-    """Run searches under so many kills; each must come to what it comes to unbroken."""
+async def run_killed_workers(
+    folder: Path, *, seed: int, kills: int, tell: Callable[[KilledWorkers], None]
+) -> KilledWorkers:
+    """Run searches under so many kills; each must come to what it comes to unbroken.
+
+    Args:
+        folder: Of the services' data, empty.
+        seed: Of every draw.
+        kills: How many.
+        tell: Is shown what was found so far, after each search.
+    """
     found = KilledWorkers()
     draw = random.Random(seed)
     async with killable(folder) as (trainer, caller):
@@ -95,6 +104,7 @@ async def run_killed_workers(folder: Path, *, seed: int, kills: int) -> KilledWo
                 *_wrong_charges(folder, job),
             ]
             found.jobs += 1
+            tell(found)
         found.violations += await _wrong_versions(caller, found)
     return found
 

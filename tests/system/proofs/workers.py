@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.system.worker_kills import run_killed_workers
+from tests.system.worker_kills import KilledWorkers, run_killed_workers
 
 _CONSOLE = Console()
 
@@ -27,7 +27,9 @@ def prove(arguments: argparse.Namespace) -> list[str]:
     seed = random.randrange(2**32) if arguments.seed is None else arguments.seed
     _CONSOLE.print(f"seed {seed}")
     with tempfile.TemporaryDirectory(prefix="roundhouse-soak-") as folder:
-        found = asyncio.run(run_killed_workers(Path(folder), seed=seed, kills=arguments.kills))
+        found = asyncio.run(
+            run_killed_workers(Path(folder), seed=seed, kills=arguments.kills, tell=_tell)
+        )
     table = Table("what was killed", "times", title="Killed while searches run")
     for what, times in found.kills.most_common():
         table.add_row(what, str(times))
@@ -37,3 +39,10 @@ def prove(arguments: argparse.Namespace) -> list[str]:
         f"{len(found.violations)} violations"
     )
     return found.violations
+
+
+def _tell(found: KilledWorkers) -> None:
+    _CONSOLE.print(
+        f"{found.kills.total():,} kills, {found.jobs:,} searches over, "
+        f"{len(found.violations)} violations"
+    )
