@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 
 import grpc
 import pytest
@@ -198,6 +199,7 @@ async def test_a_job_of_higher_priority_takes_the_place_of_a_lower_one_and_gives
     job = await caller.until_over(low)
     assert state_name(job) == "SUCCEEDED", job.error
     stopped, finished = job.attempts
+    assert {stopped.node, finished.node} == {platform.node()}
     assert stopped.state == job_pb2.Attempt.STATE_STOPPED
     assert stopped.error.error_class == job_pb2.JobError.ERROR_CLASS_PREEMPTED
     assert stopped.error.remedy

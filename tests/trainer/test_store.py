@@ -96,7 +96,7 @@ def test_a_job_comes_back_as_it_was_stored(run: Run) -> None:
 def test_a_replaced_job_keeps_its_attempts_and_its_error(run: Run) -> None:
     run(with_job)
     error = JobError(ErrorClass.WORKER_LOST, "killed")
-    first = Attempt(1, "w1", 3, AttemptState.LOST, EPOCH, EPOCH + TTL, error, 7)
+    first = Attempt(1, "w1", 3, AttemptState.LOST, EPOCH, EPOCH + TTL, error, 7, node="n7")
     second = Attempt(2, "w2", 4, AttemptState.RUNNING, EPOCH)
     changed = replace(
         job(), revision=2, state=JobState.FAILED, error=error, attempts=(first, second)

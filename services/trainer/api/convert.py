@@ -70,6 +70,7 @@ def job_to_proto(
         priority=job.priority,
         critical=job.critical,
         frozen_by=frozen_by,
+        trace_id=job.trace_id,
         budget=None if job.budget_micros is None else to_money(job.budget_micros, currency),
         cost=to_money(job.cost_micros, currency),
         estimated_cost=to_money(job.estimate_micros, currency),
@@ -230,6 +231,7 @@ def _attempt_to_proto(attempt: Attempt, currency: str) -> job_pb2.Attempt:
         error=None if attempt.error is None else _error_to_proto(attempt.error),
         cost=to_money(attempt.charged_s * attempt.rate_micros, currency),
         charged=to_duration(attempt.charged_s),
+        node=attempt.node,
     )
 
 

@@ -46,7 +46,9 @@ class WorkerServicer(pb_grpc.WorkerServiceServicer):
     async def ClaimJob(self, request: pb.ClaimJobRequest, _: _Context) -> pb.ClaimJobResponse:
         """Takes the job for an attempt."""
         assignment = await self._transactions.write(
-            lambda tx: attempts.claim(tx, request.job, request.worker, self._terms)
+            lambda tx: attempts.claim(
+                tx, request.job, request.worker, self._terms, node=request.node
+            )
         )
         if assignment is None:
             raise NothingToClaim(request.worker)

@@ -52,6 +52,7 @@ class Attempt:
         price_version: Of the price table.
         charged_s: Seconds from its start that are charged.
         granted_s: Seconds from its start after which its worker ends without another grant.
+        node: Machine that its worker ran on; empty if that is not known.
     """
 
     number: int
@@ -66,6 +67,7 @@ class Attempt:
     price_version: str = ""
     charged_s: int = 0
     granted_s: int = 0
+    node: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +127,11 @@ class TrainingJob:
     priority: int = 0
     preempt_requested: bool = False
     critical: bool = False
+
+    @property
+    def trace_id(self) -> str:
+        """Of its submission, 32 hex digits; empty if that was in no trace."""
+        return self.traceparent.split("-")[1] if self.traceparent else ""
 
     @property
     def cost_micros(self) -> int:

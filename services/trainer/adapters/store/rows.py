@@ -108,6 +108,7 @@ def attempt_values(job_uid: str, attempt: Attempt) -> Values:
         "price_version": attempt.price_version,
         "charged_s": attempt.charged_s,
         "granted_s": attempt.granted_s,
+        "node": attempt.node,
     }
 
 
@@ -223,6 +224,7 @@ def _attempt_of(row: AnyRow) -> Attempt:
         price_version=row.price_version,
         charged_s=row.charged_s,
         granted_s=row.granted_s,
+        node=row.node,
     )
 
 

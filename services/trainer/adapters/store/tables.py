@@ -79,6 +79,7 @@ ATTEMPT: Final = Table(
     Column("price_version", String(64), nullable=False),
     Column("charged_s", BigInteger, nullable=False),
     Column("granted_s", BigInteger, nullable=False),
+    Column("node", String(256), nullable=False),
 )
 
 TRIAL: Final = Table(

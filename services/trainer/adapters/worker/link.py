@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import platform
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -93,7 +94,9 @@ class TrainerLink:
         """
         stub = worker_service_pb2_grpc.WorkerServiceStub(channel)
         with remote_errors(PEER):
-            request = worker_service_pb2.ClaimJobRequest(worker=worker, job=job)
+            request = worker_service_pb2.ClaimJobRequest(
+                worker=worker, job=job, node=platform.node()
+            )
             return work_of(await stub.ClaimJob(request))
 
     def measured(self, points: Sequence[MetricPoint]) -> None:

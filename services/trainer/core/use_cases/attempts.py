@@ -78,10 +78,19 @@ class Instruction:
     cost_micros: int
 
 
-def claim(tx: TrainerTx, name: str, worker: str, terms: Terms) -> Assignment | None:
+def claim(
+    tx: TrainerTx, name: str, worker: str, terms: Terms, *, node: str = ""
+) -> Assignment | None:
     """The job for a new attempt of `worker`; the same worker again gets its running attempt.
 
     None if a budget has no room for it: then the job is stopped.
+
+    Args:
+        tx: The transaction.
+        name: Job's resource name.
+        worker: Who claims it.
+        terms: What may be spent.
+        node: Machine that the worker runs on; empty if it doesn't say.
 
     Raises:
         NothingToClaim: The job is gone, is not queued, waits before its next attempt, or
@@ -112,6 +121,7 @@ def claim(tx: TrainerTx, name: str, worker: str, terms: Terms) -> Assignment | N
         rate_micros=terms.rate(job.spec),
         price_version=terms.prices.version,
         granted_s=1,
+        node=node,
     )
     job = metered(tx, replace(job, attempts=(*job.attempts, attempt), error=None))
     job = _granted(job, granted(tx, job, terms))
