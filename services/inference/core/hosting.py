@@ -5,31 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final
 
 import structlog
 
 from services.common.errors import InvalidRequest, ServiceError
-from services.inference.core.endpoints import Endpoint, Runtime, number_of
-from services.inference.core.errors import ModelUnavailable, SignatureMismatch
-from services.inference.core.mirroring import ServedShadow
-from services.inference.core.observing import OBSERVE_ALL, ObservationRules, Observer
-from services.inference.core.ports import (
-    Bundle,
-    Bundles,
-    FallbackMeter,
-    LoadedModel,
-    Meter,
-    Meters,
-    ModelRuntime,
-)
+from services.inference.core.endpoints import Endpoint, Runtime
+from services.inference.core.errors import ModelUnavailable
+from services.inference.core.observing import ObservationRules
+from services.inference.core.ports import Bundles, LoadedModel, Meters, ModelRuntime
 from services.inference.core.rollouts import Phase
-from services.inference.core.routing import Variant
 from services.inference.core.samples import check_answer, sample_rows
-from services.inference.core.served import ServedEndpoint, ServedFallback, ServedVariant
+from services.inference.core.served import ServedVariant
 from services.inference.core.serving import Predictor
-from services.inference.core.signature import PROBABILITIES, Signature
+from services.inference.core.serving_table import Hosted, HostKey, ServingTable, mismatch
+from services.inference.core.signature import Signature
 from services.inference.core.two_classes import check_endpoint, check_phases
 
 log = structlog.get_logger()
@@ -39,15 +29,6 @@ _FIRST_RETRY_S: Final = 0.5
 _LAST_RETRY_S: Final = 30.0
 _MIN_FAILED_ROWS: Final = 10
 _MAX_FAILED_SHARE: Final = 0.01
-
-
-_Key: TypeAlias = tuple[Runtime, str]
-
-
-@dataclass(frozen=True, slots=True)
-class _Hosted:
-    bundle: Bundle
-    model: LoadedModel
 
 
 class ModelHost:
@@ -77,16 +58,14 @@ class ModelHost:
         self._redaction_key = redaction_key
         self._bundles = bundles
         self._runtimes = runtimes
-        self._meters = meters
         self._predictor = predictor
         self._tasks = tasks
         self._endpoints: Sequence[Endpoint] = ()
-        self._hosted: dict[_Key, _Hosted] = {}
-        self._loading: dict[_Key, asyncio.Task[None]] = {}
-        self._failures: dict[_Key, ServiceError] = {}
-        self._trials: list[_Key] = []
-        self._live_meters: dict[tuple[str, str], Meter] = {}
-        self._live_fallbacks: dict[str, FallbackMeter] = {}
+        self._hosted: dict[HostKey, Hosted] = {}
+        self._loading: dict[HostKey, asyncio.Task[None]] = {}
+        self._failures: dict[HostKey, ServiceError] = {}
+        self._trials: list[HostKey] = []
+        self._table = ServingTable(self._hosted, meters, redaction_key)
         self._applied = False
         self._changed = asyncio.Event()
 
@@ -140,7 +119,7 @@ class ModelHost:
         stable = self._hosted.get((endpoint.runtime, endpoint.stable.digest))
         if stable is None:
             return True
-        return _mismatch(stable.bundle, hosted.bundle) or True
+        return mismatch(stable.bundle, hosted.bundle) or True
 
     def memory_bytes(self, endpoint: Endpoint, digest: str) -> int:
         """Memory that loading the version took; 0 while it is not loaded."""
@@ -231,7 +210,7 @@ class ModelHost:
         """Stop loading and unload everything, after what waits is answered."""
         self.apply(())
 
-    async def _keep_loading(self, version: str, key: _Key) -> None:
+    async def _keep_loading(self, version: str, key: HostKey) -> None:
         pause_s = _FIRST_RETRY_S
         while (hosted := await self._attempt(version, key)) is None:
             await asyncio.sleep(pause_s)
@@ -242,7 +221,7 @@ class ModelHost:
         self._publish()
         log.info("model.loaded", version=version, digest=hosted.bundle.digest)
 
-    async def _attempt(self, version: str, key: _Key) -> _Hosted | None:
+    async def _attempt(self, version: str, key: HostKey) -> Hosted | None:
         try:
             return await self._load(version, key)
         except ServiceError as error:
@@ -255,7 +234,7 @@ class ModelHost:
         log.error("model.load_failed", version=version, reason=failure.reason, exc_info=failure)
         return None
 
-    async def _load(self, version: str, key: _Key) -> _Hosted:
+    async def _load(self, version: str, key: HostKey) -> Hosted:
         runtime, digest = key
         bundle = await self._bundles.fetch(version, digest)
         model = await self._runtimes[runtime].load(bundle)
@@ -265,127 +244,21 @@ class ModelHost:
         except BaseException:
             await model.unload()
             raise
-        return _Hosted(bundle, model)
+        return Hosted(bundle, model)
 
-    async def _unload(self, hosted: _Hosted) -> None:
+    async def _unload(self, hosted: Hosted) -> None:
         await hosted.model.unload()
         held = (*self._hosted, *self._loading, *self._trials)
         await self._bundles.retain({digest for _, digest in held})
         log.info("model.unloaded", version=hosted.bundle.version, digest=hosted.bundle.digest)
 
     def _publish(self) -> None:
-        table: dict[str, ServedEndpoint] = {}
-        live: dict[tuple[str, str], Meter] = {}
-        fallbacks: dict[str, FallbackMeter] = {}
-        for endpoint in self._endpoints:
-            served = ServedEndpoint(
-                endpoint.name,
-                endpoint.decider,
-                self._served(endpoint, live),
-                endpoint.logs_observations,
-                self._shadow(endpoint),
-                self._fallback(endpoint, live, fallbacks),
-                endpoint.forbids_pins,
-            )
-            table.update(dict.fromkeys(endpoint.answers_to, served))
-        self._predictor.publish(table)
-        for key in self._live_meters.keys() - live.keys():
-            self._live_meters[key].retire()
-        self._live_meters = live
-        for name in self._live_fallbacks.keys() - fallbacks.keys():
-            self._live_fallbacks[name].retire()
-        self._live_fallbacks = fallbacks
+        self._predictor.publish(self._table.build(self._endpoints))
         self._announce()
-
-    def _served(
-        self, endpoint: Endpoint, live: dict[tuple[str, str], Meter]
-    ) -> tuple[ServedVariant, ...]:
-        served = (self._served_variant(endpoint, each, live) for each in endpoint.variants)
-        return tuple(each for each in served if each is not None)
-
-    def _served_variant(
-        self, endpoint: Endpoint, variant: Variant, live: dict[tuple[str, str], Meter]
-    ) -> ServedVariant | None:
-        """None if it is not loaded."""
-        hosted = self._hosted.get((endpoint.runtime, variant.digest))
-        if hosted is None:
-            return None
-        number = number_of(variant.version)
-        key = (endpoint.name, number)
-        meter = live.get(key) or self._live_meters.get(key)
-        live[key] = meter = meter or self._meters.meter(*key, hosted.model)
-        signature = hosted.bundle.signature
-        return ServedVariant(
-            variant, number, signature, hosted.model, meter, self._observer(endpoint, signature)
-        )
-
-    def _fallback(
-        self,
-        endpoint: Endpoint,
-        live: dict[tuple[str, str], Meter],
-        fallbacks: dict[str, FallbackMeter],
-    ) -> ServedFallback | None:
-        declared = endpoint.fallback
-        if declared is None:
-            return None
-        name = endpoint.name
-        meter = self._live_fallbacks.get(name) or self._meters.fallback_meter(name)
-        fallbacks[name] = meter
-        served = (
-            None
-            if declared.variant is None
-            else self._served_variant(endpoint, declared.variant, live)
-        )
-        return ServedFallback(declared.decision, served, declared.budget_s, meter)
-
-    def _observer(self, endpoint: Endpoint, signature: Signature) -> Observer | None:
-        rules = endpoint.observation_rules
-        if rules == OBSERVE_ALL and not signature.other:
-            return None
-        return Observer(endpoint.name, rules, signature, self._redaction_key)
-
-    def _shadow(self, endpoint: Endpoint) -> ServedShadow | None:
-        shadow = endpoint.shadow
-        if shadow is None:
-            return None
-        for variant in endpoint.variants:
-            hosted = self._hosted.get((endpoint.runtime, variant.digest))
-            if variant.version == shadow.version and hosted is not None:
-                return ServedShadow(
-                    endpoint.name,
-                    variant.version,
-                    shadow.report,
-                    shadow.sample_bp,
-                    hosted.bundle.signature,
-                    hosted.model,
-                    endpoint.decider,
-                    endpoint.logs_observations,
-                    self._observer(endpoint, hosted.bundle.signature),
-                )
-        return None
 
     def _announce(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
-
-
-def _mismatch(stable: Bundle, candidate: Bundle) -> SignatureMismatch | None:
-    """The first tensor whose callers would break, if `candidate` took over from `stable`."""
-    old = {spec.name: spec for spec in stable.signature.inputs}
-    new = {spec.name: spec for spec in candidate.signature.inputs}
-    for name in sorted(old.keys() | new.keys()):
-        if name not in new:
-            return SignatureMismatch(candidate.version, name, "is missing")
-        if name not in old:
-            return SignatureMismatch(candidate.version, name, "is new")
-        if new[name].datatype is not old[name].datatype:
-            return SignatureMismatch(candidate.version, name, f"became {new[name].datatype}")
-        if old[name].nullable and not new[name].nullable:
-            return SignatureMismatch(candidate.version, name, "may no longer be missing")
-    told, tells = stable.signature.probabilities, candidate.signature.probabilities
-    if (told.shape, told.classes) != (tells.shape, tells.classes):
-        return SignatureMismatch(candidate.version, PROBABILITIES, "tells other classes", "Output")
-    return None
 
 
 async def probe(served: ServedVariant) -> None:
