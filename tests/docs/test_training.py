@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 from google.protobuf.json_format import ParseDict
+from roundhouse.cli.documents import read_document
+from roundhouse.registry.v1.model_pb2 import PromotionPolicy
 from roundhouse.trainer.v1 import job_pb2
 
 from services.common.errors import FieldViolation
@@ -16,6 +18,7 @@ from services.trainer.adapters.recipes import load_recipes
 from services.trainer.api.convert import spec_from_proto
 from services.trainer.core.abilities import ability_faults
 from services.trainer.core.failures import ErrorClass
+from services.trainer.core.fairness import DISPARITIES
 from services.trainer.core.mode_faults import mode_faults
 from services.trainer.core.parents import Mode
 from services.trainer.core.spec import JobSpec, spec_to_json
@@ -69,6 +72,7 @@ def faults_of(example: dict[str, object], job: JobSpec) -> list[FieldViolation]:
         "minimum_gain",
         "maximum_loss",
         "calibration",
+        "fairness",
         "tuning",
         "task",
     ],
@@ -96,6 +100,20 @@ def test_the_table_of_modes_says_which_recipes_can_do_each() -> None:
         for mode in Mode
     }
     assert said == {**able, Mode.FULL.value: "all"}
+
+
+def test_the_table_of_differences_between_groups_is_what_is_measured() -> None:
+    rows = [row for row in DOCUMENT.read_text().splitlines() if row.startswith("| `fairness.")]
+    said = [row.split("`")[1] for row in rows]
+    assert said == [f"fairness.{name}.<column>" for name in DISPARITIES]
+
+
+def test_the_rules_of_the_document_are_those_of_a_policy(tmp_path: Path) -> None:
+    examples = [part.split("```")[0] for part in DOCUMENT.read_text().split("```yaml\n")[1:]]
+    for number, example in enumerate(examples):
+        file = tmp_path / f"{number}.yaml"
+        file.write_text(example)
+        assert len(read_document(file, PromotionPolicy()).rules) == 2
 
 
 def test_the_table_of_errors_is_what_happens() -> None:

@@ -31,6 +31,7 @@ from roundhouse.cli.commands.drift import drift
 from roundhouse.cli.commands.explain import explain
 from roundhouse.cli.commands.model_diff import diff_command
 from roundhouse.cli.commands.model_explain import explain_command
+from roundhouse.cli.commands.model_fairness import fairness_command
 from roundhouse.cli.commands.model_import import import_command
 from roundhouse.cli.commands.model_reliability import reliability_command
 from roundhouse.cli.commands.predict import predict
@@ -93,6 +94,7 @@ models.app.command("import")(import_command)
 models.app.command("explain")(explain_command)
 models.app.command("diff")(diff_command)
 models.app.command("reliability")(reliability_command)
+models.app.command("fairness")(fairness_command)
 app.add_typer(models.app, name="models")
 app.add_typer(aliases.app, name="aliases")
 registry.app.add_typer(collection.app, name="gc")

@@ -26,6 +26,7 @@ from services.trainer.adapters.registry_client import (
 )
 from services.trainer.core.errors import EvaluationFailed, UnusableSnapshot
 from services.trainer.core.failures import DataFault, DependencyAway
+from services.trainer.core.fairness import ColumnFairness, Decisions, compare_groups
 from services.trainer.core.objectives import objective_of
 from services.trainer.core.partition import parted
 from services.trainer.core.ports import VersionScores
@@ -50,6 +51,7 @@ class Measured:
         slices: Over slices.
         rows_digest: Identity of the rows.
         latency_ms: Of one row.
+        fairness: What it decides for groups.
     """
 
     scores: Scores
@@ -57,6 +59,7 @@ class Measured:
     slices: Sequence[SliceScores]
     rows_digest: str
     latency_ms: Mapping[str, float]
+    fairness: tuple[ColumnFairness, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,6 +103,7 @@ class RegistryVersionEvaluator:
                 evaluator="trainer",
                 purpose=purpose,
                 latency_ms=measured.latency_ms,
+                fairness=measured.fairness,
             )
             name = await self._registry.record(record, uuid.UUID(request_id))
         except (DataFault, UnusableSnapshot) as error:
@@ -142,6 +146,12 @@ def _measure(graded: _Graded, files: Sequence[pa.BufferReader], part: str) -> Me
         slices=score_slices(chosen.label, told, chosen.slices, objective.score),
         rows_digest=rows_digest(rows),
         latency_ms=model.latency_ms(chosen),
+        fairness=compare_groups(
+            spec.fairness,
+            Decisions(chosen.label, told, spec.threshold),
+            chosen.slices,
+            spec.seed,
+        ),
     )
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from roundhouse.registry.v1.evaluation_pb2 import Evaluation
 
+from services.trainer.core.fairness import ColumnFairness
 from services.trainer.core.purposes import Purpose
 from services.trainer.core.scores import Scores, SliceScores
+
+_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +31,7 @@ class EvaluationRecord:
         latency_ms: Of one row, by metric; differs from one measurement to the next.
         beside_parent: What is known of it beside its parent, by metric.
         uncalibrated: Over all rows, without the version's calibration; None where it has none.
+        fairness: What was decided for groups of the rows.
     """
 
     version: str
@@ -40,6 +45,7 @@ class EvaluationRecord:
     latency_ms: Mapping[str, float]
     beside_parent: Mapping[str, float] = field(default_factory=dict)
     uncalibrated: Scores | None = None
+    fairness: tuple[ColumnFairness, ...] = ()
 
 
 def evaluation_to_proto(record: EvaluationRecord) -> Evaluation:
@@ -54,19 +60,14 @@ def evaluation_to_proto(record: EvaluationRecord) -> Evaluation:
             **record.scores.by_class,
             **record.latency_ms,
             **record.beside_parent,
+            **_merged(found.metrics for found in record.fairness),
         },
-        standard_errors=record.scores.standard_errors,
+        standard_errors={
+            **record.scores.standard_errors,
+            **_merged(found.standard_errors for found in record.fairness),
+        },
         purpose=Evaluation.Purpose.Value(f"PURPOSE_{record.purpose.value}"),
-        slices=[
-            Evaluation.Slice(
-                column=found.column,
-                value=found.value,
-                rows=found.scores.rows,
-                metrics=found.scores.metrics,
-                standard_errors=found.scores.standard_errors,
-            )
-            for found in record.slices
-        ],
+        slices=[_slice(found, record.fairness) for found in record.slices],
         evaluator=record.evaluator,
         reliability=_bins(record.scores),
     )
@@ -76,6 +77,24 @@ def evaluation_to_proto(record: EvaluationRecord) -> Evaluation:
             Evaluation.Uncalibrated(metrics=before.values, reliability=_bins(before))
         )
     return evaluation
+
+
+def _slice(found: SliceScores, fairness: Sequence[ColumnFairness]) -> Evaluation.Slice:
+    """Its scores, and its rates where it is a group."""
+    columns = [each for each in fairness if each.column == found.column]
+    rates = _merged(each.of_group(found.value) for each in columns)
+    errors = {name: rate.standard_error for name, rate in rates.items()}
+    return Evaluation.Slice(
+        column=found.column,
+        value=found.value,
+        rows=found.scores.rows,
+        metrics={**found.scores.metrics, **{name: rate.value for name, rate in rates.items()}},
+        standard_errors={**found.scores.standard_errors, **errors},
+    )
+
+
+def _merged(parts: Iterable[Mapping[str, _Value]]) -> dict[str, _Value]:
+    return {name: value for part in parts for name, value in part.items()}
 
 
 def _bins(scores: Scores) -> list[Evaluation.ReliabilityBin]:

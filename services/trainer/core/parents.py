@@ -9,6 +9,7 @@ from enum import StrEnum
 import numpy as np
 
 from services.trainer.core.failures import NotAsGood
+from services.trainer.core.fairness import ColumnFairness
 from services.trainer.core.scores import Probabilities, Scores, SliceScores
 
 
@@ -64,6 +65,7 @@ class Comparison:
             others: not 0 where ranges of activations are those of a batch.
         size_bytes: Of the version's graph.
         parent_size_bytes: Of the parent's.
+        fairness: What the parent decides for groups of the test part.
     """
 
     parent: str
@@ -75,6 +77,7 @@ class Comparison:
     batch_difference: float
     size_bytes: int
     parent_size_bytes: int
+    fairness: tuple[ColumnFairness, ...] = ()
 
     @property
     def metrics(self) -> dict[str, float]:

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from services.trainer.core.calibration import CalibrationMethod
+from services.trainer.core.fairness import Fairness
 from services.trainer.core.gains import MinimumGain
 from services.trainer.core.parameters import Parameters
 from services.trainer.core.parents import MaximumLoss, Mode
@@ -20,6 +21,8 @@ from services.trainer.core.tuning import Tuning, tuning_from_json, tuning_to_jso
 Json = Mapping[str, Any]  # the content of a message or file
 
 DEFAULT_MAX_ATTEMPTS = 5
+USUAL_THRESHOLD = 0.5
+"""Where endpoints decide that are not told otherwise."""
 
 
 class FeatureKind(StrEnum):
@@ -96,6 +99,9 @@ class JobSpec:
         maximum_loss: What the winner may lose against the parent; None asks for nothing.
         task: What the target is.
         calibration: How the winner's scores become probabilities.
+        decision_threshold: Lowest probability of label 1 at which the decision is 1; None means
+            `USUAL_THRESHOLD`.
+        fairness: Groups for which decisions are compared; None compares none.
     """
 
     snapshot: str
@@ -121,6 +127,13 @@ class JobSpec:
     maximum_loss: MaximumLoss | None = None
     task: Task = Task.BINARY
     calibration: CalibrationMethod = CalibrationMethod.NONE
+    decision_threshold: float | None = None
+    fairness: Fairness | None = None
+
+    @property
+    def threshold(self) -> float:
+        """Lowest probability of label 1 at which the decision is 1."""
+        return USUAL_THRESHOLD if self.decision_threshold is None else self.decision_threshold
 
     @property
     def checked_metric(self) -> Metric:
@@ -196,6 +209,8 @@ def spec_from_json(document: Json) -> JobSpec:
         ),
         task=task,
         calibration=CalibrationMethod(document.get("calibration") or CalibrationMethod.NONE),
+        decision_threshold=document.get("decision_threshold"),
+        fairness=_fairness_from_json(document["fairness"]) if "fairness" in document else None,
     )
 
 
@@ -240,7 +255,23 @@ def spec_to_json(spec: JobSpec) -> dict[str, Any]:
         **({} if spec.minimum_gain is None else {"minimum_gain": asdict(spec.minimum_gain)}),
         "mode": spec.mode.value,
         **({} if spec.maximum_loss is None else {"maximum_loss": asdict(spec.maximum_loss)}),
+        **(
+            {}
+            if spec.decision_threshold is None
+            else {"decision_threshold": spec.decision_threshold}
+        ),
+        **(
+            {}
+            if spec.fairness is None
+            else {"fairness": {**asdict(spec.fairness), "columns": list(spec.fairness.columns)}}
+        ),
     }
+
+
+def _fairness_from_json(document: Json) -> Fairness:
+    columns = tuple(document["columns"])
+    rows = document.get("min_group_rows")
+    return Fairness(columns, rows) if rows else Fairness(columns)
 
 
 def _feature_from_json(document: Json) -> Feature:

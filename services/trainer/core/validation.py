@@ -12,6 +12,7 @@ from services.common.errors import FieldViolation
 from services.common.names import ResourceName
 from services.trainer.core.calibration import CalibrationMethod
 from services.trainer.core.gains import GAINS
+from services.trainer.core.judging_faults import judging_faults
 from services.trainer.core.parameters import Rules, parameter_faults
 from services.trainer.core.parents import Mode
 from services.trainer.core.selection import METRICS
@@ -51,6 +52,7 @@ def spec_faults(spec: JobSpec, recipes: Mapping[str, Rules]) -> list[FieldViolat
         *_candidate_faults(spec, recipes),
         *_gain_faults(spec),
         *_calibration_faults(spec),
+        *judging_faults(spec, ROOT),
         *tuning_faults(spec, recipes, ROOT),
     ]
 

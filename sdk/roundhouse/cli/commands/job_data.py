@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
 from roundhouse.cli import names
+from roundhouse.cli.bundle_files import json_file
 from roundhouse.cli.failures import BadOutcome
 from roundhouse.cli.output import OUT, print_json, print_table
 from roundhouse.cli.session import Json, session_of
-from roundhouse.client import Client
-from roundhouse.registry.v1.model_service_pb2 import DownloadArtifactRequest
 from roundhouse.trainer.v1.job_service_pb2 import GetTrainingJobRequest
 
 
@@ -33,18 +31,11 @@ def data(
         if not found.model_version:
             why = found.error.message or "the report comes with its version"
             raise BadOutcome(f"{names.short(name)} has made no version: {why}")
-        report = _report(client, found.model_version)
+        report = json_file(client, found.model_version, "data.json")
     if as_json:
         print_json(report)
     else:
         _print(report)
-
-
-def _report(client: Client, version: str) -> dict[str, Any]:  # the content of a file
-    request = DownloadArtifactRequest(version=version, path="data.json")
-    parts = client.models.DownloadArtifact(request)
-    report: dict[str, Any] = json.loads(b"".join(part.chunk for part in parts))
-    return report
 
 
 def _print(report: dict[str, Any]) -> None:

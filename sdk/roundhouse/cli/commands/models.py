@@ -30,8 +30,8 @@ from roundhouse.registry.v1.model_service_pb2 import (
     ListVersionsRequest,
 )
 
-BESIDE_PARENT = ("fidelity.", "graph.", "parent.")
-"""Begin the metrics that hold a version against its parent; `jobs show` tells them."""
+TOLD_ELSEWHERE = ("fairness.", "fidelity.", "graph.", "parent.")
+"""Begin metrics that `models fairness` tells, and those beside its parent that `jobs show` does."""
 
 app = typer.Typer(
     help="See models, move their files, and approve their versions.", no_args_is_help=True
@@ -131,7 +131,7 @@ def show(
                     + ", ".join(
                         f"{metric} {value:.4f}"
                         for metric, value in each.metrics.items()
-                        if not metric.startswith(BESIDE_PARENT)
+                        if not metric.startswith(TOLD_ELSEWHERE)
                     )
                     for each in evaluations[version.name][:2]
                 ),

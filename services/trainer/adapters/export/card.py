@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from services.trainer.adapters.export.card_tables import table
 from services.trainer.adapters.export.documents import Evidence
+from services.trainer.adapters.export.fairness_card import fairness_section
 from services.trainer.core.cross_validation import means, spreads
 from services.trainer.core.jobs import Trial
 from services.trainer.core.parents import Mode
@@ -67,9 +69,10 @@ def card(evidence: Evidence) -> str:
         "",
         *_scored("slice", slices, spec.task),
         "",
+        *fairness_section(evidence),
         "## Candidates on the validation part",
         "",
-        *_table(
+        *table(
             ["algorithm", *_titles(METRICS[spec.task]), f"{spec.metric} over folds"],
             [_candidate(trial, spec) for trial in evidence.trials],
         ),
@@ -80,7 +83,7 @@ def card(evidence: Evidence) -> str:
 
 def _scored(title: str, rows: Sequence[tuple[str, Scores]], task: Task) -> list[str]:
     told = _TOLD[task]
-    return _table(
+    return table(
         [title, "rows", *_titles(told)],
         [
             [name, str(scores.rows), *(_number(scores.metrics, metric) for metric in told)]
@@ -104,7 +107,7 @@ def _by_class(evidence: Evidence) -> list[str]:
         for name, counts in zip(evidence.classes, evidence.scores.confusion, strict=True)
     ]
     head = ["class", "rows", *measures, *(f"told {name}" for name in evidence.classes)]
-    return ["## Classes of the test part", "", *_table(head, rows), ""]
+    return ["## Classes of the test part", "", *table(head, rows), ""]
 
 
 def _beside_parent(evidence: Evidence) -> list[str]:
@@ -136,11 +139,6 @@ def _candidate(trial: Trial, spec: JobSpec) -> list[str]:
     if len(trial.folds) > 1:
         folds += f" ± {_number(spreads(trial.folds), spec.metric)}"
     return [trial.algorithm, *(_number(trial.metrics, metric) for metric in metrics), folds]
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    lines = [head, ["---"] * len(head), *rows]
-    return [f"| {' | '.join(line)} |" for line in lines]
 
 
 def _titles(metrics: Sequence[str]) -> list[str]:

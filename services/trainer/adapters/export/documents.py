@@ -12,6 +12,7 @@ from typing import Any, Final
 from services.trainer.adapters.export.bundle import scores_json, slice_json
 from services.trainer.adapters.recipes import package_of
 from services.trainer.core.calibration import Calibration
+from services.trainer.core.fairness import ColumnFairness
 from services.trainer.core.jobs import Trial
 from services.trainer.core.parents import Comparison, Mode
 from services.trainer.core.scores import Scores, SliceScores
@@ -57,6 +58,7 @@ class Evidence:
             where there are more than two classes.
         comparison: Beside the parent version; None where nothing was taken over from one.
         classes: Names by their numbers.
+        fairness: What is decided for groups of the test part.
     """
 
     job: str
@@ -75,6 +77,7 @@ class Evidence:
     validation_positive_rate: float | None
     comparison: Comparison | None = None
     classes: tuple[str, ...] = TWO_CLASSES
+    fairness: tuple[ColumnFairness, ...] = ()
 
     @property
     def beats_baseline(self) -> bool:
@@ -98,6 +101,7 @@ def evaluation_json(evidence: Evidence) -> dict[str, Any]:
         "validation_gains": {name: asdict(gain) for name, gain in evidence.winner.gains.items()},
         **({} if evidence.parity is None else {"parity": {"largest_difference": evidence.parity}}),
         **_classes_json(evidence),
+        **_fairness_json(evidence),
         **({} if evidence.comparison is None else {"parent": _parent_json(evidence.comparison)}),
     }
 
@@ -120,6 +124,14 @@ def _classes_json(evidence: Evidence) -> dict[str, Any]:
         return {}
     confusion = [list(counts) for counts in evidence.scores.confusion]
     return {"classes": list(evidence.classes), "confusion": confusion}
+
+
+def _fairness_json(evidence: Evidence) -> dict[str, Any]:
+    """Rates of groups of the test part and how far they are apart, with their intervals."""
+    if not evidence.fairness:
+        return {}
+    columns = [asdict(found) for found in evidence.fairness]
+    return {"fairness": {"threshold": evidence.spec.threshold, "columns": columns}}
 
 
 def training_json(evidence: Evidence) -> dict[str, Any]:

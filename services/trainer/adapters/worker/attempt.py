@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 import pyarrow as pa
@@ -14,29 +14,17 @@ from services.common.blobs.port import BlobStore
 from services.common.rpc.tracing import tracer
 from services.trainer.adapters.evaluation_record import EvaluationRecord
 from services.trainer.adapters.export import bundle
-from services.trainer.adapters.export.calibrated import calibrated_graph, uncalibrated_scores
-from services.trainer.adapters.export.card import card
-from services.trainer.adapters.export.documents import (
-    Evidence,
-    evaluation_json,
-    training_json,
-)
-from services.trainer.adapters.export.graph import check_parity, export_graph
-from services.trainer.adapters.export.runtime import GraphModel
 from services.trainer.adapters.learning.auditing import suspects
 from services.trainer.adapters.learning.calibrating import fit_calibration
-from services.trainer.adapters.learning.encoding import learned
 from services.trainer.adapters.learning.loading import load_table
-from services.trainer.adapters.learning.native import WEIGHTS_FILE, NativeModel, native_bytes
-from services.trainer.adapters.learning.parent import Parent
 from services.trainer.adapters.learning.quantizing import QuantizedModel
 from services.trainer.adapters.learning.recipe import Recipe
 from services.trainer.adapters.learning.trials import TrainedModel, Workbench
 from services.trainer.adapters.registry_client import (
     Registration,
     RegistryClient,
-    SnapshotRef,
 )
+from services.trainer.adapters.worker.building import BuiltVersion, Prepared, VersionBuilder
 from services.trainer.adapters.worker.contract import Work
 from services.trainer.adapters.worker.freshness import check_fresh
 from services.trainer.adapters.worker.lanes import Bench, Lanes, TrialData
@@ -48,8 +36,6 @@ from services.trainer.adapters.worker.observing import (
     TrialObserver,
 )
 from services.trainer.adapters.worker.parents import (
-    compared,
-    latencies_ms,
     parent_of,
     validation_metrics,
 )
@@ -61,39 +47,18 @@ from services.trainer.core.errors import SnapshotHeld, UnusableSnapshot
 from services.trainer.core.failures import DataFault
 from services.trainer.core.gains import check_gains
 from services.trainer.core.jobs import RETRAIN, Trial
-from services.trainer.core.objectives import objective_of
-from services.trainer.core.parents import Comparison, Mode, check_losses
+from services.trainer.core.parents import Comparison, check_losses
 from services.trainer.core.partition import parted
 from services.trainer.core.purposes import Purpose
-from services.trainer.core.scores import Scores, score_slices
+from services.trainer.core.scores import Scores
 from services.trainer.core.selection import TrialOutcome, best_trial
 from services.trainer.core.spec import JobSpec
 from services.trainer.core.splits import Split, rows_digest
 from services.trainer.core.states import JobState, TrialState
-from services.trainer.core.tables import TWO_CLASSES, Table
+from services.trainer.core.tables import Table
 from services.trainer.core.use_cases.attempts import Order
 
 MANIFEST: Final = "manifest.json"
-
-
-@dataclass(frozen=True, eq=False)
-class Prepared:
-    """A job's data, ready to train on."""
-
-    snapshot: SnapshotRef
-    table: Table
-    split: Split
-    report: DataReport
-    parent: Parent | None
-
-
-@dataclass(frozen=True, eq=False)
-class BuiltVersion:
-    """A version's files, but for the manifest, and what is known about it."""
-
-    files: Mapping[str, bytes]
-    evidence: Evidence
-    latency_ms: Mapping[str, float]
 
 
 class AttemptRun:
@@ -127,6 +92,7 @@ class AttemptRun:
         self._recipes = recipes
         self._lanes = lanes
         self._threads = threads
+        self._builder = VersionBuilder(work, recipes, threads)
 
     async def run(self) -> None:
         """Do everything that earlier attempts left, and report the version.
@@ -156,7 +122,7 @@ class AttemptRun:
             retrained = await self._retrain(bench, winner)
         model = replace(retrained, calibration=calibration)
         with tracer().start_as_current_span("trainer.export"):
-            version = await asyncio.to_thread(self._make_version, prepared, trials, winner, model)
+            version = await asyncio.to_thread(self._builder.build, prepared, trials, winner, model)
         self._stop_if_told()
         await self._link.entered(JobState.REGISTERING)
         with tracer().start_as_current_span("trainer.register"):
@@ -221,80 +187,6 @@ class AttemptRun:
         await observer.settled()
         return model
 
-    def _make_version(
-        self,
-        prepared: Prepared,
-        trials: Sequence[Trial],
-        winner: TrialOutcome,
-        model: TrainedModel | QuantizedModel,
-    ) -> BuiltVersion:
-        table, split = prepared.table, prepared.split
-        fitted = table.take(split.fit)
-        validation = table.take(split.validation)
-        graph, parity = self._exported(winner.algorithm, model, fitted, validation)
-        test = table.take(split.test)
-        told = GraphModel(graph, self._threads).predicted(test)
-        objective = objective_of(self._work.spec.task, table.classes)
-        evidence = Evidence(
-            job=self._work.job,
-            spec=self._work.spec,
-            snapshot_digest=prepared.snapshot.digest,
-            split=split,
-            trials=trials,
-            winner=winner,
-            threads=self._threads,
-            scores=objective.score(test.label, told),
-            calibration=model.calibration,
-            uncalibrated=uncalibrated_scores(graph, test, self._threads),
-            slices=score_slices(test.label, told, test.slices, objective.score),
-            baseline=objective.score(test.label, objective.baseline(fitted.label, len(test))),
-            parity=parity,
-            classes=table.classes,
-            validation_positive_rate=_positive_rate(validation),
-            comparison=(
-                None
-                if prepared.parent is None
-                else compared(prepared.parent, table, split, graph=graph, probability=told)
-            ),
-        )
-        files = {
-            "model.onnx": graph,
-            "signature.json": (
-                prepared.parent.signature
-                if prepared.parent is not None and isinstance(model, QuantizedModel)
-                else bundle.json_bytes(bundle.signature(fitted))
-            ),
-            "evaluation.json": bundle.json_bytes(evaluation_json(evidence)),
-            "data.json": bundle.json_bytes(prepared.report.to_json()),
-            "split.parquet": bundle.split_parquet(split),
-            "training.json": bundle.json_bytes(training_json(evidence)),
-            "card.md": card(evidence).encode(),
-        }
-        if len(table.classes) == len(TWO_CLASSES):
-            files["profile.json"] = bundle.json_bytes(bundle.profile(fitted, test, told))
-        if isinstance(model, TrainedModel) and self._can_go_on(winner.algorithm):
-            assert model.weights is not None, f"{winner.algorithm} says that it gives weights"
-            native = NativeModel(winner.algorithm, model.weights, learned(model.encoder))
-            files[WEIGHTS_FILE] = native_bytes(native)
-        return BuiltVersion(files, evidence, latencies_ms(graph, test, prepared.parent))
-
-    def _exported(
-        self,
-        algorithm: str,
-        model: TrainedModel | QuantizedModel,
-        fitted: Table,
-        validation: Table,
-    ) -> tuple[bytes, float | None]:
-        """The graph, and its largest difference from the native model where there is one."""
-        if isinstance(model, QuantizedModel):
-            return model.graph, None
-        self._recipes[algorithm].teach_export()
-        graph = export_graph(model.encoder, model.estimator, fitted)
-        if model.calibration is not None:
-            graph = calibrated_graph(graph, model.calibration.map)
-        runtime = GraphModel(graph, self._threads)
-        return graph, check_parity(runtime, model.encoder, model.classifier, validation)
-
     async def _register(self, built: BuiltVersion, winner: Trial) -> None:
         spec, evidence = self._work.spec, built.evidence
         beside = evidence.comparison
@@ -333,6 +225,7 @@ class AttemptRun:
             purpose=Purpose.TEST,
             latency_ms=built.latency_ms,
             beside_parent={} if beside is None else beside.metrics,
+            fairness=evidence.fairness,
         )
         evaluation = await self._registry.record(tested, self._work.uid)
         if beside is not None:
@@ -351,6 +244,7 @@ class AttemptRun:
             latency_ms={},
             beside_parent={},
             uncalibrated=None,
+            fairness=beside.fairness,
         )
         await self._registry.record(baseline, uuid.uuid5(self._work.uid, "parent"))
         told = beside.fidelity
@@ -360,9 +254,6 @@ class AttemptRun:
             f"instead of {beside.parent_size_bytes}"
         )
 
-    def _can_go_on(self, algorithm: str) -> bool:
-        return Mode.WARM_START in self._recipes[algorithm].modes
-
     def _stop_if_told(self) -> None:
         if self._link.order is Order.PAUSE:
             raise StopTraining
@@ -370,10 +261,6 @@ class AttemptRun:
 
 def _reported(spec: JobSpec, table: Table, split: Split) -> DataReport:
     return data_report(spec, table, split, suspects(table, split, spec.seed))
-
-
-def _positive_rate(rows: Table) -> float | None:
-    return float(rows.label.mean()) if len(rows.classes) == len(TWO_CLASSES) else None
 
 
 def _outcomes(trials: Sequence[Trial]) -> list[TrialOutcome]:

@@ -1,0 +1,167 @@
+"""What an attempt makes of its winner: the graph, what it scores, and the files of a version."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from services.trainer.adapters.export import bundle
+from services.trainer.adapters.export.calibrated import calibrated_graph, uncalibrated_scores
+from services.trainer.adapters.export.card import card
+from services.trainer.adapters.export.documents import (
+    Evidence,
+    evaluation_json,
+    training_json,
+)
+from services.trainer.adapters.export.graph import check_parity, export_graph
+from services.trainer.adapters.export.runtime import GraphModel
+from services.trainer.adapters.learning.encoding import learned
+from services.trainer.adapters.learning.native import WEIGHTS_FILE, NativeModel, native_bytes
+from services.trainer.adapters.learning.parent import Parent
+from services.trainer.adapters.learning.quantizing import QuantizedModel
+from services.trainer.adapters.learning.recipe import Recipe
+from services.trainer.adapters.learning.trials import TrainedModel
+from services.trainer.adapters.registry_client import SnapshotRef
+from services.trainer.adapters.worker.contract import Work
+from services.trainer.adapters.worker.parents import compared, latencies_ms
+from services.trainer.core.data_report import DataReport
+from services.trainer.core.fairness import ColumnFairness, Decisions, compare_groups
+from services.trainer.core.jobs import Trial
+from services.trainer.core.objectives import Predicted, objective_of
+from services.trainer.core.parents import Comparison, Mode
+from services.trainer.core.scores import score_slices
+from services.trainer.core.selection import TrialOutcome
+from services.trainer.core.splits import Split
+from services.trainer.core.tables import TWO_CLASSES, Table
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A job's data, ready to train on."""
+
+    snapshot: SnapshotRef
+    table: Table
+    split: Split
+    report: DataReport
+    parent: Parent | None
+
+
+@dataclass(frozen=True, eq=False)
+class BuiltVersion:
+    """A version's files, but for the manifest, and what is known about it."""
+
+    files: Mapping[str, bytes]
+    evidence: Evidence
+    latency_ms: Mapping[str, float]
+
+
+class VersionBuilder:
+    """Makes the version of one job.
+
+    Args:
+        work: The job.
+        recipes: Every algorithm there is.
+        threads: Threads that may be busy.
+    """
+
+    def __init__(self, work: Work, recipes: Mapping[str, Recipe], threads: int) -> None:
+        self._job = work.job
+        self._spec = work.spec
+        self._recipes = recipes
+        self._threads = threads
+
+    def build(
+        self,
+        prepared: Prepared,
+        trials: Sequence[Trial],
+        winner: TrialOutcome,
+        model: TrainedModel | QuantizedModel,
+    ) -> BuiltVersion:
+        """The version that `model`, the winner trained again, becomes.
+
+        Raises:
+            ExportMismatch: Its graph does not compute what it computes.
+        """
+        table, split = prepared.table, prepared.split
+        fitted = table.take(split.fit)
+        validation = table.take(split.validation)
+        graph, parity = self._exported(winner.algorithm, model, fitted, validation)
+        test = table.take(split.test)
+        told = GraphModel(graph, self._threads).predicted(test)
+        objective = objective_of(self._spec.task, table.classes)
+        evidence = Evidence(
+            job=self._job,
+            spec=self._spec,
+            snapshot_digest=prepared.snapshot.digest,
+            split=split,
+            trials=trials,
+            winner=winner,
+            threads=self._threads,
+            scores=objective.score(test.label, told),
+            calibration=model.calibration,
+            uncalibrated=uncalibrated_scores(graph, test, self._threads),
+            slices=score_slices(test.label, told, test.slices, objective.score),
+            baseline=objective.score(test.label, objective.baseline(fitted.label, len(test))),
+            parity=parity,
+            classes=table.classes,
+            validation_positive_rate=_positive_rate(validation),
+            comparison=self._compared(prepared, graph, told),
+            fairness=self._fairness(test, told),
+        )
+        files = {
+            "model.onnx": graph,
+            "signature.json": (
+                prepared.parent.signature
+                if prepared.parent is not None and isinstance(model, QuantizedModel)
+                else bundle.json_bytes(bundle.signature(fitted))
+            ),
+            "evaluation.json": bundle.json_bytes(evaluation_json(evidence)),
+            "data.json": bundle.json_bytes(prepared.report.to_json()),
+            "split.parquet": bundle.split_parquet(split),
+            "training.json": bundle.json_bytes(training_json(evidence)),
+            "card.md": card(evidence).encode(),
+        }
+        if len(table.classes) == len(TWO_CLASSES):
+            files["profile.json"] = bundle.json_bytes(bundle.profile(fitted, test, told))
+        if isinstance(model, TrainedModel) and self._can_go_on(winner.algorithm):
+            assert model.weights is not None, f"{winner.algorithm} says that it gives weights"
+            native = NativeModel(winner.algorithm, model.weights, learned(model.encoder))
+            files[WEIGHTS_FILE] = native_bytes(native)
+        return BuiltVersion(files, evidence, latencies_ms(graph, test, prepared.parent))
+
+    def _compared(self, prepared: Prepared, graph: bytes, told: Predicted) -> Comparison | None:
+        parent, split = prepared.parent, prepared.split
+        if parent is None:
+            return None
+        beside = compared(parent, prepared.table, split, graph=graph, probability=told)
+        test = prepared.table.take(split.test)
+        return replace(beside, fairness=self._fairness(test, parent.probability[split.test]))
+
+    def _fairness(self, rows: Table, told: Predicted) -> tuple[ColumnFairness, ...]:
+        spec = self._spec
+        decided = Decisions(rows.label, told, spec.threshold)
+        return compare_groups(spec.fairness, decided, rows.slices, spec.seed)
+
+    def _exported(
+        self,
+        algorithm: str,
+        model: TrainedModel | QuantizedModel,
+        fitted: Table,
+        validation: Table,
+    ) -> tuple[bytes, float | None]:
+        """The graph, and its largest difference from the native model where there is one."""
+        if isinstance(model, QuantizedModel):
+            return model.graph, None
+        self._recipes[algorithm].teach_export()
+        graph = export_graph(model.encoder, model.estimator, fitted)
+        if model.calibration is not None:
+            graph = calibrated_graph(graph, model.calibration.map)
+        runtime = GraphModel(graph, self._threads)
+        return graph, check_parity(runtime, model.encoder, model.classifier, validation)
+
+    def _can_go_on(self, algorithm: str) -> bool:
+        return Mode.WARM_START in self._recipes[algorithm].modes
+
+
+def _positive_rate(rows: Table) -> float | None:
+    return float(rows.label.mean()) if len(rows.classes) == len(TWO_CLASSES) else None
