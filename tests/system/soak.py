@@ -25,6 +25,7 @@ PROOFS: Final = {
     "public-data": "tests.system.proofs.public_data",
     "registry-kills": "tests.system.proofs.registry_kills",
     "rollbacks": "tests.system.proofs.rollbacks",
+    "runaway": "tests.system.proofs.runaway",
     "swaps": "tests.system.proofs.swaps",
     "verdicts": "tests.system.proofs.verdicts",
     "workers": "tests.system.proofs.workers",

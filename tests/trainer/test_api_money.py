@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import grpc
@@ -14,35 +13,18 @@ from roundhouse.trainer.v1 import job_pb2, job_service_pb2
 from services.trainer.core.spec import Candidate
 from tests.support.registry_api import PROJECT, TIMEOUT_S, refused, request_id
 from tests.support.trainer_api import TrainerCaller, running_trainer, state_name
+from tests.support.trainer_money import cent_prices, cents, usd
 from tests.trainer.test_kill import kill_workers
 
 pytestmark = pytest.mark.real
 LONG = (Candidate("mlp", {"epochs": 1000, "hidden_units": 8}),)
 MODEL = f"{PROJECT}/models/delays"
-CENTS = 10_000
-"""Millionths."""
 
 
 @pytest.fixture
 def price_file(tmp_path: Path) -> Path:
     """A cent for a second of a core."""
-    file = tmp_path / "prices.json"
-    document = {
-        "version": "cents",
-        "currency": "USD",
-        "cpu_core_second_micros": CENTS,
-        "memory_gib_second_micros": 0,
-    }
-    file.write_text(json.dumps(document))
-    return file
-
-
-def usd(cents: int) -> Money:
-    return Money(currency_code="USD", units=cents // 100, nanos=cents % 100 * CENTS * 1000)
-
-
-def cents(money: Money) -> float:
-    return money.units * 100 + money.nanos / 1000 / CENTS
+    return cent_prices(tmp_path)
 
 
 async def submit(
