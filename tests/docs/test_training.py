@@ -21,6 +21,7 @@ from services.trainer.core.failures import ErrorClass
 from services.trainer.core.fairness import DISPARITIES
 from services.trainer.core.mode_faults import mode_faults
 from services.trainer.core.parents import Mode
+from services.trainer.core.robustness import Check
 from services.trainer.core.spec import JobSpec, spec_to_json
 from services.trainer.core.validation import spec_faults
 from tests.support.class_values import class_spec, digit_spec
@@ -73,6 +74,7 @@ def faults_of(example: dict[str, object], job: JobSpec) -> list[FieldViolation]:
         "maximum_loss",
         "calibration",
         "fairness",
+        "robustness",
         "tuning",
         "task",
     ],
@@ -106,6 +108,12 @@ def test_the_table_of_differences_between_groups_is_what_is_measured() -> None:
     rows = [row for row in DOCUMENT.read_text().splitlines() if row.startswith("| `fairness.")]
     said = [row.split("`")[1] for row in rows]
     assert said == [f"fairness.{name}.<column>" for name in DISPARITIES]
+
+
+def test_the_table_of_checks_is_what_is_tried() -> None:
+    section = DOCUMENT.read_text().split("\n## When rows come otherwise\n")[1].partition("\n## ")[0]
+    said = [row.split("`")[1] for row in section.splitlines() if row.startswith("| `")]
+    assert said == list(Check)
 
 
 def test_the_rules_of_the_document_are_those_of_a_policy(tmp_path: Path) -> None:

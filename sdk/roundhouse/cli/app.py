@@ -34,6 +34,7 @@ from roundhouse.cli.commands.model_explain import explain_command
 from roundhouse.cli.commands.model_fairness import fairness_command
 from roundhouse.cli.commands.model_import import import_command
 from roundhouse.cli.commands.model_reliability import reliability_command
+from roundhouse.cli.commands.model_robustness import robustness_command
 from roundhouse.cli.commands.predict import predict
 from roundhouse.cli.commands.report import report
 from roundhouse.cli.commands.status import status
@@ -95,6 +96,7 @@ models.app.command("explain")(explain_command)
 models.app.command("diff")(diff_command)
 models.app.command("reliability")(reliability_command)
 models.app.command("fairness")(fairness_command)
+models.app.command("robustness")(robustness_command)
 app.add_typer(models.app, name="models")
 app.add_typer(aliases.app, name="aliases")
 registry.app.add_typer(collection.app, name="gc")

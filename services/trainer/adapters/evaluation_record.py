@@ -29,7 +29,7 @@ class EvaluationRecord:
         evaluator: Job that measured it.
         purpose: What the rows were used for.
         latency_ms: Of one row, by metric; differs from one measurement to the next.
-        beside_parent: What is known of it beside its parent, by metric.
+        further: What is known of it beside its scores, by metric.
         uncalibrated: Over all rows, without the version's calibration; None where it has none.
         fairness: What was decided for groups of the rows.
     """
@@ -43,7 +43,7 @@ class EvaluationRecord:
     evaluator: str
     purpose: Purpose
     latency_ms: Mapping[str, float]
-    beside_parent: Mapping[str, float] = field(default_factory=dict)
+    further: Mapping[str, float] = field(default_factory=dict)
     uncalibrated: Scores | None = None
     fairness: tuple[ColumnFairness, ...] = ()
 
@@ -59,7 +59,7 @@ def evaluation_to_proto(record: EvaluationRecord) -> Evaluation:
             **record.scores.metrics,
             **record.scores.by_class,
             **record.latency_ms,
-            **record.beside_parent,
+            **record.further,
             **_merged(found.metrics for found in record.fairness),
         },
         standard_errors={

@@ -7,6 +7,7 @@ TrainingFailure
 ├── ExportMismatch    the exported graph doesn't compute what the trained model computes
 ├── NotBetter         the winner is no better than the trivial baseline
 ├── NotAsGood         the winner loses more against the parent version than it may
+├── NotRobust         the winner loses more than it may when rows come otherwise
 ├── UnusableParent    the parent version can't give what the mode asks of it
 ├── DependencyAway    another service did not answer for as long as the worker waits
 ├── WorkerLost        the worker's process ended, or its lease ran out
@@ -34,6 +35,7 @@ class ErrorClass(StrEnum):
     PREEMPTED = "PREEMPTED"
     NOT_BETTER = "NOT_BETTER"
     NOT_AS_GOOD = "NOT_AS_GOOD"
+    NOT_ROBUST = "NOT_ROBUST"
     UNUSABLE_PARENT = "UNUSABLE_PARENT"
 
     @property
@@ -107,6 +109,9 @@ RULES: Final = {
     ErrorClass.NOT_AS_GOOD: RetryRule(
         None, "Allow the candidates more, try others, or raise `maximum_loss`."
     ),
+    ErrorClass.NOT_ROBUST: RetryRule(
+        None, "Train without the feature that the message names, try others, or raise the bar."
+    ),
     ErrorClass.UNUSABLE_PARENT: RetryRule(
         None, "Name another `parent_version`, or another `mode`; the message says what is amiss."
     ),
@@ -153,6 +158,12 @@ class NotAsGood(TrainingFailure):
     """The winner loses more against the parent version than it may."""
 
     error_class = ErrorClass.NOT_AS_GOOD
+
+
+class NotRobust(TrainingFailure):
+    """The winner loses more than it may when rows come otherwise than it learned them."""
+
+    error_class = ErrorClass.NOT_ROBUST
 
 
 class UnusableParent(TrainingFailure):

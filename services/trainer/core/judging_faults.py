@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from services.common.errors import FieldViolation
+from services.trainer.core.robustness import Check
 from services.trainer.core.spec import JobSpec
 from services.trainer.core.tasks import Task
 
@@ -17,13 +18,14 @@ def judging_faults(spec: JobSpec, root: str) -> Iterator[FieldViolation]:
         root: Path of the spec.
     """
     yield from _fairness_faults(spec, root)
+    yield from _robustness_faults(spec, root)
     if spec.decision_threshold is None:
         return
     if spec.task is not Task.BINARY:
         text = f"is {spec.decision_threshold:g}, which is for two classes; the task is {spec.task}"
         yield FieldViolation(f"{root}.decision_threshold", text)
-    elif spec.fairness is None:
-        text = f"is {spec.decision_threshold:g}, but nothing is judged by it; ask for fairness"
+    elif spec.fairness is None and spec.robustness is None:
+        text = f"is {spec.decision_threshold:g}; only fairness and robustness judge by it"
         yield FieldViolation(f"{root}.decision_threshold", text)
 
 
@@ -38,3 +40,14 @@ def _fairness_faults(spec: JobSpec, root: str) -> Iterator[FieldViolation]:
             sliced = ", ".join(spec.slices) or "there are none"
             text = f"is {column!r}; must be one of slice_columns: {sliced}"
             yield FieldViolation(f"{root}.fairness.columns[{index}]", text)
+
+
+def _robustness_faults(spec: JobSpec, root: str) -> Iterator[FieldViolation]:
+    if spec.robustness is None:
+        return
+    known = ", ".join(Check)
+    for name in ("maximum_fall", "maximum_flipped"):
+        for check in getattr(spec.robustness, name):
+            if check not in set(Check):
+                text = f"has a bar for {check!r}; the checks are {known}"
+                yield FieldViolation(f"{root}.robustness.{name}", text)

@@ -12,6 +12,7 @@ from services.trainer.core.fairness import Fairness
 from services.trainer.core.gains import MinimumGain
 from services.trainer.core.parameters import Parameters
 from services.trainer.core.parents import MaximumLoss, Mode
+from services.trainer.core.robustness import USUAL_NOISE, Robustness
 from services.trainer.core.search_space import Space, space_from_json, space_to_json
 from services.trainer.core.selection import METRICS, Metric
 from services.trainer.core.splits import SplitMethod, SplitShares
@@ -102,6 +103,7 @@ class JobSpec:
         decision_threshold: Lowest probability of label 1 at which the decision is 1; None means
             `USUAL_THRESHOLD`.
         fairness: Groups for which decisions are compared; None compares none.
+        robustness: What the winner is stressed by; None means nothing.
     """
 
     snapshot: str
@@ -129,6 +131,7 @@ class JobSpec:
     calibration: CalibrationMethod = CalibrationMethod.NONE
     decision_threshold: float | None = None
     fairness: Fairness | None = None
+    robustness: Robustness | None = None
 
     @property
     def threshold(self) -> float:
@@ -211,6 +214,9 @@ def spec_from_json(document: Json) -> JobSpec:
         calibration=CalibrationMethod(document.get("calibration") or CalibrationMethod.NONE),
         decision_threshold=document.get("decision_threshold"),
         fairness=_fairness_from_json(document["fairness"]) if "fairness" in document else None,
+        robustness=(
+            _robustness_from_json(document["robustness"]) if "robustness" in document else None
+        ),
     )
 
 
@@ -265,6 +271,7 @@ def spec_to_json(spec: JobSpec) -> dict[str, Any]:
             if spec.fairness is None
             else {"fairness": {**asdict(spec.fairness), "columns": list(spec.fairness.columns)}}
         ),
+        **({} if spec.robustness is None else {"robustness": asdict(spec.robustness)}),
     }
 
 
@@ -272,6 +279,14 @@ def _fairness_from_json(document: Json) -> Fairness:
     columns = tuple(document["columns"])
     rows = document.get("min_group_rows")
     return Fairness(columns, rows) if rows else Fairness(columns)
+
+
+def _robustness_from_json(document: Json) -> Robustness:
+    return Robustness(
+        document.get("noise") or USUAL_NOISE,
+        document.get("maximum_fall", {}),
+        document.get("maximum_flipped", {}),
+    )
 
 
 def _feature_from_json(document: Json) -> Feature:

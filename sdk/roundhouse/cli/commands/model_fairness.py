@@ -6,12 +6,9 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
 import typer
-from roundhouse.cli import names
-from roundhouse.cli.bundle_files import json_file
-from roundhouse.cli.failures import BadOutcome
+from roundhouse.cli.bundle_files import asked_for
 from roundhouse.cli.output import print_json, print_table
 from roundhouse.cli.session import Json, session_of
-from roundhouse.registry.v1.model_service_pb2 import GetVersionRequest
 
 _RATES: Final = {
     "selection_rate": "decided 1",
@@ -36,21 +33,12 @@ def fairness_command(
     Of a version whose job asked for `fairness`. With 95 % intervals; "by chance" is how far apart
     groups of these sizes are by luck alone, in 19 of 20 draws.
     """
-    session = session_of(context)
-    with session.client() as client:
-        found = client.models.GetVersion(
-            GetVersionRequest(name=names.version(session.project, version))
-        )
-        fairness = json_file(client, found.name, "evaluation.json").get("fairness")
-    if fairness is None:
-        raise BadOutcome(
-            f"The job that made {names.short(found.name)} did not ask for fairness in its spec."
-        )
+    name, fairness = asked_for(session_of(context), version, "fairness")
     if as_json:
         print_json(fairness)
         return
     for column in fairness["columns"]:
-        _print_column(names.short(found.name), fairness["threshold"], column)
+        _print_column(name, fairness["threshold"], column)
 
 
 def _print_column(version: str, threshold: float, column: Content) -> None:

@@ -30,8 +30,8 @@ from roundhouse.registry.v1.model_service_pb2 import (
     ListVersionsRequest,
 )
 
-TOLD_ELSEWHERE = ("fairness.", "fidelity.", "graph.", "parent.")
-"""Begin metrics that `models fairness` tells, and those beside its parent that `jobs show` does."""
+TOLD_ELSEWHERE = ("fairness.", "fidelity.", "graph.", "parent.", "robustness.")
+"""Begin metrics that `models fairness` and `robustness` tell, and `jobs show` of the parent."""
 
 app = typer.Typer(
     help="See models, move their files, and approve their versions.", no_args_is_help=True

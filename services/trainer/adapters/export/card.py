@@ -8,6 +8,7 @@ from typing import Final
 from services.trainer.adapters.export.card_tables import table
 from services.trainer.adapters.export.documents import Evidence
 from services.trainer.adapters.export.fairness_card import fairness_section
+from services.trainer.adapters.export.robustness_card import robustness_section
 from services.trainer.core.cross_validation import means, spreads
 from services.trainer.core.jobs import Trial
 from services.trainer.core.parents import Mode
@@ -70,6 +71,7 @@ def card(evidence: Evidence) -> str:
         *_scored("slice", slices, spec.task),
         "",
         *fairness_section(evidence),
+        *robustness_section(evidence),
         "## Candidates on the validation part",
         "",
         *table(

@@ -15,6 +15,7 @@ from services.trainer.core.calibration import Calibration
 from services.trainer.core.fairness import ColumnFairness
 from services.trainer.core.jobs import Trial
 from services.trainer.core.parents import Comparison, Mode
+from services.trainer.core.robustness import RobustnessReport
 from services.trainer.core.scores import Scores, SliceScores
 from services.trainer.core.selection import TrialOutcome, beats_baseline
 from services.trainer.core.spec import JobSpec, spec_to_json
@@ -59,6 +60,7 @@ class Evidence:
         comparison: Beside the parent version; None where nothing was taken over from one.
         classes: Names by their numbers.
         fairness: What is decided for groups of the test part.
+        robustness: What is lost on changed rows; None where nobody asked.
     """
 
     job: str
@@ -78,6 +80,7 @@ class Evidence:
     comparison: Comparison | None = None
     classes: tuple[str, ...] = TWO_CLASSES
     fairness: tuple[ColumnFairness, ...] = ()
+    robustness: RobustnessReport | None = None
 
     @property
     def beats_baseline(self) -> bool:
@@ -102,6 +105,7 @@ def evaluation_json(evidence: Evidence) -> dict[str, Any]:
         **({} if evidence.parity is None else {"parity": {"largest_difference": evidence.parity}}),
         **_classes_json(evidence),
         **_fairness_json(evidence),
+        **_robustness_json(evidence),
         **({} if evidence.comparison is None else {"parent": _parent_json(evidence.comparison)}),
     }
 
@@ -132,6 +136,28 @@ def _fairness_json(evidence: Evidence) -> dict[str, Any]:
         return {}
     columns = [asdict(found) for found in evidence.fairness]
     return {"fairness": {"threshold": evidence.spec.threshold, "columns": columns}}
+
+
+def _robustness_json(evidence: Evidence) -> dict[str, Any]:
+    """What changed rows of the validation part cost, and which features cost most."""
+    found = evidence.robustness
+    if found is None:
+        return {}
+    flips = found.flips
+    checks = {
+        check.value: {
+            "fall": worst.fall,
+            "flipped": flips[check].flipped,
+            "worst": [
+                {"feature": each.feature, "fall": each.fall, "flipped": each.flipped}
+                for each in found.named(check)
+            ],
+        }
+        for check, worst in found.falls.items()
+    }
+    about = {"metric": evidence.spec.metric, "rows": found.rows, "noise": found.noise}
+    order = {"order_difference": found.order_difference}
+    return {"robustness": {**about, **order, "checks": checks}}
 
 
 def training_json(evidence: Evidence) -> dict[str, Any]:

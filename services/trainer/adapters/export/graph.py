@@ -16,6 +16,7 @@ from services.trainer.adapters.export.runtime import GraphModel
 from services.trainer.adapters.learning.encoding import frame
 from services.trainer.adapters.learning.recipe import predicted
 from services.trainer.core.failures import ExportMismatch
+from services.trainer.core.robustness import UNSEEN
 from services.trainer.core.tables import Table
 
 TOLERANCE = 1e-5
@@ -23,7 +24,6 @@ TOLERANCE = 1e-5
 
 TARGET_OPSET = {"": 21, "ai.onnx.ml": 3}
 EDGE_ROWS = 64
-UNSEEN = "\N{REPLACEMENT CHARACTER}unseen"
 
 
 def export_graph(encoder: ColumnTransformer, estimator: Any, table: Table) -> bytes:

@@ -109,6 +109,15 @@ class QuantizingBench:
         observer.stepped(Step(1, 1, None, {}))
         return QuantizedModel(graph)
 
+    def of_train(
+        self,
+        winner: TrialOutcome,
+        observer: FitObserver,  # noqa: ARG002 - there is nothing to watch
+    ) -> QuantizedModel:
+        """The graph that won, which learned from the train part at most."""
+        graph = self._quantized(winner.algorithm, winner.refit_parameters, self._split.train)
+        return QuantizedModel(graph)
+
     def _quantized(self, algorithm: str, parameters: Parameters, rows: Rows) -> bytes:
         return quantized(self._parent.graph, self._table.take(rows), algorithm, parameters)
 

@@ -186,6 +186,10 @@ class Workbench:
         )
         return Unseen(self._table.label[_judged(self._unseen)], probability)
 
+    def of_train(self, winner: TrialOutcome, observer: FitObserver) -> TrainedModel:
+        """The winner, trained on the train part alone with its number of steps settled."""
+        return self._fit(self._split.train, winner.algorithm, winner.refit_parameters, observer)
+
     def retrain(
         self, winner: TrialOutcome, observer: FitObserver, resume_from: Checkpoint | None
     ) -> TrainedModel:

@@ -50,6 +50,7 @@ from services.trainer.core.jobs import RETRAIN, Trial
 from services.trainer.core.parents import Comparison, check_losses
 from services.trainer.core.partition import parted
 from services.trainer.core.purposes import Purpose
+from services.trainer.core.robustness import RobustnessReport, check_robustness, told
 from services.trainer.core.scores import Scores
 from services.trainer.core.selection import TrialOutcome, best_trial
 from services.trainer.core.spec import JobSpec
@@ -118,11 +119,14 @@ class AttemptRun:
         await self._link.entered(JobState.EVALUATING)
         self._link.logged(f"winner {winner.algorithm}: {numbers(winner.deciding_metrics)}")
         calibration = await self._calibrate(bench, winner)
+        robustness = await self._stressed(bench, prepared, winner, calibration)
         with tracer().start_as_current_span("trainer.retrain"):
             retrained = await self._retrain(bench, winner)
         model = replace(retrained, calibration=calibration)
         with tracer().start_as_current_span("trainer.export"):
-            version = await asyncio.to_thread(self._builder.build, prepared, trials, winner, model)
+            version = await asyncio.to_thread(
+                self._builder.build, prepared, trials, winner, model, robustness
+            )
         self._stop_if_told()
         await self._link.entered(JobState.REGISTERING)
         with tracer().start_as_current_span("trainer.register"):
@@ -172,6 +176,28 @@ class AttemptRun:
             calibration = await asyncio.to_thread(fit_calibration, method, unseen)
         self._link.logged(f"{method.value} learned from {len(unseen.label)} rows")
         return calibration
+
+    async def _stressed(
+        self,
+        bench: Bench,
+        prepared: Prepared,
+        winner: TrialOutcome,
+        calibration: Calibration | None,
+    ) -> RobustnessReport | None:
+        asked = self._work.spec.robustness
+        if asked is None:
+            return None
+        with tracer().start_as_current_span("trainer.stress"):
+            learned = await asyncio.to_thread(
+                bench.of_train, winner, RepeatableObserver(self._link)
+            )
+            model = replace(learned, calibration=calibration)
+            report = await asyncio.to_thread(
+                self._builder.stressed, prepared, winner.algorithm, model, asked.noise
+            )
+        self._link.logged(f"worst on {report.rows} rows: {told(list(report.falls.values()))}")
+        check_robustness(winner.algorithm, report, asked)
+        return report
 
     async def _retrain(self, bench: Bench, winner: TrialOutcome) -> TrainedModel | QuantizedModel:
         observer = TrialObserver(
@@ -224,7 +250,10 @@ class AttemptRun:
             evaluator=self._work.job,
             purpose=Purpose.TEST,
             latency_ms=built.latency_ms,
-            beside_parent={} if beside is None else beside.metrics,
+            further={
+                **({} if beside is None else beside.metrics),
+                **({} if evidence.robustness is None else evidence.robustness.metrics),
+            },
             fairness=evidence.fairness,
         )
         evaluation = await self._registry.record(tested, self._work.uid)
@@ -242,7 +271,7 @@ class AttemptRun:
             slices=beside.slices,
             purpose=Purpose.BASELINE,
             latency_ms={},
-            beside_parent={},
+            further={},
             uncalibrated=None,
             fairness=beside.fairness,
         )

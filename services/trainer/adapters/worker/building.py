@@ -27,8 +27,16 @@ from services.trainer.adapters.worker.parents import compared, latencies_ms
 from services.trainer.core.data_report import DataReport
 from services.trainer.core.fairness import ColumnFairness, Decisions, compare_groups
 from services.trainer.core.jobs import Trial
-from services.trainer.core.objectives import Predicted, objective_of
+from services.trainer.core.objectives import Predicted, objective_of, selection_metrics
 from services.trainer.core.parents import Comparison, Mode
+from services.trainer.core.robustness import (
+    RobustnessReport,
+    Stressed,
+    binary_decisions,
+    likeliest_class,
+    rows_to_stress,
+    stress,
+)
 from services.trainer.core.scores import score_slices
 from services.trainer.core.selection import TrialOutcome
 from services.trainer.core.splits import Split
@@ -76,6 +84,7 @@ class VersionBuilder:
         trials: Sequence[Trial],
         winner: TrialOutcome,
         model: TrainedModel | QuantizedModel,
+        robustness: RobustnessReport | None,
     ) -> BuiltVersion:
         """The version that `model`, the winner trained again, becomes.
 
@@ -107,6 +116,7 @@ class VersionBuilder:
             validation_positive_rate=_positive_rate(validation),
             comparison=self._compared(prepared, graph, told),
             fairness=self._fairness(test, told),
+            robustness=robustness,
         )
         files = {
             "model.onnx": graph,
@@ -128,6 +138,34 @@ class VersionBuilder:
             native = NativeModel(winner.algorithm, model.weights, learned(model.encoder))
             files[WEIGHTS_FILE] = native_bytes(native)
         return BuiltVersion(files, evidence, latencies_ms(graph, test, prepared.parent))
+
+    def stressed(
+        self,
+        prepared: Prepared,
+        algorithm: str,
+        model: TrainedModel | QuantizedModel,
+        noise: float,
+    ) -> RobustnessReport:
+        """What the graph of `model`, of the train part, loses on changed rows of validation.
+
+        Raises:
+            ExportMismatch: The graph does not compute what the model computes.
+            NotRobust: It gives changed rows no number.
+        """
+        spec, table, split = self._spec, prepared.table, prepared.split
+        validation = table.take(split.validation)
+        graph, _ = self._exported(algorithm, model, table.take(split.train), validation)
+        rows = validation.take(rows_to_stress(validation.label, len(table.features)))
+        metric = spec.checked_metric
+        sign = -1.0 if metric.higher_is_better else 1.0
+
+        def loss(told: Predicted) -> float:
+            return sign * selection_metrics(spec.task, rows.label, told)[metric.value]
+
+        answer = GraphModel(graph, self._threads).predicted
+        two = len(table.classes) == len(TWO_CLASSES)
+        decide = binary_decisions(spec.threshold) if two else likeliest_class
+        return stress(rows, Stressed(answer, loss, decide), noise, spec.seed)
 
     def _compared(self, prepared: Prepared, graph: bytes, told: Predicted) -> Comparison | None:
         parent, split = prepared.parent, prepared.split

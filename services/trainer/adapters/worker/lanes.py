@@ -109,6 +109,12 @@ class Lane(Protocol):
 class Bench(Lane, Protocol):
     """Runs trials, and the winner once more."""
 
+    def of_train(
+        self, winner: TrialOutcome, observer: FitObserver
+    ) -> TrainedModel | QuantizedModel:
+        """The winner as the validation part judged it: no row of that has taught it."""
+        ...
+
     def retrain(
         self, winner: TrialOutcome, observer: FitObserver, resume_from: Checkpoint | None
     ) -> TrainedModel | QuantizedModel:
