@@ -24,7 +24,7 @@ from services.trainer.core.failures import ErrorClass
 from services.trainer.core.jobs import JobError, MetricPoint, TrainingJob
 from services.trainer.core.parameters import ParameterRule
 from services.trainer.core.states import MOVES, STAGES, AttemptState, JobState, TrialState
-from services.trainer.core.use_cases import attempts, reports, submission
+from services.trainer.core.use_cases import attempts, reports, submission, supervision
 from services.trainer.core.use_cases.attempts import Claim, Order, Registered
 from services.trainer.core.use_cases.reports import Report
 from services.trainer.core.use_cases.submission import NewJob
@@ -119,7 +119,7 @@ def test_a_worker_that_was_given_up_can_write_nothing_more() -> None:
     tx = MemoryTrainerTx()
     submitted(tx)
     stale = claimed(tx)
-    attempts.lose(tx, JOB, "w1", "killed")
+    supervision.lose(tx, JOB, "w1", "killed")
     tx.now += timedelta(minutes=2)
     claimed(tx, "w2")
     for write in (
@@ -141,9 +141,9 @@ def test_a_lease_that_runs_out_is_found() -> None:
     tx.now += TTL / 2
     attempts.heartbeat(tx, claim, TERMS)
     tx.now += TTL * 0.9
-    assert attempts.expired(tx) == []
+    assert supervision.expired(tx) == []
     tx.now += TTL
-    assert attempts.expired(tx) == [(JOB, "w1")]
+    assert supervision.expired(tx) == [(JOB, "w1")]
 
 
 def test_retries_wait_longer_each_time_and_end() -> None:
@@ -181,7 +181,7 @@ def test_workers_that_die_before_their_claim_use_up_the_attempts() -> None:
     submitted(tx)
     for number in range(3):
         for _ in range(2):
-            attempts.lose(tx, JOB, f"w{number}", "killed")
+            supervision.lose(tx, JOB, f"w{number}", "killed")
     job = submission.existing(tx, JOB)
     assert (job.state, len(job.attempts)) == (JobState.FAILED, 3)
     assert job.error is not None
@@ -193,7 +193,7 @@ def test_a_shutdown_is_not_held_against_the_job() -> None:
     submitted(tx)
     for number in range(5):
         claimed(tx, f"w{number}")
-        attempts.take_back(tx, JOB, f"w{number}")
+        supervision.take_back(tx, JOB, f"w{number}")
     job = submission.existing(tx, JOB)
     assert (job.state, job.failed_attempts) == (JobState.QUEUED, 0)
 
@@ -230,7 +230,7 @@ def test_a_job_that_was_to_pause_pauses_when_its_worker_dies() -> None:
     submitted(tx)
     claimed(tx)
     submission.pause(tx, JOB, "")
-    attempts.lose(tx, JOB, "w1", "killed")
+    supervision.lose(tx, JOB, "w1", "killed")
     assert state(tx) is JobState.PAUSED
 
 
@@ -266,7 +266,7 @@ def test_a_preemption_is_no_failure_and_is_retried_at_once() -> None:
     for number in range(5):
         claim = claimed(tx, f"w{number}")
         if number % 2:
-            attempts.preempt(tx, JOB)
+            supervision.preempt(tx, JOB)
             assert attempts.heartbeat(tx, claim, TERMS).order is Order.PAUSE
             attempts.stop(tx, claim)
         else:
@@ -319,8 +319,8 @@ class JobMachine(RuleBasedStateMachine):
     @rule(seconds=st.integers(1, 20))
     def time_passes(self, seconds: int) -> None:
         self.tx.now += timedelta(seconds=seconds)
-        for job, worker in attempts.expired(self.tx):
-            attempts.lose(self.tx, job, worker, "silent")
+        for job, worker in supervision.expired(self.tx):
+            supervision.lose(self.tx, job, worker, "silent")
 
     @rule(data=st.data(), step=st.sampled_from(["stage", "finish", "fail", "stop", "heartbeat"]))
     def report(self, data: st.DataObject, step: str) -> None:

@@ -19,7 +19,7 @@ from services.trainer.core.failures import ErrorClass
 from services.trainer.core.jobs import TrainingJob
 from services.trainer.core.money import money_from_json, money_to_json
 from services.trainer.core.states import JobState
-from services.trainer.core.use_cases import attempts, submission
+from services.trainer.core.use_cases import attempts, submission, supervision
 from services.trainer.core.use_cases.attempts import Claim, Order
 from services.trainer.core.use_cases.spending import USUAL_TRIAL_S
 from services.trainer.core.use_cases.submission import NewJob
@@ -92,7 +92,7 @@ def test_a_worker_that_is_lost_is_charged_up_to_its_grant() -> None:
     submitted(tx)
     claimed(tx)
     tx.now += timedelta(hours=1)
-    attempts.lose(tx, JOB, "w1", "silent")
+    supervision.lose(tx, JOB, "w1", "silent")
     assert total(tx) == (1 + TERMS.window_s) * RATE
 
 
@@ -158,7 +158,7 @@ def test_an_attempt_that_nobody_hears_of_again_costs_no_more_than_its_budget() -
     submitted(tx, budget=3 * RATE)
     claimed(tx)
     tx.now = EPOCH + 60 * SECOND
-    attempts.lose(tx, JOB, job(tx).attempts[-1].worker, "silence")
+    supervision.lose(tx, JOB, job(tx).attempts[-1].worker, "silence")
     assert total(tx) == 3 * RATE
 
 
@@ -260,7 +260,7 @@ class Books(RuleBasedStateMachine):
             return
         alive = self.tx.now < self.works_until[self._attempt(name)]
         ways: dict[str, Callable[[], object]] = {
-            "lose": lambda: attempts.lose(self.tx, name, running.worker, "killed"),
+            "lose": lambda: supervision.lose(self.tx, name, running.worker, "killed"),
             "fail": lambda: attempts.fail(self.tx, self.claims[name], AWAY),
             "stop": lambda: attempts.stop(self.tx, self.claims[name]),
             "cancel": lambda: submission.pause(self.tx, name, ""),

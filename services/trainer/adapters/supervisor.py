@@ -25,7 +25,7 @@ from services.trainer.adapters.worker.config import WorkerConfig
 from services.trainer.core.jobs import TrainingJob
 from services.trainer.core.queueing import Capacity, plan
 from services.trainer.core.states import JobState
-from services.trainer.core.use_cases import attempts
+from services.trainer.core.use_cases import supervision
 
 log = structlog.get_logger()
 
@@ -155,7 +155,7 @@ class Supervisor:
             await self._start(lease, job, workers, watched)
         for job in chosen.preempt:
             log.info("job.preempted", job=job.name)
-            await self._write(lease, partial(attempts.preempt, name=job.name))
+            await self._write(lease, partial(supervision.preempt, name=job.name))
 
     async def _start(
         self,
@@ -179,14 +179,14 @@ class Supervisor:
         except asyncio.CancelledError:
             process.kill()
             await process.wait()
-            await self._write(lease, lambda tx: attempts.take_back(tx, job, worker))
+            await self._write(lease, lambda tx: supervision.take_back(tx, job, worker))
             raise
         finally:
             del watched[worker]
             self._written.set()
 
     async def _lose(self, lease: Lease, job: str, worker: str, cause: str) -> None:
-        await self._write(lease, lambda tx: attempts.lose(tx, job, worker, cause))
+        await self._write(lease, lambda tx: supervision.lose(tx, job, worker, cause))
 
     async def _write(self, lease: Lease, work: Callable[[SqlTrainerTx], None]) -> None:
         def guarded(connection: Connection) -> None:
@@ -198,7 +198,7 @@ class Supervisor:
     def _desk(self, connection: Connection) -> Desk:
         tx = SqlTrainerTx(connection, self._now())
         frozen = {parent_of(freeze.meta.name) for freeze in tx.freezes_in_force()}
-        return Desk(tx.unfinished_jobs(), attempts.expired(tx), frozen, tx.now)
+        return Desk(tx.unfinished_jobs(), supervision.expired(tx), frozen, tx.now)
 
 
 def _belongs(job: TrainingJob | None, worker: str) -> bool:

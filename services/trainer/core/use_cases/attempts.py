@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
 
-from services.common.causality import caused_by
 from services.trainer.core.errors import AttemptSuperseded, BudgetExceeded, NothingToClaim
 from services.trainer.core.failures import ErrorClass
 from services.trainer.core.jobs import Attempt, JobError, StoredCheckpoint, TrainingJob, Trial
 from services.trainer.core.ports import TrainerTx
 from services.trainer.core.states import AttemptState, JobState
+from services.trainer.core.use_cases.moves import (
+    after_failure,
+    end_attempt,
+    move_to_budget_exceeded,
+    requeue,
+    store,
+    tell_state,
+)
 from services.trainer.core.use_cases.spending import (
     STOP_AHEAD_S,
     Terms,
@@ -254,127 +260,14 @@ def stop(tx: TrainerTx, claimed: Claim, *, preempted: bool = False) -> None:
     if preempted or job.preempt_requested:
         cause = "its machine is taken away" if preempted else "a job of higher priority goes first"
         error = JobError(ErrorClass.PREEMPTED, cause)
-        _requeue(tx, end_attempt(tx, job, AttemptState.STOPPED, error), timedelta(0))
+        requeue(tx, end_attempt(tx, job, AttemptState.STOPPED, error), timedelta(0))
         return
     job = end_attempt(tx, job, AttemptState.STOPPED, None)
     if job.budget_reached and not job.pause_requested:
         error = JobError(ErrorClass.BUDGET_EXCEEDED, "what a budget has left is nearly spent")
-        _move_to_budget_exceeded(tx, job, error)
+        move_to_budget_exceeded(tx, job, error)
         return
-    _requeue(tx, job, timedelta(0))
-
-
-def lose(tx: TrainerTx, name: str, worker: str, cause: str) -> None:
-    """Give up on an attempt whose worker is gone; nothing if the job is not that worker's.
-
-    A worker that died before its claim counts as an attempt too, or a job that kills its
-    workers at once would go on for ever.
-
-    Args:
-        tx: The transaction.
-        name: Job's resource name.
-        worker: Who is gone.
-        cause: What is known about it.
-    """
-    job = tx.job(name)
-    if job is None or job.state.over:
-        return
-    error = JobError(ErrorClass.WORKER_LOST, f"worker {worker} is gone: {cause}")
-    running = job.running_attempt
-    if running is not None and running.worker == worker:
-        after_failure(tx, end_attempt(tx, job, AttemptState.LOST, error), error)
-    elif running is None and job.state is JobState.QUEUED and not _has_tried(job, worker):
-        attempt = Attempt(
-            len(job.attempts) + 1, worker, 0, AttemptState.LOST, tx.now, tx.now, error
-        )
-        after_failure(tx, replace(job, attempts=(*job.attempts, attempt)), error)
-
-
-def take_back(tx: TrainerTx, name: str, worker: str) -> None:
-    """Queue a job whose worker was ended by this service's own shutdown; not held against it."""
-    job = tx.job(name)
-    running = None if job is None else job.running_attempt
-    if job is not None and running is not None and running.worker == worker:
-        _requeue(tx, end_attempt(tx, job, AttemptState.STOPPED, None), timedelta(0))
-
-
-def preempt(tx: TrainerTx, name: str) -> None:
-    """Have a job make room at its next trial or checkpoint; nothing if no worker is on it."""
-    job = tx.job(name)
-    if job is not None and job.running_attempt is not None and not job.preempt_requested:
-        store(tx, replace(job, preempt_requested=True))
-
-
-def expired(tx: TrainerTx) -> list[tuple[str, str]]:
-    """Job and worker of each running attempt whose lease has run out."""
-    return [
-        (job.name, job.attempts[-1].worker)
-        for job in tx.unfinished_jobs()
-        if job.running_attempt is not None and tx.lease_expired(job.uid)
-    ]
-
-
-def end_attempt(
-    tx: TrainerTx, job: TrainingJob, state: AttemptState, error: JobError | None
-) -> TrainingJob:
-    """The job with its running attempt, if any, ended and its lease released; not stored yet.
-
-    What has begun is charged.
-    """
-    job = metered(tx, job)
-    running = job.running_attempt
-    if running is None:
-        return job
-    tx.release_lease(job.uid, running.worker, running.fence)
-    ended = replace(running, state=state, end_time=tx.now, error=error)
-    return replace(job, attempts=(*job.attempts[:-1], ended))
-
-
-def after_failure(tx: TrainerTx, job: TrainingJob, error: JobError) -> None:
-    """Queue the job again after a growing pause, or fail it if no further attempt can help."""
-    if error.error_class.retryable and job.failed_attempts < job.spec.max_attempts:
-        pause_s = error.error_class.pause_s(job.failed_attempts, _jitter(job))
-        _requeue(tx, job, timedelta(seconds=pause_s))
-        return
-    failed = store(tx, replace(job, error=error).moved_to(JobState.FAILED))
-    tell_state(tx, failed)
-
-
-def store(tx: TrainerTx, job: TrainingJob) -> TrainingJob:
-    """The job as its next revision, stored."""
-    stored = job.touched(tx.now)
-    tx.replace_job(stored)
-    return stored
-
-
-def tell_state(tx: TrainerTx, job: TrainingJob) -> None:
-    """Announce the state that the job has moved to; a job that is over is to be cleared up."""
-    data: dict[str, str | int] = {"attempt": len(job.attempts)}
-    if job.model_version:
-        data |= {"model_version": job.model_version, "evaluation": job.evaluation}
-        data |= {"failed_attempts": job.failed_attempts}
-    if job.error is not None:
-        data |= {"error_class": job.error.error_class.value}
-    with caused_by(job.correlation_id, job.submit_event):
-        tx.tell(f"job.{job.state.lower()}", job.name, data)
-    if job.state.over:
-        tx.add_cleanup(job)
-
-
-def _requeue(tx: TrainerTx, job: TrainingJob, pause: timedelta) -> None:
-    target = JobState.PAUSED if job.pause_requested else JobState.QUEUED
-    waiting = replace(
-        job,
-        pause_requested=False,
-        budget_reached=False,
-        preempt_requested=False,
-        ready_time=tx.now + pause,
-    )
-    if waiting.state is target:
-        store(tx, waiting)
-        return
-    moved = store(tx, waiting.moved_to(target))
-    tell_state(tx, moved)
+    requeue(tx, job, timedelta(0))
 
 
 def _granted(job: TrainingJob, seconds: int) -> TrainingJob:
@@ -382,20 +275,8 @@ def _granted(job: TrainingJob, seconds: int) -> TrainingJob:
     return job.with_last_attempt(replace(attempt, granted_s=attempt.charged_s + seconds))
 
 
-def _jitter(job: TrainingJob) -> float:
-    """Evenly from 0 to 1, and the same again for the same attempt."""
-    digest = hashlib.sha256(f"{job.uid} {len(job.attempts)}".encode()).digest()
-    return int.from_bytes(digest[:4], "big") / 2**32
-
-
 def _stop_for_budget(tx: TrainerTx, job: TrainingJob, cause: BudgetExceeded) -> None:
-    _move_to_budget_exceeded(tx, job, JobError(ErrorClass.BUDGET_EXCEEDED, str(cause)))
-
-
-def _move_to_budget_exceeded(tx: TrainerTx, job: TrainingJob, error: JobError) -> None:
-    stopped = replace(job, error=error, budget_reached=False, pause_requested=False)
-    moved = store(tx, stopped.moved_to(JobState.BUDGET_EXCEEDED))
-    tell_state(tx, moved)
+    move_to_budget_exceeded(tx, job, JobError(ErrorClass.BUDGET_EXCEEDED, str(cause)))
 
 
 def _assignment(tx: TrainerTx, job: TrainingJob) -> Assignment:
@@ -413,7 +294,3 @@ def _is_repeat(tx: TrainerTx, claimed: Claim, state: AttemptState) -> bool:
     job = tx.job(claimed.job)
     last = job.attempts[-1] if job is not None and job.attempts else None
     return last is not None and last.fence == claimed.fence and last.state is state
-
-
-def _has_tried(job: TrainingJob, worker: str) -> bool:
-    return any(attempt.worker == worker for attempt in job.attempts)

@@ -18,7 +18,7 @@ from services.trainer.core.parameters import Rules, completed
 from services.trainer.core.ports import TrainerTx
 from services.trainer.core.spec import Candidate, JobSpec
 from services.trainer.core.states import AttemptState, JobState
-from services.trainer.core.use_cases.attempts import end_attempt, store, tell_state
+from services.trainer.core.use_cases.moves import end_attempt, store, tell_state
 from services.trainer.core.use_cases.spending import Terms, check_start, estimated
 
 
