@@ -57,7 +57,7 @@ class Claimed:
 
 def claimed_jobs(database_url: str) -> list[Claim]:
     """Put a running job for each worker into a migrated database whose trainer doesn't run."""
-    terms = Terms(timedelta(seconds=CLAIM_S), TERMS.prices, TERMS.cores)
+    terms = Terms(timedelta(seconds=CLAIM_S), TERMS.prices, TERMS.machine)
     database = Database(database_url)
 
     def work(connection: Any) -> list[Claim]:

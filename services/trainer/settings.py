@@ -31,6 +31,9 @@ class TrainerSettings(BlobSettings, env_prefix="ROUNDHOUSE_TRAINER_"):
     max_running_per_owner: int = Field(default=0, ge=0, le=64)
     """Jobs of one owner that run at once; 0 means no quota."""
 
+    max_running_per_project: int = Field(default=0, ge=0, le=64)
+    """Jobs of one project that run at once; 0 means no quota."""
+
     lease_ttl_s: float = Field(default=10.0, ge=1.0, le=600.0)
     """Seconds a worker may be silent before its job goes to another; a fraction of an attempt."""
 

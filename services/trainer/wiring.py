@@ -51,6 +51,8 @@ from services.trainer.api.queue_servicer import QueueServicer
 from services.trainer.api.transactions import Transactions
 from services.trainer.api.worker_servicer import WorkerServicer
 from services.trainer.core.jobs import TrainingJob
+from services.trainer.core.queueing import Room
+from services.trainer.core.queues import Amounts
 from services.trainer.core.use_cases.spending import Terms
 from services.trainer.settings import TrainerSettings
 
@@ -97,8 +99,11 @@ async def trainer(settings: TrainerSettings, now: Clock = utc_now) -> AsyncItera
                 processes,
                 now,
                 config_of=_config_of(settings, server.port),
-                max_workers=settings.max_workers,
-                max_per_owner=settings.max_running_per_owner,
+                room=Room(
+                    _machine(settings),
+                    settings.max_running_per_owner,
+                    settings.max_running_per_project,
+                ),
                 lease_ttl=lease_ttl,
             )
 
@@ -162,6 +167,12 @@ def _config_of(settings: TrainerSettings, port: int) -> Callable[[TrainingJob, s
     return config_of
 
 
+def _machine(settings: TrainerSettings) -> Amounts:
+    """All that attempts have to share."""
+    memory_mib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
+    return Amounts(settings.max_workers, len(os.sched_getaffinity(0)), memory_mib)
+
+
 def _apis(
     settings: TrainerSettings,
     database: Database,
@@ -174,7 +185,7 @@ def _apis(
     terms = Terms(
         ttl=timedelta(seconds=settings.lease_ttl_s),
         prices=load_prices(settings.price_file),
-        cores=len(os.sched_getaffinity(0)),
+        machine=_machine(settings),
     )
     installed = load_recipes()
     algorithms: dict[str, Recipe | Quantizer] = {**installed, **QUANTIZERS}
@@ -190,7 +201,7 @@ def _apis(
     )
     worker_servicer = WorkerServicer(transactions, terms, recipes=recipes)
     cost_servicer = CostServicer(transactions, terms.prices)
-    queue_servicer = QueueServicer(transactions)
+    queue_servicer = QueueServicer(transactions, terms.machine)
     return [
         (
             jobs.DESCRIPTOR.services_by_name["JobService"].full_name,

@@ -1,4 +1,4 @@
-"""Freezes by the commands of docs/training.md, on the trainer's own servicer and database."""
+"""Queues and freezes by the guide's commands, on the trainer's own servicer and database."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from services.trainer.adapters.store.reads import SqlTrainerReads
 from services.trainer.adapters.store.transaction import SqlTrainerTx
 from services.trainer.api.queue_servicer import QueueServicer
 from services.trainer.api.transactions import Transactions
+from services.trainer.core.queues import Amounts
 from services.trainer.wiring import MIGRATIONS
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "training.md").read_text()
@@ -30,7 +31,7 @@ async def address(sqlite_url):
     database = Database(sqlite_url)
     await migrate(database, MIGRATIONS)
     transactions = Transactions(database, utc_now, open_tx=SqlTrainerTx, open_reads=SqlTrainerReads)
-    servicer = QueueServicer(transactions)
+    servicer = QueueServicer(transactions, Amounts(1, 2, 8192))
     apis = [
         (
             "roundhouse.trainer.v1.QueueService",
@@ -43,11 +44,9 @@ async def address(sqlite_url):
     database.close()
 
 
-async def test_the_guide_s_commands_freeze_list_and_thaw(address, tmp_path, capsys):
-    freeze, listed, thaw = re.findall(
-        r"^\$ roundhouse (jobs (?:freeze|thaw).*)$", GUIDE, re.MULTILINE
-    )
-    before = ["--data-dir", str(tmp_path), "--address", f"trainer={address}"]
+def printer(address, folder, capsys):
+    """Runs one command line after another and gives what each prints."""
+    before = ["--data-dir", str(folder), "--address", f"trainer={address}"]
 
     async def printed(command: str, *more: str) -> str:
         capsys.readouterr()
@@ -55,6 +54,31 @@ async def test_the_guide_s_commands_freeze_list_and_thaw(address, tmp_path, caps
         assert await asyncio.to_thread(run, [*before, *words, *more]) == Exit.OK
         return capsys.readouterr().out
 
+    return printed
+
+
+async def test_the_guide_s_commands_keep_queues(address, tmp_path, capsys):
+    create, update, listed = re.findall(r"^\$ roundhouse (queues .*)$", GUIDE, re.MULTILINE)
+    printed = printer(address, tmp_path, capsys)
+    made = json.loads(await printed(create, "--json"))
+    assert (made["weight"], made["quota"]["threads"], made["protected"]) == (1, 2, False)
+    changed = json.loads(await printed(update, "--json"))
+    assert (changed["weight"], changed["quota"]) == (3, made["quota"])
+    names = [
+        each["name"].rpartition("/")[2] for each in json.loads(await printed(listed, "--json"))
+    ]
+    assert names == ["bulk", "default"]
+    assert "2 threads" in await printed(listed)
+    assert "weight 3" in await printed("queues show bulk")
+    assert "Forgot bulk." in await printed("queues delete bulk")
+    assert "protected" in await printed("queues update default --protected")
+
+
+async def test_the_guide_s_commands_freeze_list_and_thaw(address, tmp_path, capsys):
+    freeze, listed, thaw = re.findall(
+        r"^\$ roundhouse (jobs (?:freeze|thaw).*)$", GUIDE, re.MULTILINE
+    )
+    printed = printer(address, tmp_path, capsys)
     made = json.loads(await printed(freeze, "--json"))
     assert made["reason"] == "The disks are swapped."
     assert made["expire_time"]

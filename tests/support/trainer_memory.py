@@ -19,6 +19,7 @@ from services.trainer.core.jobs import (
     Trial,
 )
 from services.trainer.core.money import Charge
+from services.trainer.core.queues import Queue, Usage
 from services.trainer.core.states import JobState
 from tests.support.registry_memory import MemoryCollection
 from tests.support.trainer_values import EPOCH
@@ -42,6 +43,8 @@ class MemoryTrainerTx:
     cleanups_due: list[str] = field(default_factory=list)
     ledger: dict[tuple[str, int, int], Charge] = field(default_factory=dict)
     freezes: MemoryCollection[Freeze] = field(default_factory=MemoryCollection)
+    queues: MemoryCollection[Queue] = field(default_factory=MemoryCollection)
+    _usages: dict[tuple[str, str], Usage] = field(default_factory=dict)
     _budgets: dict[tuple[str, str], int] = field(default_factory=dict)
     _jobs: dict[str, TrainingJob] = field(default_factory=dict)
     _trials: dict[str, dict[int, Trial]] = field(default_factory=dict)
@@ -134,6 +137,21 @@ class MemoryTrainerTx:
 
     def freezes_in_force(self) -> Sequence[Freeze]:
         return [each for each in self.freezes.everything() if not each.is_over(self.now)]
+
+    def all_queues(self) -> Sequence[Queue]:
+        return self.queues.everything()
+
+    def usage(self, queue: str, owner: str) -> Usage:
+        return self._usages.get((queue, owner), Usage(0.0, self.now))
+
+    def usages(self) -> Mapping[tuple[str, str], Usage]:
+        return dict(self._usages)
+
+    def put_usage(self, queue: str, owner: str, usage: Usage) -> None:
+        self._usages[queue, owner] = usage
+
+    def forget_usage(self, queue: str) -> None:
+        self._usages = {key: usage for key, usage in self._usages.items() if key[0] != queue}
 
     def durations_of(self, model: str, limit: int) -> Sequence[int]:
         over = [

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from services.trainer.core.jobs import TrainingJob
 from services.trainer.core.money import PriceTable
+from services.trainer.core.queues import Amounts
 from services.trainer.core.spec import (
     Candidate,
     Feature,
@@ -26,7 +27,7 @@ EPOCH = datetime(2013, 1, 1, tzinfo=UTC)
 SNAPSHOT = "projects/default/datasets/flights/snapshots/january"
 MODEL = "projects/default/models/delays"
 JOB = "projects/default/trainingJobs/first"
-TERMS = Terms(timedelta(seconds=10), PriceTable("test", "USD", 100, 10), cores=2)
+TERMS = Terms(timedelta(seconds=10), PriceTable("test", "USD", 100, 10), Amounts(1, 2, 8192))
 """A core costs 100 millionths a second."""
 
 

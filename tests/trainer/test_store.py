@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 
 from services.common.errors import InvalidRequest
 from services.common.etags import EtagMismatch
-from services.common.resources import PageQuery
+from services.common.resources import Meta, PageQuery
 from services.common.store.database import Database
 from services.common.store.migrations import migrate
 from services.common.store.outbox import read_after
@@ -36,8 +36,10 @@ from services.trainer.core.jobs import (
 )
 from services.trainer.core.money import Charge
 from services.trainer.core.ports import TrainerTx
+from services.trainer.core.queues import Amounts, Queue, Usage
 from services.trainer.core.states import AttemptState, JobState, TrialState
 from services.trainer.core.use_cases.freezing import delete_freeze, set_freeze
+from services.trainer.core.use_cases.queues import create_queue, delete_queue, update_queue
 from services.trainer.wiring import MIGRATIONS
 from tests.support.trainer_memory import MemoryTrainerTx
 from tests.support.trainer_values import EPOCH, JOB, MODEL, job
@@ -96,7 +98,9 @@ def test_a_job_comes_back_as_it_was_stored(run: Run) -> None:
 def test_a_replaced_job_keeps_its_attempts_and_its_error(run: Run) -> None:
     run(with_job)
     error = JobError(ErrorClass.WORKER_LOST, "killed")
-    first = Attempt(1, "w1", 3, AttemptState.LOST, EPOCH, EPOCH + TTL, error, 7, node="n7")
+    first = Attempt(
+        1, "w1", 3, AttemptState.LOST, EPOCH, EPOCH + TTL, error, 7, node="n7", share=0.5
+    )
     second = Attempt(2, "w2", 4, AttemptState.RUNNING, EPOCH)
     changed = replace(
         job(), revision=2, state=JobState.FAILED, error=error, attempts=(first, second)
@@ -183,6 +187,25 @@ def test_an_owners_budget_is_changed_and_taken_away(run: Run) -> None:
         run(lambda tx, micros=micros: tx.set_owner_budget("projects/default", "ann", micros))
         assert run(lambda tx: tx.owner_budget("projects/default", "ann")) == micros
     assert run(lambda tx: tx.owner_budget("projects/default", "bob")) is None
+
+
+def test_a_queue_and_what_was_taken_in_it_come_back_as_they_were_stored(run: Run) -> None:
+    name = "projects/default/queues/bulk"
+    wanted = Queue(
+        Meta(name, "", 0, EPOCH, EPOCH, {"team": "ops"}), 3, Amounts(1, 2, 4096), Amounts(1), True
+    )
+    made: Queue = run(lambda tx: create_queue(tx, wanted))
+    assert run(lambda tx: tx.queues.get(name)) == made == replace(wanted, meta=made.meta)
+    assert list(run(lambda tx: tx.all_queues())) == [made]
+    usage = Usage(1.5, EPOCH)
+    assert run(lambda tx: tx.usage(name, "ann")) == Usage(0.0, EPOCH)
+    run(lambda tx: tx.put_usage(name, "ann", Usage(0.5, EPOCH)))
+    run(lambda tx: tx.put_usage(name, "ann", usage))
+    assert run(lambda tx: tx.usages()) == {(name, "ann"): usage}
+    changed = run(lambda tx: update_queue(tx, replace(wanted, weight=5), ["weight"], etag=""))
+    assert run(lambda tx: tx.queues.get(name)) == changed
+    run(lambda tx: delete_queue(tx, name, etag=changed.meta.etag))
+    assert (list(run(lambda tx: tx.all_queues())), run(lambda tx: tx.usages())) == ([], {})
 
 
 def test_a_freeze_is_set_anew_by_its_name_and_in_force_until_it_expires(run: Run) -> None:
@@ -310,7 +333,9 @@ async def test_jobs_are_listed_by_filter_in_pages(database: Database) -> None:
             tx.add_job(job(name=name, uid=str(number), state=state, create_time=created), TRIALS)
 
     await database.write(add)
-    query = PageQuery("projects/default", 2, "", "state = QUEUED AND labels.team = ops")
+    query = PageQuery(
+        "projects/default", 2, "", "state = QUEUED AND labels.team = ops AND queue = default"
+    )
     names = []
     while True:
         page = await database.read(lambda tx, q=query: SqlTrainerReads(tx, EPOCH).jobs(q))

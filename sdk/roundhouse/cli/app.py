@@ -20,6 +20,7 @@ from roundhouse.cli.commands import (
     holds,
     jobs,
     models,
+    queues,
     registry,
     retrains,
     rollouts,
@@ -90,6 +91,7 @@ app.command()(demo)
 app.command()(status)
 app.add_typer(data.app, name="data")
 app.add_typer(jobs.app, name="jobs")
+app.add_typer(queues.app, name="queues")
 app.add_typer(costs.app, name="costs")
 models.app.command("import")(import_command)
 models.app.command("explain")(explain_command)

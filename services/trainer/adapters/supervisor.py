@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -23,7 +23,8 @@ from services.trainer.adapters.processes import WorkerProcess, WorkerProcesses
 from services.trainer.adapters.store.transaction import SqlTrainerTx
 from services.trainer.adapters.worker.config import WorkerConfig
 from services.trainer.core.jobs import TrainingJob
-from services.trainer.core.queueing import Capacity, plan
+from services.trainer.core.queueing import Capacity, Room, plan
+from services.trainer.core.queues import Queue
 from services.trainer.core.states import JobState
 from services.trainer.core.use_cases import supervision
 
@@ -47,12 +48,16 @@ class Desk:
         jobs: Every job that is not over, oldest first.
         expired: Job and worker of each attempt whose lease has run out.
         frozen: Projects of which none but critical jobs are started.
+        queues: By name.
+        recent: Part of the machine that each queue's owners took of late.
         now: When.
     """
 
     jobs: Sequence[TrainingJob]
     expired: Sequence[tuple[str, str]]
     frozen: Collection[str]
+    queues: Mapping[str, Queue]
+    recent: Mapping[tuple[str, str], float]
     now: datetime
 
 
@@ -79,8 +84,7 @@ class Supervisor:
         processes: Starts workers.
         now: The clock.
         config_of: How a worker is started.
-        max_workers: Workers at once.
-        max_per_owner: Jobs of one owner at once; 0 means no quota.
+        room: Workers at once, and limits for all.
         lease_ttl: How long a worker may be silent.
     """
 
@@ -91,16 +95,14 @@ class Supervisor:
         now: Clock,
         *,
         config_of: ConfigOf,
-        max_workers: int,
-        max_per_owner: int,
+        room: Room,
         lease_ttl: timedelta,
     ) -> None:
         self._database = database
         self._processes = processes
         self._now = now
         self._config_of = config_of
-        self._max_workers = max_workers
-        self._max_per_owner = max_per_owner
+        self._room = room
         self._lease_ttl = lease_ttl
         self._written = asyncio.Event()
         database.on_write(self._written.set)
@@ -147,10 +149,15 @@ class Supervisor:
                 mine.stray_since = mine.stray_since or desk.now
                 if desk.now - mine.stray_since > STRAY_GRACE:
                     mine.process.kill()
-        busy = {mine.job for mine in watched.values()}
-        starting = [job for job in desk.jobs if job.name in busy and not job.state.active]
-        capacity = Capacity(self._max_workers - len(watched), self._max_per_owner, desk.frozen)
-        chosen = plan([job for job in desk.jobs if job not in starting], capacity, desk.now)
+        capacity = Capacity(
+            self._room.machine.jobs - len(watched),
+            self._room,
+            frozen=desk.frozen,
+            queues=desk.queues,
+            recent=desk.recent,
+            starting={mine.job for mine in watched.values()},
+        )
+        chosen = plan(desk.jobs, capacity, desk.now)
         for job in chosen.start:
             await self._start(lease, job, workers, watched)
         for job in chosen.preempt:
@@ -198,7 +205,14 @@ class Supervisor:
     def _desk(self, connection: Connection) -> Desk:
         tx = SqlTrainerTx(connection, self._now())
         frozen = {parent_of(freeze.meta.name) for freeze in tx.freezes_in_force()}
-        return Desk(tx.unfinished_jobs(), supervision.expired(tx), frozen, tx.now)
+        return Desk(
+            tx.unfinished_jobs(),
+            supervision.expired(tx),
+            frozen,
+            queues={queue.meta.name: queue for queue in tx.all_queues()},
+            recent={whose: usage.recent_share(tx.now) for whose, usage in tx.usages().items()},
+            now=tx.now,
+        )
 
 
 def _belongs(job: TrainingJob | None, worker: str) -> bool:

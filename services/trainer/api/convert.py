@@ -69,6 +69,7 @@ def job_to_proto(
         owner=job.owner,
         priority=job.priority,
         critical=job.critical,
+        queue=job.queue_name,
         frozen_by=frozen_by,
         trace_id=job.trace_id,
         budget=None if job.budget_micros is None else to_money(job.budget_micros, currency),

@@ -11,8 +11,8 @@ from roundhouse.trainer.v1 import job_pb2
 from roundhouse.trainer.v1 import job_service_pb2 as pb
 from roundhouse.trainer.v1 import job_service_pb2_grpc as pb_grpc
 
-from services.common.errors import FieldViolation
-from services.common.names import PROJECT
+from services.common.errors import FieldViolation, InvalidRequest
+from services.common.names import PROJECT, parent_of
 from services.common.rpc.inputs import check_settable, page_query
 from services.common.rpc.tracing import current_span_context, format_traceparent
 from services.trainer.api.convert import (
@@ -39,6 +39,7 @@ from services.trainer.core.ports import (
     VersionEvaluator,
 )
 from services.trainer.core.purposes import Purpose, usual_purpose
+from services.trainer.core.queues import DEFAULT_QUEUE
 from services.trainer.core.spec import JobSpec
 from services.trainer.core.use_cases import submission
 from services.trainer.core.use_cases.spending import Terms
@@ -51,7 +52,7 @@ QUIET_S = 5.0
 """Longest silence between two looks of a stream that follows a job."""
 
 BATCH = 1000
-SETTABLE = frozenset({"labels", "spec", "owner", "budget", "priority", "critical"})
+SETTABLE = frozenset({"labels", "spec", "owner", "budget", "priority", "critical", "queue"})
 
 
 class JobServicer(pb_grpc.JobServiceServicer):
@@ -109,6 +110,7 @@ class JobServicer(pb_grpc.JobServiceServicer):
             budget_micros=budget_micros,
             priority=request.training_job.priority,
             critical=request.training_job.critical,
+            queue=_queue_id(request),
         )
         if not request.validate_only:
             await self._pin(new)
@@ -362,6 +364,21 @@ class JobServicer(pb_grpc.JobServiceServicer):
 
 def _unusable(error: UnusableSnapshot) -> FieldViolation:
     return FieldViolation(f"{ROOT}.snapshot", str(error))
+
+
+def _queue_id(request: pb.CreateTrainingJobRequest) -> str:
+    """The queue that a job is to wait in.
+
+    Raises:
+        InvalidRequest: It is one of another project.
+    """
+    asked = request.training_job.queue
+    if not asked:
+        return DEFAULT_QUEUE
+    if parent_of(asked) != request.parent:
+        text = f"is {asked!r}; must be a queue of {request.parent}"
+        raise InvalidRequest([FieldViolation("training_job.queue", text)])
+    return asked.rpartition("/")[2]
 
 
 def _purpose(request: pb.EvaluateVersionRequest, job: TrainingJob) -> Purpose:

@@ -135,6 +135,58 @@ class FreezeNotFound(NotFound):
         super().__init__(f"There is no freeze {name!r}.", name=name)
 
 
+class QueueNotFound(NotFound):
+    """No queue has this name."""
+
+    reason = "QUEUE_NOT_FOUND"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"There is no queue {name!r}.", name=name)
+
+
+class QueueExists(AlreadyExists):
+    """The queue id is taken."""
+
+    reason = "QUEUE_EXISTS"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"There is already a queue {name!r}; choose another id.", name=name)
+
+
+class QueueInUse(FailedPrecondition):
+    """Jobs in the queue are not over, so it can't be deleted."""
+
+    reason = "QUEUE_IN_USE"
+
+    def __init__(self, name: str, jobs: int) -> None:
+        text = f"{jobs} jobs in {name!r} are not over; cancel them or wait, then delete it."
+        super().__init__(
+            text,
+            violations=[PreconditionViolation("QUEUE", name, text)],
+            name=name,
+            jobs=str(jobs),
+        )
+
+
+class QueueTooSmall(FailedPrecondition):
+    """A quota of the queue is below what the job takes, so it could never run there."""
+
+    reason = "QUEUE_TOO_SMALL"
+
+    def __init__(self, name: str, needed: str, quota: str) -> None:
+        text = (
+            f"The job takes {needed}, and {name!r} has a quota of {quota}, 0 being no limit; set "
+            "threads and memory_mib in its spec, or take another queue."
+        )
+        super().__init__(
+            text,
+            violations=[PreconditionViolation("QUEUE", name, text)],
+            name=name,
+            needed=needed,
+            quota=quota,
+        )
+
+
 class InvalidProposal(InvalidArgument):
     """The trial is none that the job's tuning could choose next."""
 

@@ -8,12 +8,13 @@ from datetime import datetime
 from typing import Final
 
 from services.common.etags import etag_of
-from services.common.names import ResourceName
+from services.common.names import ResourceName, parent_of
 from services.trainer.core.cross_validation import FoldScores, means
 from services.trainer.core.errors import IllegalTransition
 from services.trainer.core.failures import ErrorClass
 from services.trainer.core.gains import Gain
 from services.trainer.core.parameters import Parameters
+from services.trainer.core.queues import DEFAULT_QUEUE, queue_name
 from services.trainer.core.spec import JobSpec
 from services.trainer.core.states import MOVES, AttemptState, JobState, TrialState
 
@@ -53,6 +54,7 @@ class Attempt:
         charged_s: Seconds from its start that are charged.
         granted_s: Seconds from its start after which its worker ends without another grant.
         node: Machine that its worker ran on; empty if that is not known.
+        share: Part of the machine that it takes.
     """
 
     number: int
@@ -68,6 +70,7 @@ class Attempt:
     charged_s: int = 0
     granted_s: int = 0
     node: str = ""
+    share: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +103,7 @@ class TrainingJob:
         preempt_requested: It is to make room at its next trial or checkpoint.
         budget_reached: It is to stop at its next trial or checkpoint, for a budget.
         critical: It is started also while its project is frozen.
+        queue: Id of the queue that it waits in.
     """
 
     name: str
@@ -127,6 +131,12 @@ class TrainingJob:
     priority: int = 0
     preempt_requested: bool = False
     critical: bool = False
+    queue: str = DEFAULT_QUEUE
+
+    @property
+    def queue_name(self) -> str:
+        """Resource name of the queue that it waits in."""
+        return queue_name(parent_of(self.name), self.queue)
 
     @property
     def trace_id(self) -> str:

@@ -20,6 +20,7 @@ from services.trainer.core.jobs import (
 )
 from services.trainer.core.money import Charge
 from services.trainer.core.purposes import Purpose
+from services.trainer.core.queues import Queue, Usage
 from services.trainer.core.spec import JobSpec
 
 T = TypeVar("T")
@@ -29,6 +30,7 @@ class TrainerTx(Protocol):
     """One transaction over the trainer's rows; what it writes is stored whole or not at all."""
 
     freezes: Collection[Freeze]
+    queues: Collection[Queue]
 
     @property
     def now(self) -> datetime:
@@ -123,6 +125,26 @@ class TrainerTx(Protocol):
         """Those that have not expired, of all projects, oldest first."""
         ...
 
+    def all_queues(self) -> Sequence[Queue]:
+        """Those that are stored, of all projects, oldest first."""
+        ...
+
+    def usage(self, queue: str, owner: str) -> Usage:
+        """What an owner's jobs in a queue have taken."""
+        ...
+
+    def usages(self) -> Mapping[tuple[str, str], Usage]:
+        """What was taken, by queue and owner."""
+        ...
+
+    def put_usage(self, queue: str, owner: str, usage: Usage) -> None:
+        """Store what an owner's jobs in a queue have taken."""
+        ...
+
+    def forget_usage(self, queue: str) -> None:
+        """Remove what jobs in a queue have taken."""
+        ...
+
     def durations_of(self, model: str, limit: int) -> Sequence[int]:
         """Seconds charged for each of a model's newest jobs that succeeded."""
         ...
@@ -194,6 +216,10 @@ class TrainerReads(Protocol):
 
     def freezes(self, query: PageQuery) -> Page[Freeze]:
         """Of a project, by name."""
+        ...
+
+    def queues(self, query: PageQuery) -> Page[Queue]:
+        """Of a project, by name, the default one among them."""
         ...
 
     def holding(self, jobs: Sequence[TrainingJob]) -> Mapping[str, str]:

@@ -75,6 +75,8 @@ def _lines(job: TrainingJob) -> list[str]:
         lines.append(f"picks by {job.spec.metric} on the validation part")
     if job.model_version:
         lines.append(f"made {names.short(job.model_version)} of {names.last(job.best_trial)}")
+    if job.state == TrainingJob.STATE_QUEUED:
+        lines.append(f"waits in {names.last(job.queue)}: see roundhouse queues list")
     if job.frozen_by:
         lines.append(f"held by {names.last(job.frozen_by)}: see roundhouse jobs freezes")
     if job.error.message:

@@ -80,6 +80,7 @@ def submit(
     critical: Annotated[
         bool, typer.Option("--critical", help="Start it also while the project is frozen.")
     ] = False,
+    queue: Annotated[str, typer.Option(help="Queue that it waits in.")] = "default",
     validate_only: Annotated[
         bool, typer.Option("--validate-only", help="Check the spec without submitting it.")
     ] = False,
@@ -99,6 +100,7 @@ def submit(
             budget=parse_money(budget) if budget else None,
             priority=priority,
             critical=critical,
+            queue=names.full(session.project, "queues", queue),
         ),
         validate_only=validate_only,
     )

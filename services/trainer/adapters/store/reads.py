@@ -11,6 +11,7 @@ from sqlalchemy import Connection, func, select
 from services.common.resources import Page, PageQuery
 from services.common.store.documents import SqlCollection
 from services.common.store.listing import Listing, ListQuery
+from services.common.store.name_pages import page_by_name
 from services.trainer.adapters.store import ledger, rows
 from services.trainer.adapters.store.tables import CHECKPOINT, FREEZES, JOB, LOG_LINE, POINT, TRIAL
 from services.trainer.adapters.store.transaction import SqlTrainerTx
@@ -25,6 +26,7 @@ from services.trainer.core.jobs import (
     share_done,
 )
 from services.trainer.core.money import month_of
+from services.trainer.core.queues import Queue, default_queue
 
 JOBS: Final = Listing(
     fields={
@@ -33,6 +35,7 @@ JOBS: Final = Listing(
         "create_time": JOB.c.create_time,
         "update_time": JOB.c.update_time,
         "labels": JOB.c.labels,
+        "queue": JOB.c.queue,
     },
     key=JOB.c.name,
     default_order="create_time desc",
@@ -143,6 +146,14 @@ class SqlTrainerReads:
     def freezes(self, query: PageQuery) -> Page[Freeze]:
         """Of a project, by name."""
         return SqlCollection(self._connection, FREEZES).page(_FREEZES, query)
+
+    def queues(self, query: PageQuery) -> Page[Queue]:
+        """Of a project, by name, the default one among them."""
+        # A default queue that nobody has changed has no row, so the database can't page them.
+        known = {queue.meta.name: queue for queue in self._tx.queues.under(query.parent)}
+        standing = default_queue(query.parent)
+        known.setdefault(standing.meta.name, standing)
+        return page_by_name(known, query)
 
     def holding(self, jobs: Sequence[TrainingJob]) -> Mapping[str, str]:
         """The freeze that holds each job that is held, by the job's name."""

@@ -58,6 +58,7 @@ def job_values(job: TrainingJob) -> Values:
         "priority": job.priority,
         "preempt_requested": job.preempt_requested,
         "critical": job.critical,
+        "queue": job.queue,
     }
 
 
@@ -89,6 +90,7 @@ def job_of(row: AnyRow, attempts: Sequence[AnyRow]) -> TrainingJob:
         priority=row.priority,
         preempt_requested=row.preempt_requested,
         critical=row.critical,
+        queue=row.queue,
     )
 
 
@@ -109,6 +111,7 @@ def attempt_values(job_uid: str, attempt: Attempt) -> Values:
         "charged_s": attempt.charged_s,
         "granted_s": attempt.granted_s,
         "node": attempt.node,
+        "share": attempt.share,
     }
 
 
@@ -225,6 +228,7 @@ def _attempt_of(row: AnyRow) -> Attempt:
         charged_s=row.charged_s,
         granted_s=row.granted_s,
         node=row.node,
+        share=row.share,
     )
 
 

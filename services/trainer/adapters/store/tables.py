@@ -22,6 +22,7 @@ from sqlalchemy import (
 from services.common.store.documents import Kind, resource_table
 from services.common.store.types import SequenceNumber, UtcDateTime
 from services.trainer.core.freezes import Freeze
+from services.trainer.core.queues import Queue
 
 METADATA: Final = MetaData()
 
@@ -55,6 +56,7 @@ JOB: Final = Table(
     Column("priority", Integer, nullable=False),
     Column("preempt_requested", Boolean, nullable=False),
     Column("critical", Boolean, nullable=False),
+    Column("queue", String(64), nullable=False),
     Index("ix_training_job_project", "project", "create_time"),
     Index("ix_training_job_state", "state"),
     Index("ix_training_job_name", "project", "name"),
@@ -80,6 +82,7 @@ ATTEMPT: Final = Table(
     Column("charged_s", BigInteger, nullable=False),
     Column("granted_s", BigInteger, nullable=False),
     Column("node", String(256), nullable=False),
+    Column("share", Float, nullable=False),
 )
 
 TRIAL: Final = Table(
@@ -130,6 +133,16 @@ OWNER_BUDGET: Final = Table(
 )
 
 FREEZES: Final = Kind(resource_table("training_freeze", METADATA), Freeze)
+QUEUES: Final = Kind(resource_table("training_queue", METADATA), Queue)
+
+QUEUE_USAGE: Final = Table(
+    "queue_usage",
+    METADATA,
+    Column("queue", String(256), primary_key=True),
+    Column("owner", String(64), primary_key=True),
+    Column("seconds", Float, nullable=False),
+    Column("time", UtcDateTime, nullable=False),
+)
 
 POINT: Final = Table(
     "metric_point",

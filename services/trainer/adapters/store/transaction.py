@@ -28,6 +28,8 @@ from services.trainer.adapters.store.tables import (
     LOG_LINE,
     OWNER_BUDGET,
     POINT,
+    QUEUE_USAGE,
+    QUEUES,
     TRIAL,
 )
 from services.trainer.core.freezes import Freeze
@@ -39,6 +41,7 @@ from services.trainer.core.jobs import (
     Trial,
 )
 from services.trainer.core.money import Charge
+from services.trainer.core.queues import Queue, Usage
 from services.trainer.core.states import TERMINAL, JobState
 
 OUTBOX = Outbox("trainer")
@@ -90,6 +93,8 @@ class SqlTrainerTx:
         self._now = now
         self._freezes = SqlCollection(connection, FREEZES)
         self.freezes: Collection[Freeze] = self._freezes
+        self._queues = SqlCollection(connection, QUEUES)
+        self.queues: Collection[Queue] = self._queues
 
     @property
     def now(self) -> datetime:
@@ -258,6 +263,36 @@ class SqlTrainerTx:
         """Those that have not expired, of all projects, oldest first."""
         known = self._freezes.where(select(FREEZES.table))
         return [freeze for freeze in known if not freeze.is_over(self._now)]
+
+    def all_queues(self) -> Sequence[Queue]:
+        """Those that are stored, of all projects, oldest first."""
+        return self._queues.where(select(QUEUES.table))
+
+    def usage(self, queue: str, owner: str) -> Usage:
+        """What an owner's jobs in a queue have taken."""
+        query = select(QUEUE_USAGE).where(
+            QUEUE_USAGE.c.queue == queue, QUEUE_USAGE.c.owner == owner
+        )
+        row = self._connection.execute(query).one_or_none()
+        return Usage(0.0, self._now) if row is None else Usage(row.seconds, row.time)
+
+    def usages(self) -> Mapping[tuple[str, str], Usage]:
+        """What was taken, by queue and owner."""
+        found = self._connection.execute(select(QUEUE_USAGE))
+        return {(row.queue, row.owner): Usage(row.seconds, row.time) for row in found}
+
+    def put_usage(self, queue: str, owner: str, usage: Usage) -> None:
+        """Store what an owner's jobs in a queue have taken."""
+        same = (QUEUE_USAGE.c.queue == queue, QUEUE_USAGE.c.owner == owner)
+        values = {"seconds": usage.seconds, "time": usage.time}
+        if not self._connection.execute(QUEUE_USAGE.update().where(*same).values(values)).rowcount:
+            self._connection.execute(
+                QUEUE_USAGE.insert().values(queue=queue, owner=owner, **values)
+            )
+
+    def forget_usage(self, queue: str) -> None:
+        """Remove what jobs in a queue have taken."""
+        self._connection.execute(QUEUE_USAGE.delete().where(QUEUE_USAGE.c.queue == queue))
 
     def durations_of(self, model: str, limit: int) -> Sequence[int]:
         """Seconds charged for each of a model's newest jobs that succeeded."""

@@ -10,6 +10,7 @@ from services.trainer.core.errors import AttemptSuperseded, BudgetExceeded, Noth
 from services.trainer.core.failures import ErrorClass
 from services.trainer.core.jobs import Attempt, JobError, StoredCheckpoint, TrainingJob, Trial
 from services.trainer.core.ports import TrainerTx
+from services.trainer.core.queues import needed
 from services.trainer.core.states import AttemptState, JobState
 from services.trainer.core.use_cases.moves import (
     after_failure,
@@ -128,6 +129,7 @@ def claim(
         price_version=terms.prices.version,
         granted_s=1,
         node=node,
+        share=needed(job.spec, terms.machine).share_of(terms.machine),
     )
     job = metered(tx, replace(job, attempts=(*job.attempts, attempt), error=None))
     job = _granted(job, granted(tx, job, terms))

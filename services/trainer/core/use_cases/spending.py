@@ -26,6 +26,7 @@ from services.trainer.core.money import (
     month_of,
 )
 from services.trainer.core.ports import TrainerTx
+from services.trainer.core.queues import Amounts
 from services.trainer.core.spec import JobSpec
 
 STOP_AHEAD_S: Final = 5
@@ -45,17 +46,17 @@ class Terms:
     Attributes:
         ttl: How long a claim holds without a heartbeat.
         prices: Of what an attempt occupies.
-        cores: Of the machine, for jobs that take all of them.
+        machine: All there is, for jobs that may take all of it.
     """
 
     ttl: timedelta
     prices: PriceTable
-    cores: int
+    machine: Amounts
 
     def rate(self, spec: JobSpec) -> int:
         """Millionths a second that an attempt at `spec` costs."""
         memory_gib = -(-spec.memory_mib * (max(1, spec.lanes)) // 1024)
-        return self.prices.rate(Resources(spec.threads or self.cores, memory_gib))
+        return self.prices.rate(Resources(spec.threads or self.machine.threads, memory_gib))
 
     @property
     def window_s(self) -> int:
@@ -79,6 +80,10 @@ def metered(tx: TrainerTx, job: TrainingJob) -> TrainingJob:
     # Beyond its grant no worker lives: a service that was away charges up to that.
     seconds = max(attempt.charged_s, min(begun, attempt.granted_s))
     tx.put_charges(charges(job, attempt, seconds))
+    if seconds > attempt.charged_s:
+        taken_s = (seconds - attempt.charged_s) * attempt.share
+        usage = tx.usage(job.queue_name, job.owner)
+        tx.put_usage(job.queue_name, job.owner, usage.plus(taken_s, tx.now))
     return job.with_last_attempt(replace(attempt, charged_s=seconds))
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from services.common.causality import causality
 from services.common.etags import check_etag
+from services.common.names import parent_of
 from services.trainer.core.errors import (
     IllegalTransition,
     JobActive,
@@ -16,9 +17,11 @@ from services.trainer.core.errors import (
 from services.trainer.core.jobs import NOBODY, TrainingJob, Trial, trial_id
 from services.trainer.core.parameters import Rules, completed
 from services.trainer.core.ports import TrainerTx
+from services.trainer.core.queues import DEFAULT_QUEUE, queue_name
 from services.trainer.core.spec import Candidate, JobSpec
 from services.trainer.core.states import AttemptState, JobState
 from services.trainer.core.use_cases.moves import end_attempt, store, tell_state
+from services.trainer.core.use_cases.queues import check_fits
 from services.trainer.core.use_cases.spending import Terms, check_start, estimated
 
 
@@ -35,6 +38,7 @@ class NewJob:
         budget_micros: The most that it may cost; None means no limit of its own.
         priority: 0 to 100; higher goes first.
         critical: Whether it is started also while its project is frozen.
+        queue: Id of the queue that it waits in.
     """
 
     name: str
@@ -45,6 +49,7 @@ class NewJob:
     budget_micros: int | None = None
     priority: int = 0
     critical: bool = False
+    queue: str = DEFAULT_QUEUE
 
 
 def submit(tx: TrainerTx, new: NewJob, recipes: Mapping[str, Rules], terms: Terms) -> TrainingJob:
@@ -54,9 +59,12 @@ def submit(tx: TrainerTx, new: NewJob, recipes: Mapping[str, Rules], terms: Term
 
     Raises:
         JobExists: The name is taken.
+        QueueNotFound: There is no such queue.
+        QueueTooSmall: It could never run in its queue.
     """
     if tx.job(new.name) is not None:
         raise JobExists(new.name)
+    check_fits(tx, queue_name(parent_of(new.name), new.queue), new.spec, terms.machine)
     trials = [
         Trial(
             id=trial_id(index, candidate.algorithm),
@@ -86,6 +94,7 @@ def submit(tx: TrainerTx, new: NewJob, recipes: Mapping[str, Rules], terms: Term
         budget_micros=new.budget_micros,
         priority=new.priority,
         critical=new.critical,
+        queue=new.queue,
         estimate_micros=estimated(tx, new.spec, terms),
     )
     tx.add_job(job, trials)
