@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Hashable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final, Self
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from services.common.sketches import (
     BLOCK_S,
@@ -99,7 +100,8 @@ class RowSample:
         kept = np.linspace(0, order.size - 1, min(order.size, sample_rows(len(columns))))
         rows = order[kept.astype(np.int64)]
         codes = [
-            profiles[name].sketch.bins.indices(values)[rows] for name, values in columns.items()
+            profiles[name].sketch.bins.indices(_taken(values, rows))
+            for name, values in columns.items()
         ]
         return cls(
             tuple(columns),
@@ -143,6 +145,11 @@ class Profile:
     n: int
     sample: RowSample | None = field(default=None, compare=False)
     reliability: Counts | None = field(default=None, compare=False)
+
+    @cached_property
+    def worked_out(self) -> dict[Hashable, Any]:
+        """What a reader has derived from it and keeps for as long as it is; no part of it."""
+        return {}
 
     def to_json(self) -> dict[str, Any]:
         """As `from_json` reads it."""
@@ -227,6 +234,14 @@ def reliability_of(
     flat = (day * groups + coarse[score.sketch.bins.indices(scores)]) * 2 + labels
     counted = np.bincount(flat, minlength=days.size * groups * 2)
     return counted.reshape(days.size, groups, 2).astype(np.int64)
+
+
+def _taken(values: Column, rows: npt.NDArray[np.int64]) -> Column:
+    if isinstance(values, pa.Array | pa.ChunkedArray):
+        return values.take(pa.array(rows))
+    if isinstance(values, np.ndarray):
+        return np.asarray(values[rows])
+    return [values[row] for row in rows.tolist()]
 
 
 def _counts(document: Json, name: str) -> Counts | None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from services.monitor.core.alarms import judged_points
-from services.monitor.core.detectors.comparing import compared
+from services.monitor.core.detectors.numeric import NumericDrift
 from services.monitor.core.detectors.port import ROWS, Measurement
 from services.monitor.core.resources import DriftTest
 from services.monitor.core.wander import Memory
@@ -135,8 +135,6 @@ def test_the_verdict_hardly_depends_on_the_number_of_rows() -> None:
         world = DriftWorld(3, columns=16, rows_per_day=rows)
         profile = world.profile()
         sight = sight_of_days(profile, world.days(7, Change(shift=0.6)))
-        column = profile.features["n000"]
-        parts = [[group] for group in range(int(column.groups.max()))]
-        each = compared("numeric", "n000", column, sight.features["n000"], sight, parts)
-        excesses.append(each.effect)
+        effects = {each.subject: each.effect for each in NumericDrift().measure(sight)}
+        excesses.append(effects["n000"])
     assert excesses[0] == pytest.approx(excesses[1], abs=0.06)

@@ -188,7 +188,7 @@ def test_quiet_weeks_with_seasons_and_memory_stay_quiet_where_usual_rules_fire()
 
 def test_reports_of_equal_worlds_are_equal() -> None:
     first, second = (
-        judged_weeks(4, [QUIET, Change(shift=1.0)], nature=SEASONAL, columns=COLUMNS)
+        list(judged_weeks(4, [QUIET, Change(shift=1.0)], nature=SEASONAL, columns=COLUMNS))
         for _ in range(2)
     )
     assert first == second

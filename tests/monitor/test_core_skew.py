@@ -123,7 +123,7 @@ def test_more_columns_ask_for_more_in_a_first_window_too():
 
 
 def kinds(changes):
-    reports = judged_weeks(5, changes, nature=INDEPENDENT, columns=COLUMNS)
+    reports = list(judged_weeks(5, changes, nature=INDEPENDENT, columns=COLUMNS))
     return [report.change for report in reports], [report.severity for report in reports]
 
 

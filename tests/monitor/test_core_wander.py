@@ -44,7 +44,7 @@ def test_blocks_of_unknown_days_are_taken_as_they_come() -> None:
 
 def test_a_distance_is_stretched_and_back() -> None:
     for effect in (0.0, 0.1, 0.5, 0.99):
-        assert bounded(float(unbounded(np.array([effect]))[0])) == pytest.approx(effect)
+        assert bounded(unbounded(effect)) == pytest.approx(effect)
 
 
 def test_one_window_without_memory_is_held_against_students_distribution() -> None:

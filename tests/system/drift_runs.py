@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
@@ -78,7 +78,7 @@ def judged_weeks(
     nature: Nature,
     columns: int = 50,
     test: DriftTest | None = None,
-) -> list[DriftReport]:
+) -> Iterator[DriftReport]:
     """The reports on a world's weeks, one change a week, oldest first."""
     world = DriftWorld(seed, nature=nature, columns=columns)
     profile = world.profile()
@@ -86,16 +86,16 @@ def judged_weeks(
         sight_of_days(profile, world.days(7, change), seed * 1000 + week)
         for week, change in enumerate(changes)
     )
-    return judged(sights, test or DriftTest())
+    yield from judged(sights, test or DriftTest())
 
 
-def judged(sights: Iterable[Sight], test: DriftTest) -> list[DriftReport]:
+def judged(sights: Iterable[Sight], test: DriftTest) -> Iterator[DriftReport]:
     """The reports on a version's windows, from the first on; oldest first."""
-    reports: list[DriftReport] = []
+    # Of a thousand columns those of all weeks would be gigabytes.
+    earlier: deque[DriftReport] = deque(maxlen=max(test.persistence_windows - 1, 1))
     for place, sight in enumerate(sights):
-        earlier = reports[::-1][: max(test.persistence_windows - 1, 1)]
-        found = findings(sight, earlier, test, from_first=len(earlier) == len(reports))
-        reports.append(
+        found = findings(sight, earlier, test, from_first=len(earlier) == place)
+        earlier.appendleft(
             DriftReport(
                 meta=Meta(f"w{place}", "u", 1, _NOW, _NOW),
                 baseline_version="",
@@ -109,7 +109,7 @@ def judged(sights: Iterable[Sight], test: DriftTest) -> list[DriftReport]:
                 concept=found.concept,
             )
         )
-    return reports
+        yield earlier[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,22 +135,22 @@ class QuietWorld:
 
 def quiet_world(seed: int, nature: Nature, columns: int, weeks: int) -> QuietWorld:
     """One world in which nothing changes, after its warm-up."""
-    judged = judged_weeks(seed, [QUIET] * (WARM_UP_WEEKS + weeks), nature=nature, columns=columns)
-    first, reports = judged[:WARM_UP_WEEKS], judged[WARM_UP_WEEKS:]
+    alarms = first_alarms = pages = chance = floor = 0
     by: Counter[str] = Counter()
-    for report in judged:
+    changes = [QUIET] * (WARM_UP_WEEKS + weeks)
+    for week, report in enumerate(judged_weeks(seed, changes, nature=nature, columns=columns)):
         by.update({point.algorithm for point in report.points if point.is_alarm})
         by.update({fault.kind.value for fault in report.faults})
         by.update(["concept"] if report.concept is not None and report.concept.alarms else [])
-    return QuietWorld(
-        weeks,
-        sum(report.change is not ChangeKind.NONE for report in reports),
-        sum(report.change is not ChangeKind.NONE for report in first),
-        sum(report.severity is Severity.PAGE for report in reports),
-        sum(any(point.q_value < 0.05 for point in report.points) for report in reports),
-        sum(any(point.effect_size >= 0.1 for point in report.points) for report in reports),
-        dict(by),
-    )
+        is_alarm = report.change is not ChangeKind.NONE
+        if week < WARM_UP_WEEKS:
+            first_alarms += is_alarm
+            continue
+        alarms += is_alarm
+        pages += report.severity is Severity.PAGE
+        chance += any(point.q_value < 0.05 for point in report.points)
+        floor += any(point.effect_size >= 0.1 for point in report.points)
+    return QuietWorld(weeks, alarms, first_alarms, pages, chance, floor, dict(by))
 
 
 def share_with_interval(hits: Sequence[int], weeks: Sequence[int]) -> tuple[float, float, float]:

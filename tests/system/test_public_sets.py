@@ -29,7 +29,7 @@ def test_rows_in_the_place_of_time_are_judged_week_by_week():
     random = np.random.default_rng(2)
     weeks = [drawn(random, ROWS) for _ in range(QUIET_WEEKS)]
     weeks += [drawn(random, ROWS, longer=1.0) for _ in range(4)]
-    reports = judged(sights(drawn(random, 12 * ROWS), weeks), DriftTest())
+    reports = list(judged(sights(drawn(random, 12 * ROWS), weeks), DriftTest()))
     assert [report.rows for report in reports] == [ROWS] * 6
     assert [report.change for report in reports] == [
         *[ChangeKind.NONE] * 4,

@@ -12,7 +12,8 @@ spent on serving skew: what every window since the first shows, after a leap fro
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Final, TypeAlias
@@ -28,6 +29,7 @@ from services.monitor.core.wander import (
     LastingNull,
     bounded,
     lasting_null,
+    mean_squares,
     pooled_memory,
     unbounded,
 )
@@ -69,13 +71,9 @@ def judged_points(
         faulty: Features whose values are broken: what they show is no drift.
         from_first: Whether `earlier` are all windows since the version first served.
     """
-    memory = pooled_memory([each.memory for each in measured])
-    priors = _priors(measured)
     judgements = [
-        _Judgement.of(
-            each, _History.of(each, earlier, test, from_first), test, memory, priors[each.detector]
-        )
-        for each in measured
+        _Judgement.of(each, _History.of(each, earlier, test, from_first), test, alone)
+        for each, alone in zip(measured, _without_drift(measured), strict=True)
     ]
     q_values = benjamini_hochberg(np.array([each.p_value for each in judgements])).tolist()
     lasting = benjamini_hochberg(np.array([each.lasting_p for each in judgements])).tolist()
@@ -123,29 +121,61 @@ def chances_alone(measured: Sequence[Measurement]) -> dict[str, float]:
     Args:
         measured: By one detector.
     """
+    none = _History(recent=(), windows=0, known_skew=False)
+    return {
+        each.subject: _Judgement.of(each, none, DriftTest(), alone).p_value
+        for each, alone in zip(measured, _without_drift(measured), strict=True)
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _WithoutDrift:
+    """How far one subject goes by itself.
+
+    Attributes:
+        square: Mean square of the effects of the baseline's own stretches.
+        memory: Correlation of a stretch with the one before, pooled over everything measured.
+        prior: What the other columns of its detector say of `square`.
+    """
+
+    square: float
+    memory: float
+    prior: Prior
+
+
+def _without_drift(measured: Sequence[Measurement]) -> Iterator[_WithoutDrift]:
+    """Of each, in their order."""
     memory = pooled_memory([each.memory for each in measured])
-    priors = _priors(measured)
-    alone = _History(recent=(), windows=0, known_skew=False)
-    return {
-        each.subject: _Judgement.of(each, alone, DriftTest(), memory, priors[each.detector]).p_value
-        for each in measured
-    }
-
-
-def _priors(measured: Sequence[Measurement]) -> dict[str, Prior]:
-    """What the columns of each detector say of one another."""
-    known: dict[str, list[Measurement]] = {each.detector: [] for each in measured}
-    for each in measured:
-        if each.own.size >= FEWEST_STRETCHES and each.own.any():
-            known[each.detector].append(each)
-    return {
+    squares = _own_squares(measured)
+    known: dict[str, list[int]] = {each.detector: [] for each in measured}
+    for place, each in enumerate(measured):
+        if each.own.size >= FEWEST_STRETCHES and squares[place] > 0:
+            known[each.detector].append(place)
+    priors = {
         detector: Prior.of(
-            np.array([each.own_square for each in found]), min(each.own.size for each in found)
+            np.array([squares[place] for place in places]),
+            min(measured[place].own.size for place in places),
         )
-        if found
+        if places
         else Prior()
-        for detector, found in known.items()
+        for detector, places in known.items()
     }
+    for each, square in zip(measured, squares, strict=True):
+        yield _WithoutDrift(square, memory, priors[each.detector])
+
+
+def _own_squares(measured: Sequence[Measurement]) -> list[float]:
+    """`own_square` of each; 0 where there is no stretch. At once, for windows of many columns."""
+    squares = [0.0] * len(measured)
+    alike: dict[int, list[int]] = {}
+    for place, each in enumerate(measured):
+        if each.own.size:
+            alike.setdefault(each.own.size, []).append(place)
+    for places in alike.values():
+        own = np.stack([measured[place].own for place in places])
+        for place, square in zip(places, mean_squares(own).tolist(), strict=True):
+            squares[place] = square
+    return squares
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,8 +240,7 @@ class _Judgement:
         each: Measurement,
         history: _History,
         test: DriftTest,
-        memory: float,
-        prior: Prior,
+        alone: _WithoutDrift,
     ) -> _Judgement:
         past = history.recent
         hits = sum(point.effect_size >= test.effect_floor for point in past)
@@ -221,14 +250,13 @@ class _Judgement:
             found = sum(point.significant for point in past) + 1
             lasting_p = each.p_chance if found >= test.persistence_hits else 1.0
             return cls(each, test, 0.0, 0.0, hits, each.p_chance, lasting_p, None, history)
-        square = each.own_square
+        memory, prior, square = alone.memory, Prior(), alone.square
         if square > 0:
+            prior = alone.prior
             square = prior.moderated(square, stretches)
-        else:
-            prior = Prior()
-        scale = float(np.sqrt(square + each.noise)) or 1e-9
-        excess = float(unbounded(np.array([each.effect]))[0]) / scale
-        alone = lasting_null(stretches, memory, prior.freedom, 1, 1)
+        scale = math.sqrt(square + each.noise) or 1e-9
+        excess = unbounded(each.effect) / scale
+        once = lasting_null(stretches, memory, prior.freedom, 1, 1)
         together = lasting_null(
             stretches, memory, prior.freedom, test.persistence_hits, test.persistence_windows
         )
@@ -246,7 +274,7 @@ class _Judgement:
             scale,
             excess,
             hits,
-            max(each.p_chance, alone.p_value(excess)),
+            max(each.p_chance, once.p_value(excess)),
             max(each.p_chance, together.p_value(lasting)),
             together,
             history,

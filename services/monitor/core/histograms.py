@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
 from services.common.sketches import Counts
-from services.monitor.core.resources import HistogramBin
+
+Floats: TypeAlias = npt.NDArray[np.float64]
 
 _CHANCE: Final = 1 / (8 * np.log(2))
 """Mean of the Jensen-Shannon divergence, in bits, of two samples of one distribution, per
@@ -28,15 +29,29 @@ def g_test(first: Counts, second: Counts) -> tuple[float, float]:
     Returns:
         G, in nats and >= 0, and the chance of at least G if both come from one distribution.
     """
-    observed = np.stack([first, second]).astype(np.float64)
-    observed = observed[:, observed.sum(axis=0) > 0]
+    statistics, p_values = g_tests(first[None, :], second[None, :])
+    return float(statistics[0]), float(p_values[0])
+
+
+def g_tests(first: Counts, second: Counts) -> tuple[Floats, Floats]:
+    """float64 [pairs] twice: `g_test` of each pair of rows.
+
+    Args:
+        first: int64 [pairs, bins].
+        second: int64 [pairs, bins].
+    """
+    # Of each bin the one count beside the other: a pair's sum is along one line of memory.
+    observed = np.stack([first, second], axis=2).astype(np.float64)
     rows = observed.sum(axis=1, keepdims=True)
-    if observed.shape[1] < 2 or (rows == 0).any():
-        return 0.0, 1.0
-    expected = rows * observed.sum(axis=0) / rows.sum()
+    both = observed.sum(axis=2, keepdims=True)
+    expected = rows * both / np.maximum(rows.sum(axis=2, keepdims=True), 1)
     ratio = np.divide(observed, expected, out=np.ones_like(observed), where=observed > 0)
-    statistic = max(0.0, 2 * float((observed * np.log(ratio)).sum()))
-    return statistic, float(stats.chi2.sf(statistic, observed.shape[1] - 1))
+    terms = (observed * np.log(ratio)).reshape(len(observed), -1)
+    statistics = np.maximum(2 * terms.sum(axis=1), 0.0)
+    freedom = (both > 0).sum(axis=(1, 2)) - 1
+    p_values = stats.chi2.sf(statistics, np.maximum(freedom, 1))
+    alike = (freedom < 1) | (rows == 0).any(axis=(1, 2))
+    return np.where(alike, 0.0, statistics), np.where(alike, 1.0, p_values)
 
 
 def jensen_shannon_distance(first: Counts, second: Counts) -> float:
@@ -55,7 +70,7 @@ def jensen_shannon_distance(first: Counts, second: Counts) -> float:
     return float(jensen_shannon_distances(first[None, :], second[None, :])[0])
 
 
-def jensen_shannon_distances(first: Counts, second: Counts) -> npt.NDArray[np.float64]:
+def jensen_shannon_distances(first: Counts, second: Counts) -> Floats:
     """float64 [pairs]: `jensen_shannon_distance` of each pair of rows.
 
     Args:
@@ -69,7 +84,7 @@ def jensen_shannon_distances(first: Counts, second: Counts) -> npt.NDArray[np.fl
     divergence = (_relative_entropy(p, middle) + _relative_entropy(q, middle)) / 2
     occupied = ((first + second) > 0).sum(axis=1)
     chance = _CHANCE * (occupied - 1) * (1 / some1 + 1 / some2)
-    distances: npt.NDArray[np.float64] = np.sqrt(np.clip(divergence - chance, 0.0, 1.0))
+    distances: Floats = np.sqrt(np.clip(divergence - chance, 0.0, 1.0))
     distances[(n1 == 0) | (n2 == 0)] = 0.0
     return distances
 
@@ -81,31 +96,34 @@ def sampling_spread(first: Counts, second: Counts) -> float:
         first: int64 [bins].
         second: int64 [bins].
     """
-    n1, n2 = int(first.sum()), int(second.sum())
-    if not n1 or not n2:
-        return 0.0
-    freedom = max(int(((first + second) > 0).sum()) - 1, 1)
-    return float(_CHANCE * (1 / n1 + 1 / n2) * np.sqrt(2 * freedom))
+    return float(sampling_spreads(first[None, :], second[None, :])[0])
 
 
-def labelled_bins(
-    groups: Counts, labels: tuple[str, ...], first: Counts, second: Counts
-) -> tuple[HistogramBin, ...]:
-    """Both histograms over coarse groups, each named after the bins that it pools.
+def sampling_spreads(first: Counts, second: Counts) -> Floats:
+    """float64 [pairs]: `sampling_spread` of each pair of rows.
+
+    Args:
+        first: int64 [pairs, bins].
+        second: int64 [pairs, bins].
+    """
+    n1, n2 = first.sum(axis=1), second.sum(axis=1)
+    freedom = np.maximum(((first + second) > 0).sum(axis=1) - 1, 1)
+    share = 1 / np.maximum(n1, 1) + 1 / np.maximum(n2, 1)
+    spreads: Floats = _CHANCE * share * np.sqrt(2 * freedom)
+    return np.where((n1 == 0) | (n2 == 0), 0.0, spreads)
+
+
+def group_names(groups: Counts, labels: tuple[str, ...]) -> tuple[str, ...]:
+    """The name of each coarse group, after the bins that it pools.
 
     Args:
         groups: int64 [bins], the group of each fine bin.
         labels: Of the fine bins.
-        first: int64 [groups].
-        second: int64 [groups].
     """
     members: list[list[str]] = [[] for _ in range(int(groups.max()) + 1)]
     for group, label in zip(groups.tolist(), labels, strict=True):
         members[group].append(label)
-    return tuple(
-        HistogramBin(_joined(inside), before, now)
-        for inside, before, now in zip(members, first.tolist(), second.tolist(), strict=True)
-    )
+    return tuple(_joined(inside) for inside in members)
 
 
 def _joined(labels: list[str]) -> str:
@@ -116,9 +134,7 @@ def _joined(labels: list[str]) -> str:
     return f"({len(labels)} rare values)"
 
 
-def _relative_entropy(
-    p: npt.NDArray[np.float64], q: npt.NDArray[np.float64]
-) -> npt.NDArray[np.float64]:
+def _relative_entropy(p: Floats, q: Floats) -> Floats:
     ratio = np.divide(p, q, out=np.ones_like(p), where=p > 0)
-    summed: npt.NDArray[np.float64] = (p * np.log2(ratio)).sum(axis=1)
+    summed: Floats = (p * np.log2(ratio)).sum(axis=1)
     return summed

@@ -9,10 +9,11 @@ remembers the one before; what their small number and that memory are worth is s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Final
+from typing import Final, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -44,6 +45,11 @@ class Span:
     first_day: int
     days: int
 
+    @property
+    def season(self) -> tuple[int, int]:
+        """What stretches of a baseline depend on: the days, and where in the week they begin."""
+        return self.days, self.first_day % DAYS_OF_WEEK if self.days < DAYS_OF_WEEK else 0
+
 
 def stretches_of(blocks: Counts, block_days: Counts | None, span: Span) -> Counts:
     """int64 [stretches, groups]: the baseline cut into stretches like a window's.
@@ -72,14 +78,24 @@ def stretches_of(blocks: Counts, block_days: Counts | None, span: Span) -> Count
     return np.asarray(summed[complete])
 
 
-def unbounded(effects: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """float64 [n]: distances in 0 to 1 stretched to 0 to infinity, the small ones unchanged.
+def unbounded(effect: float) -> float:
+    """A distance in 0 to 1 stretched to 0 to infinity, a small one unchanged.
 
     A distance can't exceed 1, so one that wanders by .5 could never be far from itself.
     """
-    kept = np.minimum(effects, 1 - 1e-9)
-    stretched: npt.NDArray[np.float64] = kept / np.sqrt(1 - kept**2)
-    return stretched
+    kept = min(effect, 1 - 1e-9)
+    return kept / math.sqrt(1 - kept * kept)
+
+
+def mean_squares(effects: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """float64 [subjects]: mean square of the `unbounded` effects of each.
+
+    Args:
+        effects: float64 [subjects, stretches].
+    """
+    squares = np.minimum(effects, 1 - 1e-9) ** 2
+    means: npt.NDArray[np.float64] = np.mean(squares / (1 - squares), axis=1)
+    return means
 
 
 def bounded(effect: float) -> float:
@@ -157,9 +173,18 @@ class LastingNull:
 
     Attributes:
         draws: float64 [draws], ascending.
+        tail_index: Hill's estimate (1975) over the largest draws.
     """
 
     draws: npt.NDArray[np.float64]
+    tail_index: float
+
+    @classmethod
+    def of(cls, draws: npt.NDArray[np.float64]) -> Self:
+        """Of draws in any order."""
+        ascending = np.sort(draws)
+        largest = ascending[-_TAIL:]
+        return cls(ascending, float(1 / np.mean(np.log(largest / largest[0]))))
 
     def p_value(self, excess: float) -> float:
         """Chance of at least `excess`."""
@@ -168,7 +193,7 @@ class LastingNull:
         if above >= _TAIL:
             return above / n
         start = float(self.draws[-_TAIL])
-        return float(_TAIL / n * (excess / start) ** -self._tail_index())
+        return float(_TAIL / n * (excess / start) ** -self.tail_index)
 
     def excess_at(self, p_value: float) -> float:
         """The inverse of `p_value`."""
@@ -176,12 +201,7 @@ class LastingNull:
         if p_value * n >= _TAIL:
             return float(self.draws[n - int(p_value * n)])
         start = float(self.draws[-_TAIL])
-        return float(start * (p_value * n / _TAIL) ** (-1 / self._tail_index()))
-
-    def _tail_index(self) -> float:
-        """Hill's estimate (1975) over the largest draws."""
-        largest = self.draws[-_TAIL:]
-        return float(1 / np.mean(np.log(largest / largest[0])))
+        return float(start * (p_value * n / _TAIL) ** (-1 / self.tail_index))
 
 
 @cache
@@ -207,7 +227,7 @@ def lasting_null(stretches: int, memory: float, prior: int, hits: int, windows: 
         square = (prior + (n - 1) * square * varied) / (prior + n - 1)
         ahead, mean = ahead * np.sqrt(varied), mean * np.sqrt(varied)
     effects = np.sort(np.abs(ahead - mean) / np.sqrt(square), axis=1)
-    return LastingNull(np.sort(effects[:, windows - hits]))
+    return LastingNull.of(effects[:, windows - hits])
 
 
 def _series(random: np.random.Generator, n: int, memory: float) -> npt.NDArray[np.float64]:

@@ -64,7 +64,7 @@ def prove(arguments: argparse.Namespace) -> list[str]:
     test, violations = DriftTest(), []
     for known in SETS:
         before, weeks = known.before(), known.weeks()
-        reports = judged(sights(before, weeks), test)
+        reports = list(judged(sights(before, weeks), test))
         said: Said = {_OURS: [report.change is not ChangeKind.NONE for report in reports]}
         if not arguments.without_peers:
             said |= peer_runs.said_by_peers(before, weeks)

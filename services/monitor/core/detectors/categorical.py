@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from services.monitor.core.detectors.comparing import compared, group_count, is_numeric
+from services.monitor.core.detectors.comparing import (
+    all_but_missing,
+    categorical_features,
+    compared,
+)
 from services.monitor.core.detectors.port import Measurement, Sight
 from services.monitor.core.resources import ChangeKind
 
@@ -20,8 +24,5 @@ class CategoricalDrift:
 
     def measure(self, sight: Sight) -> Iterator[Measurement]:
         """One per categorical feature."""
-        for feature, column in sight.baseline.features.items():
-            if not is_numeric(column):
-                parts = [[group] for group in range(group_count(column) - 1)]
-                counts = sight.features[feature]
-                yield compared(self.name, feature, column, counts, sight, parts)
+        columns = categorical_features(sight)
+        return compared(self.name, sight, columns, sight.features, all_but_missing)

@@ -7,7 +7,6 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtri
-from scipy.stats import rankdata
 
 from services.common.profiles import RowSample
 from services.common.sketches import Counts
@@ -26,11 +25,23 @@ def normal_scores(codes: Counts) -> Rows:
     Args:
         codes: int64 [rows, columns], bin of each value.
     """
-    ranks = rankdata(codes, axis=0)
-    scores: Rows = ndtri((ranks - 0.5) / len(codes))
+    scores: Rows = ndtri((_midranks(codes) - 0.5) / len(codes))
     scores -= scores.mean(axis=0)
     deviations = scores.std(axis=0)
     return scores / np.where(deviations > 0, deviations, 1.0)
+
+
+def _midranks(codes: Counts) -> Rows:
+    """float64 [rows, columns]: the rank of each value in its column, ties sharing the middle.
+
+    Codes are small whole numbers: to count them takes a tenth of the time of sorting them.
+    """
+    columns = codes.shape[1]
+    size = int(codes.max(initial=0)) + 1
+    cells = codes + np.arange(columns) * size
+    times = np.bincount(cells.ravel(), minlength=columns * size).reshape(columns, size)
+    middles = np.cumsum(times, axis=1) - (times - 1) / 2
+    return np.asarray(middles.ravel()[cells])
 
 
 def stretch_of_rows(sample: RowSample, days: int) -> Counts:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from services.monitor.core.detectors.comparing import compared, group_count
+from services.monitor.core.detectors.comparing import all_but_missing, compared
 from services.monitor.core.detectors.port import LABEL, Measurement, Sight
 from services.monitor.core.resources import ChangeKind
 
@@ -24,6 +24,5 @@ class LabelDrift:
         known = sight.labels[sight.known]
         if known.size:
             column = sight.baseline.label
-            window = column.sketch.bins.counts(known)
-            parts = [[group] for group in range(group_count(column) - 1)]
-            yield compared(self.name, LABEL, column, window, sight, parts)
+            windows = {LABEL: column.sketch.bins.counts(known)}
+            yield from compared(self.name, sight, {LABEL: column}, windows, all_but_missing)

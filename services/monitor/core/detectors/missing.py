@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from services.monitor.core.detectors.comparing import compared, group_count
+from services.common.profiles import ColumnProfile
+from services.monitor.core.detectors.comparing import Parts, compared, group_count
 from services.monitor.core.detectors.port import Measurement, Sight
 from services.monitor.core.resources import ChangeKind
 
@@ -22,7 +23,9 @@ class MissingDrift:
 
     def measure(self, sight: Sight) -> Iterator[Measurement]:
         """One per feature."""
-        for feature, column in sight.baseline.features.items():
-            last = group_count(column) - 1
-            parts = [range(last), [last]]
-            yield compared(self.name, feature, column, sight.features[feature], sight, parts)
+        return compared(self.name, sight, sight.baseline.features, sight.features, _parts)
+
+
+def _parts(column: ColumnProfile) -> Parts:
+    last = group_count(column) - 1
+    return [range(last), [last]]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from services.common.profiles import ColumnProfile
 from services.monitor.core.detectors.comparing import (
     OUTSIDE_CATEGORICAL,
+    Parts,
+    categorical_features,
     compared,
     group_count,
-    is_numeric,
 )
 from services.monitor.core.detectors.port import Measurement, Sight
 from services.monitor.core.resources import ChangeKind
@@ -26,9 +28,9 @@ class NewCategory:
 
     def measure(self, sight: Sight) -> Iterator[Measurement]:
         """One per categorical feature."""
-        for feature, column in sight.baseline.features.items():
-            if not is_numeric(column):
-                known = group_count(column) - OUTSIDE_CATEGORICAL
-                counts = sight.features[feature]
-                parts = [range(known), [known]]
-                yield compared(self.name, feature, column, counts, sight, parts)
+        return compared(self.name, sight, categorical_features(sight), sight.features, _parts)
+
+
+def _parts(column: ColumnProfile) -> Parts:
+    known = group_count(column) - OUTSIDE_CATEGORICAL
+    return [range(known), [known]]

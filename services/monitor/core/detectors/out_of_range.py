@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from services.common.profiles import ColumnProfile
 from services.monitor.core.detectors.comparing import (
     OUTSIDE_NUMERIC,
+    Parts,
     compared,
     group_count,
-    is_numeric,
+    numeric_features,
 )
 from services.monitor.core.detectors.port import Measurement, Sight
 from services.monitor.core.resources import ChangeKind
@@ -26,9 +28,9 @@ class OutOfRange:
 
     def measure(self, sight: Sight) -> Iterator[Measurement]:
         """One per numeric feature."""
-        for feature, column in sight.baseline.features.items():
-            if is_numeric(column):
-                inside = group_count(column) - OUTSIDE_NUMERIC
-                parts = [range(inside), [inside, inside + 1]]
-                counts = sight.features[feature]
-                yield compared(self.name, feature, column, counts, sight, parts)
+        return compared(self.name, sight, numeric_features(sight), sight.features, _parts)
+
+
+def _parts(column: ColumnProfile) -> Parts:
+    inside = group_count(column) - OUTSIDE_NUMERIC
+    return [range(inside), [inside, inside + 1]]

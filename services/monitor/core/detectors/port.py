@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,9 @@ from services.monitor.core.course import Course
 from services.monitor.core.quality import UNKNOWN
 from services.monitor.core.resources import ChangeKind, HistogramBin
 from services.monitor.core.stream.samples import WindowSample
-from services.monitor.core.wander import Memory, Span, unbounded
+from services.monitor.core.wander import Memory, Span, mean_squares
+
+_T = TypeVar("_T")
 
 SCORE: Final = "score"
 """Subject of what is found about the scores."""
@@ -63,6 +65,18 @@ class Sight:
         """bool [rows]: whether the outcome is known."""
         return np.asarray(self.labels != UNKNOWN)
 
+    def of_baseline(self, key: Hashable, work_out: Callable[[], _T]) -> _T:
+        """What depends on the baseline alone, worked out in the first window that asks for it.
+
+        Args:
+            key: Names it, with whatever of the window it does depend on.
+            work_out: Gives the same whenever it is called with this baseline and this key.
+        """
+        known = self.baseline.worked_out
+        if key not in known:
+            known[key] = work_out()
+        return cast("_T", known[key])
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
@@ -99,7 +113,7 @@ class Measurement:
     @property
     def own_square(self) -> float:
         """Mean square of the effects of the baseline's own stretches."""
-        return float(np.mean(unbounded(self.own) ** 2))
+        return float(mean_squares(self.own[None, :])[0])
 
 
 class Detector(Protocol):

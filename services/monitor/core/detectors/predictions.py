@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from services.monitor.core.detectors.comparing import compared, group_count
+from services.monitor.core.detectors.comparing import all_but_missing, compared
 from services.monitor.core.detectors.port import SCORE, Measurement, Sight
 from services.monitor.core.resources import ChangeKind
 
@@ -20,6 +20,5 @@ class PredictionDrift:
 
     def measure(self, sight: Sight) -> Iterator[Measurement]:
         """One."""
-        column = sight.baseline.score
-        parts = [[group] for group in range(group_count(column) - 1)]
-        yield compared(self.name, SCORE, column, sight.score, sight, parts)
+        columns = {SCORE: sight.baseline.score}
+        return compared(self.name, sight, columns, {SCORE: sight.score}, all_but_missing)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, Self
 
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
+from services.common.profiles import RowSample
 from services.monitor.core.detectors.encoding import Rows, normal_scores, stretch_of_rows
 from services.monitor.core.detectors.port import ROWS, Measurement, Sight
 from services.monitor.core.resources import ChangeKind
@@ -39,30 +41,56 @@ class Reconstruction:
             return
         if min(len(sample.days) // 2, len(sight.sample.codes)) < _FEWEST_ROWS:
             return
-        fitted, rest = sample.codes[::2], sample.codes[1::2]
-        main = _main_directions(normal_scores(fitted))
-        own = _errors(normal_scores(rest), main)
-        now = _errors(normal_scores(sight.sample.codes), main)
+        known = sight.of_baseline(self.name, lambda: _Restored.of(sample))
+        own = known.errors
+        now = _errors(normal_scores(sight.sample.codes), known.main)
         if not own.mean():
             return
-        stretch = stretch_of_rows(sample, sight.span.days)[1::2]
-        parts = [rest[stretch == each] for each in range(int(stretch.max()) + 1)]
-        stretches = [
-            _errors(normal_scores(part), main) for part in parts if len(part) >= _FEWEST_OF_STRETCH
-        ]
+        days = sight.span.days
         test = stats.ttest_ind(now, own, equal_var=False)
         error = np.sqrt(now.var() / now.size + own.var() / own.size) / own.mean()
         yield Measurement(
             detector=self.name,
             subject=ROWS,
             effect=_change(now, own),
-            own=np.array([_change(part, own) for part in stretches]),
+            own=sight.of_baseline((self.name, days), lambda: known.own_effects(sample, days)),
             memory=Memory(0.0, 0.0, 0, 0),
             noise=float(error**2),
             statistic=float(test.statistic),
             p_chance=float(test.pvalue),
             baseline_rows=own.size,
             window_rows=now.size,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Restored:
+    """What is known of the baseline's rows before any window.
+
+    Attributes:
+        main: float64 [directions, columns], of one half of the rows.
+        errors: float64 [rows], of the other half.
+    """
+
+    main: Rows
+    errors: npt.NDArray[np.float64]
+
+    @classmethod
+    def of(cls, sample: RowSample) -> Self:
+        """Of the baseline's sample."""
+        main = _main_directions(normal_scores(sample.codes[::2]))
+        return cls(main, _errors(normal_scores(sample.codes[1::2]), main))
+
+    def own_effects(self, sample: RowSample, days: int) -> npt.NDArray[np.float64]:
+        """float64 [stretches]: the effects of the baseline's own stretches."""
+        rest, stretch = sample.codes[1::2], stretch_of_rows(sample, days)[1::2]
+        parts = [rest[stretch == each] for each in range(int(stretch.max()) + 1)]
+        return np.array(
+            [
+                _change(_errors(normal_scores(part), self.main), self.errors)
+                for part in parts
+                if len(part) >= _FEWEST_OF_STRETCH
+            ]
         )
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, Self
 
 import numpy as np
+import numpy.typing as npt
 
-from services.common.sketches import BinKind
+from services.common.sketches import Counts
 from services.monitor.core.detectors.port import Sight
 from services.monitor.core.resources import DataFault, FaultKind
 
@@ -20,10 +22,11 @@ _VARIED_VALUES: Final = 50
 
 def stuck_sensors(sight: Sight) -> Iterator[DataFault]:
     """Numbers of which nine in ten are one value, where in training no bin held half of them."""
-    for feature, values, usual, _ in _numbers(sight):
-        _, times = np.unique(values, return_counts=True)
-        share = float(times.max() / values.size)
-        if share >= _STUCK_SHARE and usual <= _USUAL_SHARE:
+    seen = _Seen.of(sight)
+    for place in np.flatnonzero(seen.is_still & seen.suffices).tolist():
+        feature = sight.sample.names[place]
+        share, usual = float(seen.often[place] / seen.sizes[place]), _usual_share(sight, feature)
+        if usual <= _USUAL_SHARE:
             yield DataFault(
                 kind=FaultKind.STUCK_SENSOR,
                 feature=feature,
@@ -38,31 +41,70 @@ def stale_features(sight: Sight) -> Iterator[DataFault]:
 
     A narrower distribution still has many values; one that is not refreshed has few.
     """
-    for feature, values, usual, varied in _numbers(sight):
-        unique, times = np.unique(values, return_counts=True)
-        is_stuck = times.max() >= _STUCK_SHARE * values.size and usual <= _USUAL_SHARE
-        if varied >= _VARIED_VALUES and unique.size <= _STALE_SHARE * varied and not is_stuck:
+    seen = _Seen.of(sight)
+    # As many training rows take at most as many values.
+    few = seen.varied <= _STALE_SHARE * seen.sizes
+    for place in np.flatnonzero(few & seen.suffices).tolist():
+        feature = sight.sample.names[place]
+        values, size = int(seen.varied[place]), int(seen.sizes[place])
+        is_stuck = seen.is_still[place] and _usual_share(sight, feature) <= _USUAL_SHARE
+        usual = _usually_varied(sight, feature, size)
+        if usual >= _VARIED_VALUES and values <= _STALE_SHARE * usual and not is_stuck:
             yield DataFault(
                 kind=FaultKind.STALE_FEATURE,
                 feature=feature,
-                reason=f"{feature} takes {unique.size} values in {values.size} rows; as many "
-                f"training rows take {varied} and more.",
-                numbers={"values": float(unique.size), "usual_values": float(varied)},
+                reason=f"{feature} takes {values} values in {size} rows; as many "
+                f"training rows take {usual} and more.",
+                numbers={"values": float(values), "usual_values": float(usual)},
             )
 
 
-def _numbers(sight: Sight) -> Iterator[tuple[str, np.ndarray, float, int]]:
-    """By numeric feature: its numbers, the usual share of one bin, and how many bins are usual."""
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """The numbers in a window's sample, column by column.
+
+    Attributes:
+        sizes: int64 [columns], how many there are.
+        often: int64 [columns], how many are the middle one: as many as are the most frequent
+            one, if more than half are.
+        varied: int64 [columns], how many different ones.
+    """
+
+    sizes: Counts
+    often: Counts
+    varied: Counts
+
+    @classmethod
+    def of(cls, sight: Sight) -> Self:
+        """Of the window's sample."""
+        numbers, sizes = sight.sample.ascending, sight.sample.finite
+        if not numbers.size:
+            return cls(sizes, np.zeros_like(sizes), np.zeros_like(sizes))
+        middle = numbers[np.arange(sizes.size), sizes // 2]
+        often = (numbers == middle[:, None]).sum(axis=1)
+        rises = (numbers[:, 1:] > numbers[:, :-1]).sum(axis=1)
+        return cls(sizes, often, rises + (sizes > 0))
+
+    @property
+    def suffices(self) -> npt.NDArray[np.bool_]:
+        """bool [columns]: whether there are enough to tell."""
+        return np.asarray(self.sizes >= _FEWEST_VALUES)
+
+    @property
+    def is_still(self) -> npt.NDArray[np.bool_]:
+        """bool [columns]: whether nine in ten are one value."""
+        return np.asarray(self.often >= _STUCK_SHARE * self.sizes)
+
+
+def _usual_share(sight: Sight, feature: str) -> float:
+    """Of the fullest bin in training."""
+    counts = sight.baseline.features[feature].sketch.counts[:-1]
+    return float(counts.max() / max(int(counts.sum()), 1))
+
+
+def _usually_varied(sight: Sight, feature: str, rows: int) -> int:
+    """How many bins as many training rows are in; 0 if that is not known."""
     sample = sight.baseline.sample
-    for place, feature in enumerate(sight.sample.names):
-        sketch = sight.baseline.features[feature].sketch
-        values = sight.sample.values[:, place]
-        values = values[np.isfinite(values)]
-        if sketch.bins.kind is not BinKind.NUMERIC or values.size < _FEWEST_VALUES:
-            continue
-        usual = float(sketch.counts[:-1].max() / max(int(sketch.counts[:-1].sum()), 1))
-        varied = 0
-        if sample is not None and feature in sample.names:
-            codes = sample.codes[: values.size, sample.names.index(feature)]
-            varied = int(np.unique(codes).size)
-        yield feature, values, usual, varied
+    if sample is None or feature not in sample.names:
+        return 0
+    return int(np.unique(sample.codes[:rows, sample.names.index(feature)]).size)

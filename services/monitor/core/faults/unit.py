@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Self
 
 import numpy as np
 
+from services.common.profiles import Profile
 from services.common.sketches import BinKind, Counts, Sketch, coarse_counts
 from services.monitor.core.alarms import chances_alone
 from services.monitor.core.detectors.numeric import NumericDrift
 from services.monitor.core.detectors.port import Sight
-from services.monitor.core.histograms import jensen_shannon_distance
+from services.monitor.core.histograms import (
+    Floats,
+    jensen_shannon_distance,
+    jensen_shannon_distances,
+)
 from services.monitor.core.resources import DataFault, FaultKind
+from services.monitor.core.stream.samples import WindowSample
 
 _FAR: Final = 0.3
 """Distance below which nothing is converted: what is not far needs no other unit."""
@@ -25,6 +31,9 @@ _NEARER: Final = 3.0
 """How many times nearer a conversion has to bring it."""
 
 _FEWEST_VALUES: Final = 100
+
+_ROUNDING: Final = 1e-9
+"""By which a distance of many columns at once may differ from that of one."""
 
 _FALSE_SHARE: Final = 0.005
 """Share of windows in which any column may come as far by itself: a tenth of the default budget."""
@@ -82,13 +91,16 @@ def changed_units(sight: Sight) -> Iterator[DataFault]:
 
 
 def _suspects(sight: Sight) -> Iterator[DataFault]:
-    for place, feature in enumerate(sight.sample.names):
-        sketch = sight.baseline.features[feature].sketch
+    names = sight.sample.names
+    groups = sight.of_baseline(("unit_change", names), lambda: _Groups.of(sight.baseline, names))
+    for place in np.flatnonzero(groups.distances(sight.sample) >= _FAR - _ROUNDING).tolist():
+        feature = names[place]
+        column = sight.baseline.features[feature]
+        sketch, coarse = column.sketch, column.groups
         values = sight.sample.values[:, place]
         values = values[np.isfinite(values)]
         if sketch.bins.kind is not BinKind.NUMERIC or values.size < _FEWEST_VALUES:
             continue
-        coarse = sketch.coarse_groups()
         as_is = _distance(sketch, coarse, values)
         if as_is < _FAR:
             continue
@@ -110,6 +122,44 @@ def _suspects(sight: Sight) -> Iterator[DataFault]:
                     "offset": unit.offset,
                 },
             )
+
+
+@dataclass(frozen=True, slots=True)
+class _Groups:
+    """The coarse groups of the sampled columns, missing values left out.
+
+    Attributes:
+        group_of: int64 [columns, bins], of each bin; one past the last group for missing ones.
+        before: int64 [columns, groups], the baseline's counts.
+    """
+
+    group_of: Counts
+    before: Counts
+
+    @classmethod
+    def of(cls, baseline: Profile, names: Sequence[str]) -> Self:
+        """Of the features of these names."""
+        columns = [baseline.features[name] for name in names]
+        bins = max((column.groups.size for column in columns), default=0)
+        groups = max((int(column.groups.max()) for column in columns), default=0)
+        group_of = np.full((len(columns), bins), groups)
+        before = np.zeros((len(columns), groups), np.int64)
+        for place, column in enumerate(columns):
+            group_of[place, : column.groups.size - 1] = column.groups[:-1]
+            counts = coarse_counts(column.groups, column.sketch.counts)[:-1]
+            before[place, : counts.size] = counts
+        return cls(group_of, before)
+
+    def distances(self, sample: WindowSample) -> Floats:
+        """float64 [columns]: how far the finite numbers lie from training."""
+        columns, groups = self.before.shape
+        if not columns:
+            return np.zeros(0)
+        place = np.arange(columns)
+        group = self.group_of[place, sample.codes] + place * (groups + 1)
+        size = columns * (groups + 1)
+        now = np.bincount(group[np.isfinite(sample.values)], minlength=size)
+        return jensen_shannon_distances(self.before, now.reshape(columns, groups + 1)[:, :-1])
 
 
 def _distance(sketch: Sketch, coarse: Counts, values: np.ndarray) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +31,17 @@ class WindowSample:
     codes: Counts
     values: npt.NDArray[np.float64]
     days: Counts
+
+    @cached_property
+    def finite(self) -> Counts:
+        """int64 [columns]: how many of each column's values are numbers, and not infinite."""
+        return np.asarray(np.isfinite(self.values).sum(axis=0))
+
+    @cached_property
+    def ascending(self) -> npt.NDArray[np.float64]:
+        """float64 [columns, rows]: each column's finite numbers in order, then NaN."""
+        numbers = np.where(np.isfinite(self.values), self.values, np.nan)
+        return np.sort(np.ascontiguousarray(numbers.T), axis=1)
 
 
 class RowSampler:
