@@ -75,6 +75,7 @@ def faults_of(example: dict[str, object], job: JobSpec) -> list[FieldViolation]:
         "calibration",
         "fairness",
         "robustness",
+        "constraints",
         "tuning",
         "task",
     ],

@@ -8,6 +8,7 @@ TrainingFailure
 ├── NotBetter         the winner is no better than the trivial baseline
 ├── NotAsGood         the winner loses more against the parent version than it may
 ├── NotRobust         the winner loses more than it may when rows come otherwise
+├── NothingFits       no candidate is as small and fast as it must be
 ├── UnusableParent    the parent version can't give what the mode asks of it
 ├── DependencyAway    another service did not answer for as long as the worker waits
 ├── WorkerLost        the worker's process ended, or its lease ran out
@@ -36,6 +37,7 @@ class ErrorClass(StrEnum):
     NOT_BETTER = "NOT_BETTER"
     NOT_AS_GOOD = "NOT_AS_GOOD"
     NOT_ROBUST = "NOT_ROBUST"
+    NOTHING_FITS = "NOTHING_FITS"
     UNUSABLE_PARENT = "UNUSABLE_PARENT"
 
     @property
@@ -112,6 +114,9 @@ RULES: Final = {
     ErrorClass.NOT_ROBUST: RetryRule(
         None, "Train without the feature that the message names, try others, or raise the bar."
     ),
+    ErrorClass.NOTHING_FITS: RetryRule(
+        None, "Try smaller candidates, distil or quantise a good one, or allow more."
+    ),
     ErrorClass.UNUSABLE_PARENT: RetryRule(
         None, "Name another `parent_version`, or another `mode`; the message says what is amiss."
     ),
@@ -164,6 +169,12 @@ class NotRobust(TrainingFailure):
     """The winner loses more than it may when rows come otherwise than it learned them."""
 
     error_class = ErrorClass.NOT_ROBUST
+
+
+class NothingFits(TrainingFailure):
+    """No candidate is as small and fast as it must be."""
+
+    error_class = ErrorClass.NOTHING_FITS
 
 
 class UnusableParent(TrainingFailure):

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from services.trainer.core.calibration import CalibrationMethod
+from services.trainer.core.constraints import Constraints
 from services.trainer.core.fairness import Fairness
 from services.trainer.core.gains import MinimumGain
 from services.trainer.core.parameters import Parameters
@@ -104,6 +105,7 @@ class JobSpec:
             `USUAL_THRESHOLD`.
         fairness: Groups for which decisions are compared; None compares none.
         robustness: What the winner is stressed by; None means nothing.
+        constraints: What the winner may cost to serve; None means anything.
     """
 
     snapshot: str
@@ -132,6 +134,7 @@ class JobSpec:
     decision_threshold: float | None = None
     fairness: Fairness | None = None
     robustness: Robustness | None = None
+    constraints: Constraints | None = None
 
     @property
     def threshold(self) -> float:
@@ -217,6 +220,9 @@ def spec_from_json(document: Json) -> JobSpec:
         robustness=(
             _robustness_from_json(document["robustness"]) if "robustness" in document else None
         ),
+        constraints=(
+            _constraints_from_json(document["constraints"]) if "constraints" in document else None
+        ),
     )
 
 
@@ -272,6 +278,7 @@ def spec_to_json(spec: JobSpec) -> dict[str, Any]:
             else {"fairness": {**asdict(spec.fairness), "columns": list(spec.fairness.columns)}}
         ),
         **({} if spec.robustness is None else {"robustness": asdict(spec.robustness)}),
+        **({} if spec.constraints is None else {"constraints": asdict(spec.constraints)}),
     }
 
 
@@ -279,6 +286,11 @@ def _fairness_from_json(document: Json) -> Fairness:
     columns = tuple(document["columns"])
     rows = document.get("min_group_rows")
     return Fairness(columns, rows) if rows else Fairness(columns)
+
+
+def _constraints_from_json(document: Json) -> Constraints:
+    # A 64-bit number is a string in the JSON of messages.
+    return Constraints(document.get("max_p99_ms", 0.0), int(document.get("max_graph_bytes", 0)))
 
 
 def _robustness_from_json(document: Json) -> Robustness:

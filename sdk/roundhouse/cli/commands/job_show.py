@@ -50,7 +50,7 @@ def print_trials(trials: Sequence[Trial], best: str = "") -> None:
                 names.last(trial.name),
                 state_name(Trial.State.Name(trial.state)),
                 f"{trial.progress:.0%}",
-                ", ".join(f"{key} {value:.4f}" for key, value in sorted(trial.metrics.items())),
+                ", ".join(_told(key, value) for key, value in sorted(trial.metrics.items())),
                 _gains(trial),
                 _folds(trial),
                 trial.message or ("won" if trial.name == best else ""),
@@ -107,3 +107,7 @@ def _folds(trial: Trial) -> str:
         else f"{key} {mean:.4f}"
         for key, mean in sorted(trial.fold_mean.items())
     )
+
+
+def _told(metric: str, value: float) -> str:
+    return f"{metric} {value:,.0f}" if metric.endswith("_bytes") else f"{metric} {value:.4f}"

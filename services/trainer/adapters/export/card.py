@@ -59,6 +59,7 @@ def card(evidence: Evidence) -> str:
         f"The test part has {evidence.scores.rows} rows and was scored once.",
         "",
         f"- Algorithm: {evidence.winner.algorithm}, picked by {_picked_by(spec)}",
+        *([] if spec.constraints is None else [f"- Has a {spec.constraints}, as was asked"]),
         f"- Probabilities: {_calibrated(evidence)}",
         f"- Beats the trivial baseline: {'yes' if evidence.beats_baseline else 'no'}",
         "",

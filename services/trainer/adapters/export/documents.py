@@ -12,6 +12,7 @@ from typing import Any, Final
 from services.trainer.adapters.export.bundle import scores_json, slice_json
 from services.trainer.adapters.recipes import package_of
 from services.trainer.core.calibration import Calibration
+from services.trainer.core.constraints import without_times
 from services.trainer.core.fairness import ColumnFairness
 from services.trainer.core.jobs import Trial
 from services.trainer.core.parents import Comparison, Mode
@@ -100,7 +101,7 @@ def evaluation_json(evidence: Evidence) -> dict[str, Any]:
         "baseline": scores_json(evidence.baseline),
         **({} if before is None else {"uncalibrated": scores_json(before)}),
         "beats_baseline": evidence.beats_baseline,
-        "validation": dict(evidence.winner.metrics),
+        "validation": without_times(evidence.winner.metrics),
         "validation_gains": {name: asdict(gain) for name, gain in evidence.winner.gains.items()},
         **({} if evidence.parity is None else {"parity": {"largest_difference": evidence.parity}}),
         **_classes_json(evidence),
@@ -180,7 +181,7 @@ def training_json(evidence: Evidence) -> dict[str, Any]:
                 "algorithm": trial.algorithm,
                 "state": trial.state.value,
                 "parameters": dict(trial.parameters),
-                "metrics": dict(trial.metrics),
+                "metrics": without_times(trial.metrics),
                 "folds": [
                     {"learn_rows": fold.learn_rows, "rows": fold.rows, **fold.metrics}
                     for fold in trial.folds

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from services.trainer.adapters.export.footprint import footprint
 from services.trainer.adapters.export.runtime import GraphModel
 from services.trainer.adapters.learning.parent import Parent
 from services.trainer.adapters.learning.recipe import Checkpoint, FitObserver, Step
@@ -80,11 +81,12 @@ class QuantizingBench:
         probability = GraphModel(graph, 1).predicted(watched)
         metrics = score(watched.label, probability).values
         observer.stepped(Step(1, 1, None, {name: metrics[name] for name in ("auc", "log_loss")}))
+        costs = {} if self._spec.constraints is None else footprint(graph, watched)
         positive_rate = float(self._table.label[self._split.train].mean())
         return TrialOutcome(
             trial.index,
             trial.algorithm,
-            metrics,
+            {**metrics, **costs},
             trial.parameters,
             gains=gains(watched.label, probability, positive_rate, self._spec.seed),
         )

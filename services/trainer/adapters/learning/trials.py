@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from sklearn.compose import ColumnTransformer
 
+from services.trainer.adapters.export.footprint import footprint
+from services.trainer.adapters.export.graph import export_graph
 from services.trainer.adapters.learning.calibrating import CalibratedClassifier, Unseen
 from services.trainer.adapters.learning.encoding import EncodedRows, frame
 from services.trainer.adapters.learning.native import EncoderState, Tensors
@@ -153,10 +155,23 @@ class Workbench:
         return TrialOutcome(
             trial.index,
             recipe.algorithm,
-            self._objective.score(watched, told).values,
+            {
+                **self._objective.score(watched, told).values,
+                **self._footprint(recipe, matrices.encoder, fitted.estimator),
+            },
             fitted.refit_parameters,
             gains=self._objective.gains(watched, told, fitted_label, self._spec.seed),
         )
+
+    def _footprint(
+        self, recipe: Recipe, encoder: ColumnTransformer, estimator: Any
+    ) -> Mapping[str, float]:
+        """What a trial costs to serve; empty where nothing is asked of that."""
+        if self._spec.constraints is None:
+            return {}
+        recipe.teach_export()
+        graph = export_graph(encoder, estimator, self._rows.fit)
+        return footprint(graph, self._table.take(self._split.validation))
 
     def run_fold(self, trial: Trial, number: int, observer: FitObserver) -> FoldScores:
         """The trial, trained and judged on fold `number` of the train part, from 0.

@@ -41,6 +41,7 @@ from services.trainer.adapters.worker.parents import (
 )
 from services.trainer.adapters.worker.sweep import Sweep, numbers
 from services.trainer.core.calibration import Calibration, CalibrationMethod
+from services.trainer.core.constraints import fitting
 from services.trainer.core.cross_validation import means
 from services.trainer.core.data_report import DataReport, data_report
 from services.trainer.core.errors import SnapshotHeld, UnusableSnapshot
@@ -111,7 +112,7 @@ class AttemptRun:
         self._lanes.open(data, bench)
         sweep = Sweep(self._work, self._link, self._checkpoints, self._lanes.free)
         trials = await sweep.run()
-        winner = best_trial(_outcomes(trials), spec.checked_metric)
+        winner = best_trial(fitting(_outcomes(trials), spec.constraints), spec.checked_metric)
         if spec.minimum_gain is not None:
             check_gains(winner.algorithm, winner.gains, spec.minimum_gain)
         self._check_losses(prepared, winner)

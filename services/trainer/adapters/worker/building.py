@@ -13,6 +13,7 @@ from services.trainer.adapters.export.documents import (
     evaluation_json,
     training_json,
 )
+from services.trainer.adapters.export.footprint import footprint
 from services.trainer.adapters.export.graph import check_parity, export_graph
 from services.trainer.adapters.export.runtime import GraphModel
 from services.trainer.adapters.learning.encoding import learned
@@ -24,6 +25,7 @@ from services.trainer.adapters.learning.trials import TrainedModel
 from services.trainer.adapters.registry_client import SnapshotRef
 from services.trainer.adapters.worker.contract import Work
 from services.trainer.adapters.worker.parents import compared, latencies_ms
+from services.trainer.core.constraints import check_fits
 from services.trainer.core.data_report import DataReport
 from services.trainer.core.fairness import ColumnFairness, Decisions, compare_groups
 from services.trainer.core.jobs import Trial
@@ -90,11 +92,14 @@ class VersionBuilder:
 
         Raises:
             ExportMismatch: Its graph does not compute what it computes.
+            NothingFits: It has become too large or slow by its retraining.
         """
         table, split = prepared.table, prepared.split
         fitted = table.take(split.fit)
         validation = table.take(split.validation)
         graph, parity = self._exported(winner.algorithm, model, fitted, validation)
+        if self._spec.constraints is not None:
+            check_fits(winner.algorithm, footprint(graph, validation), self._spec.constraints)
         test = table.take(split.test)
         told = GraphModel(graph, self._threads).predicted(test)
         objective = objective_of(self._spec.task, table.classes)
