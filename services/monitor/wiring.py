@@ -49,6 +49,7 @@ from services.monitor.adapters.database.transaction import SqlMonitorTx
 from services.monitor.adapters.episode_controller import EpisodeController
 from services.monitor.adapters.episode_snapshots import EpisodeSnapshots, RefusableSnapshots
 from services.monitor.adapters.explaining import Explainer, LocalFacts
+from services.monitor.adapters.failure_watch import FailureWatch
 from services.monitor.adapters.freezing import TrainingFreezer
 from services.monitor.adapters.inference_client import InferenceClient
 from services.monitor.adapters.job_history import TrainerJobHistory
@@ -88,6 +89,7 @@ _LEASE: Final = "episodes"
 _SNAPSHOT_LEASE: Final = "registry-snapshots"
 _ALERT_LEASE: Final = "alerts"
 _FREEZE_LEASE: Final = "training-freezes"
+_FAILURE_LEASE: Final = "job-failures"
 _DELIVERY_LEASE: Final = "alert-deliveries"
 _ALERTMANAGER_LEASE: Final = "alertmanager"
 _DELIVERY_TIMEOUT_S: Final = 10.0
@@ -207,7 +209,12 @@ async def _alerting(
     holder = f"monitor@{settings.replica_id}"
     watch = AlertWatch(database, meter, settings.alert_interval_s, now)
     freezer = TrainingFreezer(database, peers.trainer, settings.alert_interval_s, now)
-    led: dict[str, _Led] = {_ALERT_LEASE: watch.run, _FREEZE_LEASE: freezer.run}
+    failures = FailureWatch(database, peers.trainer, now)
+    led: dict[str, _Led] = {
+        _ALERT_LEASE: watch.run,
+        _FREEZE_LEASE: freezer.run,
+        _FAILURE_LEASE: failures.run,
+    }
     async with AsyncExitStack() as stack:
         if settings.alert_webhook_secret is not None:
             secret = settings.alert_webhook_secret.get_secret_value()

@@ -11,6 +11,7 @@ import pytest
 import typer
 from roundhouse.cli.app import app
 
+from services.monitor.core.alerts.failures import RULES
 from services.monitor.core.resources import ChangeKind
 from services.monitor.core.use_cases.alerts import RUNBOOKS
 from services.trainer.core.failures import ErrorClass
@@ -61,7 +62,7 @@ def checked(words: list[str]) -> None:
 def test_each_kind_of_alert_drift_and_training_error_has_a_runbook_and_none_is_left_over():
     wanted = {ROOT / path for path in RUNBOOKS.values()}
     wanted |= {book_of("drift", kind) for kind in ChangeKind if kind is not ChangeKind.NONE}
-    wanted |= {book_of("training", each) for each in ErrorClass if each is not ErrorClass.PREEMPTED}
+    wanted |= {book_of("training", each) for each in ErrorClass}
     assert wanted == set(BOOKS)
 
 
@@ -92,7 +93,7 @@ def test_the_index_leads_to_every_runbook_by_the_name_that_alerts_have():
     "wrong",
     [
         "alerts mend X",
-        "alerts list",
+        "alerts show",
         "alerts list A B",
         "slos",
         "nothing",
@@ -102,3 +103,9 @@ def test_the_index_leads_to_every_runbook_by_the_name_that_alerts_have():
 def test_a_command_that_could_not_be_typed_is_found(wrong):
     with pytest.raises((AssertionError, UsageError)):
         checked(wrong.split())
+
+
+def test_each_training_error_has_a_rule_for_its_alerts_and_that_names_its_runbook():
+    for each in ErrorClass:
+        assert ROOT / RULES[each].runbook == book_of("training", each)
+    assert set(RULES) == set(ErrorClass)

@@ -18,6 +18,7 @@ from roundhouse.cli.commands import (
     decision_policies,
     endpoints,
     holds,
+    incidents,
     jobs,
     models,
     queues,
@@ -109,6 +110,7 @@ app.add_typer(decision_policies.app, name="policies")
 app.add_typer(rollouts.app, name="rollouts")
 app.add_typer(retrains.app, name="retrains")
 app.add_typer(alerts.app, name="alerts")
+app.add_typer(incidents.app, name="incidents")
 app.add_typer(slos.app, name="slos")
 app.add_typer(dashboards.app, name="dashboards")
 app.add_typer(batches.app, name="batches")

@@ -164,6 +164,13 @@ def _labels(alert: Alert, severity: Severity) -> _Labels:
         "alertname": f"Roundhouse{name}",
         "error_class": alert.error_class,
         "severity": severity.value.lower(),
-        "slo": alert.resource,
+        **_about(alert),
     }
     return {**labels, "owner": alert.owner} if alert.owner else labels
+
+
+def _about(alert: Alert) -> _Labels:
+    """Its objective; or its job or model, and the incident by which to group."""
+    if alert.trouble is None:
+        return {"slo": alert.resource}
+    return {"job": alert.resource, "incident": alert.incident}

@@ -19,6 +19,7 @@ RETRAIN_DECISION: Final = ResourceName(
 )
 RETRAIN_EVENT: Final = ResourceName(_MONITOR + "/retrainEvents/{event}", server_ids=("event",))
 ALERT: Final = ResourceName(_MONITOR + "/alerts/{alert}", server_ids=("alert",))
+JOB_ALERT: Final = ResourceName("projects/{project}/alerts/{alert}", server_ids=("alert",))
 SLO: Final = ResourceName(_MONITOR + "/slos/{slo}")
 EPISODE: Final = ResourceName(_MONITOR + "/episodes/{episode}", server_ids=("episode",))
 ENDPOINT: Final = ResourceName("projects/{project}/endpoints/{endpoint}")
@@ -39,6 +40,7 @@ __all__ = [
     "DRIFT_REPORT",
     "ENDPOINT",
     "EPISODE",
+    "JOB_ALERT",
     "MONITOR",
     "PERFORMANCE_REPORT",
     "PROJECT",

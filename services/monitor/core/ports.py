@@ -10,7 +10,8 @@ from typing import Protocol, TypeAlias
 from services.common.criteria import Criteria
 from services.common.money import Money
 from services.common.resources import Collection, Page, PageQuery
-from services.monitor.core.alerts.alerting import Alert, ErrorClass
+from services.monitor.core.alerts.alerting import Alert
+from services.monitor.core.alerts.failures import JobFailure, NotedFailure
 from services.monitor.core.evidence import Judgement
 from services.monitor.core.explanation import Cause
 from services.monitor.core.loop.episodes import Episode
@@ -43,6 +44,7 @@ class MonitorTx(Protocol):
     slos: Collection[Slo]
     alerts: Collection[Alert]
     restraints: Collection[Restraint]
+    job_failures: Collection[NotedFailure]
 
     @property
     def now(self) -> datetime:
@@ -96,7 +98,7 @@ class MonitorTx(Protocol):
         """How many judged windows end from `start`, inclusive, to `end`, exclusive."""
         ...
 
-    def unresolved_alert(self, resource: str, *error_classes: ErrorClass) -> Alert | None:
+    def unresolved_alert(self, resource: str, *error_classes: str) -> Alert | None:
         """The alert of these classes about a resource that is not over; there is one at most."""
         ...
 
@@ -106,6 +108,37 @@ class MonitorTx(Protocol):
 
     def alerts_since(self, moment: datetime) -> Sequence[Alert]:
         """Those that are not over, or changed at `moment` or later; oldest first."""
+        ...
+
+    def unresolved_alerts_about(self, resource: str) -> Sequence[Alert]:
+        """Those about a resource that are not over, oldest first."""
+        ...
+
+    def job_alerts_since(self, moment: datetime) -> Sequence[Alert]:
+        """Those about training jobs, not over or changed at `moment` or later; oldest first."""
+        ...
+
+    def alerts_of_project(self, project: str, since: datetime | None) -> Sequence[Alert]:
+        """All that are not over, or have changed since then, of its monitors too; oldest first."""
+        ...
+
+    def open_failures_of(self, job: str) -> Sequence[NotedFailure]:
+        """Those of a training job that was not over, in the order they were noted."""
+        ...
+
+    def failures_not_over(self, error_class: str) -> Sequence[NotedFailure]:
+        """Those of a class whose jobs are not over, in the order they were noted."""
+        ...
+
+    def count_failures(self, like: JobFailure, since: datetime) -> tuple[int, int]:
+        """Failures of the same class and project from then on: of its line, and on its node.
+
+        None are on a node that is not known.
+        """
+        ...
+
+    def forget_failures(self, before: datetime) -> None:
+        """Forget those that came before a moment."""
         ...
 
     def open_incident(self, monitor: str) -> str:
@@ -165,7 +198,11 @@ class MonitorLists(Protocol):
         ...
 
     def alerts(self, query: PageQuery) -> Page[Alert]:
-        """Of a monitor, newest first."""
+        """Of a monitor, or of a project: about its jobs and by all its monitors; newest first."""
+        ...
+
+    def job_failures(self, query: PageQuery) -> Page[NotedFailure]:
+        """Of a project, newest first."""
         ...
 
 

@@ -8,12 +8,14 @@ from typing import Annotated
 
 import typer
 from roundhouse.cli import names
+from roundhouse.cli.commands.incidents import print_alert
 from roundhouse.cli.output import OUT, as_dict, print_json, print_table, state_name, when
 from roundhouse.cli.paging import every
 from roundhouse.cli.session import Json, session_of
 from roundhouse.monitor.v1.alert_pb2 import Alert
 from roundhouse.monitor.v1.alert_service_pb2 import (
     AcknowledgeAlertRequest,
+    GetAlertRequest,
     ListAlertsRequest,
     ResolveAlertRequest,
     SilenceAlertRequest,
@@ -23,7 +25,10 @@ from roundhouse.monitor.v1.slo_pb2 import ErrorBudget
 app = typer.Typer(help="See alerts, and say what is done about them.", no_args_is_help=True)
 
 AlertName = Annotated[
-    str, typer.Argument(help="MONITOR/ALERT, as `list` shows it, or the alert's resource name.")
+    str,
+    typer.Argument(
+        help="MONITOR/ALERT, or ALERT about training, as `list` shows it, or the resource name."
+    ),
 ]
 Actor = Annotated[str, typer.Option(help="Who does it.", show_default="you")]
 Reason = Annotated[str, typer.Option(help="Why, for the record.")]
@@ -32,14 +37,18 @@ Reason = Annotated[str, typer.Option(help="Why, for the record.")]
 @app.command("list")
 def list_alerts(
     context: typer.Context,
-    monitor: Annotated[str, typer.Argument(help="Monitor's id or resource name.")],
+    monitor: Annotated[
+        str,
+        typer.Argument(help="Monitor's id or resource name; without it, all of the project's."),
+    ] = "",
     resolved: Annotated[bool, typer.Option("--resolved", help="Those that are over, too.")] = False,
     as_json: Json = False,
 ) -> None:
-    """List a monitor's alerts, newest first."""
+    """List the alerts of a monitor, or of the project with those about its training jobs."""
     session = session_of(context)
+    of_monitor = names.full(session.project, "monitors", monitor)
     request = ListAlertsRequest(
-        parent=names.full(session.project, "monitors", monitor),
+        parent=of_monitor if monitor else names.parent(session.project),
         filter="" if resolved else "state != RESOLVED",
     )
     with session.client() as client:
@@ -51,7 +60,7 @@ def list_alerts(
         ("alert", "severity", "state", "about", "since", "owner", "runbook", "what"),
         [
             (
-                f"{names.last(request.parent)}/{names.last(alert.name)}",
+                _short(alert.name),
                 state_name(ErrorBudget.Severity.Name(alert.severity)).lower(),
                 state_name(Alert.State.Name(alert.state)).lower(),
                 names.last(alert.resource),
@@ -62,8 +71,20 @@ def list_alerts(
             )
             for alert in alerts
         ],
-        title=f"Alerts of {monitor}",
+        title=f"Alerts of {monitor or session.project}",
     )
+
+
+@app.command()
+def show(context: typer.Context, alert: AlertName, as_json: Json = False) -> None:
+    """Show an alert with its evidence and what was done about it."""
+    session = session_of(context)
+    with session.client() as client:
+        found = client.alerts.GetAlert(GetAlertRequest(name=_full(session.project, alert)))
+    if as_json:
+        print_json(as_dict(found))
+    else:
+        print_alert(found)
 
 
 @app.command()
@@ -112,7 +133,14 @@ def resolve(context: typer.Context, alert: AlertName, reason: Reason, actor: Act
 
 
 def _full(project: str, alert: str) -> str:
-    monitor, _, alert_id = alert.partition("/")
     if "/alerts/" in alert:
         return alert
+    monitor, slash, alert_id = alert.rpartition("/")
+    if not slash:
+        return f"{names.parent(project)}/alerts/{alert_id}"
     return f"{names.full(project, 'monitors', monitor)}/alerts/{alert_id}"
+
+
+def _short(alert: str) -> str:
+    parent, _, alert_id = alert.partition("/alerts/")
+    return f"{names.last(parent)}/{alert_id}" if "/monitors/" in parent else alert_id

@@ -13,6 +13,7 @@ from services.monitor.adapters.database.tables import (
     DECISIONS,
     DRIFT_REPORTS,
     EPISODES,
+    JOB_FAILURES,
     MONITORS,
     PERFORMANCE_REPORTS,
     POLICIES,
@@ -20,6 +21,7 @@ from services.monitor.adapters.database.tables import (
     SLOS,
 )
 from services.monitor.core.alerts.alerting import Alert
+from services.monitor.core.alerts.failures import NotedFailure
 from services.monitor.core.loop.episodes import Episode
 from services.monitor.core.resources import (
     DriftReport,
@@ -52,6 +54,9 @@ _SLOS: Final = SLOS.listing(filterable=(), orderable=("name",))
 _ALERTS: Final = ALERTS.listing(
     filterable=("state", "severity", "resource", "error_class", "incident"),
     orderable=("create_time desc",),
+)
+_JOB_FAILURES: Final = JOB_FAILURES.listing(
+    filterable=("job", "error_class", "node"), orderable=("time desc",)
 )
 
 
@@ -100,4 +105,11 @@ class SqlMonitorLists:
 
     def alerts(self, query: PageQuery) -> Page[Alert]:
         """See `MonitorLists`."""
-        return SqlCollection(self._connection, ALERTS).page(_ALERTS, query)
+        parent = ALERTS.table.c.parent
+        of_monitors = parent.startswith(f"{query.parent}/monitors/", autoescape=True)
+        within = (parent == query.parent) | of_monitors
+        return SqlCollection(self._connection, ALERTS).page(_ALERTS, query, within)
+
+    def job_failures(self, query: PageQuery) -> Page[NotedFailure]:
+        """See `MonitorLists`."""
+        return SqlCollection(self._connection, JOB_FAILURES).page(_JOB_FAILURES, query)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import BigInteger, Column, MetaData, String, Table
+from sqlalchemy import BigInteger, Boolean, Column, MetaData, String, Table
 
 from services.common.store.documents import NAME_LENGTH, Kind, resource_table
 from services.common.store.types import UtcDateTime
 from services.monitor.core.alerts.alerting import Alert
+from services.monitor.core.alerts.failures import NotedFailure
 from services.monitor.core.evidence import Judgement
 from services.monitor.core.loop.episodes import Episode
 from services.monitor.core.resources import (
@@ -134,5 +135,26 @@ ALERTS: Final = Kind(
         "severity": alert.severity.value,
         "state": alert.state.value,
         "incident": alert.incident,
+    },
+)
+JOB_FAILURES: Final = Kind(
+    resource_table(
+        "job_failure",
+        METADATA,
+        Column("job", String(NAME_LENGTH), nullable=False, index=True),
+        Column("line", String(NAME_LENGTH), nullable=False, index=True),
+        Column("error_class", String(32), nullable=False),
+        Column("node", String(256), nullable=False, index=True),
+        Column("time", UtcDateTime, nullable=False),
+        Column("is_over", Boolean, nullable=False),
+    ),
+    NotedFailure,
+    lambda noted: {
+        "job": noted.failure.job,
+        "line": noted.failure.line,
+        "error_class": noted.failure.error_class,
+        "node": noted.failure.node,
+        "time": noted.failure.time,
+        "is_over": noted.is_over,
     },
 )

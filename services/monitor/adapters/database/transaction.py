@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import Connection, func, or_, select
+from sqlalchemy import ColumnElement, Connection, bindparam, func, or_, select
 
 from services.common.resources import Collection
 from services.common.store.documents import SqlCollection
@@ -18,6 +18,7 @@ from services.monitor.adapters.database.tables import (
     DECISIONS,
     DRIFT_REPORTS,
     EPISODES,
+    JOB_FAILURES,
     JUDGEMENTS,
     MONITORS,
     PERFORMANCE_REPORTS,
@@ -26,7 +27,8 @@ from services.monitor.adapters.database.tables import (
     RETRAIN_EVENTS,
     SLOS,
 )
-from services.monitor.core.alerts.alerting import Alert, AlertState, ErrorClass
+from services.monitor.core.alerts.alerting import Alert, AlertState
+from services.monitor.core.alerts.failures import JobFailure, NotedFailure
 from services.monitor.core.evidence import Judgement
 from services.monitor.core.loop.episodes import Episode, EpisodeState
 from services.monitor.core.ports import Json
@@ -55,6 +57,16 @@ _OF_MONITOR: Final = (
 )
 _OVER: Final = [state.value for state in EpisodeState if state.is_over]
 _RESOLVED: Final = AlertState.RESOLVED.value
+_UNRESOLVED_ALERT: Final = select(ALERTS.table).where(
+    ALERTS.table.c.resource == bindparam("about"),
+    ALERTS.table.c.error_class.in_(bindparam("classes", expanding=True)),
+    ALERTS.table.c.state != _RESOLVED,
+)
+_FAILURES_OF_JOB: Final = (
+    select(JOB_FAILURES.table)
+    .where(JOB_FAILURES.table.c.job == bindparam("of_job"), ~JOB_FAILURES.table.c.is_over)
+    .order_by(JOB_FAILURES.table.c.seq)
+)
 
 
 class SqlMonitorTx:
@@ -86,6 +98,8 @@ class SqlMonitorTx:
         self.slos: Collection[Slo] = SqlCollection(connection, SLOS)
         self._restraints = SqlCollection(connection, RESTRAINTS)
         self.restraints: Collection[Restraint] = self._restraints
+        self._job_failures = SqlCollection(connection, JOB_FAILURES)
+        self.job_failures: Collection[NotedFailure] = self._job_failures
 
     @property
     def now(self) -> datetime:
@@ -112,16 +126,10 @@ class SqlMonitorTx:
         for kind in _OF_MONITOR:
             self._connection.execute(kind.table.delete().where(kind.table.c.parent == monitor))
 
-    def unresolved_alert(self, resource: str, *error_classes: ErrorClass) -> Alert | None:
+    def unresolved_alert(self, resource: str, *error_classes: str) -> Alert | None:
         """See `MonitorTx`."""
-        table = ALERTS.table
-        row = self._connection.execute(
-            select(table).where(
-                table.c.resource == resource,
-                table.c.error_class.in_(error_classes),
-                table.c.state != _RESOLVED,
-            )
-        ).one_or_none()
+        about = {"about": resource, "classes": error_classes}
+        row = self._connection.execute(_UNRESOLVED_ALERT, about).one_or_none()
         return None if row is None else ALERTS.from_row(row)
 
     def every_restraint(self) -> Sequence[Restraint]:
@@ -134,6 +142,64 @@ class SqlMonitorTx:
         return self._alerts.where(
             select(table).where(or_(table.c.state != _RESOLVED, table.c.update_time >= moment))
         )
+
+    def unresolved_alerts_about(self, resource: str) -> Sequence[Alert]:
+        """See `MonitorTx`."""
+        table = ALERTS.table
+        return self._alerts.where(
+            select(table).where(table.c.resource == resource, table.c.state != _RESOLVED)
+        )
+
+    def job_alerts_since(self, moment: datetime) -> Sequence[Alert]:
+        """See `MonitorTx`."""
+        table = ALERTS.table
+        recent = or_(table.c.state != _RESOLVED, table.c.update_time >= moment)
+        return self._alerts.where(
+            select(table).where(recent, ~table.c.parent.contains("/monitors/"))
+        )
+
+    def alerts_of_project(self, project: str, since: datetime | None) -> Sequence[Alert]:
+        """See `MonitorTx`."""
+        columns = ALERTS.table.c
+        wanted = columns.state != _RESOLVED
+        if since is not None:
+            wanted |= columns.update_time >= since
+        of_monitors = columns.parent.startswith(f"{project}/monitors/", autoescape=True)
+        within = (columns.parent == project) | of_monitors
+        return self._alerts.where(select(ALERTS.table).where(within, wanted))
+
+    def open_failures_of(self, job: str) -> Sequence[NotedFailure]:
+        """See `MonitorTx`."""
+        found = self._connection.execute(_FAILURES_OF_JOB, {"of_job": job})
+        return [JOB_FAILURES.from_row(row) for row in found]
+
+    def failures_not_over(self, error_class: str) -> Sequence[NotedFailure]:
+        """See `MonitorTx`."""
+        table = JOB_FAILURES.table
+        return self._job_failures.where(
+            select(table).where(table.c.error_class == error_class, ~table.c.is_over)
+        )
+
+    def count_failures(self, like: JobFailure, since: datetime) -> tuple[int, int]:
+        """See `MonitorTx`."""
+        columns = JOB_FAILURES.table.c
+
+        def count(condition: ColumnElement[bool]) -> int:
+            alike = (
+                columns.parent == like.project,
+                columns.error_class == like.error_class,
+                columns.time >= since,
+            )
+            found = self._connection.execute(select(func.count()).where(condition, *alike))
+            return int(found.scalar_one())
+
+        of_line = count(columns.line == like.line)
+        return of_line, count(columns.node == like.node) if like.node else 0
+
+    def forget_failures(self, before: datetime) -> None:
+        """See `MonitorTx`."""
+        table = JOB_FAILURES.table
+        self._connection.execute(table.delete().where(table.c.time < before))
 
     def open_incident(self, monitor: str) -> str:
         """See `MonitorTx`."""

@@ -6,12 +6,13 @@ from roundhouse.monitor.v1 import alert_pb2 as pb
 from roundhouse.monitor.v1 import slo_pb2
 
 from services.common.rpc.convert import to_timestamp
+from services.monitor.api.convert.failures import trouble_to_proto
 from services.monitor.core.alerts.alerting import Alert
 
 
 def alert_to_proto(alert: Alert) -> pb.Alert:
     """The alert on the wire."""
-    meta, until = alert.meta, alert.silenced_until
+    meta, until, trouble = alert.meta, alert.silenced_until, alert.trouble
     return pb.Alert(
         name=meta.name,
         etag=meta.etag,
@@ -36,4 +37,5 @@ def alert_to_proto(alert: Alert) -> pb.Alert:
             )
             for step in alert.steps
         ],
+        trouble=None if trouble is None else trouble_to_proto(trouble),
     )

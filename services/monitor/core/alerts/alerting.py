@@ -11,6 +11,8 @@ from enum import StrEnum
 from typing import Final
 
 from services.common.resources import Meta
+from services.monitor.core.alerts.failures import Trouble
+from services.monitor.core.names import parent_of
 from services.monitor.core.slos.budgets import Burning, Severity, SloReading
 
 MONITOR_ACTOR: Final = "monitor"
@@ -78,7 +80,11 @@ class Firing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alert:
-    """Something that a person has to see to."""
+    """Something that a person has to see to.
+
+    Attributes:
+        trouble: Set where it is about training jobs, only there.
+    """
 
     meta: Meta
     resource: str
@@ -93,6 +99,7 @@ class Alert:
     burn_rate: float = 0.0
     remaining: float = 0.0
     silenced_until: datetime | None = None
+    trouble: Trouble | None = None
     steps: tuple[AlertStep, ...]
 
     @property
@@ -100,6 +107,11 @@ class Alert:
         """When it got the severity that it has."""
         louder = (AlertAction.OPENED, AlertAction.ESCALATED)
         return max(step.time for step in self.steps if step.action in louder)
+
+    @property
+    def causes(self) -> tuple[str, ...]:
+        """What other alerts of its incident may share."""
+        return (parent_of(self.meta.name),) if self.trouble is None else self.trouble.causes
 
     def is_silent(self, now: datetime) -> bool:
         """Whether nothing is sent about it."""
@@ -111,15 +123,22 @@ class Alert:
 
     def escalated(self, firing: Firing, now: datetime) -> Alert:
         """A page from now on, which nobody has acknowledged."""
-        step = AlertStep(AlertAction.ESCALATED, MONITOR_ACTOR, firing.summary, now)
+        return replace(
+            self.paging(firing.summary, firing.event_time, now),
+            burn_rate=firing.burn_rate,
+            remaining=firing.remaining,
+        )
+
+    def paging(self, summary: str, event_time: datetime, now: datetime) -> Alert:
+        """A page from now on, for this reason, which nobody has acknowledged and all are told."""
+        step = AlertStep(AlertAction.ESCALATED, MONITOR_ACTOR, summary, now)
         return replace(
             self._after(step),
             state=AlertState.OPEN,
-            severity=firing.severity,
-            summary=firing.summary,
-            event_time=firing.event_time,
-            burn_rate=firing.burn_rate,
-            remaining=firing.remaining,
+            severity=Severity.PAGE,
+            summary=summary,
+            event_time=event_time,
+            trouble=self.trouble and replace(self.trouble, speaks=True),
         )
 
     def acknowledged(self, actor: str, reason: str, now: datetime) -> Alert:

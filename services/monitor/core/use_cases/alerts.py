@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
@@ -19,7 +20,7 @@ from services.monitor.core.alerts.alerting import (
     firing_of,
 )
 from services.monitor.core.errors import AlertNotFound, AlertResolved
-from services.monitor.core.names import ALERT
+from services.monitor.core.names import ALERT, JOB_ALERT
 from services.monitor.core.ports import MonitorTx
 from services.monitor.core.resources import Monitor
 from services.monitor.core.slos.budgets import Severity, SloReading
@@ -41,7 +42,8 @@ def the_alert(tx: MonitorTx, name: str) -> Alert:
     Raises:
         AlertNotFound: There is none.
     """
-    return existing(tx.alerts, ALERT, name, AlertNotFound)
+    kind = JOB_ALERT if JOB_ALERT.matches(name) else ALERT
+    return existing(tx.alerts, kind, name, AlertNotFound)
 
 
 def page_since(tx: MonitorTx, endpoint: str, since: datetime) -> Alert | None:
@@ -80,9 +82,9 @@ def settle_alert(tx: MonitorTx, monitor: Monitor, reading: SloReading) -> None:
         if firing is not None:
             open_alert(tx, monitor, slo, firing)
     elif firing is None:
-        _save(tx, alert.resolved(MONITOR_ACTOR, "No rule fires any more.", tx.now))
+        save_alert(tx, alert.resolved(MONITOR_ACTOR, "No rule fires any more.", tx.now))
     elif alert.outranked_by(firing):
-        _save(tx, alert.escalated(firing, tx.now))
+        save_alert(tx, alert.escalated(firing, tx.now))
 
 
 def acknowledge_alert(tx: MonitorTx, name: str, *, actor: str, reason: str) -> Alert:
@@ -91,7 +93,7 @@ def acknowledge_alert(tx: MonitorTx, name: str, *, actor: str, reason: str) -> A
     Raises:
         AlertNotFound, AlertResolved: There is none, or it is over.
     """
-    return _save(tx, _unresolved(tx, name).acknowledged(actor, reason, tx.now))
+    return save_alert(tx, _unresolved(tx, name).acknowledged(actor, reason, tx.now))
 
 
 def silence_alert(tx: MonitorTx, name: str, *, actor: str, reason: str, until: datetime) -> Alert:
@@ -104,7 +106,7 @@ def silence_alert(tx: MonitorTx, name: str, *, actor: str, reason: str, until: d
     alert = _unresolved(tx, name)
     if until <= tx.now:
         raise InvalidRequest([FieldViolation("until_time", "must be in the future")])
-    return _save(tx, alert.silenced(actor, reason, until, tx.now))
+    return save_alert(tx, alert.silenced(actor, reason, until, tx.now))
 
 
 def resolve_alert(tx: MonitorTx, name: str, *, actor: str, reason: str) -> Alert:
@@ -113,7 +115,7 @@ def resolve_alert(tx: MonitorTx, name: str, *, actor: str, reason: str) -> Alert
     Raises:
         AlertNotFound, AlertResolved: There is none, or it is over.
     """
-    return _save(tx, _unresolved(tx, name).resolved(actor, reason, tx.now))
+    return save_alert(tx, _unresolved(tx, name).resolved(actor, reason, tx.now))
 
 
 def open_alert(tx: MonitorTx, monitor: Monitor, slo: Slo, firing: Firing) -> None:
@@ -134,15 +136,32 @@ def open_alert(tx: MonitorTx, monitor: Monitor, slo: Slo, firing: Firing) -> Non
         runbook=slo.runbook or RUNBOOKS[firing.error_class],
         steps=(AlertStep(AlertAction.OPENED, MONITOR_ACTOR, firing.summary, tx.now),),
     )
+    add_alert(tx, alert)
+
+
+def add_alert(tx: MonitorTx, alert: Alert) -> None:
+    """Store a new alert, and tell of it."""
     tx.alerts.add(alert)
     _tell(tx, alert)
+
+
+def save_alert(tx: MonitorTx, alert: Alert) -> Alert:
+    """The alert after its newest step, stored and told."""
+    tx.alerts.replace(alert)
+    _tell(tx, alert)
+    return alert
+
+
+def save_quietly(tx: MonitorTx, alert: Alert) -> None:
+    """Store what has changed of an alert without a step, and tell nobody."""
+    tx.alerts.replace(replace(alert, meta=alert.meta.touched(tx.now)))
 
 
 def end_alert(tx: MonitorTx, slo: str, error_class: ErrorClass, reason: str) -> None:
     """End the alert of an objective about something, if it has one."""
     alert = tx.unresolved_alert(slo, error_class)
     if alert is not None:
-        _save(tx, alert.resolved(MONITOR_ACTOR, reason, tx.now))
+        save_alert(tx, alert.resolved(MONITOR_ACTOR, reason, tx.now))
 
 
 def _alert_of_rules(tx: MonitorTx, slo: str) -> Alert | None:
@@ -156,14 +175,9 @@ def _unresolved(tx: MonitorTx, name: str) -> Alert:
     return alert
 
 
-def _save(tx: MonitorTx, alert: Alert) -> Alert:
-    tx.alerts.replace(alert)
-    _tell(tx, alert)
-    return alert
-
-
 def _tell(tx: MonitorTx, alert: Alert) -> None:
-    step = alert.steps[-1]
+    step, trouble = alert.steps[-1], alert.trouble
+    unheard = trouble is not None and not trouble.speaks and step.actor == MONITOR_ACTOR
     tx.tell(
         f"alert.{step.action.lower()}",
         alert.meta.name,
@@ -177,6 +191,7 @@ def _tell(tx: MonitorTx, alert: Alert) -> None:
             "runbook": alert.runbook,
             "actor": step.actor,
             "reason": step.reason,
-            "silent": alert.is_silent(tx.now),
+            "silent": unheard or alert.is_silent(tx.now),
+            **({} if trouble is None else {"job": trouble.failure.job, "causes": trouble.causes}),
         },
     )

@@ -1,0 +1,40 @@
+"""What the guide to alerts says is what the rules do."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+from services.monitor.core.alerts.failures import RULES
+from services.monitor.core.alerts.incidents import MOST_ALERTS
+from tests.docs.test_runbooks import checked
+
+GUIDE = (Path(__file__).parents[2] / "docs" / "alerts.md").read_text()
+
+
+def test_the_table_has_each_class_with_its_hold_and_its_page() -> None:
+    found = {}
+    for row in re.findall(r"^\| (`.+?) \|(.+)\|$", GUIDE, re.MULTILINE):
+        for error_class in re.findall(r"`([A-Z_]+)`", row[0]):
+            found[error_class] = [cell.strip() for cell in row[1].split("|")]
+    assert set(found) == set(RULES)
+    for error_class, (when, shared, page) in found.items():
+        rule = RULES[error_class]
+        if rule.hold is None:
+            assert when == "at once"
+        else:
+            assert int(re.search(r"(\d)(nd|rd|th)", when)[1]) == rule.hold.failures
+            assert ("machine" in when) == rule.hold.of_node
+        facets = {"NODE": "machine", "SNAPSHOT": "snapshot", "MODEL": "model"}
+        for facet, word in facets.items():
+            assert (word in shared) == (facet in rule.shared)
+        assert page == (f"from {rule.pages_from} jobs on" if rule.pages_from else "")
+    assert f"More than {MOST_ALERTS} jobs" in GUIDE
+
+
+def test_the_commands_can_be_typed() -> None:
+    commands = re.findall(r"^ {4}roundhouse (.+?)(?: +#.*)?$", GUIDE, re.MULTILINE)
+    assert len(commands) == 8
+    for command in commands:
+        checked(shlex.split(command))
