@@ -21,6 +21,7 @@ from services.trainer.core.failures import ErrorClass
 from services.trainer.core.fairness import DISPARITIES
 from services.trainer.core.mode_faults import mode_faults
 from services.trainer.core.parents import Mode
+from services.trainer.core.privacy_faults import privacy_faults
 from services.trainer.core.robustness import Check
 from services.trainer.core.spec import JobSpec, spec_to_json
 from services.trainer.core.validation import spec_faults
@@ -61,6 +62,7 @@ def faults_of(example: dict[str, object], job: JobSpec) -> list[FieldViolation]:
         *spec_faults(changed, rules),
         *ability_faults(changed, rules, abilities),
         *mode_faults(changed, modes, "spec"),
+        *privacy_faults(changed, abilities, "spec"),
     ]
 
 

@@ -24,6 +24,7 @@ async def test_a_broken_registration_and_a_broken_download_go_on(tmp_path: Path)
             training_job=f"{PROJECT}/trainingJobs/first",
             snapshot=await caller.sealed_snapshot(),
             parent_version="",
+            labels={"team": "ops"},
             files={**FILES, "manifest.json": manifest},
             manifest_digest=digest_of(manifest),
         )

@@ -73,6 +73,7 @@ class Registration:
         training_job: Job that made it.
         snapshot: That it was trained on.
         parent_version: That it descends from; may be empty.
+        labels: Of the version.
         files: Of the bundle, by path, `manifest.json` among them.
         manifest_digest: Digest of `manifest.json`.
     """
@@ -81,6 +82,7 @@ class Registration:
     training_job: str
     snapshot: str
     parent_version: str
+    labels: Mapping[str, str]
     files: Mapping[str, bytes]
     manifest_digest: str
 
@@ -187,6 +189,7 @@ class RegistryClient:
                 training_job=registration.training_job,
                 snapshots=[registration.snapshot],
                 parent_version=registration.parent_version,
+                labels=registration.labels,
             ),
             request_id=_derived(key, "begin"),
         )

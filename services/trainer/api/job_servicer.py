@@ -38,6 +38,7 @@ from services.trainer.core.ports import (
     TrainerTx,
     VersionEvaluator,
 )
+from services.trainer.core.privacy_faults import privacy_faults
 from services.trainer.core.purposes import Purpose, usual_purpose
 from services.trainer.core.queues import DEFAULT_QUEUE
 from services.trainer.core.spec import JobSpec
@@ -341,6 +342,7 @@ class JobServicer(pb_grpc.JobServiceServicer):
             *spec_faults(spec, self._recipes),
             *ability_faults(spec, self._recipes, self._abilities),
             *mode_faults(spec, self._modes, ROOT),
+            *privacy_faults(spec, self._abilities, ROOT),
         ]
         if SNAPSHOT.matches(spec.snapshot):
             try:

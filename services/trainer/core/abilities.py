@@ -26,10 +26,13 @@ class Ability:
         tasks: That it can be trained for.
         reads_images: Its features are the pixels of one image each, of the shape that its
             parameters `IMAGE_SHAPE` tell: line by line, in a line by column, then by channel.
+        trains_privately: It heeds `FitTask.private`; it has the parameters `epochs` and
+            `batch_rows`.
     """
 
     tasks: frozenset[Task] = frozenset({Task.BINARY})
     reads_images: bool = False
+    trains_privately: bool = False
 
 
 def ability_faults(

@@ -13,6 +13,7 @@ from services.trainer.core.fairness import Fairness
 from services.trainer.core.gains import MinimumGain
 from services.trainer.core.parameters import Parameters
 from services.trainer.core.parents import MaximumLoss, Mode
+from services.trainer.core.privacy import Privacy, privacy_from_json, privacy_to_json
 from services.trainer.core.robustness import USUAL_NOISE, Robustness
 from services.trainer.core.search_space import Space, space_from_json, space_to_json
 from services.trainer.core.selection import METRICS, Metric
@@ -101,6 +102,7 @@ class JobSpec:
         maximum_loss: What the winner may lose against the parent; None asks for nothing.
         task: What the target is.
         calibration: How the winner's scores become probabilities.
+        privacy: What a row may tell at most through the weights; None asks for nothing.
         decision_threshold: Lowest probability of label 1 at which the decision is 1; None means
             `USUAL_THRESHOLD`.
         fairness: Groups for which decisions are compared; None compares none.
@@ -131,6 +133,7 @@ class JobSpec:
     maximum_loss: MaximumLoss | None = None
     task: Task = Task.BINARY
     calibration: CalibrationMethod = CalibrationMethod.NONE
+    privacy: Privacy | None = None
     decision_threshold: float | None = None
     fairness: Fairness | None = None
     robustness: Robustness | None = None
@@ -215,6 +218,7 @@ def spec_from_json(document: Json) -> JobSpec:
         ),
         task=task,
         calibration=CalibrationMethod(document.get("calibration") or CalibrationMethod.NONE),
+        privacy=privacy_from_json(document["privacy"]) if "privacy" in document else None,
         decision_threshold=document.get("decision_threshold"),
         fairness=_fairness_from_json(document["fairness"]) if "fairness" in document else None,
         robustness=(
@@ -266,6 +270,7 @@ def spec_to_json(spec: JobSpec) -> dict[str, Any]:
         ),
         **({} if spec.minimum_gain is None else {"minimum_gain": asdict(spec.minimum_gain)}),
         "mode": spec.mode.value,
+        **({} if spec.privacy is None else {"privacy": privacy_to_json(spec.privacy)}),
         **({} if spec.maximum_loss is None else {"maximum_loss": asdict(spec.maximum_loss)}),
         **(
             {}

@@ -63,6 +63,7 @@ def card(evidence: Evidence) -> str:
         f"- Probabilities: {_calibrated(evidence)}",
         f"- Beats the trivial baseline: {'yes' if evidence.beats_baseline else 'no'}",
         "",
+        *_privacy(evidence),
         *_scored("part", _parts(evidence), spec.task),
         "",
         *_by_class(evidence),
@@ -82,6 +83,32 @@ def card(evidence: Evidence) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _privacy(evidence: Evidence) -> list[str]:
+    """What the version promises of each row, and what it doesn't."""
+    spent = evidence.privacy
+    if spent is None:
+        return []
+    return [
+        "## Privacy",
+        "",
+        (
+            f"The weights are ({spent.epsilon:.4g}, {spent.delta:.3g})-differentially private for "
+            f"each row: DP-SGD with noise {spent.noise_multiplier:.4g}, gradients clipped to "
+            f"{spent.max_grad_norm:.4g}, {spent.steps} steps in two fits of {spent.epochs} epochs, "
+            f"counted together by the accountant `{spent.accountant}`."
+        ),
+        "",
+        (
+            "This does not cover the medians, scales and categories in the graph and in "
+            "`weights.safetensors`, nor `signature.json`, `profile.json`, `data.json`, and all "
+            "scores here: they are computed from the rows without noise. And whoever knows the "
+            "seed, which `training.json` has, can draw the noise again: keep it from those whom "
+            "the promise is to hold against."
+        ),
+        "",
+    ]
 
 
 def _scored(title: str, rows: Sequence[tuple[str, Scores]], task: Task) -> list[str]:

@@ -16,6 +16,7 @@ from services.trainer.core.constraints import without_times
 from services.trainer.core.fairness import ColumnFairness
 from services.trainer.core.jobs import Trial
 from services.trainer.core.parents import Comparison, Mode
+from services.trainer.core.privacy import PrivacySpent
 from services.trainer.core.robustness import RobustnessReport
 from services.trainer.core.scores import Scores, SliceScores
 from services.trainer.core.selection import TrialOutcome, beats_baseline
@@ -29,6 +30,7 @@ PACKAGES: Final = (
     "onnx",
     "onnxruntime",
     "onnxmltools",
+    "opacus",
     "pandas",
     "pyarrow",
     "scikit-learn",
@@ -62,6 +64,7 @@ class Evidence:
         classes: Names by their numbers.
         fairness: What is decided for groups of the test part.
         robustness: What is lost on changed rows; None where nobody asked.
+        privacy: What was spent on the rows; None where nobody asked.
     """
 
     job: str
@@ -82,6 +85,7 @@ class Evidence:
     classes: tuple[str, ...] = TWO_CLASSES
     fairness: tuple[ColumnFairness, ...] = ()
     robustness: RobustnessReport | None = None
+    privacy: PrivacySpent | None = None
 
     @property
     def beats_baseline(self) -> bool:
@@ -107,6 +111,7 @@ def evaluation_json(evidence: Evidence) -> dict[str, Any]:
         **_classes_json(evidence),
         **_fairness_json(evidence),
         **_robustness_json(evidence),
+        **_privacy_json(evidence),
         **({} if evidence.comparison is None else {"parent": _parent_json(evidence.comparison)}),
     }
 
@@ -121,6 +126,10 @@ def _parent_json(found: Comparison) -> dict[str, Any]:
         "batch_difference": found.batch_difference,
         "size_bytes": {"parent": found.parent_size_bytes, "version": found.size_bytes},
     }
+
+
+def _privacy_json(evidence: Evidence) -> dict[str, Any]:
+    return {} if evidence.privacy is None else {"privacy": evidence.privacy.to_json()}
 
 
 def _classes_json(evidence: Evidence) -> dict[str, Any]:
@@ -196,6 +205,7 @@ def training_json(evidence: Evidence) -> dict[str, Any]:
             "package": _package(evidence),
         },
         **({} if calibration is None else {"calibration": calibration.to_json()}),
+        **_privacy_json(evidence),
         "environment": environment(evidence.threads),
         "code_commit": code_commit(_REPOSITORY),
     }

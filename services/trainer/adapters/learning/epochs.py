@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from services.trainer.adapters.learning.native import Tensors, safetensors_metadata
+from services.trainer.adapters.learning.private import PrivateSteps
 from services.trainer.adapters.learning.recipe import (
     Checkpoint,
     FitTask,
@@ -19,6 +20,7 @@ from services.trainer.adapters.learning.recipe import (
     watched_metrics,
 )
 from services.trainer.core.failures import NanLoss, UnusableParent
+from services.trainer.core.privacy import PrivacySpent
 from services.trainer.core.tasks import Task
 
 if TYPE_CHECKING:
@@ -41,6 +43,8 @@ def train_by_epochs(
     classifier: Callable[[Weights], Any],
 ) -> Fitted:
     """Train for all epochs and keep the one with the lowest watched log loss, else the last.
+
+    With privacy the last one in any case: to choose by the loss would tell of the rows.
 
     Args:
         task: Has `epochs`, `batch_rows`, `learning_rate` and `weight_decay`.
@@ -86,6 +90,18 @@ class _Training:
             lr=task.parameters["learning_rate"],
             weight_decay=task.parameters["weight_decay"],
         )
+        self._private = (
+            None
+            if task.private is None
+            else PrivateSteps(
+                task.private,
+                self._net,
+                self._optimizer,
+                rows=len(task.rows),
+                batch_rows=task.whole("batch_rows"),
+                seed=task.seed,
+            )
+        )
         self._rows = torch.from_numpy(task.rows)
         label = task.label if task.soft_label is None else task.soft_label
         two = task.task is Task.BINARY
@@ -107,15 +123,20 @@ class _Training:
             self._epoch += 1
             metrics = watched_metrics(task, self._classifier(self._weights()))
             watched_loss = metrics.get("log_loss", -self._epoch)
-            if watched_loss < self._best_loss:
+            if watched_loss < self._best_loss or self._private is not None:
                 self._best_loss = watched_loss
                 self._best_epoch = self._epoch
                 self._best = self._weights()
-            task.observer.stepped(Step(self._epoch, total, loss, metrics))
+            spent = self._spent()
+            epsilon = None if spent is None else spent.epsilon
+            task.observer.stepped(Step(self._epoch, total, loss, metrics, epsilon))
             task.observer.save(self._checkpoint())
         refit = {**task.parameters, "epochs": float(self._best_epoch)}
         weights = {name: value.numpy() for name, value in self._best.items()}
-        return Fitted(self._classifier(self._best), refit, weights)
+        return Fitted(self._classifier(self._best), refit, weights, self._spent())
+
+    def _spent(self) -> PrivacySpent | None:
+        return None if self._private is None else self._private.spent(self._epoch)
 
     def _go_on_from(self, start: Tensors) -> None:
         import torch
@@ -132,23 +153,33 @@ class _Training:
         )
 
     def _train_epoch(self) -> float:
-        import torch
-
-        batch = self._task.whole("batch_rows")
-        seed = self._task.seed * PERMUTATION_STRIDE + self._epoch
-        order = torch.randperm(len(self._rows), generator=torch.Generator().manual_seed(seed))
+        private = self._private
+        logits = self._net if private is None else private.logits
+        optimizer = self._optimizer if private is None else private
         self._net.train()
-        total = 0.0
-        for chosen in torch.split(order, batch):
-            self._optimizer.zero_grad()
-            loss = _loss(self._net(self._rows[chosen]), self._label[chosen])
+        total, seen = 0.0, 0
+        for chosen in self._batches():
+            optimizer.zero_grad()
+            loss = _loss(logits(self._rows[chosen]), self._label[chosen])
             loss.backward()  # type: ignore[no-untyped-call]
-            self._optimizer.step()
-            total += loss.item() * len(chosen)
-        mean = total / len(order)
+            optimizer.step()
+            if len(chosen):
+                total += loss.item() * len(chosen)
+                seen += len(chosen)
+        mean = total / max(1, seen)
         if not math.isfinite(mean):
             raise NanLoss(f"the loss became {mean} in epoch {self._epoch + 1}")
         return mean
+
+    def _batches(self) -> Iterable[torch.Tensor]:
+        """The rows of each batch of the epoch."""
+        import torch
+
+        if self._private is not None:
+            return self._private.batches(self._epoch)
+        seed = self._task.seed * PERMUTATION_STRIDE + self._epoch
+        order = torch.randperm(len(self._rows), generator=torch.Generator().manual_seed(seed))
+        return torch.split(order, self._task.whole("batch_rows"))
 
     def _weights(self) -> Weights:
         return {name: value.detach().clone() for name, value in self._net.state_dict().items()}
@@ -168,6 +199,8 @@ class _Training:
             "best_loss": self._best_loss,
             "optimizer_groups": optimizer["param_groups"],
         }
+        if self._private is not None:
+            state["private_steps"] = self._private.steps_done
         return Checkpoint(self._epoch, save(tensors, metadata={"state": json.dumps(state)}))
 
     def _restore(self, checkpoint: Checkpoint) -> None:
@@ -190,6 +223,8 @@ class _Training:
         groups = [{**group, "betas": tuple(group["betas"])} for group in state["optimizer_groups"]]
         self._optimizer.load_state_dict({"state": slots, "param_groups": groups})
         torch.set_rng_state(tensors["rng"])
+        if self._private is not None:
+            self._private.restore(state["private_steps"])
 
 
 def _loss(logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:

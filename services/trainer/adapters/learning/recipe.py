@@ -12,10 +12,12 @@ import numpy.typing as npt
 
 from services.common import scoring
 from services.trainer.adapters.learning.native import Tensors
+from services.trainer.adapters.learning.private import PrivateFit
 from services.trainer.core.abilities import Ability
 from services.trainer.core.objectives import Predicted, mean_loss, selection_metrics
 from services.trainer.core.parameters import Parameters, Rules
 from services.trainer.core.parents import Mode
+from services.trainer.core.privacy import PrivacySpent
 from services.trainer.core.tables import TWO_CLASSES
 from services.trainer.core.tasks import Task
 
@@ -43,12 +45,14 @@ class Step:
         total: Steps planned; a fit may end earlier.
         loss: Mean log loss in nats on the rows that are fitted, where it is known.
         metrics: Metrics on the watched rows, by name.
+        epsilon: That was spent so far; None without privacy.
     """
 
     number: int
     total: int
     loss: float | None
     metrics: Parameters
+    epsilon: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +102,8 @@ class FitTask:
         task: What the labels are; one that the recipe declares.
         classes: How many there are.
         start: `Fitted.weights` of the version to go on from; None unless there is one.
+        private: How its rows are kept private; None unless the job asks for it, which it can of
+            recipes alone that say so.
     """
 
     rows: Matrix
@@ -113,6 +119,7 @@ class FitTask:
     classes: int = 2
     soft_label: Weights | None = None
     start: Tensors | None = None
+    private: PrivateFit | None = None
 
     @property
     def copies(self) -> int:
@@ -133,11 +140,13 @@ class Fitted:
             classes are the task's numbers.
         refit_parameters: Parameters with which to fit again on more rows without watching.
         weights: What a later fit needs to go on from this one; None where the recipe can't.
+        privacy: What was spent up to its end; None without privacy.
     """
 
     estimator: Any  # scikit-learn has no types
     refit_parameters: Parameters
     weights: Tensors | None = None
+    privacy: PrivacySpent | None = None
 
 
 def nothing_to_teach() -> None:

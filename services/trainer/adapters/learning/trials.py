@@ -15,6 +15,7 @@ from services.trainer.adapters.learning.calibrating import CalibratedClassifier,
 from services.trainer.adapters.learning.encoding import EncodedRows, frame
 from services.trainer.adapters.learning.native import EncoderState, Tensors
 from services.trainer.adapters.learning.parent import Parent, Probabilities
+from services.trainer.adapters.learning.private import PrivateFit, planned
 from services.trainer.adapters.learning.recipe import (
     Checkpoint,
     FitObserver,
@@ -29,6 +30,7 @@ from services.trainer.core.jobs import Trial
 from services.trainer.core.objectives import Predicted, objective_of
 from services.trainer.core.parameters import Parameters
 from services.trainer.core.parents import Mode
+from services.trainer.core.privacy import PrivacySpent
 from services.trainer.core.selection import TrialOutcome
 from services.trainer.core.spec import JobSpec
 from services.trainer.core.splits import Indices, Split
@@ -44,12 +46,14 @@ class TrainedModel:
         estimator: A scikit-learn classifier.
         calibration: Of its scores; None where none is asked for.
         weights: What a later job needs to go on from it; None where its recipe can't.
+        privacy: What it and the fits before it have spent; None without privacy.
     """
 
     encoder: ColumnTransformer
     estimator: Any  # scikit-learn has no types
     calibration: Calibration | None = None
     weights: Tensors | None = None
+    privacy: PrivacySpent | None = None
 
     @property
     def classifier(self) -> Any:  # as untyped as the estimator
@@ -133,12 +137,13 @@ class Workbench:
         recipe = self._recipes[trial.algorithm]
         matrices = self._rows.encoded(recipe.encoding)
         watched = self._table.label[self._split.validation]
+        private = self._private_fit(trial.parameters, 0)
         task = FitTask(
             rows=matrices.fit,
             label=self._rows.fit.label,
             watch_rows=matrices.watch,
             watch_label=watched,
-            parameters=trial.parameters,
+            parameters=trial.parameters if private is None else _with_epochs(trial, private),
             seed=self._spec.seed,
             task=self._spec.task,
             classes=len(self._table.classes),
@@ -147,6 +152,7 @@ class Workbench:
             resume_from=resume_from,
             soft_label=self._taught(self._split.train),
             start=self._tensors,
+            private=private,
         )
         fitted = recipe.fit(task)
         assert matrices.watch is not None, "validation rows are watched"
@@ -209,9 +215,27 @@ class Workbench:
         self, winner: TrialOutcome, observer: FitObserver, resume_from: Checkpoint | None
     ) -> TrainedModel:
         """The winner, trained on train and validation with its number of steps settled."""
+        private = self._private_fit(winner.refit_parameters, 1)
         return self._fit(
-            self._split.fit, winner.algorithm, winner.refit_parameters, observer, resume_from
+            self._split.fit,
+            winner.algorithm,
+            winner.refit_parameters,
+            observer,
+            resume_from,
+            private,
         )
+
+    def _private_fit(self, parameters: Parameters, number: int) -> PrivateFit | None:
+        """How a fit keeps its rows private: the trial's is 0, the retraining's 1.
+
+        Raises:
+            DataFault: The budget does not pay for both.
+        """
+        if self._spec.privacy is None:
+            return None
+        rows = (len(self._split.train), len(self._split.fit))
+        batch_rows, epochs = int(parameters["batch_rows"]), int(parameters["epochs"])
+        return planned(self._spec.privacy, rows, batch_rows, epochs)[number]
 
     def _judge(
         self, algorithm: str, parameters: Parameters, fold: Fold, observer: FitObserver
@@ -227,6 +251,7 @@ class Workbench:
         parameters: Parameters,
         observer: FitObserver,
         resume_from: Checkpoint | None = None,
+        private: PrivateFit | None = None,
     ) -> TrainedModel:
         """A model of the rows at `learn`, with its number of steps settled."""
         recipe = self._recipes[algorithm]
@@ -246,9 +271,12 @@ class Workbench:
             resume_from=resume_from,
             soft_label=self._taught(learn),
             start=self._tensors,
+            private=private,
         )
         fitted = recipe.fit(task)
-        return TrainedModel(matrices.encoder, fitted.estimator, weights=fitted.weights)
+        return TrainedModel(
+            matrices.encoder, fitted.estimator, weights=fitted.weights, privacy=fitted.privacy
+        )
 
     @property
     def _state(self) -> EncoderState | None:
@@ -260,6 +288,11 @@ class Workbench:
 
     def _taught(self, rows: Rows) -> Probabilities | None:
         return None if self._teacher is None else self._teacher.taught(rows)
+
+
+def _with_epochs(trial: Trial, private: PrivateFit) -> Parameters:
+    """The trial's parameters with the epochs that the budget pays for."""
+    return {**trial.parameters, "epochs": float(private.epochs)}
 
 
 def _judged(folds: Sequence[Fold]) -> Indices:

@@ -118,5 +118,5 @@ RECIPE = Recipe(
     encoding=Encoding.ORDINAL,
     fit=fit,
     teach_export=teach_export,
-    ability=Ability(CLASSIFICATION, reads_images=True),
+    ability=Ability(CLASSIFICATION, reads_images=True, trains_privately=True),
 )

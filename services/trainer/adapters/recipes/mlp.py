@@ -75,7 +75,7 @@ RECIPE = Recipe(
         "dropout": ParameterRule(default=0.1, minimum=0.0, maximum=0.9),
     },
     encoding=Encoding.SCALED_ONE_HOT,
-    ability=Ability(CLASSIFICATION),
+    ability=Ability(CLASSIFICATION, trains_privately=True),
     fit=fit,
     teach_export=teach_export,
     modes=frozenset({Mode.FULL, Mode.DISTILLATION, Mode.WARM_START}),

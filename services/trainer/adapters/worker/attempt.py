@@ -223,6 +223,7 @@ class AttemptRun:
             training_job=self._work.job,
             snapshot=spec.snapshot,
             parent_version=spec.parent_version,
+            labels={} if evidence.privacy is None else evidence.privacy.labels,
             files={**built.files, MANIFEST: manifest},
             manifest_digest=bundle.sha256(manifest),
         )
@@ -254,6 +255,7 @@ class AttemptRun:
             further={
                 **({} if beside is None else beside.metrics),
                 **({} if evidence.robustness is None else evidence.robustness.metrics),
+                **({} if evidence.privacy is None else evidence.privacy.metrics),
             },
             fairness=evidence.fairness,
         )

@@ -122,6 +122,7 @@ class VersionBuilder:
             comparison=self._compared(prepared, graph, told),
             fairness=self._fairness(test, told),
             robustness=robustness,
+            privacy=model.privacy if isinstance(model, TrainedModel) else None,
         )
         files = {
             "model.onnx": graph,

@@ -186,6 +186,8 @@ class TrialObserver:
         values = {f"validation_{name}": value for name, value in step.metrics.items()}
         if step.loss is not None:
             values["train_loss"] = step.loss
+        if step.epsilon is not None:
+            values["epsilon"] = step.epsilon
         now = utc_now()
         return [
             MetricPoint(self._name, series, step.number, value, now)
