@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, SecretStr, model_validator
 
 from services.common.settings import Address, BlobSettings
 from services.trainer.adapters.prices import DEFAULT
@@ -34,6 +35,21 @@ class TrainerSettings(BlobSettings, env_prefix="ROUNDHOUSE_TRAINER_"):
     max_running_per_project: int = Field(default=0, ge=0, le=64)
     """Jobs of one project that run at once; 0 means no quota."""
 
+    engine: Literal["local", "ray"] = "local"
+    """Where workers run: on this machine, or on the nodes of a Ray cluster."""
+
+    ray_address: Address | None = None
+    """Of the cluster's control store; this machine is one of its nodes. Required with Ray."""
+
+    ray_token: SecretStr | None = None
+    """What a cluster with `RAY_AUTH_MODE=token` wants to see; unset where it wants nothing."""
+
+    ray_worker_cores: int = Field(default=1, ge=1, le=256)
+    """Cores on Ray for a job that names no `threads`, since nodes differ; one fits any node."""
+
+    worker_address: Address | None = None
+    """Address at which workers reach this service. Unset: the one that it listens on."""
+
     lease_ttl_s: float = Field(default=10.0, ge=1.0, le=600.0)
     """Seconds a worker may be silent before its job goes to another; a fraction of an attempt."""
 
@@ -42,3 +58,14 @@ class TrainerSettings(BlobSettings, env_prefix="ROUNDHOUSE_TRAINER_"):
 
     registry_patience_s: float = Field(default=60.0, ge=0.0, le=3600.0)
     """Seconds a worker waits for a registry that is away before its attempt fails."""
+
+    @model_validator(mode="after")
+    def _check_engine(self) -> Self:
+        if self.engine == "ray":
+            if self.ray_address is None:
+                raise ValueError("the engine ray needs ray_address")
+            return self
+        unused = sorted(name for name in self.model_fields_set if name.startswith("ray_"))
+        if unused:
+            raise ValueError(f"{', '.join(unused)} set, but the engine is not ray")
+        return self

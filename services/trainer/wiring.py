@@ -34,11 +34,13 @@ from services.common.store.leases import Lease
 from services.common.store.migrations import migrate
 from services.common.telemetry import trace_sinks
 from services.trainer.adapters.cleaner import Cleaner
+from services.trainer.adapters.engine import Engine
 from services.trainer.adapters.evaluation import RegistrySnapshots, RegistryVersionEvaluator
 from services.trainer.adapters.learning.recipe import Recipe
 from services.trainer.adapters.prices import load_prices
 from services.trainer.adapters.processes import WorkerProcesses
 from services.trainer.adapters.quantizers import QUANTIZERS, Quantizer
+from services.trainer.adapters.ray.engine import RayEngine
 from services.trainer.adapters.recipes import load_recipes
 from services.trainer.adapters.registry_client import RegistryClient
 from services.trainer.adapters.store.reads import SqlTrainerReads
@@ -74,48 +76,68 @@ async def trainer(settings: TrainerSettings, now: Clock = utc_now) -> AsyncItera
         UnsafeStoreError: The blob store would lose writes.
         DatabaseUnavailable, BlobStoreUnavailable: One of them does not answer.
     """
-    processes = WorkerProcesses()
-    processes.warm_up()
+    async with (
+        _engine(settings) as engine,
+        _database(settings) as database,
+        open_configured_blob_store(settings) as blobs,
+        connect(settings.registry_address) as channel,
+        serving(
+            "trainer",
+            settings.listen,
+            _apis(settings, database, channel, (pins := RegistryPins(channel, _JOBS, now)), now),
+            ServerLimits(drain_timeout_s=settings.drain_timeout_s),
+        ) as server,
+    ):
+        registry = RegistryClient(channel, patience_s=CALL_PATIENCE_S)
+        lease_ttl = timedelta(seconds=settings.lease_ttl_s)
+        cleaner = Cleaner(database, blobs, registry, now, rest=lease_ttl)
+        supervisor = Supervisor(
+            database,
+            engine,
+            now,
+            config_of=_config_of(settings, server.port),
+            room=Room(
+                _machine(settings),
+                settings.max_running_per_owner,
+                settings.max_running_per_project,
+            ),
+            lease_ttl=lease_ttl,
+        )
+
+        async def keep(_: Lease) -> None:
+            await pins.run(lambda: database.read(_reliances(now)))
+
+        loops = {"jobs": supervisor.run, "cleanups": cleaner.run, "pins": keep}
+        async with _led(database, now, loops):
+            yield server
+
+
+@asynccontextmanager
+async def _database(settings: TrainerSettings) -> AsyncIterator[Database]:
+    """The trainer's rows, by the newest schema."""
     database = Database(settings.database_url)
     try:
         await migrate(database, MIGRATIONS)
-        async with (
-            open_configured_blob_store(settings) as blobs,
-            connect(settings.registry_address) as channel,
-            serving(
-                "trainer",
-                settings.listen,
-                _apis(
-                    settings, database, channel, (pins := RegistryPins(channel, _JOBS, now)), now
-                ),
-                ServerLimits(drain_timeout_s=settings.drain_timeout_s),
-            ) as server,
-        ):
-            registry = RegistryClient(channel, patience_s=CALL_PATIENCE_S)
-            lease_ttl = timedelta(seconds=settings.lease_ttl_s)
-            cleaner = Cleaner(database, blobs, registry, now, rest=lease_ttl)
-            supervisor = Supervisor(
-                database,
-                processes,
-                now,
-                config_of=_config_of(settings, server.port),
-                room=Room(
-                    _machine(settings),
-                    settings.max_running_per_owner,
-                    settings.max_running_per_project,
-                ),
-                lease_ttl=lease_ttl,
-            )
+        yield database
+    finally:
+        database.close()
 
-            async def keep(_: Lease) -> None:
-                await pins.run(lambda: database.read(_reliances(now)))
 
-            loops = {"jobs": supervisor.run, "cleanups": cleaner.run, "pins": keep}
-            async with _led(database, now, loops):
-                yield server
+@asynccontextmanager
+async def _engine(settings: TrainerSettings) -> AsyncIterator[Engine]:
+    """Where workers run."""
+    if settings.ray_address is not None:
+        token = settings.ray_token.get_secret_value() if settings.ray_token else ""
+        cluster = RayEngine(settings.ray_address, token)
+        async with cluster.opened():
+            yield cluster
+        return
+    processes = WorkerProcesses()
+    processes.warm_up()
+    try:
+        yield processes
     finally:
         processes.close()
-        database.close()
 
 
 def _reliances(now: Clock) -> Callable[[Connection], list[Reliance]]:
@@ -148,14 +170,18 @@ async def _led(
 def _config_of(settings: TrainerSettings, port: int) -> Callable[[TrainingJob, str], WorkerConfig]:
     host = settings.listen.rpartition(":")[0]
     reachable = "127.0.0.1" if host in ("0.0.0.0", "[::]") else host  # noqa: S104 - compared only
+    address = settings.worker_address or f"{reachable}:{port}"
+    machine = _machine(settings)
 
     def config_of(job: TrainingJob, worker: str) -> WorkerConfig:
         return WorkerConfig(
             job=job.name,
             worker=worker,
             lanes=job.spec.lanes,
+            cores=job.spec.threads or machine.threads,
             memory_mib=job.spec.memory_mib,
-            trainer_address=f"{reachable}:{port}",
+            reserved_memory_mib=job.spec.reserved_memory_mib,
+            trainer_address=address,
             registry_address=settings.registry_address,
             registry_patience_s=settings.registry_patience_s,
             blob_url=settings.blob_url,
@@ -168,9 +194,10 @@ def _config_of(settings: TrainerSettings, port: int) -> Callable[[TrainingJob, s
 
 
 def _machine(settings: TrainerSettings) -> Amounts:
-    """All that attempts have to share."""
+    """All that attempts have to share; of nodes that come and go, what one of them gets of it."""
+    cores = settings.ray_worker_cores if settings.ray_address else len(os.sched_getaffinity(0))
     memory_mib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
-    return Amounts(settings.max_workers, len(os.sched_getaffinity(0)), memory_mib)
+    return Amounts(settings.max_workers, cores, memory_mib)
 
 
 def _apis(

@@ -130,9 +130,11 @@ class TrainerCaller:
             if not token:
                 return found
 
-    async def until_points(self, name: str, count: int, series: str = "train_loss") -> None:
+    async def until_points(
+        self, name: str, count: int, series: str = "train_loss", *, within_s: float = 60.0
+    ) -> None:
         """Wait for so many points of a series."""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + within_s
         while len(await self.points(name, series)) < count:
             assert time.monotonic() < deadline, "too few points"
             await asyncio.sleep(0.02)

@@ -19,6 +19,7 @@ from roundhouse.trainer.v1 import job_pb2, job_service_pb2
 from services.trainer.core.search_space import FloatRange, NumberChoice, SearchParameter
 from services.trainer.core.spec import Candidate
 from services.trainer.core.tuning import Sampler, Tuning
+from tests.support.ray_cluster import RayCluster, driver_of, parents_of
 from tests.support.registry_api import TIMEOUT_S
 from tests.support.trainer_api import TrainerCaller, state_name
 from tests.support.trainer_process import TrainerProcess, workers_of
@@ -26,6 +27,14 @@ from tests.trainer.test_kill import killable
 
 KILLS_PER_JOB = 4
 """More, and the growing pause before a retry is all that is waited for."""
+
+LONGEST_REST_S = 2.5
+"""Between two kills; evenly from 0."""
+
+SHARE_AT_WORK = 0.8
+"""Of kills on Ray that wait for a worker first: it takes longer to start there than any rest."""
+
+PATIENCE_S = 300.0
 
 _OVER = ("SUCCEEDED", "FAILED", "CANCELLED", "BUDGET_EXCEEDED")
 _SPACE = (
@@ -69,7 +78,12 @@ class Outcome:
 
 
 async def run_killed_workers(
-    folder: Path, *, seed: int, kills: int, tell: Callable[[KilledWorkers], None]
+    folder: Path,
+    *,
+    seed: int,
+    kills: int,
+    tell: Callable[[KilledWorkers], None],
+    cluster: RayCluster | None = None,
 ) -> KilledWorkers:
     """Run searches under so many kills; each must come to what it comes to unbroken.
 
@@ -78,25 +92,35 @@ async def run_killed_workers(
         seed: Of every draw.
         kills: How many.
         tell: Is shown what was found so far, after each search.
+        cluster: Where workers run, if not on this machine; it runs already.
     """
     found = KilledWorkers()
     draw = random.Random(seed)
-    async with killable(folder) as (trainer, caller):
+    engine = cluster.settings if cluster else {}
+    async with killable(folder, **engine) as (trainer, caller):
         whole = []
         for number, tuning in enumerate(_SEARCHES):
             name = await _submit(caller, f"whole-{number}", tuning)
-            await caller.until_over(name, within_s=300)
+            await caller.until_over(name, within_s=PATIENCE_S)
             whole.append(await _outcome(caller, name))
         while found.kills.total() < kills:
             which = found.jobs % len(_SEARCHES)
             name = await _submit(caller, f"killed-{found.jobs}", _SEARCHES[which])
             left = min(KILLS_PER_JOB, kills - found.kills.total())
             for _ in range(left):
-                await asyncio.sleep(draw.uniform(0.0, 2.5))
-                if not await _kill(trainer, caller, name, draw, found):
+                if cluster and draw.random() < SHARE_AT_WORK:
+                    await caller.until(
+                        name, lambda job: state_name(job) != "QUEUED", within_s=PATIENCE_S
+                    )
+                await asyncio.sleep(draw.uniform(0.0, LONGEST_REST_S))
+                state = state_name(await caller.get(name))
+                if state in _OVER:
                     break
+                killed = _kill(trainer, cluster, draw)
+                if killed:
+                    found.kills[f"{killed}, {state}"] += 1
                 found.violations += _lost_checkpoints(folder, found)
-            job = await caller.until_over(name, within_s=300)
+            job = await caller.until_over(name, within_s=PATIENCE_S)
             if await _outcome(caller, name) != whole[which]:
                 found.violations.append(f"{name} came to something else: {state_name(job)}")
             found.violations += [
@@ -113,30 +137,28 @@ async def _submit(caller: TrainerCaller, name: str, tuning: Tuning) -> str:
     return await caller.submit(name, candidates=_CANDIDATES, tuning=tuning, max_attempts=20)
 
 
-async def _kill(
-    trainer: TrainerProcess,
-    caller: TrainerCaller,
-    name: str,
-    draw: random.Random,
-    found: KilledWorkers,
-) -> bool:
-    """Kill the trainer, a worker or a trial's process; False if the job is over."""
-    state = state_name(await caller.get(name))
-    if state in _OVER:
-        return False
+def _kill(trainer: TrainerProcess, cluster: RayCluster | None, draw: random.Random) -> str:
+    """Kill the trainer, or something that it has its workers run by; gives what, if anything."""
     if draw.random() < 0.3:
-        found.kills[f"trainer, {state}"] += 1
         trainer.kill()
         trainer.restart()
-        return True
-    victims = workers_of(trainer.pid)
+        return "trainer"
+    if cluster and draw.random() < 0.3:
+        cluster.replace_node()
+        return "node"
+    workers = cluster.workers() if cluster else workers_of(trainer.pid)
+    victims = [("worker", worker) for worker in workers]
     with suppress(psutil.NoSuchProcess):
-        victims += [child for worker in victims for child in worker.children()]
-    if victims:
-        found.kills[f"worker, {state}"] += 1
-        with suppress(psutil.NoSuchProcess):
-            draw.choice(victims).kill()
-    return True
+        victims += [("trial", child) for worker in workers for child in worker.children()]
+        if cluster:
+            victims += [("Ray's process", parent) for parent in parents_of(workers)]
+            victims += [("driver", driver) for driver in driver_of(trainer.pid)]
+    if not victims:
+        return ""
+    what, victim = draw.choice(victims)
+    with suppress(psutil.NoSuchProcess):
+        victim.kill()
+    return what
 
 
 async def _outcome(caller: TrainerCaller, name: str) -> Outcome:

@@ -44,7 +44,7 @@ def test_a_process_killed_before_its_first_trial_is_a_lost_worker(data: TrialDat
             process.kill()
             process.join()
         with pytest.raises(WorkerLost, match="ended with status -9"):
-            lanes.open(data, data.bench({}, 1))
+            lanes.open(data, data.bench({}, 1), 2)
     finally:
         lanes.close()
 
@@ -54,7 +54,7 @@ def test_what_an_observer_raises_ends_the_trial_and_not_its_process(data: TrialD
     rules = load_recipes()["decision_tree"].rules
     trial = Trial("trial-0001", 0, "decision_tree", completed({}, rules))
     try:
-        lanes.open(data, data.bench({}, 1))
+        lanes.open(data, data.bench({}, 1), 2)
         lane = lanes.free[0]
         with pytest.raises(OSError, match="No space left"):
             lane.run_trial(trial, FullDisk(), None)

@@ -18,11 +18,15 @@ _JOBS: Final = Gauge(
 )
 _WORKERS: Final = Gauge(
     "roundhouse_trainer_workers",
-    "Worker processes of this trainer that run.",
+    "Workers of this trainer that run, or that its engine has yet to find room for.",
 )
 LOST_WORKERS: Final = Counter(
     "roundhouse_trainer_lost_workers",
     "Workers that fell silent, so that their jobs went to others.",
+)
+LOST_DRIVERS: Final = Counter(
+    "roundhouse_trainer_lost_ray_drivers",
+    "Drivers of the Ray cluster that ended, or that did not reach it.",
 )
 
 

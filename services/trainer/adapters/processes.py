@@ -41,11 +41,11 @@ class WorkerProcess:
         self._thread = thread
 
     @property
-    def pid(self) -> int:
+    def place(self) -> str:
         """Its process id."""
-        return self._process.pid or 0
+        return f"process {self._process.pid}"
 
-    async def wait(self) -> int:
+    async def wait(self) -> str:
         """Its exit status, once it has ended; negative is the signal that killed it."""
         loop = asyncio.get_running_loop()
         ended = asyncio.Event()
@@ -55,7 +55,7 @@ class WorkerProcess:
         finally:
             loop.remove_reader(self._process.sentinel)
         await loop.run_in_executor(self._thread, self._process.join)
-        return self._process.exitcode or 0
+        return f"its process ended with status {self._process.exitcode}"
 
     def kill(self) -> None:
         """End it at once; nothing it has reported is lost."""
@@ -70,6 +70,11 @@ class WorkerProcesses:
         self._context.set_forkserver_preload(list(PRELOADED))
         # multiprocessing reaps every child whenever it starts one, so two threads would race.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="workers")
+
+    @property
+    def ready(self) -> bool:
+        """This machine always is."""
+        return True
 
     def warm_up(self) -> None:
         """Start loading the learning libraries, in the background."""

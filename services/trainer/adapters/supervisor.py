@@ -18,8 +18,8 @@ from services.common.clock import Clock
 from services.common.names import parent_of
 from services.common.store.database import Database
 from services.common.store.leases import Lease, guard
+from services.trainer.adapters.engine import Engine, Worker
 from services.trainer.adapters.metrics import LOST_WORKERS, supervised
-from services.trainer.adapters.processes import WorkerProcess, WorkerProcesses
 from services.trainer.adapters.store.transaction import SqlTrainerTx
 from services.trainer.adapters.worker.config import WorkerConfig
 from services.trainer.core.jobs import TrainingJob
@@ -63,16 +63,16 @@ class Desk:
 
 @dataclass(slots=True)
 class Watched:
-    """A worker of this process.
+    """A worker of this trainer.
 
     Attributes:
         job: That it is for.
-        process: Itself.
+        itself: Where it was placed.
         stray_since: When it was first seen without anything left to do.
     """
 
     job: str
-    process: WorkerProcess
+    itself: Worker
     stray_since: datetime | None = None
 
 
@@ -81,7 +81,7 @@ class Supervisor:
 
     Args:
         database: The trainer's.
-        processes: Starts workers.
+        engine: Places workers.
         now: The clock.
         config_of: How a worker is started.
         room: Workers at once, and limits for all.
@@ -91,7 +91,7 @@ class Supervisor:
     def __init__(
         self,
         database: Database,
-        processes: WorkerProcesses,
+        engine: Engine,
         now: Clock,
         *,
         config_of: ConfigOf,
@@ -99,7 +99,7 @@ class Supervisor:
         lease_ttl: timedelta,
     ) -> None:
         self._database = database
-        self._processes = processes
+        self._engine = engine
         self._now = now
         self._config_of = config_of
         self._room = room
@@ -148,7 +148,9 @@ class Supervisor:
             if not _belongs(wanted.get(mine.job), worker):
                 mine.stray_since = mine.stray_since or desk.now
                 if desk.now - mine.stray_since > STRAY_GRACE:
-                    mine.process.kill()
+                    mine.itself.kill()
+        if not self._engine.ready:
+            return
         capacity = Capacity(
             self._room.machine.jobs - len(watched),
             self._room,
@@ -172,20 +174,20 @@ class Supervisor:
         watched: dict[str, Watched],
     ) -> None:
         worker = f"worker-{uuid.uuid4().hex[:12]}"
-        process = await self._processes.start(self._config_of(job, worker))
-        log.info("worker.started", job=job.name, worker=worker, pid=process.pid)
-        watched[worker] = Watched(job.name, process)
+        itself = await self._engine.start(self._config_of(job, worker))
+        log.info("worker.started", job=job.name, worker=worker, place=itself.place)
+        watched[worker] = Watched(job.name, itself)
         workers.create_task(self._watch(lease, worker, watched))
 
     async def _watch(self, lease: Lease, worker: str, watched: dict[str, Watched]) -> None:
-        job, process = watched[worker].job, watched[worker].process
+        job, itself = watched[worker].job, watched[worker].itself
         try:
-            status = await process.wait()
-            log.info("worker.ended", job=job, worker=worker, status=status)
-            await self._lose(lease, job, worker, f"its process ended with status {status}")
+            cause = await itself.wait()
+            log.info("worker.ended", job=job, worker=worker, cause=cause)
+            await self._lose(lease, job, worker, cause)
         except asyncio.CancelledError:
-            process.kill()
-            await process.wait()
+            itself.kill()
+            await itself.wait()
             await self._write(lease, lambda tx: supervision.take_back(tx, job, worker))
             raise
         finally:

@@ -155,6 +155,11 @@ class JobSpec:
         return self.tuning.parallel_trials if self.tuning else 1
 
     @property
+    def reserved_memory_mib(self) -> int:
+        """Memory that an attempt is given, all its trials together; 0 where it is not limited."""
+        return self.memory_mib * max(1, self.lanes)
+
+    @property
     def expected_trials(self) -> int:
         """Trials that the job does at most."""
         once = sum(not candidate.space for candidate in self.candidates)

@@ -109,7 +109,7 @@ class AttemptRun:
         await self._link.entered(JobState.RUNNING)
         data = TrialData(spec, prepared.table, prepared.split, prepared.parent)
         bench = await asyncio.to_thread(data.bench, self._recipes, self._threads)
-        self._lanes.open(data, bench)
+        self._lanes.open(data, bench, self._threads)
         sweep = Sweep(self._work, self._link, self._checkpoints, self._lanes.free)
         trials = await sweep.run()
         winner = best_trial(fitting(_outcomes(trials), spec.constraints), spec.checked_metric)

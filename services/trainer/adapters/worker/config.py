@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pydantic import TypeAdapter
+
 from services.common.blobs.s3 import S3Connection
 from services.common.telemetry import TraceSinks
 
@@ -16,7 +18,9 @@ class WorkerConfig:
         job: Job to claim, by resource name.
         worker: What this process calls itself.
         lanes: Trials that it runs at a time.
+        cores: That it may keep busy.
         memory_mib: Memory that each process may allocate; 0 means no limit.
+        reserved_memory_mib: What a machine must have for all of them; 0 where it is not limited.
         trainer_address: Of the trainer.
         registry_address: Of the registry.
         registry_patience_s: How long the registry may be away before the attempt fails.
@@ -29,7 +33,9 @@ class WorkerConfig:
     job: str
     worker: str
     lanes: int
+    cores: int
     memory_mib: int
+    reserved_memory_mib: int
     trainer_address: str
     registry_address: str
     registry_patience_s: float
@@ -37,6 +43,16 @@ class WorkerConfig:
     s3: S3Connection | None
     log_level: str
     traces: TraceSinks
+
+
+def config_to_json(config: WorkerConfig) -> str:
+    """One line of JSON, secrets included."""
+    return TypeAdapter(WorkerConfig).dump_json(config).decode()
+
+
+def config_from_json(document: str) -> WorkerConfig:
+    """The inverse of `config_to_json`."""
+    return TypeAdapter(WorkerConfig).validate_json(document)
 
 
 def run_worker(config: WorkerConfig) -> None:

@@ -218,12 +218,11 @@ class Lanes:
         self._processes = processes
         self.free: Sequence[Lane] = processes
 
-    def open(self, data: TrialData, bench: Bench) -> None:
+    def open(self, data: TrialData, bench: Bench, cores: int) -> None:
         """Make the lanes ready; `bench` serves when there is no process."""
         if not self._processes:
             self.free = [bench]
             return
-        cores = data.spec.threads or len(os.sched_getaffinity(0))
         for lane in self._processes:
             lane.open(data, max(1, cores // len(self._processes)))
 

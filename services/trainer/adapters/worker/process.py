@@ -86,7 +86,6 @@ async def _attempt(config: WorkerConfig, work: Work, link: TrainerLink, lanes: L
             open_blob_store(config.blob_url, connection=config.s3) as blobs,
         ):
             registry = RegistryClient(channel, patience_s=config.registry_patience_s)
-            threads = work.spec.threads or len(os.sched_getaffinity(0))
             run = AttemptRun(
                 work,
                 link,
@@ -94,9 +93,9 @@ async def _attempt(config: WorkerConfig, work: Work, link: TrainerLink, lanes: L
                 blobs,
                 recipes=load_recipes(),
                 lanes=lanes,
-                threads=threads,
+                threads=config.cores,
             )
-            with threadpool_limits(threads):
+            with threadpool_limits(config.cores):
                 await _outcome(run, link)
     finally:
         for task in (beating, reporting):

@@ -55,7 +55,7 @@ class Terms:
 
     def rate(self, spec: JobSpec) -> int:
         """Millionths a second that an attempt at `spec` costs."""
-        memory_gib = -(-spec.memory_mib * (max(1, spec.lanes)) // 1024)
+        memory_gib = -(-spec.reserved_memory_mib // 1024)
         return self.prices.rate(Resources(spec.threads or self.machine.threads, memory_gib))
 
     @property
