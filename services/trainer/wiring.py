@@ -39,6 +39,7 @@ from services.trainer.adapters.evaluation import RegistrySnapshots, RegistryVers
 from services.trainer.adapters.learning.recipe import Recipe
 from services.trainer.adapters.prices import load_prices
 from services.trainer.adapters.processes import WorkerProcesses
+from services.trainer.adapters.pruners import PRUNERS, Pruner
 from services.trainer.adapters.quantizers import QUANTIZERS, Quantizer
 from services.trainer.adapters.ray.engine import RayEngine
 from services.trainer.adapters.recipes import load_recipes
@@ -215,7 +216,7 @@ def _apis(
         machine=_machine(settings),
     )
     installed = load_recipes()
-    algorithms: dict[str, Recipe | Quantizer] = {**installed, **QUANTIZERS}
+    algorithms: dict[str, Recipe | Quantizer | Pruner] = {**installed, **QUANTIZERS, **PRUNERS}
     recipes = {name: each.rules for name, each in algorithms.items()}
     job_servicer = JobServicer(
         transactions,

@@ -13,6 +13,7 @@ from roundhouse.trainer.v1 import job_pb2
 
 from services.common.errors import FieldViolation
 from services.trainer.adapters.learning.recipe import Recipe
+from services.trainer.adapters.pruners import PRUNERS, Pruner
 from services.trainer.adapters.quantizers import QUANTIZERS, Quantizer
 from services.trainer.adapters.recipes import load_recipes
 from services.trainer.api.convert import spec_from_proto
@@ -28,7 +29,7 @@ from services.trainer.core.validation import spec_faults
 from tests.support.class_values import class_spec, digit_spec
 from tests.support.trainer_values import spec
 
-ALGORITHMS: dict[str, Recipe | Quantizer] = {**load_recipes(), **QUANTIZERS}
+ALGORITHMS: dict[str, Recipe | Quantizer | Pruner] = {**load_recipes(), **QUANTIZERS, **PRUNERS}
 DOCUMENT = Path(__file__).parents[2] / "docs" / "training.md"
 EXAMPLES = [
     json.loads(part.split("```")[0]) for part in DOCUMENT.read_text().split("```json\n")[1:]
@@ -83,8 +84,9 @@ def faults_of(example: dict[str, object], job: JobSpec) -> list[FieldViolation]:
     ],
 )
 def test_the_specs_of_the_document_are_good_ones(key: str) -> None:
-    (example,) = (found for found in EXAMPLES if key in found)
-    assert faults_of(example, spec()) == []
+    examples = [found for found in EXAMPLES if key in found]
+    assert examples
+    assert [fault for example in examples for fault in faults_of(example, spec())] == []
 
 
 def test_the_candidate_that_reads_images_is_a_good_one_for_digits() -> None:

@@ -16,7 +16,7 @@ from roundhouse.trainer.v1 import job_pb2, job_service_pb2
 
 from services.trainer.adapters.learning.native import WEIGHTS_FILE, native_from
 from services.trainer.core.parents import MaximumLoss, Mode
-from services.trainer.core.search_space import IntRange, SearchParameter
+from services.trainer.core.search_space import IntRange, NumberChoice, SearchParameter
 from services.trainer.core.spec import Candidate
 from services.trainer.core.splits import SplitMethod
 from services.trainer.core.tuning import Sampler, Tuning
@@ -244,3 +244,53 @@ async def test_rows_that_the_parent_was_trained_on_cannot_judge_what_takes_over_
     assert (state_name(job), job.error.error_class) == ("FAILED", Errors.ERROR_CLASS_DATA_FAULT)
     assert f"{parent.model_version} was trained on" in job.error.message
     assert [version.name for version in await caller.versions()] == [parent.model_version]
+
+
+async def test_the_smallest_forest_that_loses_little_is_the_pruned_version(
+    caller: TrainerCaller,
+) -> None:
+    forest = (Candidate("random_forest", {"trees": 40, "max_depth": 6}),)
+    parent = await caller.until_over(await caller.submit("forest", candidates=forest))
+    shares = SearchParameter("share", NumberChoice((0.1, 0.5, 0.9)))
+    asked = {
+        "mode": Mode.PRUNING,
+        "parent_version": parent.model_version,
+        "candidates": (Candidate("fewer_trees", {}, (shares,)),),
+        "tuning": Tuning(Sampler.GRID, None, max_trials=3, parallel_trials=1),
+    }
+    february = await newer(caller, "february", 1)
+    job = await caller.until_over(
+        await caller.submit(
+            "small", snapshot=february, maximum_loss=MaximumLoss(auc=0.4, log_loss=5.0), **asked
+        )
+    )
+    assert state_name(job) == "SUCCEEDED", job.error
+    listed = await caller.jobs.ListTrials(
+        job_service_pb2.ListTrialsRequest(parent=job.name), timeout=TIMEOUT_S
+    )
+    sizes = {trial.name: trial.metrics["graph.size_bytes"] for trial in listed.trials}
+    assert len(sizes) == 3
+    assert job.best_trial == min(sizes, key=lambda name: sizes[name])
+    tested = (await evaluations(caller, job.model_version, february))["PURPOSE_TEST"].metrics
+    assert tested["graph.size_bytes"] < 0.3 * tested["parent.graph.size_bytes"]
+    assert tested["fidelity.agreement"] > 0.8
+    assert await parents(caller, job.model_version) == [parent.model_version]
+    card = (await artifact(caller, job.model_version, "card.md")).decode()
+    assert "by leaving out what counts least" in card
+    # Nothing may be lost: the best trial is told, and is not good enough.
+    strict = await caller.until_over(
+        await caller.submit(
+            "strict",
+            snapshot=await newer(caller, "march", 2),
+            maximum_loss=MaximumLoss(),
+            **{
+                **asked,
+                "candidates": (Candidate("shallower_trees", {"max_depth": 1}),),
+                "tuning": None,
+            },
+        )
+    )
+    assert (state_name(strict), strict.error.error_class) == (
+        "FAILED",
+        Errors.ERROR_CLASS_NOT_AS_GOOD,
+    )

@@ -12,6 +12,7 @@ from services.trainer.core.constraints import (
     Constraints,
     check_fits,
     fitting,
+    smallest,
     without_times,
 )
 from services.trainer.core.failures import NothingFits
@@ -79,3 +80,8 @@ def test_json_keeps_the_constraints() -> None:
     assert spec_from_json(spec_to_json(asked)) == asked
     sent = {**spec_to_json(spec()), "constraints": {"max_graph_bytes": "70"}}
     assert spec_from_json(sent).constraints == Constraints(0.0, 70)
+
+
+def test_of_the_smallest_the_best_one_is_taken() -> None:
+    tied = [*TRIALS, trial(3, 0.75, 9.0, 10)]
+    assert smallest(tied, Metric.AUC).index == 3

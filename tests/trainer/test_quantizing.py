@@ -12,14 +12,10 @@ import onnx
 import pytest
 
 from services.trainer.adapters.export.calibrated import calibrated_graph, uncalibrated_graph
-from services.trainer.adapters.export.graph import export_graph
 from services.trainer.adapters.export.runtime import GraphModel
-from services.trainer.adapters.learning.encoding import EncodedRows
 from services.trainer.adapters.learning.parent import Parent
-from services.trainer.adapters.learning.quantizing import QuantizingBench
-from services.trainer.adapters.learning.recipe import FitTask
+from services.trainer.adapters.learning.shrinking import ShrinkingBench
 from services.trainer.adapters.quantizers import QUANTIZERS, quantized
-from services.trainer.adapters.recipes import load_recipes
 from services.trainer.core.calibration import CalibrationMap, PiecewiseMap, SigmoidMap
 from services.trainer.core.failures import UnusableParent
 from services.trainer.core.jobs import Trial
@@ -28,29 +24,10 @@ from services.trainer.core.parents import Mode
 from services.trainer.core.splits import SplitShares, split_by_time
 from services.trainer.core.tables import Table
 from tests.support.fits import Recorder
+from tests.support.graphs import exported
 from tests.support.trainer_values import spec, table
 
-RECIPES = load_recipes()
 ALGORITHMS = sorted(QUANTIZERS)
-
-
-def exported(data: Table, algorithm: str, **parameters: float) -> bytes:
-    """The graph of a model that was fitted on all of `data`."""
-    recipe = RECIPES[algorithm]
-    rows = EncodedRows(data, np.arange(len(data)), None)
-    matrices = rows.encoded(recipe.encoding)
-    task = FitTask(
-        rows=matrices.fit,
-        label=rows.fit.label,
-        watch_rows=None,
-        watch_label=None,
-        parameters=completed(parameters, recipe.rules),
-        seed=3,
-        cores=1,
-        observer=Recorder(),
-    )
-    recipe.teach_export()
-    return export_graph(matrices.encoder, recipe.fit(task).estimator, data)
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +123,7 @@ def test_a_trial_is_judged_and_won_by_the_graph_that_is_registered(
     job = spec("int8_static", mode=Mode.QUANTIZATION, parent_version="v")
     split = split_by_time(data.event_time_us, SplitShares())
     parent = Parent("v", "sha256:0", network, b"{}", np.zeros(len(data), np.float32), data)
-    bench = QuantizingBench(job, data, split, parent)
+    bench = ShrinkingBench(job, data, split, parent)
     parameters = completed({}, QUANTIZERS["int8_static"].rules)
     outcome = bench.run_trial(Trial("only", 0, "int8_static", parameters), Recorder(), None)
     assert 0.7 < outcome.metrics["auc"] <= 1
@@ -160,4 +137,4 @@ def test_features_that_the_parent_does_not_take_are_told(network: bytes, data: T
     fewer = replace(data, numeric={"wind": data.numeric["wind"]})
     parent = Parent("v", "sha256:0", network, b"{}", np.zeros(len(data), np.float32), data)
     with pytest.raises(UnusableParent, match=r"features.*distance \(numeric\)"):
-        QuantizingBench(spec("int8_dynamic", mode=Mode.QUANTIZATION), fewer, split, parent)
+        ShrinkingBench(spec("int8_dynamic", mode=Mode.QUANTIZATION), fewer, split, parent)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from services.trainer.core.failures import NothingFits
-from services.trainer.core.selection import TrialOutcome
+from services.trainer.core.selection import Metric, TrialOutcome, best_trial
 
 P99: Final = "latency.p99_ms"
 SIZE: Final = "graph.size_bytes"
@@ -70,6 +70,12 @@ def fitting(
         more = f"; and {len(trials) - MOST_TOLD} more" if len(trials) > MOST_TOLD else ""
         raise NothingFits(f"no candidate is within constraints: {told}{more}")
     return fit
+
+
+def smallest(trials: Sequence[TrialOutcome], metric: Metric) -> TrialOutcome:
+    """The trial with the smallest graph; of equals the best one. At least one."""
+    least = min(trial.metrics[SIZE] for trial in trials)
+    return best_trial([trial for trial in trials if trial.metrics[SIZE] == least], metric)
 
 
 def check_fits(who: str, measured: Mapping[str, float], constraints: Constraints) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 
 import numpy as np
@@ -20,6 +20,12 @@ class Mode(StrEnum):
     DISTILLATION = "MODE_DISTILLATION"
     QUANTIZATION = "MODE_QUANTIZATION"
     WARM_START = "MODE_WARM_START"
+    PRUNING = "MODE_PRUNING"
+
+    @property
+    def keeps_the_graph(self) -> bool:
+        """Whether the parent's graph is changed and nothing trained: its calibration stays."""
+        return self in (Mode.QUANTIZATION, Mode.PRUNING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +109,21 @@ def fidelity(probability: Probabilities, parent: Probabilities) -> Fidelity:
     )
 
 
+def loses_little(
+    found: Mapping[str, float], parent: Mapping[str, float], maximum: MaximumLoss
+) -> bool:
+    """Whether scores are worse than those of the parent by no more than they may be."""
+    lost = _lost(found, parent)
+    return all(lost[name] <= most for name, most in asdict(maximum).items())
+
+
+def _lost(found: Mapping[str, float], parent: Mapping[str, float]) -> dict[str, float]:
+    return {
+        "auc": parent["auc"] - found["auc"],
+        "log_loss": found["log_loss"] - parent["log_loss"],
+    }
+
+
 def check_losses(
     who: str, found: Mapping[str, float], parent: Mapping[str, float], maximum: MaximumLoss
 ) -> None:
@@ -117,12 +138,8 @@ def check_losses(
     Raises:
         NotAsGood: It loses more by a metric.
     """
-    allowed = {"auc": maximum.auc, "log_loss": maximum.log_loss}
-    lost = {
-        "auc": parent["auc"] - found["auc"],
-        "log_loss": found["log_loss"] - parent["log_loss"],
-    }
-    if all(lost[name] <= most for name, most in allowed.items()):
+    allowed, lost = asdict(maximum), _lost(found, parent)
+    if loses_little(found, parent, maximum):
         return
     told = "; ".join(
         f"{name} {found[name]:.4f} instead of {parent[name]:.4f}, which loses {lost[name]:+.4f} "

@@ -14,7 +14,6 @@ from services.trainer.core.calibration import CalibrationMethod
 from services.trainer.core.gains import GAINS
 from services.trainer.core.judging_faults import judging_faults
 from services.trainer.core.parameters import Rules, parameter_faults
-from services.trainer.core.parents import Mode
 from services.trainer.core.selection import METRICS
 from services.trainer.core.spec import Feature, FeatureKind, JobSpec
 from services.trainer.core.splits import SplitMethod
@@ -196,8 +195,8 @@ def _calibration_faults(spec: JobSpec) -> Iterator[FieldViolation]:
     if spec.task is not Task.BINARY:
         text = f"is {spec.calibration}, which is for two classes; the task is {spec.task}"
         yield FieldViolation(f"{ROOT}.calibration", text)
-    if spec.mode is Mode.QUANTIZATION:
-        text = f"is {spec.calibration}; a quantised version keeps the calibration of its parent"
+    if spec.mode.keeps_the_graph:
+        text = f"is {spec.calibration}; {spec.mode} keeps the calibration of the parent"
         yield FieldViolation(f"{ROOT}.calibration", text)
 
 

@@ -28,6 +28,7 @@ _TAKEN_OVER: Final = {
     Mode.DISTILLATION: "learning its probabilities",
     Mode.QUANTIZATION: "turning its weights into 8-bit integers",
     Mode.WARM_START: "training it further",
+    Mode.PRUNING: "leaving out what counts least",
 }
 _TITLES: Final = {
     "positive_rate": "positive",

@@ -214,6 +214,8 @@ def training_json(evidence: Evidence) -> dict[str, Any]:
 def _package(evidence: Evidence) -> str:
     if evidence.spec.mode is Mode.QUANTIZATION:
         return f"onnxruntime {version('onnxruntime')}"
+    if evidence.spec.mode is Mode.PRUNING:
+        return f"roundhouse {version('roundhouse')}"
     return package_of(evidence.winner.algorithm)
 
 

@@ -17,8 +17,8 @@ from services.trainer.adapters.export import bundle
 from services.trainer.adapters.learning.auditing import suspects
 from services.trainer.adapters.learning.calibrating import fit_calibration
 from services.trainer.adapters.learning.loading import load_table
-from services.trainer.adapters.learning.quantizing import QuantizedModel
 from services.trainer.adapters.learning.recipe import Recipe
+from services.trainer.adapters.learning.shrinking import ShrunkModel
 from services.trainer.adapters.learning.trials import TrainedModel, Workbench
 from services.trainer.adapters.registry_client import (
     Registration,
@@ -41,14 +41,14 @@ from services.trainer.adapters.worker.parents import (
 )
 from services.trainer.adapters.worker.sweep import Sweep, numbers
 from services.trainer.core.calibration import Calibration, CalibrationMethod
-from services.trainer.core.constraints import fitting
+from services.trainer.core.constraints import fitting, smallest
 from services.trainer.core.cross_validation import means
 from services.trainer.core.data_report import DataReport, data_report
 from services.trainer.core.errors import SnapshotHeld, UnusableSnapshot
 from services.trainer.core.failures import DataFault
 from services.trainer.core.gains import check_gains
 from services.trainer.core.jobs import RETRAIN, Trial
-from services.trainer.core.parents import Comparison, check_losses
+from services.trainer.core.parents import Comparison, Mode, check_losses, loses_little
 from services.trainer.core.partition import parted
 from services.trainer.core.purposes import Purpose
 from services.trainer.core.robustness import RobustnessReport, check_robustness, told
@@ -112,7 +112,7 @@ class AttemptRun:
         self._lanes.open(data, bench, self._threads)
         sweep = Sweep(self._work, self._link, self._checkpoints, self._lanes.free)
         trials = await sweep.run()
-        winner = best_trial(fitting(_outcomes(trials), spec.constraints), spec.checked_metric)
+        winner = self._winner(prepared, _outcomes(trials))
         if spec.minimum_gain is not None:
             check_gains(winner.algorithm, winner.gains, spec.minimum_gain)
         self._check_losses(prepared, winner)
@@ -160,6 +160,17 @@ class AttemptRun:
         report.check()
         return Prepared(snapshot, table, split, report, parent)
 
+    def _winner(self, prepared: Prepared, trials: Sequence[TrialOutcome]) -> TrialOutcome:
+        """The best trial within the constraints; of pruning, the smallest that loses little."""
+        spec, parent = self._work.spec, prepared.parent
+        fit = fitting(trials, spec.constraints)
+        if spec.mode is Mode.PRUNING and parent is not None and spec.maximum_loss is not None:
+            theirs = validation_metrics(parent, prepared.table, prepared.split)
+            good = [each for each in fit if loses_little(each.metrics, theirs, spec.maximum_loss)]
+            if good:
+                return smallest(good, spec.checked_metric)
+        return best_trial(fit, spec.checked_metric)
+
     def _check_losses(self, prepared: Prepared, winner: TrialOutcome) -> None:
         if prepared.parent is None:
             return
@@ -200,7 +211,7 @@ class AttemptRun:
         check_robustness(winner.algorithm, report, asked)
         return report
 
-    async def _retrain(self, bench: Bench, winner: TrialOutcome) -> TrainedModel | QuantizedModel:
+    async def _retrain(self, bench: Bench, winner: TrialOutcome) -> TrainedModel | ShrunkModel:
         observer = TrialObserver(
             self._link,
             self._checkpoints,

@@ -19,8 +19,8 @@ from services.trainer.adapters.export.runtime import GraphModel
 from services.trainer.adapters.learning.encoding import learned
 from services.trainer.adapters.learning.native import WEIGHTS_FILE, NativeModel, native_bytes
 from services.trainer.adapters.learning.parent import Parent
-from services.trainer.adapters.learning.quantizing import QuantizedModel
 from services.trainer.adapters.learning.recipe import Recipe
+from services.trainer.adapters.learning.shrinking import ShrunkModel
 from services.trainer.adapters.learning.trials import TrainedModel
 from services.trainer.adapters.registry_client import SnapshotRef
 from services.trainer.adapters.worker.contract import Work
@@ -85,7 +85,7 @@ class VersionBuilder:
         prepared: Prepared,
         trials: Sequence[Trial],
         winner: TrialOutcome,
-        model: TrainedModel | QuantizedModel,
+        model: TrainedModel | ShrunkModel,
         robustness: RobustnessReport | None,
     ) -> BuiltVersion:
         """The version that `model`, the winner trained again, becomes.
@@ -128,7 +128,7 @@ class VersionBuilder:
             "model.onnx": graph,
             "signature.json": (
                 prepared.parent.signature
-                if prepared.parent is not None and isinstance(model, QuantizedModel)
+                if prepared.parent is not None and isinstance(model, ShrunkModel)
                 else bundle.json_bytes(bundle.signature(fitted))
             ),
             "evaluation.json": bundle.json_bytes(evaluation_json(evidence)),
@@ -149,7 +149,7 @@ class VersionBuilder:
         self,
         prepared: Prepared,
         algorithm: str,
-        model: TrainedModel | QuantizedModel,
+        model: TrainedModel | ShrunkModel,
         noise: float,
     ) -> RobustnessReport:
         """What the graph of `model`, of the train part, loses on changed rows of validation.
@@ -189,12 +189,12 @@ class VersionBuilder:
     def _exported(
         self,
         algorithm: str,
-        model: TrainedModel | QuantizedModel,
+        model: TrainedModel | ShrunkModel,
         fitted: Table,
         validation: Table,
     ) -> tuple[bytes, float | None]:
         """The graph, and its largest difference from the native model where there is one."""
-        if isinstance(model, QuantizedModel):
+        if isinstance(model, ShrunkModel):
             return model.graph, None
         self._recipes[algorithm].teach_export()
         graph = export_graph(model.encoder, model.estimator, fitted)

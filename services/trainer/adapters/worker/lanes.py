@@ -21,14 +21,13 @@ from typing import Any, Final, Protocol
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # ships no types
 
 from services.trainer.adapters.learning.parent import Parent
-from services.trainer.adapters.learning.quantizing import QuantizedModel, QuantizingBench
 from services.trainer.adapters.learning.recipe import Checkpoint, FitObserver, Recipe, Step
+from services.trainer.adapters.learning.shrinking import ShrinkingBench, ShrunkModel
 from services.trainer.adapters.learning.trials import TrainedModel, Workbench
 from services.trainer.adapters.recipes import load_recipes
 from services.trainer.core.cross_validation import FoldScores
 from services.trainer.core.failures import OutOfMemory, WorkerLost
 from services.trainer.core.jobs import Trial
-from services.trainer.core.parents import Mode
 from services.trainer.core.selection import TrialOutcome
 from services.trainer.core.spec import JobSpec
 from services.trainer.core.splits import Split
@@ -73,10 +72,10 @@ class TrialData:
         """Where the trials are run, by at most so many threads.
 
         Raises:
-            DataFault, UnusableParent: As `Workbench` and `QuantizingBench` do.
+            DataFault, UnusableParent: As `Workbench` and `ShrinkingBench` do.
         """
-        if self.parent is not None and self.spec.mode is Mode.QUANTIZATION:
-            return QuantizingBench(self.spec, self.table, self.split, self.parent)
+        if self.parent is not None and self.spec.mode.keeps_the_graph:
+            return ShrinkingBench(self.spec, self.table, self.split, self.parent)
         return Workbench(
             self.spec, recipes, self.table, self.split, cores=cores, parent=self.parent
         )
@@ -109,15 +108,13 @@ class Lane(Protocol):
 class Bench(Lane, Protocol):
     """Runs trials, and the winner once more."""
 
-    def of_train(
-        self, winner: TrialOutcome, observer: FitObserver
-    ) -> TrainedModel | QuantizedModel:
+    def of_train(self, winner: TrialOutcome, observer: FitObserver) -> TrainedModel | ShrunkModel:
         """The winner as the validation part judged it: no row of that has taught it."""
         ...
 
     def retrain(
         self, winner: TrialOutcome, observer: FitObserver, resume_from: Checkpoint | None
-    ) -> TrainedModel | QuantizedModel:
+    ) -> TrainedModel | ShrunkModel:
         """What is registered for the winner."""
         ...
 

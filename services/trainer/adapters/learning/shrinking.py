@@ -1,4 +1,4 @@
-"""The parent of a job, quantised in the ways that its trials ask for."""
+"""The parent of a job, quantised or pruned in the ways that its trials ask for."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ from services.trainer.adapters.export.runtime import GraphModel
 from services.trainer.adapters.learning.parent import Parent
 from services.trainer.adapters.learning.recipe import Checkpoint, FitObserver, Step
 from services.trainer.adapters.learning.trials import check_labels
+from services.trainer.adapters.pruners import PRUNERS, pruned
 from services.trainer.adapters.quantizers import quantized
 from services.trainer.core.calibration import Calibration
+from services.trainer.core.constraints import SIZE
 from services.trainer.core.cross_validation import FoldScores, folds_of
 from services.trainer.core.failures import UnusableParent
 from services.trainer.core.gains import gains
 from services.trainer.core.jobs import Trial
 from services.trainer.core.parameters import Parameters
+from services.trainer.core.parents import Mode
 from services.trainer.core.scores import score
 from services.trainer.core.selection import TrialOutcome
 from services.trainer.core.spec import JobSpec
@@ -24,8 +27,8 @@ from services.trainer.core.tables import Rows, Table
 
 
 @dataclass(frozen=True, eq=False)
-class QuantizedModel:
-    """A graph whose weights are integers.
+class ShrunkModel:
+    """A graph with integers for weights, or with fewer of them.
 
     Attributes:
         graph: ONNX.
@@ -36,14 +39,14 @@ class QuantizedModel:
     calibration: Calibration | None = None
 
 
-class QuantizingBench:
-    """Quantises the parent of one job in the ways that its trials ask for.
+class ShrinkingBench:
+    """Makes the parent of one job smaller in the ways that its trials ask for.
 
     Args:
         spec: The job.
         table: The snapshot.
         split: Its parts.
-        parent: What is quantised.
+        parent: What is made smaller.
 
     Raises:
         DataFault: The train or the validation part holds a single class, or there are too few
@@ -56,7 +59,7 @@ class QuantizingBench:
         mine, theirs = _inputs(table), _inputs(parent.sample)
         if mine != theirs:
             raise UnusableParent(
-                f"features are {', '.join(mine)}; a quantised version takes those of its parent: "
+                f"features are {', '.join(mine)}; a smaller version takes those of its parent: "
                 f"{', '.join(theirs)}"
             )
         self._spec = spec
@@ -71,17 +74,19 @@ class QuantizingBench:
         observer: FitObserver,
         resume_from: Checkpoint | None,  # noqa: ARG002 - nothing is left to go on with
     ) -> TrialOutcome:
-        """The parent, quantised with the train part at hand and scored on validation.
+        """The parent, made smaller with the train part at hand and scored on validation.
 
         Raises:
-            UnusableParent: There is nothing to quantise in it.
+            UnusableParent: There is nothing in it that this could make smaller.
         """
-        graph = self._quantized(trial.algorithm, trial.parameters, self._split.train)
+        graph = self._smaller(trial.algorithm, trial.parameters, self._split.train)
         watched = self._table.take(self._split.validation)
         probability = GraphModel(graph, 1).predicted(watched)
         metrics = score(watched.label, probability).values
         observer.stepped(Step(1, 1, None, {name: metrics[name] for name in ("auc", "log_loss")}))
-        costs = {} if self._spec.constraints is None else footprint(graph, watched)
+        costs = {SIZE: float(len(graph))} if self._spec.mode is Mode.PRUNING else {}
+        if self._spec.constraints is not None:
+            costs = footprint(graph, watched)
         positive_rate = float(self._table.label[self._split.train].mean())
         return TrialOutcome(
             trial.index,
@@ -92,9 +97,9 @@ class QuantizingBench:
         )
 
     def run_fold(self, trial: Trial, number: int, observer: FitObserver) -> FoldScores:
-        """The parent, quantised with the rows that fold `number` learns from, judged on others."""
+        """The parent, made smaller by what fold `number` learns from, judged on its others."""
         fold = self._folds[number]
-        graph = self._quantized(trial.algorithm, trial.chosen_parameters, fold.learn)
+        graph = self._smaller(trial.algorithm, trial.chosen_parameters, fold.learn)
         judged = self._table.take(fold.judge)
         scores = score(judged.label, GraphModel(graph, 1).predicted(judged))
         observer.stepped(Step(1, 1, None, {}))
@@ -105,23 +110,24 @@ class QuantizingBench:
         winner: TrialOutcome,
         observer: FitObserver,
         resume_from: Checkpoint | None,  # noqa: ARG002 - nothing is left to go on with
-    ) -> QuantizedModel:
+    ) -> ShrunkModel:
         """The graph that won: what the validation part has judged is what is registered."""
-        graph = self._quantized(winner.algorithm, winner.refit_parameters, self._split.train)
+        graph = self._smaller(winner.algorithm, winner.refit_parameters, self._split.train)
         observer.stepped(Step(1, 1, None, {}))
-        return QuantizedModel(graph)
+        return ShrunkModel(graph)
 
     def of_train(
         self,
         winner: TrialOutcome,
         observer: FitObserver,  # noqa: ARG002 - there is nothing to watch
-    ) -> QuantizedModel:
+    ) -> ShrunkModel:
         """The graph that won, which learned from the train part at most."""
-        graph = self._quantized(winner.algorithm, winner.refit_parameters, self._split.train)
-        return QuantizedModel(graph)
+        graph = self._smaller(winner.algorithm, winner.refit_parameters, self._split.train)
+        return ShrunkModel(graph)
 
-    def _quantized(self, algorithm: str, parameters: Parameters, rows: Rows) -> bytes:
-        return quantized(self._parent.graph, self._table.take(rows), algorithm, parameters)
+    def _smaller(self, algorithm: str, parameters: Parameters, rows: Rows) -> bytes:
+        make = pruned if algorithm in PRUNERS else quantized
+        return make(self._parent.graph, self._table.take(rows), algorithm, parameters)
 
 
 def _inputs(table: Table) -> list[str]:

@@ -1,0 +1,1 @@
+"""How graphs are pruned: imports ONNX and its runtime."""
