@@ -146,15 +146,17 @@ class Memory:
 def pooled_memory(memories: Sequence[Memory]) -> float:
     """Correlation of a stretch with the one before, 0 to .9, rounded up to a tenth.
 
-    The estimate of few stretches is too low by (1 + 4 r) / n (Marriott and Pope, Biometrika
-    1954); that is undone, and one standard error is added.
+    The estimate of n stretches is too low by (1 + 4 r) / n (Marriott and Pope, Biometrika
+    1954); that is undone, for each column as much as it has part in the estimate, and one
+    standard error is added.
     """
     known = [memory for memory in memories if memory.neighbours and memory.alone > 0]
     if not known:
         return 0.0
     together = sum(memory.together for memory in known)
     alone = sum(memory.alone for memory in known)
-    n = min(memory.stretches for memory in known)
+    # Not the fewest of any: the scores, of a few held-out weeks, would speak for all columns.
+    n = alone / sum(memory.alone / memory.stretches for memory in known)
     seen = together / alone
     corrected = (seen + 1 / n) / (1 - 4 / n) if n > 2 * 4 else seen + 1 / n
     error = 1 / np.sqrt(sum(memory.neighbours for memory in known))
