@@ -89,6 +89,13 @@ def test_the_memory_of_many_columns_is_seen_and_rounded_up(memory: float) -> Non
     assert memory <= found <= memory + 0.25
 
 
+def test_a_column_of_few_stretches_does_not_speak_for_the_others() -> None:
+    random = np.random.default_rng(5)
+    many = [Memory.of(series(random, 0.5, 12).astype(np.int64)) for _ in range(60)]
+    few = Memory.of(series(random, 0.5, 3).astype(np.int64))
+    assert pooled_memory([*many, few]) == pooled_memory(many)
+
+
 def test_columns_that_stand_still_have_no_memory() -> None:
     random = np.random.default_rng(6)
     still = random.multinomial(5_000, [0.25] * 4, 8)

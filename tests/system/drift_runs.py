@@ -55,6 +55,7 @@ CASES: Final = (
     Case("shift of .2 sd, floor .1", Change(shift=0.2), ChangeKind.NONE),
     Case("shift of .2 sd, floor .05", Change(shift=0.2), ChangeKind.DATA_DRIFT, "sudden", 0.05),
     Case("shift of .5 sd", Change(shift=0.5), ChangeKind.DATA_DRIFT),
+    Case("shift of .75 sd", Change(shift=0.75), ChangeKind.DATA_DRIFT),
     Case("shift of 1 sd", Change(shift=1.0), ChangeKind.DATA_DRIFT),
     Case("shift of 1 sd, over 4 weeks", Change(shift=1.0), ChangeKind.DATA_DRIFT, "gradual"),
     Case("shift of 1 sd, 3 weeks on, 3 off", Change(shift=1.0), ChangeKind.DATA_DRIFT, "recurring"),

@@ -8,7 +8,17 @@ import numpy as np
 import pytest
 
 from services.monitor.core.resources import ChangeKind, Severity
-from tests.support.drift_worlds import INDEPENDENT, QUIET, Change, DriftWorld
+from tests.support.drift_worlds import (
+    HELD_OUT_WEEKS,
+    INDEPENDENT,
+    QUIET,
+    SEASONAL,
+    TRAINING_WEEKS,
+    WEEK_DAYS,
+    Change,
+    DriftWorld,
+)
+from tests.system.alarm_oracle import Best, best_possible, oracle_rows, strongest
 from tests.system.alarm_tables import MONITOR, met, quiet_weeks, rows_of
 from tests.system.alarm_tasks import PEER_WEEKS, Task, kept, tasks
 from tests.system.drift_runs import CASES, WARM_UP_WEEKS, Outcome, QuietWorld
@@ -102,3 +112,26 @@ def test_quiet_weeks_and_changes_are_counted_by_rule():
     row = figures[f"{MONITOR}; {SHIFT.words}; independent"]
     assert row.value == 0.5
     assert row.facts == {"worlds": 2, "fired_before": 0, "median_weeks": 3, "named_right": 0.5}
+
+
+def test_the_best_test_knows_how_far_simulated_columns_wander():
+    columns = 400
+    world = DriftWorld(8, columns=columns, nature=SEASONAL)
+    # Each day's mean, less that of all columns: the season is known.
+    days = [
+        world.days(1).numbers.mean(axis=0) for _ in range((TRAINING_WEEKS + HELD_OUT_WEEKS) * 7)
+    ]
+    days += [world.days(1).numbers.mean(axis=0) for _ in range(10 * WEEK_DAYS)]
+    means = np.stack(days, axis=1)
+    means -= means.mean(axis=0)
+    first_week = strongest(SEASONAL, means[None], WEEK_DAYS)[0, :, 0]
+    assert np.mean(first_week**2) == pytest.approx(1, abs=0.3)
+
+
+def test_the_best_test_finds_what_is_large_and_not_what_columns_do_by_themselves():
+    found = {(each.world, each.days, each.shift): each for each in best_possible(worlds=20)}
+    for days in (1, 7):
+        assert found["seasons and memory", days, 1.0].found == 1
+        assert found["seasons and memory", days, 0.2].found < 0.5
+    assert found["independent", 7, 0.2] == Best("independent", 7, 0.2, 1.0, 1.0)
+    assert {row.value for row in oracle_rows([found["independent", 7, 0.2]])} == {1.0}

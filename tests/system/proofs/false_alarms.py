@@ -22,6 +22,7 @@ from benchmarks import harness
 from benchmarks.harness import Bar, Report
 from services.monitor.core.resources import ChangeKind, DriftTest, Severity
 from tests.system import peer_runs
+from tests.system.alarm_oracle import best_possible, oracle_rows, oracle_table
 from tests.system.alarm_tables import (
     FIRST_WEEKS,
     MONITOR,
@@ -136,11 +137,17 @@ def _judged(results: dict[Task, Result], failures: Sequence[str]) -> list[str]:
             share, low, _ = row.share
             name = f"{row.rule}; {row.columns} columns, {row.world}"
             bars.append(Bar(name, "share of quiet weeks", share, budget, low <= budget))
+    best = best_possible()
     report = Report(
-        rows=rows_of(quiet, changes),
+        rows=[*rows_of(quiet, changes), *oracle_rows(best)],
         bars=bars,
         limits=_LIMITS,
-        tables=[quiet_table(quiet), met_table(changes), rules_table(changes)],
+        tables=[
+            quiet_table(quiet),
+            met_table(changes),
+            rules_table(changes),
+            oracle_table(best),
+        ],
         failures=failures,
     )
     harness.publish(report, _RESULTS)
