@@ -66,10 +66,12 @@ from services.monitor.adapters.snapshots.building import LoggedTrainingSnapshots
 from services.monitor.adapters.snapshots.registry import RegistrySnapshots
 from services.monitor.adapters.trainer_client import TrainerClient
 from services.monitor.adapters.training_costs import TrainerCosts
+from services.monitor.adapters.training_jobs import TrainerJobs
 from services.monitor.api.alert_servicer import AlertServicer
 from services.monitor.api.dashboard.reads import Reads
-from services.monitor.api.dashboard.server import dashboard
+from services.monitor.api.dashboard.server import Views, dashboard
 from services.monitor.api.dashboard.standing import Standing
+from services.monitor.api.dashboard.training import Training
 from services.monitor.api.ingest_servicer import IngestServicer
 from services.monitor.api.judgement_servicer import JudgementServicer
 from services.monitor.api.monitor_servicer import MonitorServicer
@@ -143,11 +145,12 @@ async def monitor(settings: MonitorSettings, now: Clock = utc_now) -> AsyncItera
         judge = BudgetJudge(FollowedJudge(followed.follower), database, now)
         judgement_servicer = JudgementServicer(judge, explainer, transactions)
         if settings.dashboard_listen:
-            reads = Reads(transactions, explainer)
-            standing = Standing(transactions, meter, TrainerCosts(peers.trainer))
-            await stack.enter_async_context(
-                dashboard(settings.dashboard_listen, reads, standing, database)
+            views = Views(
+                Reads(transactions, explainer),
+                Standing(transactions, meter, TrainerCosts(peers.trainer)),
+                Training(transactions, TrainerJobs(peers.trainer)),
             )
+            await stack.enter_async_context(dashboard(settings.dashboard_listen, views, database))
         server = await stack.enter_async_context(
             serving(
                 "monitor",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import shlex
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from html.parser import HTMLParser
 from pathlib import Path
@@ -69,7 +70,7 @@ def stamp(*when: int) -> Timestamp:
 
 
 def gathered(*watched: Watched) -> Gathered:
-    return Gathered("default", NOW, watched, [], QueryCostsResponse())
+    return Gathered("default", NOW, watched, [], QueryCostsResponse(), [])
 
 
 def quiet(**parts: object) -> Watched:
@@ -132,12 +133,12 @@ def test_alerts_are_told_by_incident_and_budgets_with_what_is_left():
     watched = quiet(alerts=alerts, budgets=[(slo, budget), (forgotten, "Not kept.")])
     (part,) = build_report(gathered(watched), MARCH).monitors
     ((first, second),) = [incident.alerts for incident in part.incidents]
-    assert (first.objective, first.acknowledged_by, first.ended) == (
+    assert (first.subject, first.acknowledged_by, first.ended) == (
         "answers",
         "ann",
         datetime(2026, 3, 3, tzinfo=UTC),
     )
-    assert (second.objective, second.severity, second.ended) == ("fast", "PAGE", None)
+    assert (second.subject, second.severity, second.ended) == ("fast", "PAGE", None)
     answers, old = part.objectives
     assert not answers.met
     assert old.unknown == "Not kept."
@@ -221,3 +222,22 @@ async def test_a_period_that_has_not_begun_or_a_zone_that_is_none_is_refused(com
         assert code == Exit.USAGE
         assert told in said
     assert (await command("--monitor", "none"))[0] == Exit.NOT_FOUND
+
+
+def test_alerts_about_jobs_stand_by_training_and_keep_a_period_from_being_empty():
+    alert = Alert(
+        resource="projects/default/trainingJobs/nightly",
+        error_class="DATA_FAULT",
+        severity=ErrorBudget.SEVERITY_TICKET,
+        state=Alert.STATE_OPEN,
+        incident="5e1f00",
+        create_time=stamp(2026, 11, 3),
+        summary="Attempt 1 failed.",
+        trouble=Alert.Trouble(failures=3),
+    )
+    november = period_with(PeriodKind.MONTHLY, date(2026, 11, 1), UTC_ZONE)
+    report = build_report(replace(gathered(), alerts=[alert]), november)
+    assert not report.is_empty
+    assert "| 5e1f00 | nightly | data fault | ticket | 3 |" in as_markdown(report)
+    assert ">nightly</td>" in as_html(report)
+    assert "Nobody was called about a job." in as_markdown(build_report(gathered(), november))

@@ -17,8 +17,9 @@ from services.monitor.adapters.database.lists import SqlMonitorLists
 from services.monitor.adapters.database.transaction import SqlMonitorTx
 from services.monitor.api.dashboard.documents import heat_map
 from services.monitor.api.dashboard.reads import Reads
-from services.monitor.api.dashboard.server import dashboard
+from services.monitor.api.dashboard.server import Views, dashboard
 from services.monitor.api.dashboard.standing import Standing
+from services.monitor.api.dashboard.training import Training
 from services.monitor.api.transactions import Transactions
 from services.monitor.core.attention import Urgency, concerns
 from services.monitor.core.errors import EndpointNotFound
@@ -29,10 +30,10 @@ from services.monitor.core.use_cases.slos import create_slo
 from services.monitor.settings import MonitorSettings
 from tests.support.dashboard_scene import drift_reports, write_history
 from tests.support.monitor_database import monitor_database, written
-from tests.support.monitor_values import ENDPOINT, MONITOR, watched
+from tests.support.monitor_values import ENDPOINT, JOB, MONITOR, watched
 
 TIMEOUT = aiohttp.ClientTimeout(total=30)
-VIEWS = ("explanation", "loop", "executive", "debug")
+VIEWS = ("explanation", "loop", "executive", "debug", "failures", "queue", "jobs")
 
 
 class Away:
@@ -63,6 +64,8 @@ class AwayTrainer:
     async def of(self, project):
         raise self._failure
 
+    under_way = newest = view = of
+
 
 @asynccontextmanager
 async def served(database, failure=None, listen="127.0.0.1:0"):
@@ -70,9 +73,13 @@ async def served(database, failure=None, listen="127.0.0.1:0"):
     transactions = Transactions(database, utc_now, open_tx=SqlMonitorTx, open_lists=SqlMonitorLists)
     trainer = AwayTrainer(failure)
     meter = Meter(requests=None, reports=lambda monitor, limit: newest(database), jobs=trainer)
-    standing = Standing(transactions, meter, trainer)
+    views = Views(
+        Reads(transactions, Away(failure)),
+        Standing(transactions, meter, trainer),
+        Training(transactions, trainer),
+    )
     async with (
-        dashboard(listen, Reads(transactions, Away(failure)), standing, database) as port,
+        dashboard(listen, views, database) as port,
         aiohttp.ClientSession(f"http://127.0.0.1:{port}", timeout=TIMEOUT) as session,
     ):
         yield session
@@ -170,6 +177,10 @@ async def test_while_the_trainer_is_away_only_what_it_knows_is_unknown(database)
         status, told = await asked(session, "costs", monitor=MONITOR)
         assert (status, told["reason"]) == (503, "DEPENDENCY_UNAVAILABLE")
         assert (await asked(session, "costs", monitor=f"{MONITOR}-2"))[0] == 404
+        for view in ("queue", "jobs"):
+            assert (await asked(session, view, monitor=MONITOR))[0] == 503
+        assert (await asked(session, "job", name=JOB))[0] == 503
+        assert (await asked(session, "job", name=MONITOR))[0] == 400
 
 
 async def test_the_views_tell_the_monitor_s_own_records(database):
@@ -193,6 +204,12 @@ async def test_the_views_tell_the_monitor_s_own_records(database):
         queue = (await asked(session, "oncall"))[1]["concerns"]
         assert {each["kind"] for each in queue} == {"AWAITING_APPROVAL", "FAILED", "DATA_DRIFT"}
         assert waiting.meta.name in {each["subject"] for each in queue}
+        (incident,) = (await asked(session, "incidents"))[1]["incidents"]
+        assert (incident["cause"], incident["failures"]) == ("node n7", 1)
+        (alert,) = incident["alerts"]
+        assert alert["log"] == ["epoch 3 of 40", "worker w-1 is gone"]
+        failed = (await asked(session, "failures", monitor=MONITOR))[1]["failures"]
+        assert {each["job"].rpartition("/")[2] for each in failed} == {"first-0", "fares-9"}
         debug = (await asked(session, "debug", monitor=MONITOR))[1]
         assert debug["rows"][0]["feature"] == "wind"
         newest = debug["windows"][0]["name"]

@@ -6,29 +6,14 @@ import math
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from google.type.money_pb2 import Money
-from roundhouse.inference.v1 import endpoint_pb2, rollout_pb2
-from roundhouse.inference.v1 import endpoint_service_pb2_grpc as endpoint_grpc
-from roundhouse.inference.v1 import rollout_service_pb2 as rollout_service_pb
-from roundhouse.inference.v1 import rollout_service_pb2_grpc as rollout_grpc
-from roundhouse.registry.v1 import dataset_pb2, evaluation_pb2, model_pb2
-from roundhouse.registry.v1 import dataset_service_pb2_grpc as dataset_grpc
-from roundhouse.registry.v1 import evaluation_service_pb2_grpc as evaluation_grpc
-from roundhouse.registry.v1 import model_service_pb2_grpc as model_grpc
-from roundhouse.trainer.v1 import cost_service_pb2 as cost_pb
-from roundhouse.trainer.v1 import cost_service_pb2_grpc as cost_grpc
-from roundhouse.trainer.v1 import job_pb2
-from roundhouse.trainer.v1 import job_service_pb2 as job_service_pb
-from roundhouse.trainer.v1 import job_service_pb2_grpc as job_grpc
-
 from services.common.resources import Meta
-from services.common.rpc.convert import to_duration, to_timestamp
 from services.common.rpc.server import serving
 from services.common.store.database import Database
+from services.monitor.core.alerts.failures import Findings
 from services.monitor.core.deciding import Choice
 from services.monitor.core.evidence import Evidence
 from services.monitor.core.loop.episodes import Episode, EpisodeState
@@ -51,16 +36,18 @@ from services.monitor.core.slos.objectives import (
     SliKind,
     Slo,
 )
+from services.monitor.core.use_cases.failures import note_failure
 from services.monitor.core.use_cases.identities import new_meta
 from services.monitor.core.use_cases.retraining import record_decision, save_episode
 from services.monitor.core.use_cases.slos import create_slo
 from services.monitor.settings import MonitorSettings
 from services.monitor.wiring import monitor
+from tests.support.dashboard_peers import CANDIDATE, FIRST_WEEK, ROLLOUT, Peers, peer_apis
+from tests.support.job_failures import job_failure
 from tests.support.monitor_database import monitor_database, written
 from tests.support.monitor_values import (
     CHAMPION,
     DATASET,
-    ENDPOINT,
     JOB,
     MONITOR,
     policy_of,
@@ -68,17 +55,9 @@ from tests.support.monitor_values import (
 )
 from tests.support.processes import free_ports
 
-CANDIDATE = "projects/default/models/delays/versions/2"
-ROLLOUT = f"{ENDPOINT}/rollouts/second"
 APPROVAL = f"{CANDIDATE}/approvals/a"
 FEATURES = ("wind", "temperature", "visibility", "carrier", "origin", "hour", "distance", "score")
 WEEKS = 24
-FIRST_WEEK = datetime(2013, 1, 7, tzinfo=UTC)
-JOBS_END = datetime(2013, 3, 14, tzinfo=UTC)
-NAN_LOSS = job_pb2.JobError(error_class=job_pb2.JobError.ERROR_CLASS_NAN_LOSS, message="NaN.")
-MODEL_COSTS = {"projects/default/models/delays": 9, "projects/default/models/fares": 3}
-MONTHLY_COSTS = {"2013-03": 7, "2013-01": 4, "2013-02": 1}
-"""In dollars."""
 
 
 @dataclass
@@ -110,7 +89,7 @@ async def dashboard_scene(
     async with monitor_database(database_url) as database:
         waiting = await written(database, history or write_history)
         (first, *_) = await written(database, lambda tx: tx.episodes.under(MONITOR))
-        async with serving("peers", "127.0.0.1:0", _apis(Peers(first.meta.uid))) as peers:
+        async with serving("peers", "127.0.0.1:0", peer_apis(Peers(first.meta.uid))) as peers:
             peers.set_serving()
             address = f"127.0.0.1:{peers.port}"
             settings = MonitorSettings(
@@ -150,11 +129,22 @@ def write_history(tx: MonitorTx) -> Episode:
     )
     for week in range(WEEKS):
         _write_week(tx, week)
+    _lose_workers(tx)
     _walked(tx, _retrain(tx, policy, 3), _WAY)
     _decline(tx, policy, 6, "MARGINAL", "Different in this window alone: temperature (0 drifted).")
     _walked(tx, _retrain(tx, policy, 9), [*_WAY[:2], (EpisodeState.FAILED, _GUST_IS_GONE)])
     _decline(tx, policy, 10, "COOL_DOWN", "Declined: the last episode ended 7.0 days ago.")
     return _walked(tx, _retrain(tx, policy, 21), _WAY[:5])
+
+
+def _lose_workers(tx: MonitorTx) -> None:
+    """Three workers on one machine, of two jobs."""
+    found = Findings(("epoch 3 of 40", "worker w-1 is gone"), (), "mlp-1, step 2, sha256:ab")
+    for job, attempt in (("first-0", 1), ("first-0", 2), ("fares-9", 1)):
+        lost = job_failure(
+            job, attempt, "WORKER_LOST", tx.now, node="n7", message="worker w-1 is gone"
+        )
+        note_failure(tx, lost, found)
 
 
 _FREEZE = BudgetRule(BudgetAction.FREEZE_TRAINING, 0.1, 0.25)
@@ -283,119 +273,3 @@ def _retrain(tx: MonitorTx, policy: RetrainPolicy, week: int) -> Episode:
     episode = tx.episodes.get(decision.episode)
     assert episode is not None
     return replace(episode)
-
-
-class Peers(
-    endpoint_grpc.EndpointServiceServicer,
-    rollout_grpc.RolloutServiceServicer,
-    model_grpc.ModelServiceServicer,
-    dataset_grpc.DatasetServiceServicer,
-    evaluation_grpc.EvaluationServiceServicer,
-    job_grpc.JobServiceServicer,
-    cost_grpc.CostServiceServicer,
-):
-    """Registry, trainer and inference that know one story.
-
-    Args:
-        episode: Uid of the episode that the serving version came from.
-    """
-
-    def __init__(self, episode: str) -> None:
-        self._episode = episode
-
-    async def GetEndpoint(self, request: Any, _: Any) -> endpoint_pb2.Endpoint:
-        variant = endpoint_pb2.Variant(version=CHAMPION, weight_basis_points=10_000)
-        return endpoint_pb2.Endpoint(
-            name=ENDPOINT, variants=[variant], update_time=to_timestamp(FIRST_WEEK)
-        )
-
-    async def ListRollouts(self, request: Any, _: Any) -> rollout_service_pb.ListRolloutsResponse:
-        return rollout_service_pb.ListRolloutsResponse(rollouts=[self._rollout()])
-
-    async def GetRollout(self, request: Any, _: Any) -> rollout_pb2.Rollout:
-        return self._rollout()
-
-    def _rollout(self) -> rollout_pb2.Rollout:
-        return rollout_pb2.Rollout(
-            name=ROLLOUT,
-            version=CHAMPION,
-            state=rollout_pb2.Rollout.STATE_SUCCEEDED,
-            update_time=to_timestamp(FIRST_WEEK),
-        )
-
-    async def GetVersion(self, request: Any, _: Any) -> model_pb2.ModelVersion:
-        return model_pb2.ModelVersion(
-            name=CHAMPION,
-            digest="sha256:0f1e2d3c4b5a",
-            training_job=JOB,
-            create_time=to_timestamp(FIRST_WEEK),
-        )
-
-    async def GetApproval(self, request: Any, _: Any) -> evaluation_pb2.Approval:
-        state = evaluation_pb2.Approval.STATE_PENDING
-        return evaluation_pb2.Approval(name=request.name, state=state)
-
-    async def GetSnapshot(self, request: Any, _: Any) -> dataset_pb2.DatasetSnapshot:
-        return dataset_pb2.DatasetSnapshot(
-            name=request.name, source="flights", create_time=to_timestamp(FIRST_WEEK)
-        )
-
-    async def GetTrainingJob(self, request: Any, _: Any) -> job_pb2.TrainingJob:
-        spec = job_pb2.JobSpec(snapshot=f"{DATASET}/snapshots/s")
-        return job_pb2.TrainingJob(
-            name=JOB,
-            spec=spec,
-            labels={"episode": self._episode},
-            create_time=to_timestamp(FIRST_WEEK),
-        )
-
-    async def ListTrainingJobs(
-        self, request: job_service_pb.ListTrainingJobsRequest, _: Any
-    ) -> job_service_pb.ListTrainingJobsResponse:
-        ended = (job_pb2.TrainingJob.STATE_SUCCEEDED, job_pb2.TrainingJob.STATE_FAILED)
-        jobs = [
-            job_pb2.TrainingJob(
-                name=f"{JOB}-{i}", state=state, update_time=to_timestamp(JOBS_END), error=error
-            )
-            for i, (state, error) in enumerate(zip(ended, (None, NAN_LOSS), strict=True))
-        ]
-        return job_service_pb.ListTrainingJobsResponse(training_jobs=jobs)
-
-    async def QueryCosts(
-        self, request: cost_pb.QueryCostsRequest, _: Any
-    ) -> cost_pb.QueryCostsResponse:
-        by_month = request.group_by == cost_pb.QueryCostsRequest.GROUP_BY_MONTH
-        costs = MONTHLY_COSTS if by_month else MODEL_COSTS
-        return cost_pb.QueryCostsResponse(
-            lines=[
-                cost_pb.QueryCostsResponse.Line(
-                    group=group, cost=_usd(units), charged=to_duration(100 * units)
-                )
-                for group, units in costs.items()
-            ],
-            total=_usd(sum(costs.values())),
-        )
-
-    async def ListTrials(self, request: Any, _: Any) -> job_service_pb.ListTrialsResponse:
-        return job_service_pb.ListTrialsResponse()
-
-
-def _usd(units: int) -> Money:
-    return Money(currency_code="USD", units=units)
-
-
-def _apis(peers: Peers) -> list[Any]:
-    return [
-        ("roundhouse.inference.v1.EndpointService", _adder(endpoint_grpc, "Endpoint", peers)),
-        ("roundhouse.inference.v1.RolloutService", _adder(rollout_grpc, "Rollout", peers)),
-        ("roundhouse.registry.v1.ModelService", _adder(model_grpc, "Model", peers)),
-        ("roundhouse.registry.v1.DatasetService", _adder(dataset_grpc, "Dataset", peers)),
-        ("roundhouse.registry.v1.EvaluationService", _adder(evaluation_grpc, "Evaluation", peers)),
-        ("roundhouse.trainer.v1.JobService", _adder(job_grpc, "Job", peers)),
-        ("roundhouse.trainer.v1.CostService", _adder(cost_grpc, "Cost", peers)),
-    ]
-
-
-def _adder(module: Any, service: str, peers: Peers) -> Any:
-    add = getattr(module, f"add_{service}ServiceServicer_to_server")
-    return lambda server: add(peers, server)

@@ -111,20 +111,26 @@ class ObjectiveLine:
 
 @dataclass(frozen=True, slots=True)
 class AlertLine:
-    """One alert; `ended` is None while it is unresolved, `acknowledged_by` empty before."""
+    """One alert; `ended` is None while it is unresolved, `acknowledged_by` empty before.
 
-    objective: str
+    Attributes:
+        subject: The objective, the job or the model that it is about.
+        failures: Of jobs, that it stands for.
+    """
+
+    subject: str
     error_class: str
     severity: str
     opened: datetime
     ended: datetime | None
     acknowledged_by: str
     summary: str
+    failures: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """Alerts that were unresolved together, the first first."""
+    """Alerts that were unresolved together or have one cause, the first first."""
 
     id: str
     alerts: tuple[AlertLine, ...]
@@ -202,11 +208,14 @@ class Report:
     jobs: JobsPart
     costs: tuple[CostLine, ...]
     total_cost: Money
+    incidents: tuple[Incident, ...]
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing at all happened in the period."""
-        return not (self.jobs.ended or self.costs) and all(each.is_empty for each in self.monitors)
+        return not (self.jobs.ended or self.costs or self.incidents) and all(
+            each.is_empty for each in self.monitors
+        )
 
     @property
     def is_over(self) -> bool:
@@ -233,6 +242,7 @@ def build_report(gathered: Gathered, period: Period) -> Report:
             for line in gathered.costs.lines
         ),
         total_cost=gathered.costs.total,
+        incidents=_incidents(gathered.alerts),
     )
 
 
@@ -344,6 +354,7 @@ def _alert(alert: Alert) -> AlertLine:
         moment(alert.steps[-1].time) if resolved else None,
         acknowledged[-1] if acknowledged else "",
         alert.summary,
+        alert.trouble.failures,
     )
 
 

@@ -65,6 +65,7 @@ class Gathered:
         now: When they were asked.
         jobs: Those that ended in the period.
         costs: Of the period, by model.
+        alerts: About training jobs, unresolved at some time of the period, newest first.
     """
 
     project: str
@@ -72,6 +73,7 @@ class Gathered:
     watched: Sequence[Watched]
     jobs: Sequence[TrainingJob]
     costs: QueryCostsResponse
+    alerts: Sequence[Alert]
 
 
 def gather(
@@ -109,6 +111,7 @@ def gather(
                 end_time=_stamp(period.end),
             )
         ),
+        [alert for alert in _alerts(client, parent, period) if alert.HasField("trouble")],
     )
 
 
@@ -169,8 +172,8 @@ def _budget(client: Client, slo: Slo, period: Period) -> ErrorBudget | str:
         return str(error)
 
 
-def _alerts(client: Client, monitor: str, period: Period) -> list[Alert]:
-    request = ListAlertsRequest(parent=monitor, filter=f'create_time < "{_text(period.end)}"')
+def _alerts(client: Client, parent: str, period: Period) -> list[Alert]:
+    request = ListAlertsRequest(parent=parent, filter=f'create_time < "{_text(period.end)}"')
     return [
         alert
         for alert in every(client.alerts.ListAlerts, request, "alerts")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Final
@@ -20,6 +21,7 @@ from services.monitor.api.dashboard.guard import add_headers, own_host_alone, re
 from services.monitor.api.dashboard.live import LiveEvents
 from services.monitor.api.dashboard.reads import Reads
 from services.monitor.api.dashboard.standing import Standing
+from services.monitor.api.dashboard.training import Training
 
 log = structlog.get_logger()
 
@@ -30,16 +32,28 @@ _CLOSING_TIMEOUT_S: Final = 1.0
 _LONGEST_NAME: Final = 1024
 
 
+@dataclass(frozen=True, slots=True)
+class Views:
+    """Where the documents of the views come from.
+
+    Attributes:
+        reads: The monitor's own records.
+        standing: Budgets and costs.
+        training: Incidents, failures and jobs.
+    """
+
+    reads: Reads
+    standing: Standing
+    training: Training
+
+
 @asynccontextmanager
-async def dashboard(
-    listen: Address, reads: Reads, standing: Standing, database: Database
-) -> AsyncIterator[int]:
+async def dashboard(listen: Address, views: Views, database: Database) -> AsyncIterator[int]:
     """Serve the page until the block ends; gives the port, also when port 0 was asked for.
 
     Args:
         listen: Where. There is no login: whoever reaches it may read all of it.
-        reads: What it shows.
-        standing: Budgets and costs.
+        views: What it shows.
         database: Whose events it tells of.
 
     Raises:
@@ -51,7 +65,7 @@ async def dashboard(
     app.on_shutdown.append(live.close)
     host, _, port = listen.rpartition(":")
     with as_file(files(__package__) / "static") as static:
-        app.add_routes([*_routes(reads, standing, static), web.get("/events", live.stream)])
+        app.add_routes([*_routes(views, static), web.get("/events", live.stream)])
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=_CLOSING_TIMEOUT_S)
         await runner.setup()
         try:
@@ -65,7 +79,9 @@ async def dashboard(
             await runner.cleanup()
 
 
-def _routes(reads: Reads, standing: Standing, static: Path) -> list[web.AbstractRouteDef]:
+def _routes(views: Views, static: Path) -> list[web.AbstractRouteDef]:
+    reads, standing, training = views.reads, views.standing, views.training
+
     async def page(_: web.Request) -> web.FileResponse:
         return web.FileResponse(static / "index.html")
 
@@ -79,6 +95,11 @@ def _routes(reads: Reads, standing: Standing, static: Path) -> list[web.Abstract
         web.get("/api/budgets", _json(lambda get: standing.budgets(get("monitor")))),
         web.get("/api/costs", _json(lambda get: standing.costs(get("monitor")))),
         web.get("/api/oncall", _json(lambda _: reads.on_call())),
+        web.get("/api/incidents", _json(lambda _: training.incidents())),
+        web.get("/api/failures", _json(lambda get: training.failures(get("monitor")))),
+        web.get("/api/queue", _json(lambda get: training.queue(get("monitor")))),
+        web.get("/api/jobs", _json(lambda get: training.newest(get("monitor")))),
+        web.get("/api/job", _json(lambda get: training.job(get("name")))),
         web.get("/api/debug", _json(lambda get: reads.debug(get("monitor")))),
         web.get(
             "/api/histograms",

@@ -150,6 +150,8 @@ RULES: Final[Mapping[str, FailureRule]] = MappingProxyType(
         "EXPORT_MISMATCH": FailureRule((Facet.MODEL,), f"{_BOOKS}/export-mismatch.md"),
         "NOT_BETTER": FailureRule((Facet.SNAPSHOT, Facet.MODEL), f"{_BOOKS}/not-better.md"),
         "NOT_AS_GOOD": FailureRule((Facet.MODEL,), f"{_BOOKS}/not-as-good.md"),
+        "NOT_ROBUST": FailureRule((Facet.MODEL,), f"{_BOOKS}/not-robust.md"),
+        "NOTHING_FITS": FailureRule((Facet.MODEL,), f"{_BOOKS}/nothing-fits.md"),
         "UNUSABLE_PARENT": FailureRule((Facet.MODEL,), f"{_BOOKS}/unusable-parent.md"),
         "INTERNAL": FailureRule((Facet.NODE, Facet.MODEL), f"{_BOOKS}/internal.md"),
         "BUDGET_EXCEEDED": FailureRule((Facet.OWNER,), f"{_BOOKS}/budget-exceeded.md"),

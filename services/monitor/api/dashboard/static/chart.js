@@ -8,8 +8,8 @@ const LEFT = 52;
 const BOTTOM = 24;
 const TOP = 12;
 
-// `points` are { label, value, halfWidth }, the oldest first.
-export function lineChart(title, points) {
+// `points` are { label, value, halfWidth }, the oldest first; `along` says what a label is.
+export function lineChart(title, points, along = "window") {
   const lows = points.map(({ value, halfWidth }) => value - halfWidth);
   const highs = points.map(({ value, halfWidth }) => value + halfWidth);
   const low = Math.min(...lows);
@@ -50,7 +50,7 @@ export function lineChart(title, points) {
   const numbers = table(
     title,
     [
-      ["window", ({ label }) => label],
+      [along, ({ label }) => label],
       ["value", ({ value }) => value.toFixed(4), "number"],
       ["± 95 %", ({ halfWidth }) => (halfWidth ? halfWidth.toFixed(4) : "–"), "number"],
     ],

@@ -23,8 +23,8 @@ export function notice(text, kind = "") {
   return el("p", { class: `notice ${kind}`, role: kind === "error" ? "alert" : undefined }, text);
 }
 
-const GOOD = new Set(["PROMOTED", "TRIGGERED"]);
-const BAD = new Set(["FAILED", "ROLLED_BACK", "DATA_FAULT", "CONCEPT_DRIFT"]);
+const GOOD = new Set(["PROMOTED", "TRIGGERED", "SUCCEEDED", "RESOLVED"]);
+const BAD = new Set(["FAILED", "ROLLED_BACK", "DATA_FAULT", "CONCEPT_DRIFT", "PAGE"]);
 
 export function state(value) {
   const kind = GOOD.has(value) ? "good" : BAD.has(value) ? "bad" : "warn";

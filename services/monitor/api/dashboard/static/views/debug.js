@@ -2,9 +2,14 @@
 
 import { ask } from "../api.js";
 import { histogram } from "../chart.js";
+import { openDialog } from "../dialog.js";
 import { counted, el, notice, shortName, state, table, words } from "../dom.js";
+import { drawJobs } from "./training.js";
 
-export const parts = [{ title: "Drift by feature and window", path: "debug", ofMonitor: true, draw }];
+export const parts = [
+  { title: "Drift by feature and window", path: "debug", ofMonitor: true, draw },
+  { title: "Training jobs", path: "jobs", ofMonitor: true, draw: drawJobs },
+];
 
 const LEVELS = [0.25, 0.75, 1, 2]; // times what would count
 
@@ -70,28 +75,12 @@ function drawCell(feature, window, cell) {
   );
 }
 
-async function open(feature, window) {
-  const place = el("div", {}, notice("Reading …"));
+function open(feature, window) {
   const title = `${feature}, ${window.window_start.slice(0, 10)} to ${window.window_end.slice(0, 10)}`;
-  const dialog = el(
-    "dialog",
-    { "aria-label": title, close: () => dialog.remove() },
-    el(
-      "header",
-      {},
-      el("h2", {}, title),
-      el("button", { type: "button", click: () => dialog.close() }, "Close"),
-    ),
-    place,
-  );
-  document.body.append(dialog);
-  dialog.showModal();
-  try {
+  openDialog(title, async () => {
     const { points } = await ask("histograms", { report: window.name, feature });
-    place.replaceChildren(...points.flatMap(drawPoint));
-  } catch (failure) {
-    place.replaceChildren(notice(failure.message, "error"));
-  }
+    return points.flatMap(drawPoint);
+  });
 }
 
 function drawPoint(point) {

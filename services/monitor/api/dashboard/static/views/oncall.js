@@ -1,8 +1,16 @@
-// What people have to look at, over all monitors.
+// What people have to look at: over all monitors, and what burns, waits and fails at one of them.
 
 import { counted, el, notice, state, time } from "../dom.js";
+import { drawBudgets } from "./standing.js";
+import { drawFailures, drawIncidents, drawQueue } from "./training.js";
 
-export const parts = [{ title: "To look at", path: "oncall", ofMonitor: false, draw }];
+export const parts = [
+  { title: "Incidents", path: "incidents", ofMonitor: false, draw: drawIncidents },
+  { title: "To look at", path: "oncall", ofMonitor: false, draw },
+  { title: "Error budgets", path: "budgets", ofMonitor: true, draw: drawBudgets },
+  { title: "Training queue", path: "queue", ofMonitor: true, draw: drawQueue },
+  { title: "Failed attempts at training", path: "failures", ofMonitor: true, draw: drawFailures },
+];
 
 const HEADINGS = {
   NOW: ["Now", "Nothing needs anybody now."],
