@@ -121,9 +121,13 @@ class TrainerLink:
             self._trials[trial.id] = trial
 
     async def trial_kept(self, trial: Trial) -> None:
-        """Have what a trial has reached stored before going on."""
+        """Have what a trial has reached stored before going on, and first what it has measured.
+
+        Nobody measures again what a trial is known to have reached.
+        """
         with self._lock:
             self._trials.pop(trial.id, None)
+        await self.flush()
         await self._report_trial(trial)
 
     async def entered(self, stage: JobState) -> None:
