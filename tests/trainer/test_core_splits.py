@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.trainer.core.failures import DataFault
-from services.trainer.core.partition import parted
+from services.trainer.core.partition import parted, parted_after
 from services.trainer.core.splits import (
     SplitMethod,
     SplitShares,
@@ -19,7 +19,7 @@ from services.trainer.core.splits import (
     split_stratified,
 )
 from services.trainer.core.tables import Table
-from tests.support.trainer_values import spec
+from tests.support.trainer_values import spec, table
 
 TIMES = st.lists(st.integers(0, 50), min_size=20, max_size=300).map(np.array)
 
@@ -167,3 +167,24 @@ def test_groups_that_cannot_be_parted_are_named(groups: list[str], text: str) ->
 def test_two_draws_of_the_same_rows_differ_by_seed_alone() -> None:
     one, same, other = (split_by_chance(100, SplitShares(), seed) for seed in (1, 1, 2))
     assert one.digest == same.digest != other.digest
+
+
+def test_rows_that_have_been_learned_from_are_in_no_part() -> None:
+    rows = table(400, seed=2)
+    times = np.sort(rows.event_time_us)
+    for method in (SplitMethod.TIME, SplitMethod.RANDOM):
+        job = spec(split_method=method)
+        found = parted_after(job, rows, int(times[299]))
+        assert (
+            sorted(found.all.tolist()) == np.flatnonzero(rows.event_time_us > times[299]).tolist()
+        )
+        assert abs(len(found.train) - 0.7 * len(found.all)) <= 1
+        for part in (found.train, found.validation, found.test):
+            assert np.all(np.diff(rows.event_time_us[part]) >= 0)
+    assert parted_after(spec(), rows, None).digest == parted(spec(), rows).digest
+
+
+def test_a_snapshot_without_newer_rows_is_told() -> None:
+    rows = table(400, seed=2)
+    with pytest.raises(DataFault, match=r"none of the 400 rows .* later than 2013-"):
+        parted_after(spec(), rows, int(rows.event_time_us.max()))

@@ -19,16 +19,17 @@ from services.trainer.adapters.evaluation_record import EvaluationRecord
 from services.trainer.adapters.export.bundle import features_of
 from services.trainer.adapters.export.calibrated import uncalibrated_scores
 from services.trainer.adapters.export.runtime import GraphModel
+from services.trainer.adapters.learned_until import learned_until
 from services.trainer.adapters.learning.loading import load_table
 from services.trainer.adapters.registry_client import (
     RegistryClient,
     SnapshotRef,
 )
 from services.trainer.core.errors import EvaluationFailed, UnusableSnapshot
-from services.trainer.core.failures import DataFault, DependencyAway
+from services.trainer.core.failures import DataFault, DependencyAway, UnusableParent
 from services.trainer.core.fairness import ColumnFairness, Decisions, compare_groups
 from services.trainer.core.objectives import objective_of
-from services.trainer.core.partition import parted
+from services.trainer.core.partition import parted_after
 from services.trainer.core.ports import VersionScores
 from services.trainer.core.purposes import Purpose
 from services.trainer.core.scores import Scores, SliceScores, score_slices
@@ -106,7 +107,7 @@ class RegistryVersionEvaluator:
                 fairness=measured.fairness,
             )
             name = await self._registry.record(record, uuid.UUID(request_id))
-        except (DataFault, UnusableSnapshot) as error:
+        except (DataFault, UnusableParent, UnusableSnapshot) as error:
             raise EvaluationFailed(version, spec.snapshot, str(error)) from error
         except RemoteError as error:
             raise EvaluationFailed(version, spec.snapshot, error.message) from error
@@ -121,7 +122,8 @@ class RegistryVersionEvaluator:
         files = await self._files(await self._registry.snapshot(spec.snapshot))
         seen = replace(spec, features=features_of(signature))
         graded = _Graded(graph, seen, classes_of(signature, spec.task))
-        return await asyncio.to_thread(_measure, graded, files, part)
+        until_us = await learned_until(spec, self._registry)
+        return await asyncio.to_thread(_measure, graded, files, part, until_us)
 
     async def _files(self, snapshot: SnapshotRef) -> list[pa.BufferReader]:
         return [
@@ -130,10 +132,12 @@ class RegistryVersionEvaluator:
         ]
 
 
-def _measure(graded: _Graded, files: Sequence[pa.BufferReader], part: str) -> Measured:
+def _measure(
+    graded: _Graded, files: Sequence[pa.BufferReader], part: str, until_us: int | None
+) -> Measured:
     spec = graded.spec
     table = load_table(files, spec, graded.classes)
-    rows = _rows(parted(spec, table), part)
+    rows = _rows(parted_after(spec, table, until_us), part)
     chosen = table.take(rows)
     model = GraphModel(graded.graph, THREADS)
     told = model.predicted(chosen)

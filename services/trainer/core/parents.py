@@ -21,6 +21,12 @@ class Mode(StrEnum):
     QUANTIZATION = "MODE_QUANTIZATION"
     WARM_START = "MODE_WARM_START"
     PRUNING = "MODE_PRUNING"
+    INCREMENTAL = "MODE_INCREMENTAL"
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the parent's weights and preprocessing are trained further."""
+        return self in (Mode.WARM_START, Mode.INCREMENTAL)
 
     @property
     def keeps_the_graph(self) -> bool:

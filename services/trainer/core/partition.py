@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from typing import Final
+
+import numpy as np
+
 from services.trainer.core.failures import DataFault
 from services.trainer.core.spec import JobSpec
 from services.trainer.core.splits import (
@@ -13,6 +18,32 @@ from services.trainer.core.splits import (
     split_stratified,
 )
 from services.trainer.core.tables import Table
+
+MICROS: Final = 1_000_000
+
+
+def parted_after(spec: JobSpec, table: Table, until_us: int | None) -> Split:
+    """The rows of `table` that are later than `until_us`, parted as `spec` says; None means all.
+
+    Args:
+        spec: Says how.
+        table: The snapshot.
+        until_us: Microseconds since the epoch.
+
+    Raises:
+        DataFault: There are none, or they can't be parted so.
+    """
+    if until_us is None:
+        return parted(spec, table)
+    rows = np.flatnonzero(table.event_time_us > until_us)
+    if not len(rows):
+        last = datetime.fromtimestamp(until_us / MICROS, UTC).isoformat()
+        raise DataFault(
+            f"none of the {len(table)} rows of the snapshot is later than {last}, until when "
+            "parent_version has learned; take a snapshot with newer rows"
+        )
+    split = parted(spec, table.take(rows))
+    return Split(rows[split.train], rows[split.validation], rows[split.test])
 
 
 def parted(spec: JobSpec, table: Table) -> Split:

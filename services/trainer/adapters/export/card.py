@@ -29,6 +29,7 @@ _TAKEN_OVER: Final = {
     Mode.QUANTIZATION: "turning its weights into 8-bit integers",
     Mode.WARM_START: "training it further",
     Mode.PRUNING: "leaving out what counts least",
+    Mode.INCREMENTAL: "training it further on newer rows alone",
 }
 _TITLES: Final = {
     "positive_rate": "positive",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from services.trainer.adapters.export.bundle import scores_json, slice_json
+from services.trainer.adapters.learned_until import LEARNED_UNTIL
 from services.trainer.adapters.recipes import package_of
 from services.trainer.core.calibration import Calibration
 from services.trainer.core.constraints import without_times
@@ -62,6 +63,7 @@ class Evidence:
             where there are more than two classes.
         comparison: Beside the parent version; None where nothing was taken over from one.
         classes: Names by their numbers.
+        learned_until_us: Event time of the newest row that it was trained on.
         fairness: What is decided for groups of the test part.
         robustness: What is lost on changed rows; None where nobody asked.
         privacy: What was spent on the rows; None where nobody asked.
@@ -83,6 +85,7 @@ class Evidence:
     validation_positive_rate: float | None
     comparison: Comparison | None = None
     classes: tuple[str, ...] = TWO_CLASSES
+    learned_until_us: int | None = None
     fairness: tuple[ColumnFairness, ...] = ()
     robustness: RobustnessReport | None = None
     privacy: PrivacySpent | None = None
@@ -177,6 +180,7 @@ def training_json(evidence: Evidence) -> dict[str, Any]:
         "training_job": evidence.job,
         "spec": spec_to_json(evidence.spec),
         "seed": evidence.spec.seed,
+        LEARNED_UNTIL: evidence.learned_until_us,
         "snapshots": [{"name": evidence.spec.snapshot, "digest": evidence.snapshot_digest}],
         "split": {
             "digest": split.digest,

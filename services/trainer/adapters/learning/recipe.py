@@ -163,7 +163,7 @@ class Recipe:
         encoding: How it wants its features.
         fit: Fits one model; deterministic given the task. Raises `NanLoss`.
         modes: What jobs may use it for. `Mode.DISTILLATION` asks `fit` to learn `soft_label`,
-            `Mode.WARM_START` to give `weights` and to go on from `start`.
+            `Mode.WARM_START` and `Mode.INCREMENTAL` to give `weights` and to go on from `start`.
         teach_export: Registers converters that skl2onnx lacks for its estimators; called before
             each export, so again must be harmless.
         ability: What it can be trained for; two classes where it says nothing.

@@ -134,5 +134,5 @@ RECIPE = Recipe(
     ability=Ability(CLASSIFICATION),
     fit=fit,
     teach_export=teach_export,
-    modes=frozenset({Mode.FULL, Mode.DISTILLATION, Mode.WARM_START}),
+    modes=frozenset({Mode.FULL, Mode.DISTILLATION, Mode.WARM_START, Mode.INCREMENTAL}),
 )

@@ -14,6 +14,7 @@ from services.common.blobs.port import BlobStore
 from services.common.rpc.tracing import tracer
 from services.trainer.adapters.evaluation_record import EvaluationRecord
 from services.trainer.adapters.export import bundle
+from services.trainer.adapters.learned_until import learned_until
 from services.trainer.adapters.learning.auditing import suspects
 from services.trainer.adapters.learning.calibrating import fit_calibration
 from services.trainer.adapters.learning.loading import load_table
@@ -49,7 +50,7 @@ from services.trainer.core.failures import DataFault
 from services.trainer.core.gains import check_gains
 from services.trainer.core.jobs import RETRAIN, Trial
 from services.trainer.core.parents import Comparison, Mode, check_losses, loses_little
-from services.trainer.core.partition import parted
+from services.trainer.core.partition import parted_after
 from services.trainer.core.purposes import Purpose
 from services.trainer.core.robustness import RobustnessReport, check_robustness, told
 from services.trainer.core.scores import Scores
@@ -148,7 +149,7 @@ class AttemptRun:
         parent = await parent_of(spec, self._registry, files)
         readers = [pa.BufferReader(file) for file in files]
         table = await asyncio.to_thread(load_table, readers, spec)
-        split = parted(spec, table)
+        split = parted_after(spec, table, await learned_until(spec, self._registry))
         self._link.logged(
             f"{len(table)} rows of {snapshot.name}: {len(split.train)} to train, "
             f"{len(split.validation)} to validate, {len(split.test)} to test; split {split.digest}"

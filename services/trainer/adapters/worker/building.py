@@ -122,6 +122,7 @@ class VersionBuilder:
             comparison=self._compared(prepared, graph, told),
             fairness=self._fairness(test, told),
             robustness=robustness,
+            learned_until_us=int(fitted.event_time_us.max()),
             privacy=model.privacy if isinstance(model, TrainedModel) else None,
         )
         files = {

@@ -60,7 +60,7 @@ async def parent_of(
     graph = await registry.artifact(version, "model.onnx")
     signature = await registry.artifact(version, "signature.json")
     probability, sample = await asyncio.to_thread(_scored, spec, graph, signature, files)
-    native = await _native(spec, registry, version) if spec.mode is Mode.WARM_START else None
+    native = await _native(spec, registry, version) if spec.mode.goes_on else None
     return Parent(version.name, version.digest, graph, signature, probability, sample, native)
 
 
