@@ -17,7 +17,7 @@ from benchmarks.harness import Bar, Row
 from benchmarks.trainer.quantiles import quantile
 from services.common.store.database import Database
 from services.trainer.adapters.store import rows as stored
-from services.trainer.adapters.store.tables import ATTEMPT, JOB, TRIAL
+from services.trainer.adapters.store.tables import ATTEMPT, JOB, JOB_LABEL, TRIAL
 from services.trainer.core.jobs import Attempt, TrainingJob, Trial, trial_id
 from services.trainer.core.states import AttemptState, JobState, TrialState
 from tests.support.trainer_values import EPOCH, job
@@ -52,6 +52,9 @@ def fill(database_url: str, jobs: int) -> None:
 
 def _insert(connection: Any, made: Sequence[TrainingJob]) -> None:
     connection.execute(JOB.insert(), [stored.job_values(each) for each in made])
+    connection.execute(
+        JOB_LABEL.insert(), [row for each in made for row in stored.job_label_values(each)]
+    )
     connection.execute(
         ATTEMPT.insert(), [stored.attempt_values(each.uid, each.attempts[0]) for each in made]
     )

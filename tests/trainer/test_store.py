@@ -62,15 +62,6 @@ TRIALS = (
 )
 
 
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    """The trainer's database, empty."""
-    database = Database(database_url)
-    await migrate(database, MIGRATIONS)
-    yield database
-    database.close()
-
-
 @pytest.fixture(params=["memory", "sqlite", pytest.param("postgres", marks=pytest.mark.real)])
 async def run(request: pytest.FixtureRequest) -> AsyncIterator[Run]:
     """Runs work in one transaction after another over the same data."""
@@ -321,29 +312,6 @@ async def test_log_lines_count_without_gaps(database: Database) -> None:
         )
     found = await database.read(lambda tx: SqlTrainerReads(tx, EPOCH).log_after("uid", 1, 10))
     assert [(line.number, line.text) for line in found] == [(2, "two"), (3, "three")]
-
-
-async def test_jobs_are_listed_by_filter_in_pages(database: Database) -> None:
-    def add(connection: Connection) -> None:
-        tx = SqlTrainerTx(connection, EPOCH)
-        for number in range(5):
-            state = JobState.FAILED if number % 2 else JobState.QUEUED
-            created = EPOCH + number * TTL
-            name = f"{JOB}-{number}"
-            tx.add_job(job(name=name, uid=str(number), state=state, create_time=created), TRIALS)
-
-    await database.write(add)
-    query = PageQuery(
-        "projects/default", 2, "", "state = QUEUED AND labels.team = ops AND queue = default"
-    )
-    names = []
-    while True:
-        page = await database.read(lambda tx, q=query: SqlTrainerReads(tx, EPOCH).jobs(q))
-        names += [found.name for found in page.items]
-        if not page.next_page_token:
-            break
-        query = replace(query, page_token=page.next_page_token)
-    assert names == [f"{JOB}-4", f"{JOB}-2", f"{JOB}-0"]
 
 
 async def test_cleanups_of_failed_jobs_rest_first(database: Database) -> None:

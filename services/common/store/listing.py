@@ -41,6 +41,7 @@ from sqlalchemy import (
 )
 
 from services.common.errors import InvalidArgument
+from services.common.store.labels import LabelIndex
 from services.common.store.types import UtcDateTime
 
 DEFAULT_PAGE_SIZE: Final = 50
@@ -120,12 +121,15 @@ class Listing:
         key: Unique, never null; breaks ties.
         default_order: Used when the caller names none.
         orderable: The fields that may be ordered by, none of which may be null.
+        label_index: What filters for one label start from; without it they read the labels of one
+            row after another until the page is full.
     """
 
     fields: Mapping[str, Column[Any]]
     key: Column[Any]
     default_order: str
     orderable: tuple[str, ...]
+    label_index: LabelIndex | None = None
 
     def page(
         self, connection: Connection, rows: Select[Any], query: ListQuery, *, scope: str
@@ -136,7 +140,8 @@ class Listing:
             connection: The transaction.
             rows: Selects all rows of the list, unordered.
             query: What the caller asks for.
-            scope: What else decides the list, such as the parent; binds the token.
+            scope: What else decides the list, such as the parent; binds the token. With a
+                `label_index` it is the parent.
 
         Raises:
             InvalidFilter, InvalidOrder, InvalidPageToken: The query is wrong.
@@ -145,12 +150,18 @@ class Listing:
         bound = hashlib.sha256(
             json.dumps([scope, query.filter, query.order_by]).encode()
         ).hexdigest()[:16]
+        starts: list[tuple[ColumnElement[Any], bool]] = [*order]
         if query.filter:
-            rows = rows.where(condition_of(query.filter, self.fields))
+            tree = _parsed(query.filter)
+            rows = rows.where(_condition(tree, query.filter, self.fields))
+            label = _needed_label(tree)
+            if self.label_index is not None and label is not None:
+                rows = self.label_index.narrowed(rows, scope, label)
+                starts = [(self.label_index.copy_of(column), down) for column, down in order]
         if query.page_token:
-            rows = rows.where(_after(order, _open_token(query.page_token, bound, order)))
+            rows = rows.where(_after(starts, _open_token(query.page_token, bound, order)))
         size = min(query.page_size or DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
-        ordered = rows.order_by(*(c.desc() if down else c.asc() for c, down in order))
+        ordered = rows.order_by(*(c.desc() if down else c.asc() for c, down in starts))
         found = connection.execute(ordered.limit(size + 1)).all()
         if len(found) <= size:
             return Page(found, "")
@@ -169,7 +180,7 @@ class Listing:
         return order
 
 
-def _after(order: list[tuple[Column[Any], bool]], values: list[Any]) -> ColumnElement[bool]:
+def _after(order: list[tuple[ColumnElement[Any], bool]], values: list[Any]) -> ColumnElement[bool]:
     """What makes databases start at the right place of an index, where there is one."""
     columns = [column for column, _ in order]
     if len({down for _, down in order}) == 1:
@@ -181,7 +192,7 @@ def _after(order: list[tuple[Column[Any], bool]], values: list[Any]) -> ColumnEl
 
 
 def _after_in_any_direction(
-    order: list[tuple[Column[Any], bool]], values: list[Any]
+    order: list[tuple[ColumnElement[Any], bool]], values: list[Any]
 ) -> ColumnElement[bool]:
     alternatives = []
     for depth, (column, down) in enumerate(order):
@@ -238,13 +249,32 @@ def condition_of(text: str, fields: Mapping[str, Column[Any]]) -> ColumnElement[
         InvalidFilter: It can't be parsed, names an unknown field, or compares
             a field with what it can't be compared with.
     """
+    return _condition(_parsed(text), text, fields)
+
+
+def _parsed(text: str) -> Tree[Token]:
     try:
-        tree = _parser().parse(text)
+        return _parser().parse(text)
     except UnexpectedInput as error:
         problem = "a comparison such as state = READY, joined by AND, OR or NOT, is expected here"
         position = error.column if error.column > 0 else len(text) + 1
         raise InvalidFilter(text, position, problem) from None
-    return _condition(tree, text, fields)
+
+
+def _needed_label(tree: Tree[Token]) -> tuple[str, str] | None:
+    """Key and value of a label without which no row passes the filter, if there is one."""
+    match tree.data, _trees(tree):
+        case ("all_of", parts) | ("any_of", [_] as parts):
+            return next(filter(None, map(_needed_label, parts)), None)
+        case "comparison", _:
+            field, operator, holder = tree.children
+            assert isinstance(holder, Tree)
+            literal = holder.children[0]
+            assert isinstance(literal, Token)
+            name, _, key = str(field).partition(".")
+            return (key, _unquoted(literal)) if name == "labels" and operator == "=" else None
+        case _:
+            return None
 
 
 def _condition(

@@ -10,10 +10,19 @@ from sqlalchemy import Connection, func, select
 
 from services.common.resources import Page, PageQuery
 from services.common.store.documents import SqlCollection
+from services.common.store.labels import LabelIndex
 from services.common.store.listing import Listing, ListQuery
 from services.common.store.name_pages import page_by_name
 from services.trainer.adapters.store import ledger, rows
-from services.trainer.adapters.store.tables import CHECKPOINT, FREEZES, JOB, LOG_LINE, POINT, TRIAL
+from services.trainer.adapters.store.tables import (
+    CHECKPOINT,
+    FREEZES,
+    JOB,
+    JOB_LABEL,
+    LOG_LINE,
+    POINT,
+    TRIAL,
+)
 from services.trainer.adapters.store.transaction import SqlTrainerTx
 from services.trainer.core.costs import CostQuery, CostReport, OwnerBudget
 from services.trainer.core.freezes import Freeze, holding
@@ -40,6 +49,7 @@ JOBS: Final = Listing(
     key=JOB.c.name,
     default_order="create_time desc",
     orderable=("name", "state", "create_time", "update_time"),
+    label_index=LabelIndex(JOB_LABEL, JOB.c.name),
 )
 
 TRIALS: Final = Listing(

@@ -9,6 +9,7 @@ from typing import Any, Final
 from sqlalchemy import Row
 
 from services.common.names import parent_of
+from services.common.store.labels import label_values
 from services.trainer.core.cross_validation import FoldScores
 from services.trainer.core.failures import ErrorClass
 from services.trainer.core.gains import Gain
@@ -92,6 +93,12 @@ def job_of(row: AnyRow, attempts: Sequence[AnyRow]) -> TrainingJob:
         critical=row.critical,
         queue=row.queue,
     )
+
+
+def job_label_values(job: TrainingJob) -> list[Values]:
+    """A job's labels as rows."""
+    copies = {"name": job.name, "create_time": job.create_time}
+    return label_values(parent_of(job.name), job.labels, copies)
 
 
 def attempt_values(job_uid: str, attempt: Attempt) -> Values:

@@ -20,6 +20,7 @@ from sqlalchemy import (
 )
 
 from services.common.store.documents import Kind, resource_table
+from services.common.store.labels import label_columns
 from services.common.store.types import SequenceNumber, UtcDateTime
 from services.trainer.core.freezes import Freeze
 from services.trainer.core.queues import Queue
@@ -62,6 +63,17 @@ JOB: Final = Table(
     Index("ix_training_job_name", "project", "name"),
     Index("ix_training_job_listed", "project", "state", "create_time"),
     Index("ix_training_job_model", "model", "state", "update_time"),
+)
+
+JOB_LABEL: Final = Table(
+    "job_label",
+    METADATA,
+    *label_columns(
+        Column("name", String(256), primary_key=True),
+        Column("create_time", UtcDateTime, nullable=False),
+    ),
+    Index("ix_job_label_by_time", "parent", "label", "create_time", "name"),
+    Index("ix_job_label_by_name", "parent", "label", "name"),
 )
 
 ATTEMPT: Final = Table(

@@ -17,7 +17,7 @@ from services.common.store.documents import SqlCollection
 from services.common.store.leases import Lease, LeaseLost
 from services.common.store.outbox import Outbox
 from services.common.store.tables import LEASE
-from services.trainer.adapters.store import rows
+from services.trainer.adapters.store import queue_usage, rows
 from services.trainer.adapters.store.tables import (
     ATTEMPT,
     CHARGE,
@@ -25,10 +25,10 @@ from services.trainer.adapters.store.tables import (
     CLEANUP,
     FREEZES,
     JOB,
+    JOB_LABEL,
     LOG_LINE,
     OWNER_BUDGET,
     POINT,
-    QUEUE_USAGE,
     QUEUES,
     TRIAL,
 )
@@ -131,6 +131,8 @@ class SqlTrainerTx:
     def add_job(self, job: TrainingJob, trials: Sequence[Trial]) -> None:
         """Store a new job with its trials."""
         self._connection.execute(JOB.insert().values(rows.job_values(job)))
+        if job.labels:
+            self._connection.execute(JOB_LABEL.insert(), rows.job_label_values(job))
         self.add_trials(job.uid, trials)
 
     def replace_job(self, job: TrainingJob) -> None:
@@ -148,6 +150,7 @@ class SqlTrainerTx:
         uid = self._connection.execute(select(JOB.c.uid).where(JOB.c.name == name)).scalar_one()
         for table in (ATTEMPT, TRIAL, POINT, LOG_LINE):
             self._connection.execute(table.delete().where(table.c.job_uid == uid))
+        self._connection.execute(JOB_LABEL.delete().where(JOB_LABEL.c.name == name))
         self._connection.execute(JOB.delete().where(JOB.c.name == name))
 
     def trials(self, job_uid: str) -> tuple[Trial, ...]:
@@ -270,29 +273,19 @@ class SqlTrainerTx:
 
     def usage(self, queue: str, owner: str) -> Usage:
         """What an owner's jobs in a queue have taken."""
-        query = select(QUEUE_USAGE).where(
-            QUEUE_USAGE.c.queue == queue, QUEUE_USAGE.c.owner == owner
-        )
-        row = self._connection.execute(query).one_or_none()
-        return Usage(0.0, self._now) if row is None else Usage(row.seconds, row.time)
+        return queue_usage.of(self._connection, queue, owner) or Usage(0.0, self._now)
 
     def usages(self) -> Mapping[tuple[str, str], Usage]:
         """What was taken, by queue and owner."""
-        found = self._connection.execute(select(QUEUE_USAGE))
-        return {(row.queue, row.owner): Usage(row.seconds, row.time) for row in found}
+        return queue_usage.all_of(self._connection)
 
     def put_usage(self, queue: str, owner: str, usage: Usage) -> None:
         """Store what an owner's jobs in a queue have taken."""
-        same = (QUEUE_USAGE.c.queue == queue, QUEUE_USAGE.c.owner == owner)
-        values = {"seconds": usage.seconds, "time": usage.time}
-        if not self._connection.execute(QUEUE_USAGE.update().where(*same).values(values)).rowcount:
-            self._connection.execute(
-                QUEUE_USAGE.insert().values(queue=queue, owner=owner, **values)
-            )
+        queue_usage.put(self._connection, queue, owner, usage)
 
     def forget_usage(self, queue: str) -> None:
         """Remove what jobs in a queue have taken."""
-        self._connection.execute(QUEUE_USAGE.delete().where(QUEUE_USAGE.c.queue == queue))
+        queue_usage.forget(self._connection, queue)
 
     def durations_of(self, model: str, limit: int) -> Sequence[int]:
         """Seconds charged for each of a model's newest jobs that succeeded."""
