@@ -52,6 +52,10 @@ class MonitorSettings(BlobSettings, env_prefix="ROUNDHOUSE_MONITOR_"):
     alert_webhook_private: bool = False
     """Whether alerts may go to private addresses and over plain http."""
 
+    alert_chat_url: SecretStr | None = None
+    """Incoming webhook of a chat that takes `{"text": ...}`, such as Slack's or Mattermost's; who
+    knows it can write there. None: no chat."""
+
     alertmanager_urls: str = ""
     """Alertmanagers that are told of alerts, `http://HOST:PORT`, separated by commas: each of a
     cluster, since they don't pass alerts on to each other. Empty: none."""

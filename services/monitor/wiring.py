@@ -34,11 +34,13 @@ from services.common.store.migrations import migrate
 from services.common.tasks import background_tasks
 from services.common.webhooks.dispatcher import Dispatcher
 from services.common.webhooks.sending import http_sender
-from services.common.webhooks.subscriptions import RetryPolicy
+from services.common.webhooks.subscriptions import RetryPolicy, Subscription
 from services.common.webhooks.targets import TargetPolicy
 from services.monitor.adapters.alerting import (
     AlertWatch,
-    alert_subscription,
+    alert_chat,
+    alert_receivers,
+    alert_webhook,
     begin_deliveries,
     note_gone,
 )
@@ -219,23 +221,21 @@ async def _alerting(
         _FAILURE_LEASE: failures.run,
     }
     async with AsyncExitStack() as stack:
-        if settings.alert_webhook_secret is not None:
-            secret = settings.alert_webhook_secret.get_secret_value()
-            policy = TargetPolicy(
-                loopback=is_loopback(settings.listen), private=settings.alert_webhook_private
-            )
-            _check_url(policy, "ALERT_WEBHOOK_URL", settings.alert_webhook_url)
-            await begin_deliveries(database, now)
+        policy = TargetPolicy(
+            loopback=is_loopback(settings.listen), private=settings.alert_webhook_private
+        )
+        if subscriptions := _alert_receivers(settings, policy):
+            receivers = alert_receivers(*subscriptions)
+            await begin_deliveries(database, receivers, now)
             sender = await stack.enter_async_context(http_sender(policy, _DELIVERY_TIMEOUT_S))
-            wanted = alert_subscription(settings.alert_webhook_url, secret)
-            dispatcher = Dispatcher(database, wanted, sender, RetryPolicy(), note_gone, now)
+            dispatcher = Dispatcher(database, receivers, sender, RetryPolicy(), note_gone, now)
             led[_DELIVERY_LEASE] = dispatcher.run
         if settings.alertmanagers:
             # One that the settings name stands beside the monitor, in its own network.
-            policy = TargetPolicy(loopback=True, private=True)
+            near = TargetPolicy(loopback=True, private=True)
             for url in settings.alertmanagers:
-                _check_url(policy, "ALERTMANAGER_URLS", url)
-            sender = await stack.enter_async_context(http_sender(policy, _DELIVERY_TIMEOUT_S))
+                _check_url(near, "ALERTMANAGER_URLS", url)
+            sender = await stack.enter_async_context(http_sender(near, _DELIVERY_TIMEOUT_S))
             led[_ALERTMANAGER_LEASE] = AlertmanagerFeed(
                 database, settings.alertmanagers, sender, settings.alertmanager_repeat_s, now
             ).run
@@ -243,6 +243,19 @@ async def _alerting(
         for lease, work in led.items():
             tasks.create_task(lead(database, lease, holder, now, work))
         yield
+
+
+def _alert_receivers(settings: MonitorSettings, policy: TargetPolicy) -> list[Subscription]:
+    found = []
+    if settings.alert_webhook_secret is not None:
+        _check_url(policy, "ALERT_WEBHOOK_URL", settings.alert_webhook_url)
+        secret = settings.alert_webhook_secret.get_secret_value()
+        found.append(alert_webhook(settings.alert_webhook_url, secret))
+    if settings.alert_chat_url is not None:
+        url = settings.alert_chat_url.get_secret_value()
+        _check_url(policy, "ALERT_CHAT_URL", url)
+        found.append(alert_chat(url))
+    return found
 
 
 def _check_url(policy: TargetPolicy, setting: str, url: str) -> None:

@@ -26,14 +26,24 @@ def receiver():
 
 
 @pytest.fixture
+def chat():
+    with receiving() as chat:
+        yield chat
+
+
+@pytest.fixture
 async def trainer():
     async with scripted_trainer() as trainer:
         yield trainer
 
 
 @pytest.fixture
-async def caller(tmp_path, receiver, trainer):
-    settings = {"alert_webhook_url": receiver.url, "alert_webhook_secret": SECRET}
+async def caller(tmp_path, receiver, chat, trainer):
+    settings = {
+        "alert_webhook_url": receiver.url,
+        "alert_webhook_secret": SECRET,
+        "alert_chat_url": chat.url,
+    }
     async with running_monitor(tmp_path / "monitor", trainer.address, **settings) as caller:
         async with asyncio.timeout(30):
             await trainer.first_look.wait()
@@ -63,7 +73,7 @@ def lose_workers(trainer, jobs, node="n7"):
 
 
 async def test_a_bad_node_is_one_incident_told_once_and_once_more_when_it_spreads(
-    caller, trainer, receiver
+    caller, trainer, receiver, chat
 ):
     lose_workers(trainer, range(8))
     (incident,) = await until_alerts(caller, 8)
@@ -78,6 +88,13 @@ async def test_a_bad_node_is_one_incident_told_once_and_once_more_when_it_spread
         ("opened", "PAGE"),
     ]
     assert {data["incident"] for _, data in told} == {incident.id}
+    await eventually(lambda: len(chat.received) == 2)
+    assert [each.json["text"] for each in chat.received] == [
+        f"*{severity} opened*: WORKER_LOST of job-{job}. Attempt {attempt} failed with "
+        "WORKER_LOST: WORKER_LOST it is, &lt;!here&gt;.\n"
+        f"Ask ann. docs/runbooks/training/worker-lost.md, incident {incident.id[:8]}"
+        for severity, job, attempt in (("TICKET", 0, 3), ("PAGE", 4, 1))
+    ]
 
     request = alert_service_pb2.ListJobFailuresRequest(
         parent=PROJECT, filter='error_class = "WORKER_LOST" AND node = "n7"', page_size=5

@@ -103,7 +103,7 @@ async def test_a_failed_job_is_an_alert_with_owner_runbook_and_what_lies_around_
     (alert,) = await watched.alerts()
     assert (alert.resource, alert.error_class, alert.owner) == (name, "DATA_FAULT", "ann")
     assert alert.runbook == "docs/runbooks/training/data-fault.md"
-    assert "DATA_FAULT it is." in alert.summary
+    assert "DATA_FAULT it is, <!here>." in alert.summary
     failure, found = alert.trouble.failure, alert.trouble.findings
     assert (failure.node, failure.trace_id[:4], failure.is_final) == ("n7", "0af7", True)
     assert failure.snapshot.endswith("flights/snapshots/s")

@@ -78,7 +78,7 @@ class ScriptedTrainer(
         """End an attempt badly; the job is queued again, or has failed."""
         job = self.jobs[name]
         kind = job_pb2.JobError.ErrorClass.Value(f"ERROR_CLASS_{error_class}")
-        error = job_pb2.JobError(error_class=kind, message=f"{error_class} it is.")
+        error = job_pb2.JobError(error_class=kind, message=f"{error_class} it is, <!here>.")
         lost = job_pb2.Attempt(
             number=len(job.attempts) + 1,
             worker="w",

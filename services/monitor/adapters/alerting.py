@@ -20,6 +20,7 @@ from services.common.store.outbox import Event, EventFilter
 from services.common.webhooks import journal
 from services.common.webhooks.cloudevents import cloud_event
 from services.common.webhooks.subscriptions import Message, Subscription, Subscriptions
+from services.monitor.adapters.chat import chat_message
 from services.monitor.adapters.database.transaction import SqlMonitorTx
 from services.monitor.core.resources import Monitor
 from services.monitor.core.slos.measuring import Meter
@@ -29,7 +30,9 @@ from services.monitor.core.use_cases.restraints import needs_restraining, settle
 
 log = structlog.get_logger()
 
-_SUBSCRIPTION: Final = "alerts"
+_WEBHOOK: Final = "alerts"
+_CHAT: Final = "alert-chat"
+_STEPS: Final = EventFilter(type_prefixes=("roundhouse.monitor.alert.",))
 
 
 class AlertWatch:
@@ -91,26 +94,30 @@ class AlertWatch:
         await self._database.write(settle)
 
 
-async def begin_deliveries(database: Database, now: Clock) -> None:
+async def begin_deliveries(database: Database, receivers: Subscriptions, now: Clock) -> None:
     """Deliver from the next alert on, or go on where deliveries stopped."""
 
     def begin(connection: Connection) -> None:
-        if not cursor_of(connection, f"webhook:{_SUBSCRIPTION}"):
-            journal.begin(connection, _SUBSCRIPTION, now())
+        for each in receivers(connection, now()):
+            if not cursor_of(connection, f"webhook:{each.id}"):
+                journal.begin(connection, each.id, now())
 
     await database.write(begin)
 
 
-def alert_subscription(url: str, secret: str) -> Subscriptions:
-    """The one subscription, to alerts."""
-    subscription = Subscription(
-        id=_SUBSCRIPTION,
-        url=url,
-        wanted=EventFilter(type_prefixes=("roundhouse.monitor.alert.",)),
-        render=_unless_silent,
-        secrets=(secret,),
-    )
-    return lambda _connection, _now: (subscription,)
+def alert_receivers(*subscriptions: Subscription) -> Subscriptions:
+    """Those that the settings name, at any time."""
+    return lambda _connection, _now: subscriptions
+
+
+def alert_webhook(url: str, secret: str) -> Subscription:
+    """Each step of an alert as a signed CloudEvent."""
+    return Subscription(_WEBHOOK, url, _STEPS, _unless_silent, (secret,))
+
+
+def alert_chat(url: str) -> Subscription:
+    """Each step of an alert as lines of a chat."""
+    return Subscription(_CHAT, url, _STEPS, chat_message, ())
 
 
 def note_gone(_connection: Connection, subscription: str, _now: datetime) -> None:
