@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from services.common.clock import utc_now
 from services.common.rpc.remote import DependencyUnavailable, RemoteError
 from services.monitor.adapters.database.lists import SqlMonitorLists
+from services.monitor.adapters.database.tables import DRIFT_REPORTS
 from services.monitor.adapters.database.transaction import SqlMonitorTx
 from services.monitor.api.dashboard.documents import heat_map
 from services.monitor.api.dashboard.reads import Reads
@@ -23,6 +24,7 @@ from services.monitor.api.dashboard.training import Training
 from services.monitor.api.transactions import Transactions
 from services.monitor.core.attention import Urgency, concerns
 from services.monitor.core.errors import EndpointNotFound
+from services.monitor.core.heat import summary_of
 from services.monitor.core.loop.episodes import EpisodeState
 from services.monitor.core.slos.measuring import Meter
 from services.monitor.core.slos.objectives import Sli, SliKind, Slo
@@ -218,6 +220,15 @@ async def test_the_views_tell_the_monitor_s_own_records(database):
         assert len(drawn["points"][0]["bins"]) == 12
 
 
+async def test_a_report_from_before_there_were_summaries_is_drawn_all_the_same(database):
+    await written(database, write_history)
+    async with served(database) as session:
+        drawn = await asked(session, "debug", monitor=MONITOR)
+        old = DRIFT_REPORTS.table.update().values(summary=None)
+        await database.write(lambda connection: connection.execute(old))
+        assert await asked(session, "debug", monitor=MONITOR) == drawn
+
+
 async def test_an_open_page_is_told_of_what_is_written_and_let_go_when_the_server_stops(database):
     await written(database, watched)
     async with served(database) as session, session.get("/events") as stream:
@@ -231,7 +242,7 @@ async def test_an_open_page_is_told_of_what_is_written_and_let_go_when_the_serve
 
 def test_the_heat_map_keeps_the_features_that_went_furthest_and_says_how_many_it_left_out():
     reports = drift_reports()
-    drawn = heat_map(list(reversed(reports)), 2)
+    drawn = heat_map([summary_of(report) for report in reversed(reports)], 2)
     assert drawn["rows"][0]["feature"] == "wind"
     assert len(drawn["rows"]) == 2
     assert drawn["features_left_out"] == 6
@@ -242,7 +253,7 @@ def test_serving_skew_stands_for_its_feature_in_the_heat_map_before_a_stronger_e
     report = drift_reports()[0]
     strong = replace(report.points[0], effect_size=0.4, drifted=False)
     skewed = replace(strong, algorithm="missing", effect_size=0.2, skewed=True)
-    (row,) = heat_map([replace(report, points=(strong, skewed))], 1)["rows"]
+    (row,) = heat_map([summary_of(replace(report, points=(strong, skewed)))], 1)["rows"]
     (cell,) = row["cells"]
     assert (cell["algorithm"], cell["skewed"], cell["drifted"]) == ("missing", True, False)
 

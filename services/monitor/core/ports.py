@@ -14,6 +14,7 @@ from services.monitor.core.alerts.alerting import Alert
 from services.monitor.core.alerts.failures import JobFailure, NotedFailure
 from services.monitor.core.evidence import Judgement
 from services.monitor.core.explanation import Cause
+from services.monitor.core.heat import DriftSummary
 from services.monitor.core.loop.episodes import Episode
 from services.monitor.core.resources import (
     DriftReport,
@@ -183,6 +184,10 @@ class MonitorLists(Protocol):
 
     def drift_reports(self, query: PageQuery) -> Page[DriftReport]:
         """Of a monitor."""
+        ...
+
+    def drift_summaries(self, monitor: str, windows: int) -> Sequence[DriftSummary]:
+        """Of a monitor's newest windows, newest first: much less to read than the reports."""
         ...
 
     def performance_reports(self, query: PageQuery) -> Page[PerformanceReport]:

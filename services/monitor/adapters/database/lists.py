@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
 from services.common.resources import Page, PageQuery
 from services.common.store.documents import SqlCollection
@@ -19,9 +20,11 @@ from services.monitor.adapters.database.tables import (
     POLICIES,
     RETRAIN_EVENTS,
     SLOS,
+    SUMMARIES,
 )
 from services.monitor.core.alerts.alerting import Alert
 from services.monitor.core.alerts.failures import NotedFailure
+from services.monitor.core.heat import DriftSummary, summary_of
 from services.monitor.core.loop.episodes import Episode
 from services.monitor.core.resources import (
     DriftReport,
@@ -77,6 +80,24 @@ class SqlMonitorLists:
     def drift_reports(self, query: PageQuery) -> Page[DriftReport]:
         """See `MonitorLists`."""
         return SqlCollection(self._connection, DRIFT_REPORTS).page(_DRIFT_REPORTS, query)
+
+    def drift_summaries(self, monitor: str, windows: int) -> Sequence[DriftSummary]:
+        """See `MonitorLists`; a report from before there were summaries is read whole."""
+        columns = DRIFT_REPORTS.table.c
+        newest = self._connection.execute(
+            select(columns.name, columns.summary)
+            .where(columns.parent == monitor)
+            .order_by(columns.window_start_time.desc(), columns.seq.desc())
+            .limit(windows)
+        )
+        reports = SqlCollection(self._connection, DRIFT_REPORTS)
+        found = []
+        for row in newest.all():
+            if row.summary is not None:
+                found.append(SUMMARIES.validate_python(row.summary))
+            elif (report := reports.get(row.name)) is not None:
+                found.append(summary_of(report))
+        return found
 
     def performance_reports(self, query: PageQuery) -> Page[PerformanceReport]:
         """See `MonitorLists`."""

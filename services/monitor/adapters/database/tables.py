@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import BigInteger, Boolean, Column, MetaData, String, Table
+from pydantic import TypeAdapter
+from sqlalchemy import JSON, BigInteger, Boolean, Column, MetaData, String, Table
 
 from services.common.store.documents import NAME_LENGTH, Kind, resource_table
 from services.common.store.types import UtcDateTime
 from services.monitor.core.alerts.alerting import Alert
 from services.monitor.core.alerts.failures import NotedFailure
 from services.monitor.core.evidence import Judgement
+from services.monitor.core.heat import DriftSummary, summary_of
 from services.monitor.core.loop.episodes import Episode
 from services.monitor.core.resources import (
     DriftReport,
@@ -24,6 +26,8 @@ from services.monitor.core.slos.objectives import Slo
 from services.monitor.core.slos.restraints import Restraint
 
 METADATA: Final = MetaData()
+
+SUMMARIES: Final = TypeAdapter(DriftSummary)
 
 SNAPSHOT_PIN: Final = Table(
     "snapshot_pin",
@@ -50,9 +54,11 @@ DRIFT_REPORTS: Final = Kind(
         Column("baseline_version", String(NAME_LENGTH), nullable=False),
         Column("window_start_time", UtcDateTime, nullable=False),
         Column("window_end_time", UtcDateTime, nullable=False),
+        Column("summary", JSON(none_as_null=True)),
     ),
     DriftReport,
     lambda report: {
+        "summary": SUMMARIES.dump_python(summary_of(report), mode="json"),
         "baseline_version": report.baseline_version,
         "window_start_time": report.window_start,
         "window_end_time": report.window_end,

@@ -8,11 +8,11 @@ from typing import TypeAlias
 from services.common.money import MICROS
 from services.monitor.core.attention import Concern
 from services.monitor.core.explanation import Cause
+from services.monitor.core.heat import DriftSummary, HeatCell
 from services.monitor.core.loop.episodes import Episode
 from services.monitor.core.ports import Cost, Json
 from services.monitor.core.resources import (
     DriftPoint,
-    DriftReport,
     Monitor,
     PerformanceReport,
     RetrainDecision,
@@ -155,20 +155,20 @@ def of_concern(concern: Concern) -> Document:
     }
 
 
-def of_drift(report: DriftReport) -> Document:
-    """One window's verdict, without its points."""
+def of_drift(summary: DriftSummary) -> Document:
+    """One window's verdict."""
     return {
-        "name": report.meta.name,
-        "window_start": report.window_start.isoformat(),
-        "window_end": report.window_end.isoformat(),
-        "baseline_version": report.baseline_version,
-        "rows": report.rows,
-        "change": report.change.value,
-        "severity": report.severity.value,
-        "reason": report.reason,
+        "name": summary.name,
+        "window_start": summary.window_start.isoformat(),
+        "window_end": summary.window_end.isoformat(),
+        "baseline_version": summary.baseline_version,
+        "rows": summary.rows,
+        "change": summary.change.value,
+        "severity": summary.severity.value,
+        "reason": summary.reason,
         "faults": [
-            {"kind": fault.kind.value, "feature": fault.feature, "reason": fault.reason}
-            for fault in report.faults
+            {"kind": kind, "feature": feature, "reason": reason}
+            for kind, feature, reason in summary.faults
         ],
     }
 
@@ -191,55 +191,41 @@ def of_point(point: DriftPoint) -> Document:
     }
 
 
-def heat_map(reports: Sequence[DriftReport], features: int) -> Document:
+def heat_map(windows: Sequence[DriftSummary], features: int) -> Document:
     """How far each feature went in each window, in units of what would count.
 
     Args:
-        reports: Newest window first.
+        windows: Newest first.
         features: Most rows of the map: those that went furthest.
 
     Returns:
-        `windows` as the reports, and in `rows` one `cells` of the same length per feature; a
-        cell is null where the feature was not measured.
+        `windows`, and in `rows` one `cells` of the same length per feature; a cell is null where
+        the feature was not measured.
     """
-    strongest = [_strongest(report) for report in reports]
+    cells = [{cell.feature: cell for cell in window.cells} for window in windows]
     reach: dict[str, float] = {}
-    for points in strongest:
-        for feature, point in points.items():
-            reach[feature] = max(reach.get(feature, 0.0), _excess(point))
+    for by_feature in cells:
+        for feature, cell in by_feature.items():
+            reach[feature] = max(reach.get(feature, 0.0), cell.excess)
     shown = sorted(reach, key=lambda feature: (-reach[feature], feature))[:features]
     return {
-        "windows": [of_drift(report) for report in reports],
+        "windows": [of_drift(window) for window in windows],
         "rows": [
-            {"feature": feature, "cells": [_cell(points.get(feature)) for points in strongest]}
+            {"feature": feature, "cells": [_of_cell(each.get(feature)) for each in cells]}
             for feature in shown
         ],
         "features_left_out": len(reach) - len(shown),
     }
 
 
-def _strongest(report: DriftReport) -> dict[str, DriftPoint]:
-    """By feature, the measurement that comes nearest to an alarm, or goes furthest beyond it."""
-    found: dict[str, DriftPoint] = {}
-    for point in report.points:
-        known = found.get(point.feature)
-        if known is None or (point.is_alarm, _excess(point)) > (known.is_alarm, _excess(known)):
-            found[point.feature] = point
-    return found
-
-
-def _excess(point: DriftPoint) -> float:
-    return point.effect_size / point.threshold if point.threshold > 0 else 0.0
-
-
-def _cell(point: DriftPoint | None) -> Document | None:
-    if point is None:
+def _of_cell(cell: HeatCell | None) -> Document | None:
+    if cell is None:
         return None
     return {
-        "excess": _excess(point),
-        "effect_size": point.effect_size,
-        "significant": point.significant,
-        "drifted": point.drifted,
-        "skewed": point.skewed,
-        "algorithm": point.algorithm,
+        "excess": cell.excess,
+        "effect_size": cell.effect_size,
+        "significant": cell.significant,
+        "drifted": cell.drifted,
+        "skewed": cell.skewed,
+        "algorithm": cell.algorithm,
     }

@@ -10,6 +10,7 @@ from services.monitor.api.dashboard import documents
 from services.monitor.api.dashboard.documents import Document
 from services.monitor.api.transactions import Transactions
 from services.monitor.core.attention import concerns, in_order
+from services.monitor.core.heat import summary_of
 from services.monitor.core.judging import EVERY_VERSION
 from services.monitor.core.loop.episodes import Episode, EpisodeState
 from services.monitor.core.ports import MonitorLists, MonitorTx, ServingExplainer
@@ -143,7 +144,9 @@ class Reads:
                 PageQuery(monitor, VERSION_REPORTS, "", order_by=_NEWEST_WINDOW)
             )
             return {
-                **documents.heat_map(_drift(lists, monitor, DRIFT_WINDOWS), HEAT_MAP_FEATURES),
+                **documents.heat_map(
+                    lists.drift_summaries(monitor, DRIFT_WINDOWS), HEAT_MAP_FEATURES
+                ),
                 "versions": [
                     documents.of_performance(report) for report in reports.items if report.version
                 ],
@@ -162,7 +165,7 @@ class Reads:
             found = the_drift_report(tx, report)
             points = [point for point in found.points if point.feature == feature]
             return {
-                "window": documents.of_drift(found),
+                "window": documents.of_drift(summary_of(found)),
                 "points": [documents.of_point(point) for point in points],
             }
 
