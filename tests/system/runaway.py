@@ -162,7 +162,9 @@ def _workers(log: Path, job: str) -> set[int]:
     """The processes that the trainer says it has started for the job."""
     lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
     return {
-        line["pid"] for line in lines if line["event"] == "worker.started" and line["job"] == job
+        int(line["place"].removeprefix("process "))
+        for line in lines
+        if line["event"] == "worker.started" and line["job"] == job
     }
 
 
