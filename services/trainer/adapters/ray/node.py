@@ -52,6 +52,10 @@ def main(parent: int) -> None:
     """Run the worker that standard input describes."""
     _end_with(parent)
     run_worker(config_from_json(sys.stdin.read()))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # As forked workers end: taking the learning libraries apart takes seconds, while others wait.
+    os._exit(0)
 
 
 if __name__ == "__main__":
