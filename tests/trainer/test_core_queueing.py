@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.common.resources import Meta
@@ -265,6 +265,7 @@ def test_no_plan_breaks_a_limit_or_leaves_a_worker_without_need(
         assert all(breaks(limits, [*occupied, each], each) for each in left)
 
 
+@settings(max_examples=12)
 @given(st.lists(st.integers(1, 4), min_size=2, max_size=3), st.integers(1, 2))
 def test_queues_that_always_wait_share_the_workers_by_weight_whatever_their_priorities(
     weights: list[int], workers: int
