@@ -62,6 +62,8 @@ def test_the_loudest_rule_speaks():
     paging = firing_of(reading(0, 0, 0.5))
     assert paging is not None
     assert (paging.severity, paging.error_class) == (Severity.PAGE, "BURN_RATE")
+    assert "3 bad events in 1 h burn" in paging.summary
+    assert "times in the last 5 min (" in paging.summary
     slow = firing_of(reading(1, 2, 5))
     assert slow is not None
     assert slow.severity is Severity.TICKET

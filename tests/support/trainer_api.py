@@ -53,10 +53,15 @@ class TrainerCaller:
         channel: To the trainer; the caller closes it.
         registry: That the trainer works with.
         registry_address: Where that is; may be empty.
+        address: Where the trainer is; may be empty.
     """
 
     def __init__(
-        self, channel: grpc.aio.Channel, registry: RegistryCaller, registry_address: str = ""
+        self,
+        channel: grpc.aio.Channel,
+        registry: RegistryCaller,
+        registry_address: str = "",
+        address: str = "",
     ) -> None:
         self.jobs = job_service_pb2_grpc.JobServiceStub(channel)
         self.costs = cost_service_pb2_grpc.CostServiceStub(channel)
@@ -64,6 +69,7 @@ class TrainerCaller:
         self.workers = worker_service_pb2_grpc.WorkerServiceStub(channel)
         self.registry = registry
         self.registry_address = registry_address
+        self.address = address
 
     async def prepare(self) -> None:
         """Make the snapshot and the model that `spec` names."""
@@ -169,8 +175,9 @@ async def running_trainer(folder: Path, **settings: Any) -> AsyncIterator[Traine
         )
         async with trainer(chosen) as server:
             server.set_serving()
-            async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
-                caller = TrainerCaller(channel, registry_caller, registry_address)
+            address = f"127.0.0.1:{server.port}"
+            async with grpc.aio.insecure_channel(address) as channel:
+                caller = TrainerCaller(channel, registry_caller, registry_address, address)
                 await caller.prepare()
                 yield caller
 

@@ -6,7 +6,7 @@ Each field is described in protos/roundhouse/monitor/v1/alert.proto.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
@@ -181,8 +181,15 @@ def firing_of(reading: SloReading) -> Firing | None:
 def _summary(reading: SloReading, burning: Burning) -> str:
     rule = burning.rule
     return (
-        f"{burning.bad_events} bad events in {rule.long} burn the budget "
+        f"{burning.bad_events} bad events in {_span(rule.long)} burn the budget "
         f"{float(burning.long_rate):.3g} times as fast as allowed, "
-        f"{float(burning.short_rate):.3g} times in the last {rule.short} "
+        f"{float(burning.short_rate):.3g} times in the last {_span(rule.short)} "
         f"(above {float(rule.factor):g}); {float(reading.budget.remaining):.1%} of it is left."
     )
+
+
+def _span(time: timedelta) -> str:
+    for unit, name in ((timedelta(days=1), "d"), (timedelta(hours=1), "h")):
+        if time >= unit:
+            return f"{time / unit:g} {name}"
+    return f"{time / timedelta(minutes=1):g} min"
