@@ -125,3 +125,10 @@ def test_an_endpoint_of_more_than_two_classes_is_refused_before_anything_is_sent
         columns_of(metadata)
     metadata.outputs[0].shape[1] = 2
     assert columns_of(metadata) == ()
+
+
+def test_an_endpoint_of_quantities_is_refused_before_anything_is_sent() -> None:
+    metadata = oip.ModelMetadataResponse(name="delays")
+    metadata.outputs.add(name="prediction", datatype="FP32", shape=[-1, 1])
+    with pytest.raises(InvalidInput, match="delays tells a quantity"):
+        columns_of(metadata)

@@ -163,7 +163,7 @@ def test_graphs_give_calibrated_probabilities_as_exactly_as_others(
         onnx.checker.check_model(onnx.ModelProto.FromString(graph), full_check=True)
         runtime = GraphModel(graph, 1)
         rows = table(4000, seed=5)
-        assert check_parity(runtime, model.encoder, calibrated.classifier, rows) < 1e-5
+        assert check_parity(runtime, model.encoder, calibrated.calibrated, rows) < 1e-5
         assert uncalibrated_graph(graph) == bare
         probability = runtime.predicted(test)
         if method is CalibrationMethod.SIGMOID:

@@ -16,8 +16,9 @@ from services.trainer.core.constraints import (
     without_times,
 )
 from services.trainer.core.failures import NothingFits
-from services.trainer.core.selection import Metric, TrialOutcome, best_trial
+from services.trainer.core.selection import TrialOutcome, best_trial
 from services.trainer.core.spec import spec_from_json, spec_to_json
+from services.trainer.core.tasks import Metric
 from tests.support.trainer_values import spec
 
 

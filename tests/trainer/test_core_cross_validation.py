@@ -15,11 +15,12 @@ from services.trainer.core.jobs import Trial
 from services.trainer.core.partition import parted
 from services.trainer.core.search import samples
 from services.trainer.core.search_space import IntRange, SearchParameter
-from services.trainer.core.selection import Metric, TrialOutcome, best_trial
+from services.trainer.core.selection import TrialOutcome, best_trial
 from services.trainer.core.spec import Candidate
 from services.trainer.core.splits import SplitMethod
 from services.trainer.core.states import TrialState
 from services.trainer.core.tables import Table
+from services.trainer.core.tasks import Metric
 from tests.support.trainer_values import spec
 
 

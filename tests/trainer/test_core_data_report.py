@@ -11,12 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.trainer.adapters.learning.auditing import suspects
-from services.trainer.core.data_report import (
-    DataReport,
-    Kind,
-    alone_auc,
-    data_report,
-)
+from services.trainer.core.alone import alone_auc
+from services.trainer.core.data_report import DataReport, Kind, data_report
 from services.trainer.core.failures import DataFault
 from services.trainer.core.spec import Feature, FeatureKind, JobSpec
 from services.trainer.core.splits import SplitShares, split_by_time

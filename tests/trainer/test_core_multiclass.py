@@ -14,12 +14,12 @@ from services.trainer.core import multiclass
 from services.trainer.core.abilities import Ability, ability_faults
 from services.trainer.core.data_report import Kind, data_report
 from services.trainer.core.failures import DataFault, NotBetter
-from services.trainer.core.gains import GAINS, MinimumGain, check_gains, class_gains
+from services.trainer.core.gains import MinimumGain, check_gains, class_gains
 from services.trainer.core.mode_faults import mode_faults
 from services.trainer.core.objectives import MulticlassObjective, objective_of
 from services.trainer.core.parameters import ParameterRule
 from services.trainer.core.parents import Mode
-from services.trainer.core.selection import METRICS, beats_baseline
+from services.trainer.core.selection import beats_baseline
 from services.trainer.core.spec import Candidate, Feature, FeatureKind, spec_from_json, spec_to_json
 from services.trainer.core.splits import SplitMethod, SplitShares, split_by_time, split_stratified
 from services.trainer.core.suspicion import suspicious_classes
@@ -97,7 +97,7 @@ def test_gains_are_the_differences_of_the_scores_and_lie_in_their_intervals(
     found = objective.gains(label, told, label, seed)
     mine = objective.score(label, told).values
     theirs = objective.score(label, objective.baseline(label, rows)).values
-    assert set(found) == set(GAINS[Task.MULTICLASS])
+    assert set(found) == set(Task.MULTICLASS.meaning.gains)
     assert found["log_loss"].value == pytest.approx(theirs["log_loss"] - mine["log_loss"])
     assert found["balanced_accuracy"].value == pytest.approx(
         mine["balanced_accuracy"] - theirs["balanced_accuracy"]
@@ -210,13 +210,12 @@ def test_the_task_settles_metric_gains_and_type_of_the_target() -> None:
     assert spec_from_json(spec_to_json(good)) == good
     document = spec_to_json(good)
     del document["metric"]
-    assert spec_from_json(document).metric == METRICS[Task.MULTICLASS][0] == "log_loss"
+    assert spec_from_json(document).metric == Task.MULTICLASS.meaning.metrics[0] == "log_loss"
     columns = {"event_time": "timestamp[us]", "distance": "float", "wind": "float"}
     columns |= {"origin": "string", "carrier": "string"}
     assert schema_faults(good, {**columns, "fate": "string"}) == []
     (fault,) = schema_faults(good, {**columns, "fate": "double"})
     assert fault.field.endswith("target")
-    assert METRICS.keys() == GAINS.keys() == set(Task)
 
 
 def test_more_than_two_classes_take_nothing_over_from_a_parent() -> None:

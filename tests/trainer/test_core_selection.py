@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from services.trainer.core.failures import DataFault
-from services.trainer.core.selection import Metric, TrialOutcome, beats_baseline, best_trial
+from services.trainer.core.selection import TrialOutcome, beats_baseline, best_trial
+from services.trainer.core.tasks import Metric
 
 
 def outcome(index: int, auc: float, log_loss: float) -> TrialOutcome:

@@ -23,11 +23,16 @@ from services.trainer.core.parameters import completed
 from services.trainer.core.spec import Candidate, JobSpec
 from services.trainer.core.splits import SplitShares, split_by_time
 from services.trainer.core.tables import Table
+from services.trainer.core.tasks import Task
 from tests.support.fits import Interrupted, Recorder
 from tests.support.trainer_values import spec, table
 
 RECIPES = load_recipes()
-ALGORITHMS = sorted(name for name, recipe in RECIPES.items() if not recipe.ability.reads_images)
+ALGORITHMS = sorted(
+    name
+    for name, recipe in RECIPES.items()
+    if Task.BINARY in recipe.ability.tasks and not recipe.ability.reads_images
+)
 
 
 def only_trial(job: JobSpec) -> Trial:
@@ -74,6 +79,7 @@ def test_the_algorithms_are_found() -> None:
         "cnn",
         "decision_tree",
         "lightgbm",
+        "linear_regression",
         "logistic_regression",
         "mlp",
         "random_forest",

@@ -325,14 +325,18 @@ def _unservable(signature: Json) -> Iterator[str]:
                 f"input {entry['name']!r} is {entry['datatype']} {entry['shape']}; endpoints take "
                 "one column [-1, 1] per feature"
             )
-    told = {entry["name"]: entry for entry in signature["outputs"]}.get("probabilities")
-    if (
-        told is None
-        or told["datatype"] != "FP32"
-        or len(told["shape"]) != 2
-        or told["shape"][1] < 2
-    ):
-        yield "no output is probabilities FP32 [-1, 2], which endpoints decide by, or wider"
+    if not any(_is_told(entry) for entry in signature["outputs"]):
+        yield (
+            "no output is probabilities FP32 [-1, 2], which endpoints decide by, or wider, or a "
+            "prediction FP32 [-1, 1]"
+        )
+
+
+def _is_told(output: Json) -> bool:
+    """Whether an output is what endpoints tell of a row."""
+    columns = output["shape"][1] if len(output["shape"]) == 2 else 0
+    fits = {"probabilities": columns >= 2, "prediction": columns == 1}
+    return output["datatype"] == "FP32" and fits.get(output["name"], False)
 
 
 def _written(folder: Path, documents: Mapping[str, Json]) -> dict[str, Path]:

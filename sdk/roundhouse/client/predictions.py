@@ -91,12 +91,14 @@ def columns_of(metadata: OipMessage) -> tuple[InputColumn, ...]:
     Raises:
         InvalidInput: The endpoint tells other than two classes, so that there is no decision.
     """
-    for output in metadata.outputs:
-        if output.name == "probabilities" and list(output.shape)[1:] != [2]:
-            raise InvalidInput(
-                f"{metadata.name} tells {output.shape[-1]} classes, and a prediction is a decision "
-                "between two; ask it by `oip.ModelInfer`, or any client of the protocol."
-            )
+    told = {output.name: list(output.shape)[1:] for output in metadata.outputs}
+    (classes,) = told.get("probabilities", [0 if "prediction" in told else 2])
+    if classes != 2:
+        raise InvalidInput(
+            f"{metadata.name} tells {f'{classes} classes' if classes else 'a quantity'}, and a "
+            "prediction here is a decision between two classes; ask it by `oip.ModelInfer`, or "
+            "any client of the protocol."
+        )
     return tuple(InputColumn(tensor.name, tensor.datatype) for tensor in metadata.inputs)
 
 

@@ -8,7 +8,13 @@ import numpy as np
 
 from services.inference.core.errors import UnservableBundle
 from services.inference.core.rows import Rows, Tensors
-from services.inference.core.signature import DTYPES, PROBABILITIES, InputSpec, Signature
+from services.inference.core.signature import (
+    DTYPES,
+    PREDICTION,
+    PROBABILITIES,
+    InputSpec,
+    Signature,
+)
 
 
 def sample_rows(signature: Signature, count: int) -> Rows:
@@ -27,7 +33,7 @@ def check_answer(signature: Signature, outputs: Tensors, count: int) -> None:
 
     Raises:
         UnservableBundle: An output is absent, has another type or shape, or
-            the probabilities are none.
+            the probabilities or the prediction are none.
     """
     for spec in signature.outputs:
         array = outputs.get(spec.name)
@@ -42,8 +48,10 @@ def check_answer(signature: Signature, outputs: Tensors, count: int) -> None:
             raise UnservableBundle(
                 "model.onnx", f"gives {spec.name!r} as {array.dtype}, not {spec.datatype}"
             )
-    probabilities = outputs[PROBABILITIES]
-    if not ((probabilities >= 0.0) & (probabilities <= 1.0)).all():
+    told = outputs[signature.told.name]
+    if signature.told.name == PREDICTION and not np.isfinite(told).all():
+        raise UnservableBundle("model.onnx", "gives a prediction that is no finite number")
+    if signature.told.name == PROBABILITIES and not ((told >= 0.0) & (told <= 1.0)).all():
         raise UnservableBundle("model.onnx", "gives probabilities outside [0, 1]")
 
 

@@ -13,7 +13,7 @@ from services.inference.core.observing import OBSERVE_ALL, Observer
 from services.inference.core.ports import Bundle, FallbackMeter, LoadedModel, Meter, Meters
 from services.inference.core.routing import Variant
 from services.inference.core.served import ServedEndpoint, ServedFallback, ServedVariant
-from services.inference.core.signature import PROBABILITIES, Signature
+from services.inference.core.signature import Signature
 
 HostKey: TypeAlias = tuple[Runtime, str]
 """Where a version is loaded, and the digest of its bundle."""
@@ -153,7 +153,9 @@ def mismatch(stable: Bundle, candidate: Bundle) -> SignatureMismatch | None:
             return SignatureMismatch(candidate.version, name, f"became {new[name].datatype}")
         if old[name].nullable and not new[name].nullable:
             return SignatureMismatch(candidate.version, name, "may no longer be missing")
-    told, tells = stable.signature.probabilities, candidate.signature.probabilities
+    told, tells = stable.signature.told, candidate.signature.told
+    if told.name != tells.name:
+        return SignatureMismatch(candidate.version, told.name, "is missing", "Output")
     if (told.shape, told.classes) != (tells.shape, tells.classes):
-        return SignatureMismatch(candidate.version, PROBABILITIES, "tells other classes", "Output")
+        return SignatureMismatch(candidate.version, told.name, "tells other classes", "Output")
     return None

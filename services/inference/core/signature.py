@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
@@ -16,9 +16,16 @@ from services.common.errors import FieldViolation
 from services.inference.core.errors import InvalidTensors, UnservableBundle
 
 PROBABILITIES: Final = "probabilities"
+"""What a model of classes tells, or"""
+PREDICTION: Final = "prediction"
+"""what one of quantities does."""
 
 LABELS: Final = (0, 1)
 """The classes of a model that decides: its probabilities are [rows, 2]."""
+
+
+_CLASSES: Final = f"{PROBABILITIES} FP32 [-1, classes]"
+_QUANTITY: Final = f"a {PREDICTION} FP32 [-1, 1]"
 
 
 class Datatype(StrEnum):
@@ -110,8 +117,8 @@ class Signature:
             for position, spec in enumerate(group)
         }
         self.output_names = tuple(spec.name for spec in outputs)
-        self.probabilities = next(spec for spec in outputs if spec.name == PROBABILITIES)
-        self.has_two_classes = self.probabilities.shape[1] == len(LABELS)
+        self.told = _told(outputs)
+        self.has_two_classes = self.told.shape[1:] == (len(LABELS),)
         required = [not spec.nullable for spec in self.numeric]
         self.required = np.array(required, dtype=np.bool_).reshape(len(required), 1)
         self.has_required_text = any(not spec.nullable for spec in self.text)
@@ -122,7 +129,7 @@ class Signature:
     @property
     def tells(self) -> str:
         """What its answers are, in short."""
-        return f"{self.probabilities.shape[1]} classes"
+        return "a quantity" if self.told.name == PREDICTION else f"{self.told.shape[1]} classes"
 
     def check_outputs(self, names: tuple[str, ...], extra: frozenset[str]) -> None:
         """Accept `names` if each is an output or one of `extra`.
@@ -145,7 +152,8 @@ def parse_signature(text: bytes) -> Signature:
 
     Raises:
         UnservableBundle: It is malformed, asks for inputs that are not of a `Datatype` or of
-            shape [-1, 1], lacks FP32 [-1, classes] probabilities, or names other classes.
+            shape [-1, 1], tells neither FP32 [-1, classes] probabilities nor an FP32 [-1, 1]
+            prediction, or names other classes.
     """
     try:
         document = json.loads(text)
@@ -166,20 +174,27 @@ def parse_signature(text: bytes) -> Signature:
     for group in (inputs, outputs):
         if len({spec.name for spec in group}) != len(group):
             raise UnservableBundle("signature.json", "two tensors have one name")
-    _check_probabilities(outputs)
+    _check_told(outputs)
     return Signature(inputs, outputs)
 
 
-def _check_probabilities(outputs: tuple[OutputSpec, ...]) -> None:
-    found = {spec.name: spec for spec in outputs}.get(PROBABILITIES)
-    if (
-        found is None
-        or found.datatype is not Datatype.FP32
-        or len(found.shape) != 2
-        or found.shape[0] != -1
-        or found.shape[1] < len(LABELS)
-    ):
-        raise UnservableBundle("signature.json", "it lacks probabilities FP32 [-1, classes]")
+def _told(outputs: Sequence[OutputSpec]) -> OutputSpec:
+    """What is told of a row: probabilities, or where there are none a quantity."""
+    named = {spec.name: spec for spec in outputs}
+    return named.get(PROBABILITIES) or named[PREDICTION]
+
+
+def _check_told(outputs: Sequence[OutputSpec]) -> None:
+    if not {PROBABILITIES, PREDICTION} & {spec.name for spec in outputs}:
+        raise UnservableBundle("signature.json", f"it lacks {_CLASSES}, or {_QUANTITY}")
+    found = _told(outputs)
+    is_quantity = found.name == PREDICTION
+    columns = found.shape[1] if len(found.shape) == 2 and found.shape[0] == -1 else 0
+    fits = columns == 1 if is_quantity else columns >= len(LABELS)
+    if not fits or found.datatype is not Datatype.FP32:
+        raise UnservableBundle(
+            "signature.json", f"it lacks {_QUANTITY if is_quantity else _CLASSES}"
+        )
     if found.classes and len(set(found.classes)) != found.shape[1]:
         raise UnservableBundle(
             "signature.json",

@@ -1,7 +1,7 @@
 """What only models of two classes can be asked for, and the refusal of it to all others.
 
 Decision policies, fallbacks that decide, shadows, batch predictions and the monitor know one score:
-the probability of class 1. A model of more classes has none.
+the probability of class 1. A model of more classes, or of quantities, has none.
 """
 
 from __future__ import annotations

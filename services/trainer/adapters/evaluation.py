@@ -18,7 +18,7 @@ from services.common.rpc.remote import DependencyUnavailable, RemoteError, as_ow
 from services.trainer.adapters.evaluation_record import EvaluationRecord
 from services.trainer.adapters.export.bundle import features_of
 from services.trainer.adapters.export.calibrated import uncalibrated_scores
-from services.trainer.adapters.export.runtime import GraphModel
+from services.trainer.adapters.export.runtime import PREDICTION, PROBABILITIES, GraphModel
 from services.trainer.adapters.learned_until import learned_until
 from services.trainer.adapters.learning.loading import load_table
 from services.trainer.adapters.registry_client import (
@@ -142,7 +142,7 @@ def _measure(
     model = GraphModel(graded.graph, THREADS)
     told = model.predicted(chosen)
     if not np.all(np.isfinite(told)):
-        raise DataFault("the version gives rows no probability")
+        raise DataFault("the version gives rows nothing that can be scored")
     objective = objective_of(spec.task, graded.classes)
     return Measured(
         scores=objective.score(chosen.label, told),
@@ -170,18 +170,21 @@ def _rows(split: Split, part: str) -> Indices:
 
 
 def classes_of(signature: Mapping[str, Any], task: Task) -> tuple[str, ...]:
-    """Names of the classes that a version of `task` tells.
+    """Names of the classes that a version of `task` tells; none of a regression.
 
     Raises:
         DataFault: It is a version of another task.
     """
     outputs = {found["name"]: found for found in signature["outputs"]}
-    output = outputs.get("probabilities", {"shape": ()})
-    names: tuple[str, ...] = tuple(output.get("classes", ()))
-    if task is Task.BINARY and output["shape"] == [-1, len(TWO_CLASSES)]:
-        return TWO_CLASSES
-    if task is Task.MULTICLASS and names and output["shape"] == [-1, len(names)]:
-        return names
+    shape = outputs.get(PROBABILITIES, {"shape": ()})["shape"]
+    names: tuple[str, ...] = tuple(outputs.get(PROBABILITIES, {}).get("classes", ()))
+    match task:
+        case Task.BINARY if shape == [-1, len(TWO_CLASSES)]:
+            return TWO_CLASSES
+        case Task.MULTICLASS if names and shape == [-1, len(names)]:
+            return names
+        case Task.REGRESSION if PREDICTION in outputs:
+            return ()
     raise DataFault(f"signature.json is none of a {task}, which the job's spec.task asks for")
 
 

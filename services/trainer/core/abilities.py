@@ -13,6 +13,8 @@ from services.trainer.core.tasks import Task
 from services.trainer.core.validation import ROOT
 
 CLASSIFICATION: Final = frozenset({Task.BINARY, Task.MULTICLASS})
+REGRESSION: Final = frozenset({Task.REGRESSION})
+TABULAR: Final = CLASSIFICATION | REGRESSION
 
 IMAGE_SHAPE: Final = ("height", "width", "channels")
 """Parameters of algorithms that read images."""

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from services.trainer.core.failures import NothingFits
-from services.trainer.core.selection import Metric, TrialOutcome, best_trial
+from services.trainer.core.selection import TrialOutcome, best_trial
+from services.trainer.core.tasks import Metric
 
 P99: Final = "latency.p99_ms"
 SIZE: Final = "graph.size_bytes"

@@ -10,20 +10,15 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from services.common import scoring
+from services.trainer.core.alone import Codes, alone_r2, class_auc
 from services.trainer.core.failures import DataFault
 from services.trainer.core.spec import Feature, JobSpec
 from services.trainer.core.splits import Indices, Split
-from services.trainer.core.tables import TWO_CLASSES, Strings, Table
+from services.trainer.core.tables import TWO_CLASSES, Labels, Strings, Table
 
-Codes = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
-
-LEAK_AUC: Final = 0.995
-"""A feature that alone orders unseen rows this well was filled in when the label was known."""
-SUSPECT_AUC: Final = 0.95
-LEAK_ROWS: Final = 200
-"""Fewer rows say too little: chance reaches such an AUC."""
+LEAK: Final = 0.995
+"""A feature that alone tells unseen rows this well was filled in when the label was known."""
+SUSPECT: Final = 0.95
 BINS: Final = 32
 _LEVELS: Final = np.linspace(0, 1, BINS)
 FEW_POSITIVES: Final = 30
@@ -69,7 +64,9 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class ColumnReport:
-    """One feature over all rows.
+    """One feature over all rows, and how well it tells the label by itself.
+
+    That is measured on rows that it was not fitted on; None where there are too few to say.
 
     Attributes:
         column: Its name.
@@ -77,8 +74,8 @@ class ColumnReport:
         distinct: Values there are, beside missing ones.
         minimum: Smallest number; None for words and where every row lacks it.
         maximum: Largest number, likewise.
-        alone_auc: How well it orders the label by itself, on rows that it was not fitted on; None
-            where there are too few rows to say.
+        alone_auc: Of classes.
+        alone_r2: Of a quantity, see `alone_r2`.
     """
 
     column: str
@@ -87,6 +84,12 @@ class ColumnReport:
     minimum: float | None
     maximum: float | None
     alone_auc: float | None
+    alone_r2: float | None = None
+
+    @property
+    def alone(self) -> float | None:
+        """Either of both: 1 tells everything."""
+        return self.alone_r2 if self.alone_auc is None else self.alone_auc
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +97,10 @@ class Balance:
     """How the labels of some rows are shared out; `column` is empty for a part of the split.
 
     Attributes:
-        positive_rate: Share of label 1; None where there are more than two classes.
+        positive_rate: Share of label 1 of two classes.
         class_rows: Rows by class, where there are more than two.
+        mean: Of a quantity.
+        deviation: Of a quantity.
     """
 
     column: str
@@ -103,6 +108,8 @@ class Balance:
     rows: int
     positive_rate: float | None
     class_rows: Mapping[str, int] = field(default_factory=dict)
+    mean: float | None = None
+    deviation: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,27 +184,6 @@ def data_report(
     )
 
 
-def alone_auc(codes: Codes, label: npt.NDArray[np.int64]) -> float | None:
-    """How well a feature orders the label by itself, 0.5 to 1; None below `LEAK_ROWS` rows.
-
-    The share of positives by value is taken from every other row and scored on the rest, so that
-    a value of its own for each row gains nothing.
-
-    Args:
-        codes: int64 [rows], the value of each row as a small number.
-        label: int64 [rows], 0 or 1.
-    """
-    learn, judge = np.arange(len(codes)) % 2 == 0, np.arange(len(codes)) % 2 == 1
-    if len(codes) < LEAK_ROWS or len(np.unique(label[judge])) < 2:
-        return None
-    size = int(codes.max()) + 1
-    rows = np.bincount(codes[learn], minlength=size)
-    positives = np.bincount(codes[learn], weights=label[learn], minlength=size)
-    overall = float(label[learn].mean())
-    rate = (positives + overall) / (rows + 1)
-    return scoring.auc(label[judge], rate[codes[judge]])
-
-
 def _column(name: str, table: Table, known: Table) -> ColumnReport:
     if name in table.numeric:
         values = table.numeric[name]
@@ -211,17 +197,10 @@ def _column(name: str, table: Table, known: Table) -> ColumnReport:
         distinct = len(set(words.tolist()) - {""})
         low = high = None
         codes = _word_codes(known.categorical[name])
-    return ColumnReport(name, missing, distinct, low, high, _alone(codes, known))
-
-
-def _alone(codes: Codes, known: Table) -> float | None:
-    """`alone_auc`; of more than two classes, the mean over telling each from all others."""
-    if len(known.classes) == len(TWO_CLASSES):
-        return alone_auc(codes, known.label)
-    numbers = range(len(known.classes))
-    each = [alone_auc(codes, (known.label == number).astype(np.int64)) for number in numbers]
-    told = [auc for auc in each if auc is not None]
-    return float(np.mean(told)) if told else None
+    if known.classes:
+        return ColumnReport(name, missing, distinct, low, high, class_auc(codes, known))
+    alone = alone_r2(codes, known.label)
+    return ColumnReport(name, missing, distinct, low, high, None, alone)
 
 
 def _word_codes(words: Strings) -> Codes:
@@ -257,11 +236,12 @@ def _column_findings(feature: Feature, found: ColumnReport, table: Table) -> Ite
         share = found.missing / rows
         text = f"{name} is missing in {share:.0%} of the rows"
         yield Finding(Kind.MISSING, name, found.missing, False, text)
-    auc = found.alone_auc
-    if auc is not None and auc >= SUSPECT_AUC:
-        stops = auc >= LEAK_AUC and not feature.known_in_advance
+    alone = found.alone
+    if alone is not None and alone >= SUSPECT:
+        stops = alone >= LEAK and not feature.known_in_advance
         help_ = "; leave it out, or say known_in_advance if it is known before the label is"
-        text = f"{name} alone predicts the label with AUC {auc:.4f}{help_ if stops else ''}"
+        measure = "AUC" if found.alone_r2 is None else "an R2 of ranks of"
+        text = f"{name} alone predicts the label with {measure} {alone:.4f}{help_ if stops else ''}"
         yield Finding(Kind.LEAK, name, rows, stops, text)
 
 
@@ -298,7 +278,8 @@ def _promise_findings(feature: Feature, found: ColumnReport, table: Table) -> It
 def _repeated_rows(table: Table, split: Split) -> tuple[int, list[Finding]]:
     inputs = _identities(table)
     fit = inputs[split.fit]
-    labelled = len(np.unique(fit * len(table.classes) + table.label[split.fit]))
+    values, label = np.unique(table.label[split.fit], return_inverse=True)
+    labelled = len(np.unique(fit * len(values) + label))
     duplicates = len(fit) - labelled
     findings = []
     if duplicates:
@@ -334,9 +315,10 @@ def _balance(table: Table, split: Split, known: Table) -> Iterator[Balance]:
             yield _shared_out(column, value, known.label[cells == value], known.classes)
 
 
-def _shared_out(
-    column: str, value: str, label: npt.NDArray[np.int64], classes: Sequence[str]
-) -> Balance:
+def _shared_out(column: str, value: str, label: Labels, classes: Sequence[str]) -> Balance:
+    if not classes:
+        mean, deviation = float(label.mean()), float(label.std())
+        return Balance(column, value, len(label), None, mean=mean, deviation=deviation)
     if len(classes) == len(TWO_CLASSES):
         return Balance(column, value, len(label), float(label.mean()))
     counts = np.bincount(label, minlength=len(classes)).tolist()
@@ -344,6 +326,18 @@ def _shared_out(
 
 
 def _balance_findings(known: Table) -> Iterator[Finding]:
+    if known.classes:
+        yield from _rare_class(known)
+    for column, cells in known.slices.items():
+        for value in sorted(set(cells.tolist())):
+            label = known.label[cells == value]
+            if len(label) >= SMALLEST_SLICE and len(np.unique(label)) == 1:
+                only = known.classes[label[0]] if known.classes else f"{label[0]:g}"
+                text = f"every one of {len(label)} rows with {column} = {value!r} has label {only}"
+                yield Finding(Kind.BALANCE, column, len(label), False, text)
+
+
+def _rare_class(known: Table) -> Iterator[Finding]:
     counts = np.bincount(known.label, minlength=len(known.classes))
     rarest = int(counts.argmin())
     if counts[rarest] < FEW_POSITIVES:
@@ -352,15 +346,6 @@ def _balance_findings(known: Table) -> Iterator[Finding]:
             f"{known.classes[rarest]}"
         )
         yield Finding(Kind.BALANCE, "", int(counts[rarest]), False, text)
-    for column, cells in known.slices.items():
-        for value in sorted(set(cells.tolist())):
-            label = known.label[cells == value]
-            if len(label) >= SMALLEST_SLICE and len(np.unique(label)) == 1:
-                text = (
-                    f"every one of {len(label)} rows with {column} = {value!r} has label "
-                    f"{known.classes[label[0]]}"
-                )
-                yield Finding(Kind.BALANCE, column, len(label), False, text)
 
 
 def _label_findings(suspects: Mapping[int, float], rows: int) -> Iterator[Finding]:

@@ -45,6 +45,9 @@ def _fairness_faults(spec: JobSpec, root: str) -> Iterator[FieldViolation]:
 def _robustness_faults(spec: JobSpec, root: str) -> Iterator[FieldViolation]:
     if spec.robustness is None:
         return
+    if not spec.task.meaning.has_classes:
+        text = f"counts decisions between classes that change; the task is {spec.task}"
+        yield FieldViolation(f"{root}.robustness", text)
     known = ", ".join(Check)
     for name in ("maximum_fall", "maximum_flipped"):
         for check in getattr(spec.robustness, name):

@@ -1,4 +1,4 @@
-"""What the predictions of each task are held against: scores, the trivial baseline, gains."""
+"""How the predictions of each task are judged: scores, the trivial baseline, gains, losses."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from services.common import scoring
-from services.trainer.core import multiclass
-from services.trainer.core.gains import Gain, class_gains, gains
-from services.trainer.core.scores import Labels, Scores, score
+from services.trainer.core import multiclass, regression
+from services.trainer.core.gains import Gain, class_gains, gains, quantity_gains
+from services.trainer.core.scores import Scores, score
+from services.trainer.core.tables import Labels
 from services.trainer.core.tasks import Task
 
 Predicted = npt.NDArray[Any]
-"""Float [rows], the probability of label 1, or float [rows, classes] for more than two."""
+"""Float [rows], the probability of label 1 or a quantity, or float [rows, classes]."""
 
 
 class Objective(Protocol):
@@ -24,6 +25,14 @@ class Objective(Protocol):
 
     def score(self, label: Labels, predicted: Predicted) -> Scores:
         """Everything that is measured of them; at least one row."""
+        ...
+
+    def selection_metrics(self, label: Labels, predicted: Predicted) -> dict[str, float]:
+        """The metrics that trials are picked by; `label` has two values at least."""
+        ...
+
+    def mean_loss(self, label: Labels, predicted: Predicted) -> float:
+        """What a fit minimises, as its steps tell it."""
         ...
 
     def baseline(self, fitted: Labels, rows: int) -> Predicted:
@@ -43,6 +52,17 @@ class BinaryObjective:
     def score(self, label: Labels, predicted: Predicted) -> Scores:
         """See `Objective`."""
         return score(label, predicted)
+
+    def selection_metrics(self, label: Labels, predicted: Predicted) -> dict[str, float]:
+        """See `Objective`."""
+        return {
+            "auc": scoring.auc(label, predicted),
+            "log_loss": scoring.log_loss(label, predicted),
+        }
+
+    def mean_loss(self, label: Labels, predicted: Predicted) -> float:
+        """See `Objective`. Log loss in nats."""
+        return scoring.log_loss(label, predicted)
 
     def baseline(self, fitted: Labels, rows: int) -> Predicted:
         """See `Objective`. The share of positives."""
@@ -65,6 +85,14 @@ class MulticlassObjective:
         """See `Objective`."""
         return multiclass.score_classes(label, predicted, self.classes)
 
+    def selection_metrics(self, label: Labels, predicted: Predicted) -> dict[str, float]:
+        """See `Objective`."""
+        return multiclass.selection_metrics(label, predicted)
+
+    def mean_loss(self, label: Labels, predicted: Predicted) -> float:
+        """See `Objective`. Log loss in nats."""
+        return float(multiclass.log_losses(label, predicted).mean())
+
     def baseline(self, fitted: Labels, rows: int) -> Predicted:
         """See `Objective`. The share of each class."""
         shares = np.bincount(fitted, minlength=len(self.classes)) / len(fitted)
@@ -77,31 +105,38 @@ class MulticlassObjective:
         return class_gains(label, predicted, self.baseline(fitted, len(label)), seed)
 
 
-def objective_of(task: Task, classes: Sequence[str]) -> Objective:
-    """How `task` is judged; `classes` by name."""
+class RegressionObjective:
+    """Quantities: `label` and `predicted` are float [rows], in one unit."""
+
+    def score(self, label: Labels, predicted: Predicted) -> Scores:
+        """See `Objective`."""
+        return regression.score_quantities(label, predicted)
+
+    def selection_metrics(self, label: Labels, predicted: Predicted) -> dict[str, float]:
+        """See `Objective`."""
+        return regression.selection_metrics(label, predicted)
+
+    def mean_loss(self, label: Labels, predicted: Predicted) -> float:
+        """See `Objective`. Mean squared error."""
+        return float(np.mean((predicted - label) ** 2))
+
+    def baseline(self, fitted: Labels, rows: int) -> Predicted:
+        """See `Objective`. The mean."""
+        return np.full(rows, float(fitted.mean()), dtype=np.float64)
+
+    def gains(
+        self, label: Labels, predicted: Predicted, fitted: Labels, seed: int
+    ) -> dict[str, Gain]:
+        """See `Objective`."""
+        return quantity_gains(label, predicted, self.baseline(fitted, len(label)), seed)
+
+
+def objective_of(task: Task, classes: Sequence[str] = ()) -> Objective:
+    """How `task` is judged; `classes` by name, where scores are to name them."""
     match task:
         case Task.BINARY:
             return BinaryObjective()
         case Task.MULTICLASS:
             return MulticlassObjective(classes)
-
-
-def selection_metrics(task: Task, label: Labels, predicted: Predicted) -> dict[str, float]:
-    """The metrics that trials of `task` are picked by; of two classes, both must occur."""
-    match task:
-        case Task.BINARY:
-            return {
-                "auc": scoring.auc(label, predicted),
-                "log_loss": scoring.log_loss(label, predicted),
-            }
-        case Task.MULTICLASS:
-            return multiclass.selection_metrics(label, predicted)
-
-
-def mean_loss(task: Task, label: Labels, predicted: Predicted) -> float:
-    """What a fit minimises, as its steps tell it: mean log loss in nats."""
-    match task:
-        case Task.BINARY:
-            return scoring.log_loss(label, predicted)
-        case Task.MULTICLASS:
-            return float(multiclass.log_losses(label, predicted).mean())
+        case Task.REGRESSION:
+            return RegressionObjective()

@@ -26,14 +26,15 @@ class Scores:
 
     Attributes:
         rows: Number of rows scored.
-        positive_rate: Share of label 1; None where there are more than two classes.
+        positive_rate: Share of label 1; None unless there are two classes.
         values: Each where it is defined: rows of one class have no AUC. For two classes `auc`,
             `log_loss`, `brier`, `calibration_error` (expected, 15 bins of equal width).
+            Of quantities `rmse`, `mae`, `median_absolute_error`, `r2`.
         reliability: Promise and outcome by bin, the same bins; of two classes.
         standard_errors: Of `auc` (Hanley and McNeil) and of means, where defined.
         by_class: `precision`, `recall` and `f1` of each of more than two classes, where defined,
             as `recall.<class>`.
-        confusion: Rows by class and by the most probable one; empty for two classes.
+        confusion: Rows by class and by the most probable one, of more than two classes.
     """
 
     rows: int

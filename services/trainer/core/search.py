@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from services.trainer.core.jobs import Trial
 from services.trainer.core.parameters import Parameters
 from services.trainer.core.search_space import chosen
-from services.trainer.core.selection import Metric
 from services.trainer.core.spec import JobSpec
 from services.trainer.core.states import TrialState
+from services.trainer.core.tasks import Metric
 from services.trainer.core.tuning import Tuning
 
 

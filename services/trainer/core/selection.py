@@ -4,33 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import Final
 
 from services.trainer.core.failures import DataFault
-from services.trainer.core.gains import GAINS, Gain
-from services.trainer.core.tasks import Task
-
-
-class Metric(StrEnum):
-    """What the validation part is scored by. The values name keys of `Scores.values`."""
-
-    AUC = "auc"
-    LOG_LOSS = "log_loss"
-    MACRO_F1 = "macro_f1"
-    BALANCED_ACCURACY = "balanced_accuracy"
-
-    @property
-    def higher_is_better(self) -> bool:
-        """Whether more is better."""
-        return self is not Metric.LOG_LOSS
-
-
-METRICS: Final[Mapping[Task, tuple[Metric, ...]]] = {
-    Task.BINARY: (Metric.AUC, Metric.LOG_LOSS),
-    Task.MULTICLASS: (Metric.LOG_LOSS, Metric.MACRO_F1, Metric.BALANCED_ACCURACY),
-}
-"""What may pick the winner of each task; the first where nothing is asked for."""
+from services.trainer.core.gains import Gain
+from services.trainer.core.tasks import Metric, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +51,12 @@ def best_trial(trials: Sequence[TrialOutcome], metric: Metric) -> TrialOutcome:
 def beats_baseline(
     metrics: Mapping[str, float], baseline: Mapping[str, float], task: Task = Task.BINARY
 ) -> bool:
-    """Whether a model knows more than the labels alone, by each metric that gains are told in."""
+    """Whether a model knows more than the labels alone, by each metric that gains are told in.
+
+    A metric that says nothing of the rows counts for nothing.
+    """
     return all(
-        metrics[name] > baseline[name]
-        if Metric(name).higher_is_better
-        else metrics[name] < baseline[name]
-        for name in GAINS[task]
+        metrics[name] > baseline[name] if name.higher_is_better else metrics[name] < baseline[name]
+        for name in task.meaning.gains
+        if name in baseline
     )

@@ -16,9 +16,8 @@ from services.trainer.core.parents import MaximumLoss, Mode
 from services.trainer.core.privacy import Privacy, privacy_from_json, privacy_to_json
 from services.trainer.core.robustness import USUAL_NOISE, Robustness
 from services.trainer.core.search_space import Space, space_from_json, space_to_json
-from services.trainer.core.selection import METRICS, Metric
 from services.trainer.core.splits import SplitMethod, SplitShares
-from services.trainer.core.tasks import Task
+from services.trainer.core.tasks import Metric, Task
 from services.trainer.core.tuning import Tuning, tuning_from_json, tuning_to_json
 
 Json = Mapping[str, Any]  # the content of a message or file
@@ -202,7 +201,7 @@ def spec_from_json(document: Json) -> JobSpec:
             )
             for candidate in document["candidates"]
         ),
-        metric=document.get("metric") or METRICS[task][0].value,
+        metric=document.get("metric") or task.meaning.metrics[0].value,
         seed=int(document.get("seed", 0)),
         slices=tuple(document.get("slice_columns", ())),
         model=document["model"],

@@ -12,6 +12,9 @@ import numpy.typing as npt
 Rows = npt.NDArray[np.int64]
 Strings = npt.NDArray[np.object_]
 
+Labels = npt.NDArray[Any]
+"""int64, numbers of classes, or float64, the quantities of a regression."""
+
 TWO_CLASSES: Final = ("0", "1")
 
 
@@ -23,16 +26,16 @@ class Table:
         numeric: Numeric features in the spec's order, each float32 [rows]; NaN is missing.
         categorical: Categorical features in the spec's order, each object [rows] of str;
             '' is missing.
-        label: int64 [rows], the number of the row's class.
+        label: [rows], the number of the row's class, or its quantity.
         event_time_us: int64 [rows], microseconds since the epoch.
         slices: Slice columns, each object [rows] of str; '' is missing.
         groups: Object [rows] of str, the group that each row is of; None where rows are in none.
-        classes: Names of the classes by their numbers.
+        classes: Names of the classes by their numbers; empty for a regression.
     """
 
     numeric: Mapping[str, npt.NDArray[np.float32]]
     categorical: Mapping[str, Strings]
-    label: npt.NDArray[np.int64]
+    label: Labels
     event_time_us: npt.NDArray[np.int64]
     slices: Mapping[str, Strings]
     groups: Strings | None = None
@@ -48,6 +51,8 @@ class Table:
 
     def lacking(self, rows: Rows) -> list[str]:
         """Names of the classes that none of `rows` is of."""
+        if not self.classes:
+            return []
         found = np.bincount(self.label[rows], minlength=len(self.classes))
         return [name for name, count in zip(self.classes, found, strict=True) if not count]
 

@@ -11,13 +11,11 @@ from typing import Final
 from services.common.errors import FieldViolation
 from services.common.names import ResourceName
 from services.trainer.core.calibration import CalibrationMethod
-from services.trainer.core.gains import GAINS
 from services.trainer.core.judging_faults import judging_faults
 from services.trainer.core.parameters import Rules, parameter_faults
-from services.trainer.core.selection import METRICS
 from services.trainer.core.spec import Feature, FeatureKind, JobSpec
 from services.trainer.core.splits import SplitMethod
-from services.trainer.core.tasks import Task
+from services.trainer.core.tasks import QUANTITIES, STRINGS, Task
 from services.trainer.core.tuning_faults import tuning_faults
 
 SNAPSHOT: Final = ResourceName(
@@ -29,12 +27,7 @@ VERSION: Final = ResourceName(
 )
 ROOT: Final = "training_job.spec"
 
-_NUMBERS: Final = ("int", "uint", "float", "double", "halffloat", "half_float", "bool", "decimal")
-_STRINGS: Final = ("string", "large_string", "utf8", "large_utf8", "dictionary")
-_TARGETS: Final = {
-    Task.BINARY: ("int", "uint", "bool"),
-    Task.MULTICLASS: ("int", "uint", *_STRINGS),
-}
+_NUMBERS: Final = (*QUANTITIES, "bool")
 
 
 def spec_faults(spec: JobSpec, recipes: Mapping[str, Rules]) -> list[FieldViolation]:
@@ -77,11 +70,11 @@ def schema_faults(spec: JobSpec, columns: Mapping[str, str]) -> list[FieldViolat
 
 def _wanted_types(spec: JobSpec) -> list[tuple[str, str, tuple[str, ...]]]:
     wanted: list[tuple[str, str, tuple[str, ...]]] = [
-        ("target", spec.target, _TARGETS[spec.task]),
+        ("target", spec.target, spec.task.meaning.target_types),
         ("split.time_column", spec.time_column, ("timestamp",)),
     ]
     for index, feature in enumerate(spec.features):
-        allowed = _NUMBERS if feature.kind is FeatureKind.NUMERIC else _STRINGS
+        allowed = _NUMBERS if feature.kind is FeatureKind.NUMERIC else STRINGS
         wanted.append((f"features[{index}].name", feature.name, allowed))
     wanted += [(f"slice_columns[{i}]", name, ("",)) for i, name in enumerate(spec.slices)]
     if spec.group_column:
@@ -155,6 +148,9 @@ def _split_faults(spec: JobSpec) -> list[FieldViolation]:
     total = sum(shares.values())
     if not math.isclose(total, 1.0, abs_tol=1e-6):
         faults.append(FieldViolation(f"{ROOT}.split", f"has shares that sum to {total:g}, not 1"))
+    if spec.split_method is SplitMethod.STRATIFIED and not spec.task.meaning.has_classes:
+        text = f"is {spec.split_method}, which spreads classes; {spec.task} has none"
+        faults.append(FieldViolation(f"{ROOT}.split.method", text))
     text = _group_fault(spec)
     if text:
         faults.append(FieldViolation(f"{ROOT}.split.group_column", text))
@@ -182,7 +178,7 @@ def _candidate_faults(spec: JobSpec, recipes: Mapping[str, Rules]) -> list[Field
             faults.append(FieldViolation(f"{path}.algorithm", text))
         else:
             faults += parameter_faults(candidate.parameters, rules, f"{path}.parameters")
-    metrics = METRICS[spec.task]
+    metrics = spec.task.meaning.metrics
     if spec.metric not in metrics:
         text = f"is {spec.metric!r}; {spec.task} is picked by one of {', '.join(metrics)}"
         faults.append(FieldViolation(f"{ROOT}.metric", text))
@@ -203,7 +199,7 @@ def _calibration_faults(spec: JobSpec) -> Iterator[FieldViolation]:
 def _gain_faults(spec: JobSpec) -> Iterator[FieldViolation]:
     if spec.minimum_gain is None:
         return
-    told = GAINS[spec.task]
+    told = spec.task.meaning.gains
     for name, least in asdict(spec.minimum_gain).items():
         if least and name not in told:
             text = f"is {least:g}; {spec.task} tells gains in {' and '.join(told)} alone"

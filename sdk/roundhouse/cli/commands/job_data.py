@@ -44,8 +44,9 @@ def _print(report: dict[str, Any]) -> None:
     if report["suspicious_rows"]:
         rows = ", ".join(map(str, report["suspicious_rows"]))
         OUT.print(f"look first at the labels of rows {rows}", markup=False, highlight=False)
+    quantity = all(each.get("mean") is not None for each in report["balance"])
     print_table(
-        ("feature", "missing", "values", "from", "to", "AUC alone"),
+        ("feature", "missing", "values", "from", "to", "R² alone" if quantity else "AUC alone"),
         [
             (
                 found["column"],
@@ -53,14 +54,14 @@ def _print(report: dict[str, Any]) -> None:
                 found["distinct"],
                 _number(found["minimum"]),
                 _number(found["maximum"]),
-                _number(found["alone_auc"]),
+                _number(found["alone_r2"] if quantity else found["alone_auc"]),
             )
             for found in report["columns"]
         ],
         title=f"{report['rows']} rows",
     )
     print_table(
-        ("rows of", "count", "label 1" if _is_binary(report) else "by class"),
+        ("rows of", "count", _shares_title(report, quantity=quantity)),
         [
             (
                 f"{each['column']} = {each['value'] or '(missing)'}"
@@ -71,16 +72,21 @@ def _print(report: dict[str, Any]) -> None:
             )
             for each in report["balance"]
         ],
-        title="Class balance",
+        title="Label" if quantity else "Class balance",
     )
 
 
-def _is_binary(report: Mapping[str, Any]) -> bool:
-    return all(each["positive_rate"] is not None for each in report["balance"])
+def _shares_title(report: Mapping[str, Any], *, quantity: bool) -> str:
+    if quantity:
+        return "mean ± deviation"
+    two = all(each["positive_rate"] is not None for each in report["balance"])
+    return "label 1" if two else "by class"
 
 
 def _shares(balance: Mapping[str, Any]) -> str:
     """How the labels of some rows are shared out."""
+    if balance.get("mean") is not None:
+        return f"{balance['mean']:.4g} ± {balance['deviation']:.4g}"
     if balance["positive_rate"] is not None:
         return f"{balance['positive_rate']:.1%}"
     counts = balance["class_rows"].items()

@@ -19,6 +19,7 @@ from services.common.profiles import (
     reliability_of,
 )
 from services.common.sketches import FrozenBins
+from services.trainer.adapters.export.runtime import PREDICTION, PROBABILITIES
 from services.trainer.core.failures import DataFault
 from services.trainer.core.scores import Probabilities, Scores, SliceScores
 from services.trainer.core.spec import Feature, FeatureKind
@@ -64,11 +65,7 @@ def signature(fitted: Table) -> dict[str, Any]:
     for name, strings in fitted.categorical.items():
         categories = sorted(set(strings.tolist()) - {""})
         inputs.append(_input(name, "BYTES", (None, None), categories))
-    outputs = [
-        {"name": "label", "datatype": "INT64", "shape": [-1]},
-        _probabilities(fitted.classes),
-    ]
-    return {"inputs": inputs, "outputs": outputs}
+    return {"inputs": inputs, "outputs": _outputs(fitted.classes)}
 
 
 def features_of(signature: JsonObject) -> tuple[Feature, ...]:
@@ -86,26 +83,32 @@ def features_of(signature: JsonObject) -> tuple[Feature, ...]:
         raise DataFault(f"signature.json lacks or has an unknown {error}") from error
 
 
-def profile(fitted: Table, held_out: Table, probability: Probabilities) -> dict[str, Any]:
+def profile(fitted: Table, held_out: Table, told: Probabilities) -> dict[str, Any]:
     """`profile.json`: features and label of the fitted rows, scores of the held-out ones.
 
-    Of two classes: monitors watch one score, the probability of label 1.
+    Of two classes, whose score is the probability of label 1, or of quantities, whose score they
+    are: nothing is promised by them, so that there is no reliability.
     """
-    label_bins = FrozenBins.numeric(np.array([0, 1]))
-    score_bins = FrozenBins.numeric(probability)
+    label_bins = FrozenBins.numeric(np.array([0, 1]) if fitted.classes else fitted.label)
+    score_bins = FrozenBins.numeric(told)
     features = feature_profiles(
         fitted.features,
         categorical=set(fitted.categorical),
         time_us=fitted.event_time_us,
     )
-    score = ColumnProfile.of(score_bins, probability, held_out.event_time_us)
+    score = ColumnProfile.of(score_bins, told, held_out.event_time_us)
+    reliability = (
+        reliability_of(score, told, held_out.label, held_out.event_time_us)
+        if fitted.classes
+        else None
+    )
     return Profile(
         features=features,
         score=score,
         label=ColumnProfile.of(label_bins, fitted.label, fitted.event_time_us),
         n=len(fitted),
         sample=RowSample.of(fitted.features, features, fitted.event_time_us),
-        reliability=reliability_of(score, probability, held_out.label, held_out.event_time_us),
+        reliability=reliability,
     ).to_json()
 
 
@@ -140,10 +143,13 @@ def slice_json(found: SliceScores) -> dict[str, Any]:
     return {"column": found.column, "value": found.value, **scores_json(found.scores)}
 
 
-def _probabilities(classes: Sequence[str]) -> dict[str, Any]:
-    """The output, which names its columns where they are more than 0 and 1."""
-    output = {"name": "probabilities", "datatype": "FP32", "shape": [-1, len(classes)]}
-    return output if len(classes) == len(TWO_CLASSES) else {**output, "classes": list(classes)}
+def _outputs(classes: Sequence[str]) -> list[dict[str, Any]]:
+    """A quantity, or a label and probabilities, named where they are of more than 0 and 1."""
+    if not classes:
+        return [{"name": PREDICTION, "datatype": "FP32", "shape": [-1, 1]}]
+    told = {"name": PROBABILITIES, "datatype": "FP32", "shape": [-1, len(classes)]}
+    names = {} if len(classes) == len(TWO_CLASSES) else {"classes": list(classes)}
+    return [{"name": "label", "datatype": "INT64", "shape": [-1]}, {**told, **names}]
 
 
 def _input(

@@ -9,13 +9,12 @@ import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
-from services.trainer.adapters.export.runtime import GraphModel
+from services.trainer.adapters.export.runtime import PROBABILITIES, GraphModel
 from services.trainer.core.calibration import CalibrationMap, PiecewiseMap, SigmoidMap
 from services.trainer.core.scores import Scores, score
 from services.trainer.core.tables import Table
 
 LABEL: Final = "label"
-PROBABILITIES: Final = "probabilities"
 OWN: Final = "calibration/"
 """Begins the name of everything that a calibration adds to a graph."""
 

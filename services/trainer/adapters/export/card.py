@@ -13,7 +13,6 @@ from services.trainer.core.cross_validation import means, spreads
 from services.trainer.core.jobs import Trial
 from services.trainer.core.parents import Mode
 from services.trainer.core.scores import Scores
-from services.trainer.core.selection import METRICS
 from services.trainer.core.spec import JobSpec
 from services.trainer.core.splits import SplitMethod
 from services.trainer.core.tasks import Task
@@ -39,10 +38,10 @@ _TITLES: Final = {
     "macro_f1": "macro F1",
     "balanced_accuracy": "balanced accuracy",
     "worst_recall": "worst recall",
-}
-_TOLD: Final = {
-    Task.BINARY: ("positive_rate", "auc", "log_loss", "calibration_error"),
-    Task.MULTICLASS: ("log_loss", "macro_f1", "balanced_accuracy", "accuracy", "worst_recall"),
+    "rmse": "RMSE",
+    "mae": "MAE",
+    "r2": "R²",
+    "median_absolute_error": "median absolute error",
 }
 
 
@@ -62,7 +61,7 @@ def card(evidence: Evidence) -> str:
         "",
         f"- Algorithm: {evidence.winner.algorithm}, picked by {_picked_by(spec)}",
         *([] if spec.constraints is None else [f"- Has a {spec.constraints}, as was asked"]),
-        f"- Probabilities: {_calibrated(evidence)}",
+        *([f"- Probabilities: {_calibrated(evidence)}"] if evidence.classes else []),
         f"- Beats the trivial baseline: {'yes' if evidence.beats_baseline else 'no'}",
         "",
         *_privacy(evidence),
@@ -79,7 +78,7 @@ def card(evidence: Evidence) -> str:
         "## Candidates on the validation part",
         "",
         *table(
-            ["algorithm", *_titles(METRICS[spec.task]), f"{spec.metric} over folds"],
+            ["algorithm", *_titles(spec.task.meaning.metrics), f"{spec.metric} over folds"],
             [_candidate(trial, spec) for trial in evidence.trials],
         ),
         "",
@@ -114,7 +113,7 @@ def _privacy(evidence: Evidence) -> list[str]:
 
 
 def _scored(title: str, rows: Sequence[tuple[str, Scores]], task: Task) -> list[str]:
-    told = _TOLD[task]
+    told = task.meaning.card
     return table(
         [title, "rows", *_titles(told)],
         [
@@ -164,7 +163,7 @@ def _beside_parent(evidence: Evidence) -> list[str]:
 
 
 def _candidate(trial: Trial, spec: JobSpec) -> list[str]:
-    metrics = METRICS[spec.task]
+    metrics = spec.task.meaning.metrics
     if not trial.metrics:
         return [trial.algorithm, trial.message, *[""] * len(metrics)]
     folds = _number(means(trial.folds), spec.metric)

@@ -60,7 +60,7 @@ class Evidence:
         uncalibrated: On the test part without it; None without one.
         parity: Largest difference between graph and native model; None where there is none.
         validation_positive_rate: Share of positives of the part that the winner was picked on; None
-            where there are more than two classes.
+            unless there are two classes.
         comparison: Beside the parent version; None where nothing was taken over from one.
         classes: Names by their numbers.
         learned_until_us: Event time of the newest row that it was trained on.

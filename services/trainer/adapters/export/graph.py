@@ -7,30 +7,39 @@ from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
+import onnx
+from onnx import helper, numpy_helper
 from skl2onnx import convert_sklearn
 from skl2onnx.common.data_types import FloatTensorType, StringTensorType
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
 
-from services.trainer.adapters.export.runtime import GraphModel
+from services.trainer.adapters.export.runtime import PREDICTION, GraphModel
 from services.trainer.adapters.learning.encoding import frame
 from services.trainer.adapters.learning.recipe import predicted
 from services.trainer.core.failures import ExportMismatch
+from services.trainer.core.regression import TargetScale
 from services.trainer.core.robustness import UNSEEN
 from services.trainer.core.tables import Table
 
 TOLERANCE = 1e-5
-"""Largest difference of a probability: honest exports stay below 5e-7, silent failures pass .04."""
+"""Largest difference of a probability: honest exports stay below 5e-7, silent failures pass .04.
+
+Of a quantity, as a part of it, or of the target's deviation where that is larger.
+"""
 
 TARGET_OPSET = {"": 21, "ai.onnx.ml": 3}
 EDGE_ROWS = 64
 
 
-def export_graph(encoder: ColumnTransformer, estimator: Any, table: Table) -> bytes:
+def export_graph(
+    encoder: ColumnTransformer, estimator: Any, table: Table, scale: TargetScale | None = None
+) -> bytes:
     """ONNX with one input [rows, 1] per feature of `table`, outputs `label` and `probabilities`.
 
-    Numeric inputs are float, NaN for missing; categorical ones strings, '' for missing. The
-    estimator's recipe has taught what its export needs.
+    With a `scale` the one output is `prediction`, float32 [rows, 1], in the target's unit. Numeric
+    inputs are float, NaN for missing; categorical ones strings, '' for missing. The estimator's
+    recipe has taught what its export needs.
     """
     inputs = [(name, FloatTensorType([None, 1])) for name in table.numeric]
     inputs += [(name, StringTensorType([None, 1])) for name in table.categorical]
@@ -39,15 +48,42 @@ def export_graph(encoder: ColumnTransformer, estimator: Any, table: Table) -> by
         name="roundhouse",
         initial_types=inputs,
         target_opset=TARGET_OPSET,
-        options={id(estimator): {"zipmap": False}},
+        options={id(estimator): {"zipmap": False}} if scale is None else None,
     )
+    if scale is not None:
+        _restore(model, scale)
     return cast("bytes", model.SerializeToString(deterministic=True))
 
 
+def _restore(model: onnx.ModelProto, scale: TargetScale) -> None:
+    """Have `model` tell `PREDICTION` instead of what its regressor has learned."""
+    (learned,) = model.graph.output
+    factor, summand = (
+        numpy_helper.from_array(np.array([value], dtype=np.float32), f"target/{name}")
+        for name, value in (("deviation", scale.deviation), ("mean", scale.mean))
+    )
+    model.graph.initializer.extend([factor, summand])
+    model.graph.node.extend(
+        [
+            helper.make_node("Mul", [learned.name, factor.name], ["target/wide"], "target/widen"),
+            helper.make_node("Add", ["target/wide", summand.name], [PREDICTION], "target/shift"),
+        ]
+    )
+    del model.graph.output[:]
+    kind = onnx.TensorProto.FLOAT
+    model.graph.output.append(helper.make_tensor_value_info(PREDICTION, kind, [None, 1]))
+
+
 def check_parity(
-    model: GraphModel, encoder: ColumnTransformer, estimator: Any, table: Table
+    model: GraphModel,
+    encoder: ColumnTransformer,
+    estimator: Any,
+    table: Table,
+    scale: TargetScale | None = None,
 ) -> float:
     """The largest difference between graph and native model on `table` and on its edge cases.
+
+    It is what `TOLERANCE` is about: of probabilities, or with a `scale` of quantities.
 
     Raises:
         ExportMismatch: A row differs by more than 1e-5. `onnx.checker` and overall accuracy
@@ -55,8 +91,10 @@ def check_parity(
     """
     worst = 0.0
     for rows in (table, *_edge_cases(table)):
-        native = predicted(estimator, _encoded(encoder, rows))
+        native = predicted(estimator, _encoded(encoder, rows), scale)
         difference = _largest_by_row(np.abs(model.predicted(rows) - native))
+        if scale is not None:
+            difference /= np.maximum(np.abs(native), scale.deviation)
         if not np.all(difference <= TOLERANCE):
             count = int(np.sum(~(difference <= TOLERANCE)))
             raise ExportMismatch(

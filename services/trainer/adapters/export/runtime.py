@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import time
+from typing import Final
 
 import numpy as np
 import onnxruntime
 
 from services.trainer.core.objectives import Predicted
-from services.trainer.core.tables import TWO_CLASSES, Table
+from services.trainer.core.tables import Table
+
+PREDICTION: Final = "prediction"
+"""Output of a graph that tells a quantity, float32 [rows, 1],"""
+PROBABILITIES: Final = "probabilities"
+"""and of one that tells classes, float32 [rows, classes]."""
 
 BATCH_ROWS = 16_384
 PERCENTILES = (50, 95, 99)
@@ -33,6 +39,9 @@ class GraphModel:
         self._session = onnxruntime.InferenceSession(
             graph, options, providers=["CPUExecutionProvider"]
         )
+        self._inputs = [found.name for found in self._session.get_inputs()]
+        outputs = {found.name for found in self._session.get_outputs()}
+        self._told = [PREDICTION if PREDICTION in outputs else PROBABILITIES]
 
     def latency_ms(self, table: Table) -> dict[str, float]:
         """How long one row takes, measured over the first rows of `table`, which has one or more.
@@ -41,13 +50,13 @@ class GraphModel:
             `latency.p50_ms`, `latency.p95_ms` and `latency.p99_ms`, on this machine, as busy as it
             is.
         """
-        names = [found.name for found in self._session.get_inputs()]
+        names = self._inputs
         taken_ms = []
         for call in range(LATENCY_WARMUP + LATENCY_CALLS):
             row = call % len(table)
             inputs = {name: table.features[name][row : row + 1].reshape(1, 1) for name in names}
             began = time.perf_counter()
-            self._session.run(["probabilities"], inputs)
+            self._session.run(self._told, inputs)
             taken_ms.append((time.perf_counter() - began) * 1000)
         found = np.percentile(taken_ms[LATENCY_WARMUP:], PERCENTILES)
         return {
@@ -56,15 +65,21 @@ class GraphModel:
         }
 
     def predicted(self, table: Table) -> Predicted:
-        """float32 [rows], the probability of label 1, or [rows, classes] for more than two."""
-        names = [found.name for found in self._session.get_inputs()]
+        """float32 [rows], the probability of label 1 or a quantity, or [rows, classes]."""
+        names = self._inputs
         columns = {name: table.features[name].reshape(-1, 1) for name in names}
         parts = [
             self._session.run(
-                ["probabilities"],
+                self._told,
                 {name: column[start : start + BATCH_ROWS] for name, column in columns.items()},
             )[0]
             for start in range(0, len(table), BATCH_ROWS)
         ]
-        probabilities: Predicted = np.concatenate(parts)
-        return probabilities[:, 1] if probabilities.shape[1] == len(TWO_CLASSES) else probabilities
+        told: Predicted = np.concatenate(parts)
+        match told.shape[1]:
+            case 1:
+                return told[:, 0]
+            case 2:
+                return told[:, 1]
+            case _:
+                return told

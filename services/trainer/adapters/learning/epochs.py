@@ -33,30 +33,30 @@ PERMUTATION_STRIDE = 1_000_003
 
 
 def outputs_of(task: FitTask) -> int:
-    """Outputs of a network for `task`: one logit of two classes, else one of each class."""
-    return 1 if task.task is Task.BINARY else task.classes
+    """Outputs of a network for `task`: a logit of each class, of two classes one; a quantity."""
+    return task.classes if task.task is Task.MULTICLASS else 1
 
 
 def train_by_epochs(
     task: FitTask,
     network: Callable[[], torch.nn.Module],
-    classifier: Callable[[Weights], Any],
+    estimator: Callable[[Weights], Any],
 ) -> Fitted:
-    """Train for all epochs and keep the one with the lowest watched log loss, else the last.
+    """Train for all epochs and keep the one with the lowest watched loss, else the last.
 
     With privacy the last one in any case: to choose by the loss would tell of the rows.
 
     Args:
         task: Has `epochs`, `batch_rows`, `learning_rate` and `weight_decay`.
-        network: Makes it, from rows to logits, once the seed is set.
-        classifier: The estimator that has some weights of it.
+        network: Makes it, from rows to `outputs_of`, once the seed is set.
+        estimator: The one that has some weights of it.
 
     Raises:
         NanLoss: The loss is no number any more.
         UnusableParent: `task.start` is of a network of another shape.
     """
     with one_thread():
-        return _Training(task, network, classifier).run()
+        return _Training(task, network, estimator).run()
 
 
 @contextmanager
@@ -77,14 +77,14 @@ class _Training:
         self,
         task: FitTask,
         network: Callable[[], torch.nn.Module],
-        classifier: Callable[[Weights], Any],
+        estimator: Callable[[Weights], Any],
     ) -> None:
         import torch
 
         torch.manual_seed(task.seed)
         self._task = task
         self._net = network()
-        self._classifier = classifier
+        self._estimator = estimator
         self._optimizer = torch.optim.AdamW(
             self._net.parameters(),
             lr=task.parameters["learning_rate"],
@@ -104,8 +104,8 @@ class _Training:
         )
         self._rows = torch.from_numpy(task.rows)
         label = task.label if task.soft_label is None else task.soft_label
-        two = task.task is Task.BINARY
-        self._label = torch.from_numpy(label.astype(np.float32) if two else label)
+        whole = task.task is Task.MULTICLASS
+        self._label = torch.from_numpy(label if whole else label.astype(np.float32))
         self._epoch = 0
         self._best_epoch = 0
         self._best_loss = math.inf
@@ -121,8 +121,8 @@ class _Training:
         while self._epoch < total:
             loss = self._train_epoch()
             self._epoch += 1
-            metrics = watched_metrics(task, self._classifier(self._weights()))
-            watched_loss = metrics.get("log_loss", -self._epoch)
+            metrics = watched_metrics(task, self._estimator(self._weights()))
+            watched_loss = metrics.get(task.task.meaning.watched, -self._epoch)
             if watched_loss < self._best_loss or self._private is not None:
                 self._best_loss = watched_loss
                 self._best_epoch = self._epoch
@@ -133,7 +133,7 @@ class _Training:
             task.observer.save(self._checkpoint())
         refit = {**task.parameters, "epochs": float(self._best_epoch)}
         weights = {name: value.numpy() for name, value in self._best.items()}
-        return Fitted(self._classifier(self._best), refit, weights, self._spent())
+        return Fitted(self._estimator(self._best), refit, weights, self._spent())
 
     def _spent(self) -> PrivacySpent | None:
         return None if self._private is None else self._private.spent(self._epoch)
@@ -154,13 +154,13 @@ class _Training:
 
     def _train_epoch(self) -> float:
         private = self._private
-        logits = self._net if private is None else private.logits
+        outputs = self._net if private is None else private.logits
         optimizer = self._optimizer if private is None else private
         self._net.train()
         total, seen = 0.0, 0
         for chosen in self._batches():
             optimizer.zero_grad()
-            loss = _loss(logits(self._rows[chosen]), self._label[chosen])
+            loss = _loss(self._task.task, outputs(self._rows[chosen]), self._label[chosen])
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             if len(chosen):
@@ -227,12 +227,16 @@ class _Training:
             self._private.restore(state["private_steps"])
 
 
-def _loss(logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+def _loss(task: Task, outputs: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
     from torch.nn import functional
 
-    if logits.shape[1] == 1:
-        return functional.binary_cross_entropy_with_logits(logits[:, 0], label)
-    return functional.cross_entropy(logits, label)
+    match task:
+        case Task.BINARY:
+            return functional.binary_cross_entropy_with_logits(outputs[:, 0], label)
+        case Task.MULTICLASS:
+            return functional.cross_entropy(outputs, label)
+        case Task.REGRESSION:
+            return functional.mse_loss(outputs[:, 0], label)
 
 
 def _under(prefix: str, tensors: Weights) -> Weights:

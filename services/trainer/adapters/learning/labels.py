@@ -11,21 +11,25 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from services.trainer.core.failures import DataFault
-from services.trainer.core.tables import TWO_CLASSES
+from services.trainer.core.tables import TWO_CLASSES, Labels
 from services.trainer.core.tasks import MAX_CLASSES, Task
 
-Labels = npt.NDArray[np.int64]
+Classes = npt.NDArray[np.int64]
 
 LONGEST_NAME: Final = 64
 """Of a class: its metrics bear it."""
 
 _SHOWN: Final = 3
+_LARGEST: Final = 1e15
+"""Of a quantity, up or down: its square, which errors are told in, is far from float32's end."""
 
 
 def labels_of(
     column: pa.ChunkedArray, name: str, task: Task, classes: Sequence[str] | None = None
 ) -> tuple[Labels, tuple[str, ...]]:
     """The number of each row's class, and the names of the classes by their numbers.
+
+    Of a regression each row's quantity, and no names.
 
     Args:
         column: The target.
@@ -45,9 +49,25 @@ def labels_of(
             return _binary(column, name), TWO_CLASSES
         case Task.MULTICLASS:
             return _numbered(column, name, classes)
+        case Task.REGRESSION:
+            return _quantities(column, name), ()
 
 
-def _binary(column: pa.ChunkedArray, name: str) -> Labels:
+def _quantities(column: pa.ChunkedArray, name: str) -> npt.NDArray[np.float64]:
+    kind = column.type
+    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
+        raise DataFault(f"target {name} has type {kind}; {Task.REGRESSION} is for numbers")
+    values = column.cast(pa.float64()).to_numpy()
+    if nans := int(np.isnan(values).sum()):
+        raise DataFault(f"target {name} is not a number (NaN) in {nans} rows")
+    if infinite := int(np.isinf(values).sum()):
+        raise DataFault(f"target {name} is infinite in {infinite} rows")
+    if (np.abs(values) > _LARGEST).any():
+        raise DataFault(f"target {name} has values beyond {_LARGEST:.0e}, or below its negative")
+    return cast("npt.NDArray[np.float64]", values)
+
+
+def _binary(column: pa.ChunkedArray, name: str) -> Classes:
     kind = column.type
     if not (pa.types.is_boolean(kind) or pa.types.is_integer(kind)):
         raise DataFault(f"target {name} has type {kind}; it must be boolean or 0 and 1")
@@ -57,12 +77,12 @@ def _binary(column: pa.ChunkedArray, name: str) -> Labels:
             f"target {name} has values other than 0 and 1; more than two classes are for "
             f"{Task.MULTICLASS}"
         )
-    return cast("Labels", values)
+    return cast("Classes", values)
 
 
 def _numbered(
     column: pa.ChunkedArray, name: str, classes: Sequence[str] | None
-) -> tuple[Labels, tuple[str, ...]]:
+) -> tuple[Classes, tuple[str, ...]]:
     words = _words(column, name)
     found = pc.unique(words).to_pylist()
     if classes is None:
@@ -73,7 +93,7 @@ def _numbered(
         shown = ", ".join(unknown[:_SHOWN])
         raise DataFault(f"target {name} has the label {shown}, which the version doesn't know")
     numbers = pc.index_in(words, value_set=pa.array(classes, pa.string())).cast(pa.int64())
-    return cast("Labels", numbers.to_numpy()), tuple(classes)
+    return cast("Classes", numbers.to_numpy()), tuple(classes)
 
 
 def _words(column: pa.ChunkedArray, name: str) -> pa.Array:

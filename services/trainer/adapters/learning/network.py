@@ -1,4 +1,4 @@
-"""A dense network as a scikit-learn classifier that skl2onnx can convert."""
+"""Dense networks as scikit-learn estimators that skl2onnx can convert."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from skl2onnx.algebra.onnx_ops import (
     OnnxSub,
 )
 from skl2onnx.common.data_types import FloatTensorType, Int64TensorType
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 
 from services.trainer.adapters.learning.recipe import Matrix
 from services.trainer.core.tables import TWO_CLASSES
@@ -70,18 +70,43 @@ class DenseNetwork(NetworkClassifier):
 
     def logits(self, rows: Matrix) -> Matrix:
         """See `NetworkClassifier`."""
-        hidden = rows
-        for number, (weights, biases) in enumerate(self.layers):
-            hidden = hidden @ weights + biases
-            if number < len(self.layers) - 1:
-                hidden = np.maximum(hidden, 0)
-        return hidden
+        return through(self.layers, rows)
 
 
-def dense(hidden: Any, layers: list[Layer], version: dict[str, int]) -> Any:
-    """The node of `layers` over the node `hidden`: rectifiers between them, none at the end."""
+class DenseRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # untyped bases
+    """The same, whose single output is a quantity.
+
+    Args:
+        layers: From input to output.
+    """
+
+    def __init__(self, layers: list[Layer]) -> None:
+        self.layers = layers
+
+    def fit(self, _rows: Matrix, _label: npt.NDArray[np.float64]) -> Self:
+        """Itself: the weights come trained."""
+        return self
+
+    def predict(self, rows: Matrix) -> npt.NDArray[np.float32]:
+        """float32 [rows]."""
+        return through(self.layers, rows)[:, 0]
+
+
+def through(layers: list[Layer], rows: Matrix) -> Matrix:
+    """float32 [rows, outputs]: `layers` with rectifiers between them, none at the end."""
+    hidden = rows
     for number, (weights, biases) in enumerate(layers):
-        hidden = OnnxGemm(hidden, weights, biases, **version)
+        hidden = hidden @ weights + biases
+        if number < len(layers) - 1:
+            hidden = np.maximum(hidden, 0)
+    return hidden
+
+
+def dense(hidden: Any, layers: list[Layer], version: dict[str, int], **last: Any) -> Any:
+    """The node that computes `through`, over the node `hidden`; `last` is of its last one."""
+    for number, (weights, biases) in enumerate(layers):
+        named = last if number == len(layers) - 1 else {}
+        hidden = OnnxGemm(hidden, weights, biases, **named, **version)
         if number < len(layers) - 1:
             hidden = OnnxRelu(hidden, **version)
     return hidden
@@ -113,9 +138,24 @@ def _convert(scope: Any, operator: Any, container: Any) -> None:
     finish(logits, operator, scope, container)
 
 
+def _convert_regressor(scope: Any, operator: Any, container: Any) -> None:
+    version = {"op_version": container.target_opset}
+    layers = operator.raw_operator.layers
+    dense(operator.inputs[0], layers, version, output_names=operator.outputs).add_to(
+        scope, container
+    )
+
+
+def _regressor_shapes(operator: Any) -> None:
+    operator.outputs[0].type = FloatTensorType([None, 1])
+
+
 def register_network_converter() -> None:
-    """Teach skl2onnx to convert `DenseNetwork`; again is harmless."""
+    """Teach skl2onnx to convert both; again is harmless."""
     register(DenseNetwork, _convert)
+    update_registered_converter(
+        DenseRegressor, "RoundhouseDenseRegressor", _regressor_shapes, _convert_regressor
+    )
 
 
 def register(network: type[NetworkClassifier], convert: Any) -> None:

@@ -14,15 +14,15 @@ from services.common import scoring
 from services.trainer.adapters.learning.native import Tensors
 from services.trainer.adapters.learning.private import PrivateFit
 from services.trainer.core.abilities import Ability
-from services.trainer.core.objectives import Predicted, mean_loss, selection_metrics
+from services.trainer.core.objectives import Predicted, objective_of
 from services.trainer.core.parameters import Parameters, Rules
 from services.trainer.core.parents import Mode
 from services.trainer.core.privacy import PrivacySpent
-from services.trainer.core.tables import TWO_CLASSES
+from services.trainer.core.regression import TargetScale
+from services.trainer.core.tables import TWO_CLASSES, Labels
 from services.trainer.core.tasks import Task
 
 Matrix = npt.NDArray[np.float32]
-Labels = npt.NDArray[np.int64]
 Weights = npt.NDArray[np.float32]
 
 
@@ -43,7 +43,8 @@ class Step:
     Attributes:
         number: Epochs, rounds or trees done, from 1.
         total: Steps planned; a fit may end earlier.
-        loss: Mean log loss in nats on the rows that are fitted, where it is known.
+        loss: Mean log loss in nats on the rows that are fitted, where it is known; of a regression
+            the mean squared error, as a part of the target's variance.
         metrics: Metrics on the watched rows, by name.
         epsilon: That was spent so far; None without privacy.
     """
@@ -88,10 +89,11 @@ class FitTask:
 
     Attributes:
         rows: float32 [rows, columns], encoded as the recipe asks.
-        label: int64 [rows], numbers of classes from 0; each class has rows.
+        label: int64 [rows], numbers of classes from 0, each of which has rows. Of a regression
+            float64 [rows], at mean 0 and deviation 1.
         watch_rows: float32 [watch rows, columns]: learn nothing from them but when to stop.
             None when the number of steps is settled.
-        watch_label: int64 [watch rows]; None with `watch_rows`.
+        watch_label: [watch rows], as `label`; None with `watch_rows`.
         parameters: Every parameter of the recipe's rules.
         seed: Start of every random number.
         cores: Threads that may be busy.
@@ -100,7 +102,8 @@ class FitTask:
         soft_label: float32 [rows], strictly between 0 and 1: the probabilities of label 1 that are
             learned instead of `label`. None unless a version is distilled.
         task: What the labels are; one that the recipe declares.
-        classes: How many there are.
+        classes: How many there are; 0 of a regression.
+        scale: Brought `label` and `watch_label` of a regression where they are; None of classes.
         start: `Fitted.weights` of the version to go on from; None unless there is one.
         private: How its rows are kept private; None unless the job asks for it, which it can of
             recipes alone that say so.
@@ -117,6 +120,7 @@ class FitTask:
     resume_from: Checkpoint | None = None
     task: Task = Task.BINARY
     classes: int = 2
+    scale: TargetScale | None = None
     soft_label: Weights | None = None
     start: Tensors | None = None
     private: PrivateFit | None = None
@@ -137,7 +141,7 @@ class Fitted:
 
     Attributes:
         estimator: A scikit-learn classifier over the encoded matrix that skl2onnx can convert; its
-            classes are the task's numbers.
+            classes are the task's numbers. Of a regression, a regressor.
         refit_parameters: Parameters with which to fit again on more rows without watching.
         weights: What a later fit needs to go on from this one; None where the recipe can't.
         privacy: What was spent up to its end; None without privacy.
@@ -178,30 +182,52 @@ class Recipe:
     ability: Ability = field(default_factory=Ability)
 
 
-def predicted(estimator: Any, rows: Matrix) -> Predicted:
-    """What `estimator`, a classifier, says of encoded rows.
+def predicted(estimator: Any, rows: Matrix, scale: TargetScale | None = None) -> Predicted:
+    """What `estimator` says of encoded rows.
+
+    Args:
+        estimator: A classifier; with `scale` a regressor.
+        rows: float32 [rows, columns].
+        scale: Of the target of a regression.
 
     Returns:
-        Float [rows], the probability of label 1, or [rows, classes] where there are more than two.
+        Float [rows], the probability of label 1 or a quantity in the target's unit, or
+        [rows, classes] where there are more than two.
     """
+    if scale is not None:
+        return scale.restored(estimator.predict(rows))
     probabilities: Predicted = estimator.predict_proba(rows)
     return probabilities[:, 1] if probabilities.shape[1] == len(TWO_CLASSES) else probabilities
 
 
 def fitted_loss(task: FitTask, estimator: Any) -> float:
     """The `Step.loss` of `estimator` on the rows that were fitted."""
+    if task.scale is not None:
+        return objective_of(task.task).mean_loss(task.label, estimator.predict(task.rows))
     if task.soft_label is None:
-        return mean_loss(task.task, task.label, predicted(estimator, task.rows))
+        return objective_of(task.task).mean_loss(task.label, predicted(estimator, task.rows))
     rows, label, weight = weighted_rows(task)
     return float(np.average(scoring.log_losses(label, predicted(estimator, rows)), weights=weight))
 
 
 def watched_metrics(task: FitTask, estimator: Any) -> dict[str, float]:
-    """What `estimator`, a classifier, scores on the watched rows; empty when none are."""
+    """What `estimator` scores on the watched rows; empty when none are."""
     if task.watch_rows is None or task.watch_label is None:
         return {}
-    told = predicted(estimator, task.watch_rows)
-    return selection_metrics(task.task, task.watch_label, told)
+    told = predicted(estimator, task.watch_rows, task.scale)
+    return watched_scores(task, task.watch_label, told)
+
+
+def watched_scores(task: FitTask, label: Labels, told: Predicted) -> dict[str, float]:
+    """The metrics of what is told of the watched rows, as `predicted` tells it.
+
+    Args:
+        task: What the rows are of.
+        label: [rows], as the fit learns them.
+        told: [rows, ...].
+    """
+    truth = label if task.scale is None else task.scale.restored(label)
+    return objective_of(task.task).selection_metrics(truth, told)
 
 
 def weighted_rows(task: FitTask) -> tuple[Matrix, Labels, Weights | None]:

@@ -28,13 +28,13 @@ def snap_tree(tree: Any) -> None:
 
 
 def snap_booster(model: Any, rounds: int) -> None:
-    """Round the thresholds of a fitted `LGBMClassifier` down and keep its first `rounds` trees."""
+    """Round the thresholds of a fitted model of LightGBM down and keep its first `rounds` trees."""
     import lightgbm
 
     text = model.booster_.model_to_string(num_iteration=rounds)
     # tree_sizes holds byte offsets, which the edit makes stale; LightGBM does without them.
     lines = [_snapped(line) for line in text.split("\n") if not line.startswith("tree_sizes=")]
-    # LightGBM offers no way to give a classifier another booster.
+    # LightGBM offers no way to give a model another booster.
     model._Booster = lightgbm.Booster(model_str="\n".join(lines))  # noqa: SLF001
     model._best_iteration = None  # noqa: SLF001
 

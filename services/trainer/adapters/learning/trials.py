@@ -31,10 +31,11 @@ from services.trainer.core.objectives import Predicted, objective_of
 from services.trainer.core.parameters import Parameters
 from services.trainer.core.parents import Mode
 from services.trainer.core.privacy import PrivacySpent
+from services.trainer.core.regression import TargetScale
 from services.trainer.core.selection import TrialOutcome
 from services.trainer.core.spec import JobSpec
 from services.trainer.core.splits import Indices, Split
-from services.trainer.core.tables import TWO_CLASSES, Rows, Table
+from services.trainer.core.tables import TWO_CLASSES, Labels, Rows, Table
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +44,8 @@ class TrainedModel:
 
     Attributes:
         encoder: Raw features into the matrix that `estimator` takes.
-        estimator: A scikit-learn classifier.
+        estimator: A scikit-learn classifier, or regressor.
+        scale: Of what a regressor has learned; None of classes.
         calibration: Of its scores; None where none is asked for.
         weights: What a later job needs to go on from it; None where its recipe can't.
         privacy: What it and the fits before it have spent; None without privacy.
@@ -51,13 +53,14 @@ class TrainedModel:
 
     encoder: ColumnTransformer
     estimator: Any  # scikit-learn has no types
+    scale: TargetScale | None = None
     calibration: Calibration | None = None
     weights: Tensors | None = None
     privacy: PrivacySpent | None = None
 
     @property
-    def classifier(self) -> Any:  # as untyped as the estimator
-        """What gives probabilities: the estimator, or it with its scores calibrated."""
+    def calibrated(self) -> Any:  # as untyped as the estimator
+        """The estimator, with its scores calibrated where they are to be."""
         if self.calibration is None:
             return self.estimator
         return CalibratedClassifier(self.estimator, self.calibration.map)
@@ -65,19 +68,19 @@ class TrainedModel:
     def predicted(self, table: Table) -> Predicted:
         """What it says of the rows of `table`, as `recipe.predicted` does."""
         matrix = np.ascontiguousarray(self.encoder.transform(frame(table)), dtype=np.float32)
-        return predicted(self.classifier, matrix)
+        return predicted(self.calibrated, matrix, self.scale)
 
 
 def check_labels(table: Table, split: Split) -> None:
     """That trials can be told apart on `split`.
 
     Raises:
-        DataFault: The train or the validation part holds a single class, or the train part lacks
-            one.
+        DataFault: The target is the same in every row of the train or the validation part, or the
+            train part lacks a class.
     """
     for name, rows in (("train", split.train), ("validation", split.validation)):
         if len(np.unique(table.label[rows])) < len(TWO_CLASSES):
-            raise DataFault(f"every row of the {name} part has the same label")
+            raise DataFault(f"target has one value in every row of the {name} part")
     lacking = table.lacking(split.train)
     if lacking:
         raise DataFault(
@@ -98,8 +101,7 @@ class Workbench:
         parent: The version that it takes over from; None with `Mode.FULL`.
 
     Raises:
-        DataFault: The train or the validation part holds a single class, the train part lacks one,
-            or there are too few rows for the folds or the calibration.
+        DataFault: See `check_labels`; or there are too few rows for the folds or the calibration.
     """
 
     def __init__(
@@ -136,17 +138,19 @@ class Workbench:
         """
         recipe = self._recipes[trial.algorithm]
         matrices = self._rows.encoded(recipe.encoding)
-        watched = self._table.label[self._split.validation]
+        watched, fitted_label = self._table.label[self._split.validation], self._rows.fit.label
+        scale = self._scale(fitted_label)
         private = self._private_fit(trial.parameters, 0)
         task = FitTask(
             rows=matrices.fit,
-            label=self._rows.fit.label,
+            label=_learned(fitted_label, scale),
             watch_rows=matrices.watch,
-            watch_label=watched,
+            watch_label=_learned(watched, scale),
             parameters=trial.parameters if private is None else _with_epochs(trial, private),
             seed=self._spec.seed,
             task=self._spec.task,
             classes=len(self._table.classes),
+            scale=scale,
             cores=self._cores,
             observer=observer,
             resume_from=resume_from,
@@ -156,27 +160,25 @@ class Workbench:
         )
         fitted = recipe.fit(task)
         assert matrices.watch is not None, "validation rows are watched"
-        told = predicted(fitted.estimator, matrices.watch)
-        fitted_label = self._rows.fit.label
+        model = TrainedModel(matrices.encoder, fitted.estimator, scale)
+        told = predicted(fitted.estimator, matrices.watch, scale)
         return TrialOutcome(
             trial.index,
             recipe.algorithm,
             {
                 **self._objective.score(watched, told).values,
-                **self._footprint(recipe, matrices.encoder, fitted.estimator),
+                **self._footprint(recipe, model),
             },
             fitted.refit_parameters,
             gains=self._objective.gains(watched, told, fitted_label, self._spec.seed),
         )
 
-    def _footprint(
-        self, recipe: Recipe, encoder: ColumnTransformer, estimator: Any
-    ) -> Mapping[str, float]:
+    def _footprint(self, recipe: Recipe, model: TrainedModel) -> Mapping[str, float]:
         """What a trial costs to serve; empty where nothing is asked of that."""
         if self._spec.constraints is None:
             return {}
         recipe.teach_export()
-        graph = export_graph(encoder, estimator, self._rows.fit)
+        graph = export_graph(model.encoder, model.estimator, self._rows.fit, model.scale)
         return footprint(graph, self._table.take(self._split.validation))
 
     def run_fold(self, trial: Trial, number: int, observer: FitObserver) -> FoldScores:
@@ -257,15 +259,17 @@ class Workbench:
         recipe = self._recipes[algorithm]
         rows = EncodedRows(self._table, learn, None, self._state)
         matrices = rows.encoded(recipe.encoding)
+        scale = self._scale(rows.fit.label)
         task = FitTask(
             rows=matrices.fit,
-            label=rows.fit.label,
+            label=_learned(rows.fit.label, scale),
             watch_rows=None,
             watch_label=None,
             parameters=parameters,
             seed=self._spec.seed,
             task=self._spec.task,
             classes=len(self._table.classes),
+            scale=scale,
             cores=self._cores,
             observer=observer,
             resume_from=resume_from,
@@ -275,8 +279,16 @@ class Workbench:
         )
         fitted = recipe.fit(task)
         return TrainedModel(
-            matrices.encoder, fitted.estimator, weights=fitted.weights, privacy=fitted.privacy
+            matrices.encoder,
+            fitted.estimator,
+            scale,
+            weights=fitted.weights,
+            privacy=fitted.privacy,
         )
+
+    def _scale(self, fitted: Labels) -> TargetScale | None:
+        """What the rows that are fitted say of the target of a regression, they alone."""
+        return None if self._spec.task.meaning.has_classes else TargetScale.of(fitted)
 
     @property
     def _state(self) -> EncoderState | None:
@@ -293,6 +305,10 @@ class Workbench:
 def _with_epochs(trial: Trial, private: PrivateFit) -> Parameters:
     """The trial's parameters with the epochs that the budget pays for."""
     return {**trial.parameters, "epochs": float(private.epochs)}
+
+
+def _learned(label: Labels, scale: TargetScale | None) -> Labels:
+    return label if scale is None else scale.scaled(label)
 
 
 def _judged(folds: Sequence[Fold]) -> Indices:

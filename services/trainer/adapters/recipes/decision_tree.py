@@ -13,16 +13,18 @@ from services.trainer.adapters.learning.recipe import (
     weighted_rows,
 )
 from services.trainer.adapters.learning.thresholds import snap_tree
-from services.trainer.core.abilities import CLASSIFICATION, Ability
+from services.trainer.core.abilities import TABULAR, Ability
 from services.trainer.core.parameters import ParameterRule
 from services.trainer.core.parents import Mode
+from services.trainer.core.tasks import Task
 
 
 def fit(task: FitTask) -> Fitted:
     """Grow the tree; one step, reported when it is over."""
-    from sklearn.tree import DecisionTreeClassifier
+    from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
-    model = DecisionTreeClassifier(
+    kind = DecisionTreeRegressor if task.task is Task.REGRESSION else DecisionTreeClassifier
+    model = kind(
         max_depth=task.whole("max_depth"),
         min_samples_leaf=task.copies * task.whole("min_leaf_rows"),
         random_state=task.seed,
@@ -42,7 +44,7 @@ RECIPE = Recipe(
         "min_leaf_rows": ParameterRule(default=100, minimum=1, maximum=100_000, whole=True),
     },
     encoding=Encoding.ORDINAL,
-    ability=Ability(CLASSIFICATION),
+    ability=Ability(TABULAR),
     fit=fit,
     modes=frozenset({Mode.FULL, Mode.DISTILLATION}),
 )

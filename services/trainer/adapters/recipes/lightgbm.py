@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,12 @@ from services.trainer.adapters.learning.recipe import (
     Fitted,
     Recipe,
     Step,
+    watched_scores,
     weighted_rows,
 )
 from services.trainer.adapters.learning.thresholds import snap_booster
 from services.trainer.core import multiclass
-from services.trainer.core.abilities import CLASSIFICATION, Ability
+from services.trainer.core.abilities import TABULAR, Ability
 from services.trainer.core.parameters import ParameterRule
 from services.trainer.core.parents import Mode
 from services.trainer.core.tasks import Task
@@ -27,10 +29,11 @@ _NAMES = {"binary_logloss": "log_loss", "multi_logloss": "log_loss"}
 
 
 def fit(task: FitTask) -> Fitted:
-    """Boost until the watched log loss stops falling, or for all rounds when none is watched."""
+    """Boost until the watched loss stops falling, or for all rounds when none is watched."""
     import lightgbm
 
-    model = lightgbm.LGBMClassifier(
+    quantities = task.task is Task.REGRESSION
+    model = (lightgbm.LGBMRegressor if quantities else lightgbm.LGBMClassifier)(
         n_estimators=task.whole("rounds"),
         learning_rate=task.parameters["learning_rate"],
         num_leaves=task.whole("leaves"),
@@ -45,6 +48,9 @@ def fit(task: FitTask) -> Fitted:
         force_row_wise=True,
         verbose=-1,
     )
+    if quantities:
+        # Else its own metric, of what is learned, comes before those of the target.
+        model.set_params(metric="None")
     callbacks: list[Any] = [_reporter(task)]  # Any: LightGBM has no types
     if task.watch_rows is not None:
         patience = task.whole("patience_rounds")
@@ -82,11 +88,24 @@ def _metrics(task: FitTask) -> list[Any]:
             return ["binary_logloss", "auc"]
         case Task.MULTICLASS:
             return ["multi_logloss", _by_class]
+        case Task.REGRESSION:
+            return [_of_quantities(task)]
 
 
 def _by_class(label: Any, probabilities: Any) -> list[tuple[str, float, bool]]:
     measured = multiclass.selection_metrics(label.astype(np.int64), probabilities)
     return [(name, measured[name], True) for name in ("macro_f1", "balanced_accuracy")]
+
+
+def _of_quantities(task: FitTask) -> Callable[[Any, Any], list[tuple[str, float, bool]]]:
+    # A function, since LightGBM copies all else that it is given, to the depths of the observer.
+    def measure(label: Any, learned: Any) -> list[tuple[str, float, bool]]:
+        assert task.scale is not None, "quantities are scaled"
+        found = watched_scores(task, label, task.scale.restored(learned))
+        return [(each.value, found[each], each.higher_is_better) for each in metrics]
+
+    metrics = task.task.meaning.metrics
+    return measure
 
 
 def _reporter(task: FitTask) -> Any:
@@ -103,11 +122,14 @@ def _reporter(task: FitTask) -> Any:
 
 
 def teach_export() -> None:
-    """Teach skl2onnx to convert LightGBM's classifier."""
-    from lightgbm import LGBMClassifier
+    """Teach skl2onnx to convert LightGBM's classifier and regressor."""
+    from lightgbm import LGBMClassifier, LGBMRegressor
     from onnxmltools.convert.lightgbm.operator_converters.LightGbm import convert_lightgbm
     from skl2onnx import update_registered_converter
-    from skl2onnx.common.shape_calculator import calculate_linear_classifier_output_shapes
+    from skl2onnx.common.shape_calculator import (
+        calculate_linear_classifier_output_shapes,
+        calculate_linear_regressor_output_shapes,
+    )
 
     update_registered_converter(
         LGBMClassifier,
@@ -115,6 +137,12 @@ def teach_export() -> None:
         calculate_linear_classifier_output_shapes,
         convert_lightgbm,
         options={"nocl": [True, False], "zipmap": [True, False, "columns"]},
+    )
+    update_registered_converter(
+        LGBMRegressor,
+        "LightGbmLGBMRegressor",
+        calculate_linear_regressor_output_shapes,
+        convert_lightgbm,
     )
 
 
@@ -131,7 +159,7 @@ RECIPE = Recipe(
         "patience_rounds": ParameterRule(default=40, minimum=1, maximum=5000, whole=True),
     },
     encoding=Encoding.ORDINAL,
-    ability=Ability(CLASSIFICATION),
+    ability=Ability(TABULAR),
     fit=fit,
     teach_export=teach_export,
     modes=frozenset({Mode.FULL, Mode.DISTILLATION, Mode.WARM_START, Mode.INCREMENTAL}),

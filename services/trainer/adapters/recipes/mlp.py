@@ -7,22 +7,23 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from services.trainer.adapters.learning.recipe import Encoding, FitTask, Fitted, Recipe
-from services.trainer.core.abilities import CLASSIFICATION, Ability
+from services.trainer.core.abilities import TABULAR, Ability
 from services.trainer.core.parameters import ParameterRule
 from services.trainer.core.parents import Mode
+from services.trainer.core.tasks import Task
 
 if TYPE_CHECKING:
     import torch
 
     from services.trainer.adapters.learning.epochs import Weights
-    from services.trainer.adapters.learning.network import DenseNetwork
+    from services.trainer.adapters.learning.network import DenseNetwork, DenseRegressor
 
 
 def fit(task: FitTask) -> Fitted:
-    """Train for all epochs and keep the one with the lowest watched log loss, else the last."""
+    """Train for all epochs and keep the one with the lowest watched loss, else the last."""
     from services.trainer.adapters.learning.epochs import train_by_epochs
 
-    return train_by_epochs(task, lambda: _network(task), _classifier)
+    return train_by_epochs(task, lambda: _network(task), lambda weights: _estimator(task, weights))
 
 
 def _network(task: FitTask) -> torch.nn.Sequential:
@@ -42,19 +43,15 @@ def _network(task: FitTask) -> torch.nn.Sequential:
     )
 
 
-def _classifier(weights: Weights) -> DenseNetwork:
-    from services.trainer.adapters.learning.network import DenseNetwork
+def _estimator(task: FitTask, weights: Weights) -> DenseNetwork | DenseRegressor:
+    from services.trainer.adapters.learning.network import DenseNetwork, DenseRegressor
 
     names = [name.removesuffix(".weight") for name in weights if name.endswith(".weight")]
-    return DenseNetwork(
-        [
-            (
-                np.ascontiguousarray(weights[f"{name}.weight"].numpy().T),
-                weights[f"{name}.bias"].numpy(),
-            )
-            for name in names
-        ]
-    )
+    layers = [
+        (np.ascontiguousarray(weights[f"{name}.weight"].numpy().T), weights[f"{name}.bias"].numpy())
+        for name in names
+    ]
+    return DenseRegressor(layers) if task.task is Task.REGRESSION else DenseNetwork(layers)
 
 
 def teach_export() -> None:
@@ -75,7 +72,7 @@ RECIPE = Recipe(
         "dropout": ParameterRule(default=0.1, minimum=0.0, maximum=0.9),
     },
     encoding=Encoding.SCALED_ONE_HOT,
-    ability=Ability(CLASSIFICATION, trains_privately=True),
+    ability=Ability(TABULAR, trains_privately=True),
     fit=fit,
     teach_export=teach_export,
     modes=frozenset({Mode.FULL, Mode.DISTILLATION, Mode.WARM_START, Mode.INCREMENTAL}),

@@ -12,18 +12,20 @@ from services.trainer.adapters.learning.recipe import (
     weighted_rows,
 )
 from services.trainer.adapters.learning.thresholds import snap_tree
-from services.trainer.core.abilities import CLASSIFICATION, Ability
+from services.trainer.core.abilities import TABULAR, Ability
 from services.trainer.core.parameters import ParameterRule
 from services.trainer.core.parents import Mode
+from services.trainer.core.tasks import Task
 
 TREES_PER_STEP = 10
 
 
 def fit(task: FitTask) -> Fitted:
     """Grow the forest, ten trees a step."""
-    from sklearn.ensemble import RandomForestClassifier
+    from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 
-    model = RandomForestClassifier(
+    kind = RandomForestRegressor if task.task is Task.REGRESSION else RandomForestClassifier
+    model = kind(
         n_estimators=0,
         warm_start=True,
         max_depth=task.whole("max_depth"),
@@ -56,7 +58,7 @@ RECIPE = Recipe(
         "row_share": ParameterRule(default=0.4, minimum=0.01, maximum=1.0),
     },
     encoding=Encoding.ORDINAL,
-    ability=Ability(CLASSIFICATION),
+    ability=Ability(TABULAR),
     fit=fit,
     modes=frozenset({Mode.FULL, Mode.DISTILLATION}),
 )

@@ -29,7 +29,7 @@ from services.trainer.core.constraints import check_fits
 from services.trainer.core.data_report import DataReport
 from services.trainer.core.fairness import ColumnFairness, Decisions, compare_groups
 from services.trainer.core.jobs import Trial
-from services.trainer.core.objectives import Predicted, objective_of, selection_metrics
+from services.trainer.core.objectives import Predicted, objective_of
 from services.trainer.core.parents import Comparison, Mode
 from services.trainer.core.robustness import (
     RobustnessReport,
@@ -43,6 +43,7 @@ from services.trainer.core.scores import score_slices
 from services.trainer.core.selection import TrialOutcome
 from services.trainer.core.splits import Split
 from services.trainer.core.tables import TWO_CLASSES, Table
+from services.trainer.core.tasks import Task
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,7 +139,7 @@ class VersionBuilder:
             "training.json": bundle.json_bytes(training_json(evidence)),
             "card.md": card(evidence).encode(),
         }
-        if len(table.classes) == len(TWO_CLASSES):
+        if len(table.classes) <= len(TWO_CLASSES):
             files["profile.json"] = bundle.json_bytes(bundle.profile(fitted, test, told))
         if isinstance(model, TrainedModel) and self._can_go_on(winner.algorithm):
             assert model.weights is not None, f"{winner.algorithm} says that it gives weights"
@@ -166,8 +167,10 @@ class VersionBuilder:
         metric = spec.checked_metric
         sign = -1.0 if metric.higher_is_better else 1.0
 
+        objective = objective_of(spec.task)
+
         def loss(told: Predicted) -> float:
-            return sign * selection_metrics(spec.task, rows.label, told)[metric.value]
+            return sign * objective.selection_metrics(rows.label, told)[metric.value]
 
         answer = GraphModel(graph, self._threads).predicted
         two = len(table.classes) == len(TWO_CLASSES)
@@ -198,14 +201,18 @@ class VersionBuilder:
         if isinstance(model, ShrunkModel):
             return model.graph, None
         self._recipes[algorithm].teach_export()
-        graph = export_graph(model.encoder, model.estimator, fitted)
+        graph = export_graph(model.encoder, model.estimator, fitted, model.scale)
         if model.calibration is not None:
             graph = calibrated_graph(graph, model.calibration.map)
         runtime = GraphModel(graph, self._threads)
-        return graph, check_parity(runtime, model.encoder, model.classifier, validation)
+        parity = check_parity(
+            runtime, model.encoder, model.calibrated, validation, scale=model.scale
+        )
+        return graph, parity
 
     def _can_go_on(self, algorithm: str) -> bool:
-        return Mode.WARM_START in self._recipes[algorithm].modes
+        two = self._spec.task is Task.BINARY
+        return two and Mode.WARM_START in self._recipes[algorithm].modes
 
 
 def _positive_rate(rows: Table) -> float | None:

@@ -19,7 +19,7 @@ from services.trainer.adapters.worker.contract import Work
 from services.trainer.adapters.worker.link import TrainerLink
 from services.trainer.core.jobs import MetricPoint, StoredCheckpoint, Trial, checkpoint_key
 from services.trainer.core.search import loss_of
-from services.trainer.core.selection import Metric
+from services.trainer.core.tasks import Metric
 from services.trainer.core.use_cases.attempts import Order
 
 
