@@ -54,7 +54,7 @@ def selection_metrics(target: Quantities, predicted: Quantities) -> dict[str, fl
     """
     errors = _errors(target, predicted)
     squared = float(np.mean(errors**2))
-    variance = float(np.var(target.astype(np.float64)))
+    variance = _variance(target)
     return {
         "rmse": float(np.sqrt(squared)),
         "mae": float(np.abs(errors).mean()),
@@ -71,6 +71,12 @@ def score_quantities(target: Quantities, predicted: Quantities) -> Scores:
         values=selection_metrics(target, predicted),
         standard_errors=_standard_errors(target, predicted),
     )
+
+
+def _variance(target: Quantities) -> float:
+    """0 for equal values, of which the mean may be another in its last bit."""
+    values = target.astype(np.float64)
+    return float(values.var()) if np.ptp(values) else 0.0
 
 
 def _errors(target: Quantities, predicted: Quantities) -> Floats:
@@ -91,10 +97,11 @@ def _standard_errors(target: Quantities, predicted: Quantities) -> dict[str, flo
     }
     if mean_squared:
         found["rmse"] = scoring.mean_standard_error(squared) / (2 * float(np.sqrt(mean_squared)))
-    if variance := centred.mean():
-        influence = (mean_squared * centred / variance - squared) / variance
-        found["r2"] = scoring.mean_standard_error(influence)
-    return found
+    if variance := _variance(target):
+        with np.errstate(over="ignore"):
+            influence = (mean_squared * centred / variance - squared) / variance
+            found["r2"] = scoring.mean_standard_error(influence)
+    return {name: error for name, error in found.items() if np.isfinite(error)}
 
 
 def _median_standard_error(values: Floats) -> float:
