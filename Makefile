@@ -13,6 +13,7 @@ TRITON := $(ENVIRONMENTS)/triton/installed.sha256
 CHROMIUM := $(ENVIRONMENTS)/chromium/installed.sha256
 CALLERS := $(ENVIRONMENTS)/callers/installed.sha256
 PROMETHEUS := $(ENVIRONMENTS)/prometheus/installed.sha256
+TEXT := $(ENVIRONMENTS)/text/installed.sha256
 # What a benchmark or a proof can't do without, each in an environment of its own; that of inference
 # installs its peers itself, and goes on without one that does not install.
 PEERS_false-alarms := drift_peers
@@ -47,11 +48,12 @@ $(TRITON): tools/environments/triton.py
 $(CHROMIUM): tools/environments/chromium.py tools/environments/debian.py
 $(CALLERS): tools/environments/callers.py tools/environments/debian.py
 $(PROMETHEUS): tools/environments/prometheus.py tools/environments/debian.py
+$(TEXT): tools/environments/text.py
 
 demo: $(READY) ## Run the whole loop on a year of real flights (about 5 minutes)
 	@$(BIN)/roundhouse demo $(ARGS)
 
-test: $(READY) $(TRITON) $(CHROMIUM) $(CALLERS) $(PROMETHEUS) ## Run the whole test suite, real components included
+test: $(READY) $(TRITON) $(CHROMIUM) $(CALLERS) $(PROMETHEUS) $(TEXT) ## Run the whole test suite, real components included
 	@$(BIN)/python -m pytest -q $(PARALLEL) $(ARGS)
 
 check: lint ## Check format, lint, types, imports, contracts; run the unit tests

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, StringConstraints, model_validator
 
 from services.common.settings import Address, BlobSettings
 from services.trainer.adapters.prices import DEFAULT
+
+EncoderName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_.-]{0,62}$")]
 
 
 class TrainerSettings(BlobSettings, env_prefix="ROUNDHOUSE_TRAINER_"):
@@ -55,6 +57,10 @@ class TrainerSettings(BlobSettings, env_prefix="ROUNDHOUSE_TRAINER_"):
 
     price_file: Path = DEFAULT
     """JSON file with what a second of a core and of a GiB costs; see docs/training.md."""
+
+    encoders: dict[EncoderName, str] = Field(default_factory=dict)
+    """Pretrained encoders that specs may name, and where each is: the absolute path of a folder, or
+    `PACKAGE:FOLDER` in an installed package. None by default: the operator says what is read."""
 
     registry_patience_s: float = Field(default=60.0, ge=0.0, le=3600.0)
     """Seconds a worker waits for a registry that is away before its attempt fails."""

@@ -36,6 +36,7 @@ from services.common.telemetry import trace_sinks
 from services.trainer.adapters.cleaner import Cleaner
 from services.trainer.adapters.engine import Engine
 from services.trainer.adapters.evaluation import RegistrySnapshots, RegistryVersionEvaluator
+from services.trainer.adapters.learning.pretrained import open_encoders
 from services.trainer.adapters.learning.recipe import Recipe
 from services.trainer.adapters.prices import load_prices
 from services.trainer.adapters.processes import WorkerProcesses
@@ -76,6 +77,7 @@ async def trainer(settings: TrainerSettings, now: Clock = utc_now) -> AsyncItera
     Raises:
         UnsafeStoreError: The blob store would lose writes.
         DatabaseUnavailable, BlobStoreUnavailable: One of them does not answer.
+        UnusableRecipe, UnusableEncoder: One that is installed or configured can't be used.
     """
     async with (
         _engine(settings) as engine,
@@ -189,6 +191,7 @@ def _config_of(settings: TrainerSettings, port: int) -> Callable[[TrainingJob, s
             s3=s3_connection_of(settings),
             log_level=settings.log_level,
             traces=trace_sinks(settings),
+            encoders=settings.encoders,
         )
 
     return config_of
@@ -218,6 +221,7 @@ def _apis(
     installed = load_recipes()
     algorithms: dict[str, Recipe | Quantizer | Pruner] = {**installed, **QUANTIZERS, **PRUNERS}
     recipes = {name: each.rules for name, each in algorithms.items()}
+    encoders = open_encoders(settings.encoders)
     job_servicer = JobServicer(
         transactions,
         RegistrySnapshots(registry, pins),
@@ -226,6 +230,7 @@ def _apis(
         recipes=recipes,
         modes={name: each.modes for name, each in algorithms.items()},
         abilities={name: recipe.ability for name, recipe in installed.items()},
+        encoders={name: each.shape.positions for name, each in encoders.items()},
     )
     worker_servicer = WorkerServicer(transactions, terms, recipes=recipes)
     cost_servicer = CostServicer(transactions, terms.prices)

@@ -25,8 +25,10 @@ from services.trainer.core.parents import Mode
 from services.trainer.core.privacy_faults import privacy_faults
 from services.trainer.core.robustness import Check
 from services.trainer.core.spec import JobSpec, spec_to_json
+from services.trainer.core.text_faults import text_faults
 from services.trainer.core.validation import spec_faults
 from tests.support.class_values import class_spec, digit_spec
+from tests.support.text_values import text_spec
 from tests.support.trainer_values import spec
 
 ALGORITHMS: dict[str, Recipe | Quantizer | Pruner] = {**load_recipes(), **QUANTIZERS, **PRUNERS}
@@ -34,6 +36,8 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "training.md"
 EXAMPLES = [
     json.loads(part.split("```")[0]) for part in DOCUMENT.read_text().split("```json\n")[1:]
 ]
+
+(TEXTS,) = (found for found in EXAMPLES if "KIND_TEXT" in json.dumps(found))
 
 
 def test_the_tables_of_parameters_are_those_of_the_recipes() -> None:
@@ -64,6 +68,7 @@ def faults_of(example: dict[str, object], job: JobSpec) -> list[FieldViolation]:
         *ability_faults(changed, rules, abilities),
         *mode_faults(changed, modes, "spec"),
         *privacy_faults(changed, abilities, "spec"),
+        *text_faults(changed, abilities, {"minilm": 512}),
     ]
 
 
@@ -84,9 +89,14 @@ def faults_of(example: dict[str, object], job: JobSpec) -> list[FieldViolation]:
     ],
 )
 def test_the_specs_of_the_document_are_good_ones(key: str) -> None:
-    examples = [found for found in EXAMPLES if key in found]
+    examples = [found for found in EXAMPLES if key in found and found != TEXTS]
     assert examples
     assert [fault for example in examples for fault in faults_of(example, spec())] == []
+
+
+def test_the_spec_that_reads_a_text_is_a_good_one() -> None:
+    assert faults_of(TEXTS, text_spec()) == []
+    assert faults_of({**TEXTS, "candidates": [{"algorithm": "mlp"}]}, text_spec()) != []
 
 
 def test_the_candidate_that_reads_images_is_a_good_one_for_digits() -> None:

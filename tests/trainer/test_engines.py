@@ -31,6 +31,7 @@ CONFIG = WorkerConfig(
     s3=S3Connection("127.0.0.1:9000", "key", "secret"),
     log_level="info",
     traces=TraceSinks(None, Path("spans.jsonl"), 0.5),
+    encoders={"small": "small_encoder:model"},
 )
 
 

@@ -42,6 +42,7 @@ from services.trainer.core.privacy_faults import privacy_faults
 from services.trainer.core.purposes import Purpose, usual_purpose
 from services.trainer.core.queues import DEFAULT_QUEUE
 from services.trainer.core.spec import JobSpec
+from services.trainer.core.text_faults import text_faults
 from services.trainer.core.use_cases import submission
 from services.trainer.core.use_cases.spending import Terms
 from services.trainer.core.use_cases.submission import NewJob
@@ -67,6 +68,7 @@ class JobServicer(pb_grpc.JobServiceServicer):
         recipes: The parameters of each algorithm there is.
         modes: What jobs may use each of them for.
         abilities: What each of them can be trained for.
+        encoders: Tokens that each pretrained encoder can read, by name.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class JobServicer(pb_grpc.JobServiceServicer):
         recipes: Mapping[str, Rules],
         modes: Mapping[str, Collection[Mode]],
         abilities: Mapping[str, Ability],
+        encoders: Mapping[str, int],
     ) -> None:
         self._transactions = transactions
         self._snapshots = snapshots
@@ -87,6 +90,7 @@ class JobServicer(pb_grpc.JobServiceServicer):
         self._recipes = recipes
         self._modes = modes
         self._abilities = abilities
+        self._encoders = encoders
 
     async def CreateTrainingJob(
         self, request: pb.CreateTrainingJobRequest, _: _Context
@@ -343,6 +347,7 @@ class JobServicer(pb_grpc.JobServiceServicer):
             *ability_faults(spec, self._recipes, self._abilities),
             *mode_faults(spec, self._modes, ROOT),
             *privacy_faults(spec, self._abilities, ROOT),
+            *text_faults(spec, self._abilities, self._encoders),
         ]
         if SNAPSHOT.matches(spec.snapshot):
             try:

@@ -30,11 +30,13 @@ class Ability:
             parameters `IMAGE_SHAPE` tell: line by line, in a line by column, then by channel.
         trains_privately: It heeds `FitTask.private`; it has the parameters `epochs` and
             `batch_rows`.
+        reads_text: Its only feature is a text; others read none.
     """
 
     tasks: frozenset[Task] = frozenset({Task.BINARY})
     reads_images: bool = False
     trains_privately: bool = False
+    reads_text: bool = False
 
 
 def ability_faults(

@@ -192,11 +192,11 @@ def _column(name: str, table: Table, known: Table) -> ColumnReport:
         codes = _bins(known.numeric[name])
         missing, distinct = len(values) - len(present), len(np.unique(present))
     else:
-        words = table.categorical[name]
+        words = {**table.categorical, **table.text}[name]
         missing = int(np.sum(words == ""))
         distinct = len(set(words.tolist()) - {""})
         low = high = None
-        codes = _word_codes(known.categorical[name])
+        codes = _word_codes(known.features[name])
     if known.classes:
         return ColumnReport(name, missing, distinct, low, high, class_auc(codes, known))
     alone = alone_r2(codes, known.label)

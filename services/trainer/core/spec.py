@@ -26,12 +26,15 @@ DEFAULT_MAX_ATTEMPTS = 5
 USUAL_THRESHOLD = 0.5
 """Where endpoints decide that are not told otherwise."""
 
+DEFAULT_MAX_TOKENS = 128
+
 
 class FeatureKind(StrEnum):
     """How a column is read. The values are names of the contract."""
 
     NUMERIC = "KIND_NUMERIC"
     CATEGORICAL = "KIND_CATEGORICAL"
+    TEXT = "KIND_TEXT"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,8 @@ class Feature:
         maximum_missing: Largest share of rows without a value; None means no limit.
         values: Words it may hold; empty means any.
         known_in_advance: It is known before the label is, however well it predicts it.
+        encoder: Name of the pretrained encoder that reads a text; empty for other kinds.
+        max_tokens: Tokens of a text that are read; 0 for other kinds.
     """
 
     name: str
@@ -55,6 +60,8 @@ class Feature:
     maximum_missing: float | None = None
     values: tuple[str, ...] = ()
     known_in_advance: bool = False
+    encoder: str = ""
+    max_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,14 +318,19 @@ def _robustness_from_json(document: Json) -> Robustness:
 
 
 def _feature_from_json(document: Json) -> Feature:
+    kind = FeatureKind(document["kind"])
     return Feature(
         name=document["name"],
-        kind=FeatureKind(document["kind"]),
+        kind=kind,
         minimum=document.get("minimum"),
         maximum=document.get("maximum"),
         maximum_missing=document.get("maximum_missing"),
         values=tuple(document.get("values", ())),
         known_in_advance=document.get("known_in_advance", False),
+        encoder=document.get("encoder", ""),
+        max_tokens=(
+            document.get("max_tokens") or (DEFAULT_MAX_TOKENS if kind is FeatureKind.TEXT else 0)
+        ),
     )
 
 
@@ -331,5 +343,7 @@ def _feature_to_json(feature: Feature) -> dict[str, Any]:
         "maximum_missing": feature.maximum_missing,
         "values": list(feature.values) or None,
         "known_in_advance": feature.known_in_advance or None,
+        "encoder": feature.encoder or None,
+        "max_tokens": feature.max_tokens or None,
     }
     return {name: value for name, value in document.items() if value is not None}

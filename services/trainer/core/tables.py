@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
@@ -31,6 +31,7 @@ class Table:
         slices: Slice columns, each object [rows] of str; '' is missing.
         groups: Object [rows] of str, the group that each row is of; None where rows are in none.
         classes: Names of the classes by their numbers; empty for a regression.
+        text: Text features in the spec's order, as `categorical`.
     """
 
     numeric: Mapping[str, npt.NDArray[np.float32]]
@@ -40,11 +41,12 @@ class Table:
     slices: Mapping[str, Strings]
     groups: Strings | None = None
     classes: tuple[str, ...] = TWO_CLASSES
+    text: Mapping[str, Strings] = field(default_factory=dict)
 
     @property
     def features(self) -> dict[str, npt.NDArray[Any]]:  # float32 or object, by role
-        """All features by name, numeric first."""
-        return {**self.numeric, **self.categorical}
+        """All features by name: numeric, categorical, text."""
+        return {**self.numeric, **self.categorical, **self.text}
 
     def __len__(self) -> int:
         return len(self.label)
@@ -62,6 +64,7 @@ class Table:
             self,
             numeric={name: column[rows] for name, column in self.numeric.items()},
             categorical={name: column[rows] for name, column in self.categorical.items()},
+            text={name: column[rows] for name, column in self.text.items()},
             label=self.label[rows],
             event_time_us=self.event_time_us[rows],
             slices={name: column[rows] for name, column in self.slices.items()},
@@ -76,4 +79,5 @@ class Table:
             categorical={
                 name: columns.get(name, column) for name, column in self.categorical.items()
             },
+            text={name: columns.get(name, column) for name, column in self.text.items()},
         )

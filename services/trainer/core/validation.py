@@ -123,15 +123,14 @@ def _feature_fault(feature: Feature, spec: JobSpec, counts: Mapping[str, int]) -
 
 def _promise_faults(feature: Feature, path: str) -> Iterator[FieldViolation]:
     low, high = feature.minimum, feature.maximum
-    if feature.kind is FeatureKind.NUMERIC:
-        if feature.values:
-            yield FieldViolation(f"{path}.values", "is for categorical features")
-        if low is not None and high is not None and low > high:
-            yield FieldViolation(f"{path}.minimum", f"is {low:g}; must not be above {high:g}")
-    else:
+    if feature.values and feature.kind is not FeatureKind.CATEGORICAL:
+        yield FieldViolation(f"{path}.values", "is for categorical features")
+    if feature.kind is not FeatureKind.NUMERIC:
         for name, bound in (("minimum", low), ("maximum", high)):
             if bound is not None:
                 yield FieldViolation(f"{path}.{name}", "is for numeric features")
+    elif low is not None and high is not None and low > high:
+        yield FieldViolation(f"{path}.minimum", f"is {low:g}; must not be above {high:g}")
 
 
 def _split_faults(spec: JobSpec) -> list[FieldViolation]:

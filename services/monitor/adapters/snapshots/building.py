@@ -117,7 +117,9 @@ def _columns(spec: job_pb2.JobSpec) -> TrainingColumns:
     kinds = job_pb2.Feature.Kind
     return TrainingColumns(
         numeric=[f.name for f in spec.features if f.kind == kinds.KIND_NUMERIC],
-        categorical=[f.name for f in spec.features if f.kind == kinds.KIND_CATEGORICAL],
+        categorical=[
+            f.name for f in spec.features if f.kind in (kinds.KIND_CATEGORICAL, kinds.KIND_TEXT)
+        ],
         target=spec.target,
         time=spec.split.time_column,
     )

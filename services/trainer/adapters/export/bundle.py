@@ -51,8 +51,10 @@ def manifest_bytes(files: Mapping[str, bytes]) -> bytes:
     return json_bytes({"files": entries})
 
 
-def signature(fitted: Table) -> dict[str, Any]:
+def signature(fitted: Table, features: Sequence[Feature] = ()) -> dict[str, Any]:
     """`signature.json`: the graph's inputs, with the ranges and categories of the fitted rows.
+
+    What a text is read with comes from `features`, those of the spec.
 
     Every input may be missing, since the graph fills in what is; values beyond the range and
     unseen categories are scored too.
@@ -65,6 +67,10 @@ def signature(fitted: Table) -> dict[str, Any]:
     for name, strings in fitted.categorical.items():
         categories = sorted(set(strings.tolist()) - {""})
         inputs.append(_input(name, "BYTES", (None, None), categories))
+    for feature in features:
+        if feature.kind is FeatureKind.TEXT:
+            read = {"encoder": feature.encoder, "max_tokens": feature.max_tokens}
+            inputs.append({**_input(feature.name, "BYTES", (None, None), None), "text": read})
     return {"inputs": inputs, "outputs": _outputs(fitted.classes)}
 
 
@@ -77,7 +83,10 @@ def features_of(signature: JsonObject) -> tuple[Feature, ...]:
     kinds = {"FP32": FeatureKind.NUMERIC, "BYTES": FeatureKind.CATEGORICAL}
     try:
         return tuple(
-            Feature(found["name"], kinds[found["datatype"]]) for found in signature["inputs"]
+            Feature(found["name"], FeatureKind.TEXT, **found["text"])
+            if "text" in found
+            else Feature(found["name"], kinds[found["datatype"]])
+            for found in signature["inputs"]
         )
     except KeyError as error:
         raise DataFault(f"signature.json lacks or has an unknown {error}") from error
@@ -87,12 +96,14 @@ def profile(fitted: Table, held_out: Table, told: Probabilities) -> dict[str, An
     """`profile.json`: features and label of the fitted rows, scores of the held-out ones.
 
     Of two classes, whose score is the probability of label 1, or of quantities, whose score they
-    are: nothing is promised by them, so that there is no reliability.
+    are: nothing is promised by them, so that there is no reliability. Texts have no profile:
+    nothing of what people wrote is in it.
     """
     label_bins = FrozenBins.numeric(np.array([0, 1]) if fitted.classes else fitted.label)
     score_bins = FrozenBins.numeric(told)
+    columns = {**fitted.numeric, **fitted.categorical}
     features = feature_profiles(
-        fitted.features,
+        columns,
         categorical=set(fitted.categorical),
         time_us=fitted.event_time_us,
     )
@@ -107,7 +118,7 @@ def profile(fitted: Table, held_out: Table, told: Probabilities) -> dict[str, An
         score=score,
         label=ColumnProfile.of(label_bins, fitted.label, fitted.event_time_us),
         n=len(fitted),
-        sample=RowSample.of(fitted.features, features, fitted.event_time_us),
+        sample=RowSample.of(columns, features, fitted.event_time_us) if columns else None,
         reliability=reliability,
     ).to_json()
 

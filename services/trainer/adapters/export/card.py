@@ -61,6 +61,7 @@ def card(evidence: Evidence) -> str:
         "",
         f"- Algorithm: {evidence.winner.algorithm}, picked by {_picked_by(spec)}",
         *([] if spec.constraints is None else [f"- Has a {spec.constraints}, as was asked"]),
+        *_encoder(evidence),
         *([f"- Probabilities: {_calibrated(evidence)}"] if evidence.classes else []),
         f"- Beats the trivial baseline: {'yes' if evidence.beats_baseline else 'no'}",
         "",
@@ -110,6 +111,14 @@ def _privacy(evidence: Evidence) -> list[str]:
         ),
         "",
     ]
+
+
+def _encoder(evidence: Evidence) -> list[str]:
+    found = evidence.encoder
+    if found is None:
+        return []
+    named = f"`{found.name}`, `{found.digest}`; its licence: {found.licence}"
+    return [f"- Text is read by the pretrained encoder {named}"]
 
 
 def _scored(title: str, rows: Sequence[tuple[str, Scores]], task: Task) -> list[str]:

@@ -41,6 +41,21 @@ PACKAGES: Final = (
 _REPOSITORY: Final = Path(__file__).resolve().parents[4]
 
 
+@dataclass(frozen=True, slots=True)
+class EncoderRecord:
+    """A pretrained encoder, as it was.
+
+    Attributes:
+        name: That specs call it by.
+        digest: SHA-256 of what it consists of.
+        licence: As it tells.
+    """
+
+    name: str
+    digest: str
+    licence: str
+
+
 @dataclass(frozen=True, eq=False)
 class Evidence:
     """What is known about a version.
@@ -56,6 +71,7 @@ class Evidence:
         scores: On the test part.
         slices: Of the test part.
         baseline: What the labels that training saw score on the test part by themselves.
+        encoder: Pretrained, that reads the text; None where there is none.
         calibration: Of the winner's scores; None where none is asked for.
         uncalibrated: On the test part without it; None without one.
         parity: Largest difference between graph and native model; None where there is none.
@@ -79,6 +95,7 @@ class Evidence:
     scores: Scores
     slices: Sequence[SliceScores]
     baseline: Scores
+    encoder: EncoderRecord | None
     calibration: Calibration | None
     uncalibrated: Scores | None
     parity: float | None
@@ -208,6 +225,7 @@ def training_json(evidence: Evidence) -> dict[str, Any]:
             "parameters": dict(evidence.winner.refit_parameters),
             "package": _package(evidence),
         },
+        **({} if evidence.encoder is None else {"encoder": asdict(evidence.encoder)}),
         **({} if calibration is None else {"calibration": calibration.to_json()}),
         **_privacy_json(evidence),
         "environment": environment(evidence.threads),

@@ -30,6 +30,15 @@ Of a quantity, as a part of it, or of the target's deviation where that is large
 
 TARGET_OPSET = {"": 21, "ai.onnx.ml": 3}
 EDGE_ROWS = 64
+HARD_TEXTS = (
+    " \t\n",
+    "e\N{COMBINING ACUTE ACCENT}t\N{LATIN SMALL LETTER E WITH ACUTE} NA\N{DIAERESIS}IVE",
+    "\N{CJK UNIFIED IDEOGRAPH-65E5}\N{CJK UNIFIED IDEOGRAPH-672C}\N{HANGUL SYLLABLE GAG}",
+    "\N{GRINNING FACE}\N{ZERO WIDTH JOINER}\x00[SEP] ##ing",
+    "x" * 300,
+    "a b, " * 2000,
+)
+"""What tokenizers trip over: blanks, accents, other scripts, controls, long words, long texts."""
 
 
 def export_graph(
@@ -38,11 +47,12 @@ def export_graph(
     """ONNX with one input [rows, 1] per feature of `table`, outputs `label` and `probabilities`.
 
     With a `scale` the one output is `prediction`, float32 [rows, 1], in the target's unit. Numeric
-    inputs are float, NaN for missing; categorical ones strings, '' for missing. The estimator's
+    inputs are float, NaN for missing; the others strings, '' for missing. The estimator's
     recipe has taught what its export needs.
     """
     inputs = [(name, FloatTensorType([None, 1])) for name in table.numeric]
-    inputs += [(name, StringTensorType([None, 1])) for name in table.categorical]
+    strings = (*table.categorical, *table.text)
+    inputs += [(name, StringTensorType([None, 1])) for name in strings]
     model = convert_sklearn(
         Pipeline([("encoder", encoder), ("model", estimator)]),
         name="roundhouse",
@@ -114,13 +124,20 @@ def _encoded(encoder: ColumnTransformer, table: Table) -> npt.NDArray[np.float32
 
 
 def _edge_cases(table: Table) -> Iterator[Table]:
-    """The first rows with each feature missing, each category unseen, and all of it at once."""
+    """The first rows with each feature missing, each category unseen, and all of it at once.
+
+    Texts are tried with `HARD_TEXTS` too.
+    """
     rows = table.take(np.arange(min(EDGE_ROWS, len(table))))
+    words = (*rows.categorical, *rows.text)
     missing: dict[str, npt.NDArray[Any]] = {  # float32 or object, by role
         **{name: np.full(len(rows), np.nan, dtype=np.float32) for name in rows.numeric},
-        **{name: np.full(len(rows), "", dtype=object) for name in rows.categorical},
+        **{name: np.full(len(rows), "", dtype=object) for name in words},
     }
-    unseen = {name: np.full(len(rows), UNSEEN, dtype=object) for name in rows.categorical}
+    unseen = {name: np.full(len(rows), UNSEEN, dtype=object) for name in words}
+    for name in rows.text:
+        hard = np.resize(np.array(HARD_TEXTS, dtype=object), len(rows))
+        yield rows.replaced({name: hard})
     for name, column in missing.items():
         yield rows.replaced({name: column})
     for name, column in unseen.items():

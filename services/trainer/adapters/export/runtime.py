@@ -17,6 +17,8 @@ PROBABILITIES: Final = "probabilities"
 """and of one that tells classes, float32 [rows, classes]."""
 
 BATCH_ROWS = 16_384
+TEXT_ROWS = 32
+"""Of a table with a text: attention takes memory for each pair of tokens of each row."""
 PERCENTILES = (50, 95, 99)
 LATENCY_WARMUP = 20
 LATENCY_CALLS = 200
@@ -68,12 +70,13 @@ class GraphModel:
         """float32 [rows], the probability of label 1 or a quantity, or [rows, classes]."""
         names = self._inputs
         columns = {name: table.features[name].reshape(-1, 1) for name in names}
+        rows = TEXT_ROWS if table.text else BATCH_ROWS
         parts = [
             self._session.run(
                 self._told,
-                {name: column[start : start + BATCH_ROWS] for name, column in columns.items()},
+                {name: column[start : start + rows] for name, column in columns.items()},
             )[0]
-            for start in range(0, len(table), BATCH_ROWS)
+            for start in range(0, len(table), rows)
         ]
         told: Predicted = np.concatenate(parts)
         match told.shape[1]:

@@ -19,9 +19,10 @@ MAX_ROWS = 30_000
 def suspects(table: Table, split: Split, seed: int) -> dict[int, float]:
     """Rows of train and validation with a suspicious label, and how far off it is.
 
-    Deterministic. Empty where a class has too few rows to part in three, and of a regression.
+    Deterministic. Empty where a class has too few rows to part in three, of a regression, and for
+    texts, which no quick model reads.
     """
-    if not table.classes:
+    if not table.classes or table.text:
         return {}
     fit = split.fit
     chosen = fit[:: max(1, -(-len(fit) // MAX_ROWS))]

@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-from onnx import TensorProto
 from skl2onnx.common.data_types import FloatTensorType
 
 from services.trainer.adapters.learning.epochs import one_thread
@@ -17,6 +15,7 @@ from services.trainer.adapters.learning.network import (
     finish,
     register,
 )
+from services.trainer.adapters.learning.nodes import Nodes
 from services.trainer.adapters.learning.recipe import Matrix
 from services.trainer.core.tables import TWO_CLASSES
 
@@ -78,7 +77,7 @@ class ConvolutionalNetwork(NetworkClassifier):
 
 def _convert(scope: Any, operator: Any, container: Any) -> None:
     network: ConvolutionalNetwork = operator.raw_operator
-    add = _Nodes(scope, container)
+    add = Nodes(scope, container)
     factor, shift = (np.array([each], dtype=np.float32) for each in network.scale)
     shape = np.array([-1, *network.shape], dtype=np.int64)
     hidden = add("Reshape", operator.inputs[0].full_name, shape)
@@ -90,31 +89,6 @@ def _convert(scope: Any, operator: Any, container: Any) -> None:
     flat = (add("Flatten", hidden), FloatTensorType([None, len(network.layers[0][0])]))
     version = {"op_version": container.target_opset}
     finish(dense(flat, network.layers, version), operator, scope, container)
-
-
-class _Nodes:
-    """Adds nodes to a graph; skl2onnx's algebra can't tell the type of what a pooling gives."""
-
-    def __init__(self, scope: Any, container: Any) -> None:
-        self._scope = scope
-        self._container = container
-
-    def __call__(
-        self, kind: str, name: str, *constants: npt.NDArray[Any], **attributes: Any
-    ) -> str:
-        """The name of what a node of `kind` gives for the tensor `name` and constants."""
-        inputs = [name, *map(self._constant, constants)]
-        output: str = self._scope.get_unique_variable_name(kind.lower())
-        node = self._scope.get_unique_operator_name(kind)
-        opset = self._container.target_opset
-        self._container.add_node(kind, inputs, output, op_version=opset, name=node, **attributes)
-        return output
-
-    def _constant(self, value: npt.NDArray[Any]) -> str:
-        name: str = self._scope.get_unique_variable_name("constant")
-        kind = TensorProto.INT64 if value.dtype == np.int64 else TensorProto.FLOAT
-        self._container.add_initializer(name, kind, value.shape, value.ravel().tolist())
-        return name
 
 
 def register_convolution_converter() -> None:

@@ -14,7 +14,9 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 
 from services.trainer.adapters.learning.native import EncoderState
+from services.trainer.adapters.learning.pretrained import Encoder
 from services.trainer.adapters.learning.recipe import Encoding, Matrix
+from services.trainer.adapters.learning.wordpiece_graph import TextTokens
 from services.trainer.core.tables import Rows, Table
 
 Categories = Mapping[str, tuple[str, ...]]
@@ -58,6 +60,26 @@ def _steps(
                 unknown_value=-1,
                 dtype=np.float32,
             )
+        case Encoding.TOKENS:
+            raise ValueError("a text has no categories; `TextReader` reads it")
+
+
+@dataclass(frozen=True, eq=False)
+class TextReader:
+    """How the text of a job is read.
+
+    Attributes:
+        encoder: Reads its tokens.
+        max_tokens: Of a text.
+    """
+
+    encoder: Encoder
+    max_tokens: int
+
+    def transformer(self, table: Table) -> ColumnTransformer:
+        """Of the only text of `table` into its tokens."""
+        tokens = TextTokens(self.encoder.tokenizer, self.max_tokens)
+        return ColumnTransformer([("text", tokens, list(table.text))], sparse_threshold=0)
 
 
 def learned(encoder: ColumnTransformer) -> EncoderState:
@@ -128,6 +150,7 @@ class EncodedRows:
         fit_rows: Rows of it that are fitted.
         watch_rows: Others that are watched, if any.
         state: What the encoder has learned already; None means that it learns from `fit`.
+        reader: Of the text; None where there is none.
 
     Attributes:
         fit: The rows fitted.
@@ -140,17 +163,19 @@ class EncodedRows:
         fit_rows: Rows,
         watch_rows: Rows | None,
         state: EncoderState | None = None,
+        reader: TextReader | None = None,
     ) -> None:
         self.fit = table.take(fit_rows)
         self.watch = None if watch_rows is None else table.take(watch_rows)
         self._state = state
+        self._reader = reader
         self._encoded: dict[Encoding, EncodedMatrices] = {}
 
     def encoded(self, encoding: Encoding) -> EncodedMatrices:
         """Both sets of rows in `encoding`."""
         if encoding not in self._encoded:
             if self._state is None:
-                encoder = new_encoder(encoding, self.fit)
+                encoder = self._new(encoding)
                 fit = encoder.fit_transform(frame(self.fit))
             else:
                 encoder = fitted_as(self._state, encoding, self.fit)
@@ -160,6 +185,12 @@ class EncodedRows:
                 encoder, _dense(fit), None if watch is None else _dense(watch)
             )
         return self._encoded[encoding]
+
+    def _new(self, encoding: Encoding) -> ColumnTransformer:
+        if encoding is not Encoding.TOKENS:
+            return new_encoder(encoding, self.fit)
+        assert self._reader is not None, "a recipe that reads text has one"
+        return self._reader.transformer(self.fit)
 
 
 def _dense(matrix: Any) -> Matrix:  # scikit-learn has no types

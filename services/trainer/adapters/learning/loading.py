@@ -54,6 +54,7 @@ def load_table(
             name: _categorical(arrow, name) for name in spec.named(FeatureKind.CATEGORICAL)
         },
         label=label,
+        text={name: _text(arrow, name) for name in spec.named(FeatureKind.TEXT)},
         classes=names,
         event_time_us=_event_time_us(arrow, spec.time_column),
         slices={name: _strings(arrow, name) for name in spec.slices},
@@ -83,11 +84,20 @@ def _numeric(arrow: pa.Table, name: str) -> npt.NDArray[np.float32]:
     return cast("npt.NDArray[np.float32]", values)
 
 
-def _categorical(arrow: pa.Table, name: str) -> Strings:
+def _text(arrow: pa.Table, name: str) -> Strings:
+    _check_string(arrow, name, "text")
+    return _strings(arrow, name)
+
+
+def _check_string(arrow: pa.Table, name: str, role: str) -> None:
     kind = arrow.column(name).type
     value_type = kind.value_type if pa.types.is_dictionary(kind) else kind
     if not (pa.types.is_string(value_type) or pa.types.is_large_string(value_type)):
-        raise DataFault(f"categorical feature {name} has type {kind}; it must be a string")
+        raise DataFault(f"{role} feature {name} has type {kind}; it must be a string")
+
+
+def _categorical(arrow: pa.Table, name: str) -> Strings:
+    _check_string(arrow, name, "categorical")
     count = pc.count_distinct(arrow.column(name).cast(pa.string())).as_py()
     if count > MAX_CATEGORIES:
         raise DataFault(

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from services.common import scoring
 from services.trainer.adapters.learning.native import Tensors
+from services.trainer.adapters.learning.pretrained import Encoder
 from services.trainer.adapters.learning.private import PrivateFit
 from services.trainer.core.abilities import Ability
 from services.trainer.core.objectives import Predicted, objective_of
@@ -34,6 +35,9 @@ class Encoding(Enum):
     ORDINAL = "ordinal"
     """For trees: numbers as they are, since the runtime's scaler differs by 1e-6 and that flips
     splits; one integer per category; unseen categories are -1."""
+    TOKENS = "tokens"
+    """The tokens of the only feature, a text, as the encoder it names cuts it: `max_tokens` whole
+    numbers, filled up with the encoder's padding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +111,7 @@ class FitTask:
         start: `Fitted.weights` of the version to go on from; None unless there is one.
         private: How its rows are kept private; None unless the job asks for it, which it can of
             recipes alone that say so.
+        encoder: Reads the tokens; None unless the recipe reads text.
     """
 
     rows: Matrix
@@ -124,6 +129,7 @@ class FitTask:
     soft_label: Weights | None = None
     start: Tensors | None = None
     private: PrivateFit | None = None
+    encoder: Encoder | None = None
 
     @property
     def copies(self) -> int:

@@ -12,7 +12,7 @@ from sklearn.compose import ColumnTransformer
 from services.trainer.adapters.export.footprint import footprint
 from services.trainer.adapters.export.graph import export_graph
 from services.trainer.adapters.learning.calibrating import CalibratedClassifier, Unseen
-from services.trainer.adapters.learning.encoding import EncodedRows, frame
+from services.trainer.adapters.learning.encoding import EncodedRows, TextReader, frame
 from services.trainer.adapters.learning.native import EncoderState, Tensors
 from services.trainer.adapters.learning.parent import Parent, Probabilities
 from services.trainer.adapters.learning.private import PrivateFit, planned
@@ -49,6 +49,7 @@ class TrainedModel:
         calibration: Of its scores; None where none is asked for.
         weights: What a later job needs to go on from it; None where its recipe can't.
         privacy: What it and the fits before it have spent; None without privacy.
+        reader: Of its text; None where it has none.
     """
 
     encoder: ColumnTransformer
@@ -57,6 +58,7 @@ class TrainedModel:
     calibration: Calibration | None = None
     weights: Tensors | None = None
     privacy: PrivacySpent | None = None
+    reader: TextReader | None = None
 
     @property
     def calibrated(self) -> Any:  # as untyped as the estimator
@@ -99,6 +101,7 @@ class Workbench:
         split: Its parts.
         cores: Threads that may be busy.
         parent: The version that it takes over from; None with `Mode.FULL`.
+        reader: Of the text; None where the spec has none.
 
     Raises:
         DataFault: See `check_labels`; or there are too few rows for the folds or the calibration.
@@ -113,6 +116,7 @@ class Workbench:
         *,
         cores: int,
         parent: Parent | None = None,
+        reader: TextReader | None = None,
     ) -> None:
         check_labels(table, split)
         self._spec = spec
@@ -120,9 +124,10 @@ class Workbench:
         self._table = table
         self._split = split
         self._cores = cores
+        self._reader = reader
         self._teacher = parent if spec.mode is Mode.DISTILLATION else None
         self._start = None if parent is None else parent.native
-        self._rows = EncodedRows(table, split.train, split.validation, self._state)
+        self._rows = EncodedRows(table, split.train, split.validation, self._state, reader)
         self._folds = folds_of(spec, table, split)
         self._objective = objective_of(spec.task, table.classes)
         self._unseen = [*self._folds, Fold(split.train, split.validation)]
@@ -157,6 +162,7 @@ class Workbench:
             soft_label=self._taught(self._split.train),
             start=self._tensors,
             private=private,
+            encoder=None if self._reader is None else self._reader.encoder,
         )
         fitted = recipe.fit(task)
         assert matrices.watch is not None, "validation rows are watched"
@@ -257,7 +263,7 @@ class Workbench:
     ) -> TrainedModel:
         """A model of the rows at `learn`, with its number of steps settled."""
         recipe = self._recipes[algorithm]
-        rows = EncodedRows(self._table, learn, None, self._state)
+        rows = EncodedRows(self._table, learn, None, self._state, self._reader)
         matrices = rows.encoded(recipe.encoding)
         scale = self._scale(rows.fit.label)
         task = FitTask(
@@ -276,6 +282,7 @@ class Workbench:
             soft_label=self._taught(learn),
             start=self._tensors,
             private=private,
+            encoder=None if self._reader is None else self._reader.encoder,
         )
         fitted = recipe.fit(task)
         return TrainedModel(
@@ -284,6 +291,7 @@ class Workbench:
             scale,
             weights=fitted.weights,
             privacy=fitted.privacy,
+            reader=self._reader,
         )
 
     def _scale(self, fitted: Labels) -> TargetScale | None:

@@ -18,6 +18,7 @@ from services.trainer.adapters.learned_until import learned_until
 from services.trainer.adapters.learning.auditing import suspects
 from services.trainer.adapters.learning.calibrating import fit_calibration
 from services.trainer.adapters.learning.loading import load_table
+from services.trainer.adapters.learning.reading import reader_of
 from services.trainer.adapters.learning.recipe import Recipe
 from services.trainer.adapters.learning.shrinking import ShrunkModel
 from services.trainer.adapters.learning.trials import TrainedModel, Workbench
@@ -75,6 +76,7 @@ class AttemptRun:
         recipes: Every algorithm there is.
         lanes: Where trials run.
         threads: Threads that training may keep busy.
+        encoders: Where pretrained encoders are, by name.
     """
 
     def __init__(
@@ -87,6 +89,7 @@ class AttemptRun:
         recipes: Mapping[str, Recipe],
         lanes: Lanes,
         threads: int,
+        encoders: Mapping[str, str],
     ) -> None:
         self._work = work
         self._link = link
@@ -96,6 +99,7 @@ class AttemptRun:
         self._lanes = lanes
         self._threads = threads
         self._builder = VersionBuilder(work, recipes, threads)
+        self._encoders = encoders
 
     async def run(self) -> None:
         """Do everything that earlier attempts left, and report the version.
@@ -108,7 +112,8 @@ class AttemptRun:
         with tracer().start_as_current_span("trainer.prepare"):
             prepared = await self._prepare()
         await self._link.entered(JobState.RUNNING)
-        data = TrialData(spec, prepared.table, prepared.split, prepared.parent)
+        reader = await asyncio.to_thread(reader_of, spec, self._encoders)
+        data = TrialData(spec, prepared.table, prepared.split, prepared.parent, reader)
         bench = await asyncio.to_thread(data.bench, self._recipes, self._threads)
         self._lanes.open(data, bench, self._threads)
         sweep = Sweep(self._work, self._link, self._checkpoints, self._lanes.free)

@@ -9,6 +9,7 @@ from services.trainer.adapters.export import bundle
 from services.trainer.adapters.export.calibrated import calibrated_graph, uncalibrated_scores
 from services.trainer.adapters.export.card import card
 from services.trainer.adapters.export.documents import (
+    EncoderRecord,
     Evidence,
     evaluation_json,
     training_json,
@@ -114,6 +115,7 @@ class VersionBuilder:
             threads=self._threads,
             scores=objective.score(test.label, told),
             calibration=model.calibration,
+            encoder=_encoder_record(model),
             uncalibrated=uncalibrated_scores(graph, test, self._threads),
             slices=score_slices(test.label, told, test.slices, objective.score),
             baseline=objective.score(test.label, objective.baseline(fitted.label, len(test))),
@@ -131,7 +133,7 @@ class VersionBuilder:
             "signature.json": (
                 prepared.parent.signature
                 if prepared.parent is not None and isinstance(model, ShrunkModel)
-                else bundle.json_bytes(bundle.signature(fitted))
+                else bundle.json_bytes(bundle.signature(fitted, self._spec.features))
             ),
             "evaluation.json": bundle.json_bytes(evaluation_json(evidence)),
             "data.json": bundle.json_bytes(prepared.report.to_json()),
@@ -213,6 +215,13 @@ class VersionBuilder:
     def _can_go_on(self, algorithm: str) -> bool:
         two = self._spec.task is Task.BINARY
         return two and Mode.WARM_START in self._recipes[algorithm].modes
+
+
+def _encoder_record(model: TrainedModel | ShrunkModel) -> EncoderRecord | None:
+    if not isinstance(model, TrainedModel) or model.reader is None:
+        return None
+    encoder = model.reader.encoder
+    return EncoderRecord(encoder.name, encoder.digest, encoder.licence)
 
 
 def _positive_rate(rows: Table) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pydantic import TypeAdapter
@@ -28,6 +29,7 @@ class WorkerConfig:
         s3: Goes with an s3:// blob_url.
         log_level: Least severe level that is logged.
         traces: Where the worker's spans go.
+        encoders: Where pretrained encoders are, by the names that specs call them.
     """
 
     job: str
@@ -43,6 +45,7 @@ class WorkerConfig:
     s3: S3Connection | None
     log_level: str
     traces: TraceSinks
+    encoders: Mapping[str, str]
 
 
 def config_to_json(config: WorkerConfig) -> str:

@@ -20,6 +20,7 @@ from typing import Any, Final, Protocol
 
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # ships no types
 
+from services.trainer.adapters.learning.encoding import TextReader
 from services.trainer.adapters.learning.parent import Parent
 from services.trainer.adapters.learning.recipe import Checkpoint, FitObserver, Recipe, Step
 from services.trainer.adapters.learning.shrinking import ShrinkingBench, ShrunkModel
@@ -61,12 +62,14 @@ class TrialData:
         table: The snapshot.
         split: Its parts.
         parent: The version that the job takes over from; None with `Mode.FULL`.
+        reader: Of the text; None where the spec has none.
     """
 
     spec: JobSpec
     table: Table
     split: Split
     parent: Parent | None
+    reader: TextReader | None = None
 
     def bench(self, recipes: Mapping[str, Recipe], cores: int) -> Bench:
         """Where the trials are run, by at most so many threads.
@@ -77,7 +80,13 @@ class TrialData:
         if self.parent is not None and self.spec.mode.keeps_the_graph:
             return ShrinkingBench(self.spec, self.table, self.split, self.parent)
         return Workbench(
-            self.spec, recipes, self.table, self.split, cores=cores, parent=self.parent
+            self.spec,
+            recipes,
+            self.table,
+            self.split,
+            cores=cores,
+            parent=self.parent,
+            reader=self.reader,
         )
 
 

@@ -94,6 +94,7 @@ async def _attempt(config: WorkerConfig, work: Work, link: TrainerLink, lanes: L
                 recipes=load_recipes(),
                 lanes=lanes,
                 threads=config.cores,
+                encoders=config.encoders,
             )
             with threadpool_limits(config.cores):
                 await _outcome(run, link)
