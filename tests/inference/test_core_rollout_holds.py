@@ -11,7 +11,7 @@ from services.common.rpc.remote import DependencyUnavailable
 from services.inference.core.rollouts import OnInconclusive, Phase, State
 from services.inference.core.routing import WHOLE_BP
 from services.inference.core.use_cases import rollouts as cases
-from tests.inference.test_core_rollouts import World
+from tests.support.rollout_world import World
 
 LOW = "The error budget of answers was down to 5.0%."
 

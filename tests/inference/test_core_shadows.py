@@ -32,7 +32,7 @@ from services.inference.core.shadows import (
 from services.inference.core.use_cases import endpoints as endpoint_cases
 from services.inference.core.use_cases.rollouts import advance_rollout, pause_rollout
 from services.inference.core.use_cases.shadows import add_tally, judged
-from tests.inference.test_core_rollouts import PHASES, World
+from tests.support.rollout_world import PHASES, World
 from tests.support.serving import ENDPOINT, T0, version_name
 
 SHADOW = Phase(0, kind=PhaseKind.SHADOW, shadow=ShadowPlan(2_000, 100, 0.9))

@@ -18,7 +18,6 @@ from services.inference.core.drills import AnswerWatch, DrillState, Measures
 from services.inference.core.errors import DrillRunning, NothingToRollBackTo
 from services.inference.core.use_cases import drills as cases
 from services.inference.core.use_cases.rollouts import rollback_endpoint
-from tests.inference.test_core_rollouts import ALIAS, World, promoted
 from tests.support.fake_monitor import Response, fake_monitor
 from tests.support.inference_api import (
     ENDPOINT,
@@ -28,6 +27,7 @@ from tests.support.inference_api import (
     running_inference,
 )
 from tests.support.registry_api import refused
+from tests.support.rollout_world import ALIAS, World, promoted
 from tests.support.serving import version_name
 
 DRILL = f"{ENDPOINT}/drills/d"
