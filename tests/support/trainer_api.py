@@ -22,6 +22,7 @@ from roundhouse.trainer.v1 import (
 
 from services.registry.settings import RegistrySettings
 from services.registry.wiring import registry
+from services.trainer.core.jobs import RUN_SERIES
 from services.trainer.core.spec import spec_to_json
 from services.trainer.settings import TrainerSettings
 from services.trainer.wiring import trainer
@@ -120,7 +121,10 @@ class TrainerCaller:
         )
 
     async def points(self, name: str, series: str = "") -> list[tuple[str, str, int, float]]:
-        """Every point of a job: trial, series, step, value."""
+        """Every point of a job, or of one series: trial, series, step, value.
+
+        Without `series`, of those that are the same in each run.
+        """
         found: list[tuple[str, str, int, float]] = []
         token = ""
         while True:
@@ -131,7 +135,11 @@ class TrainerCaller:
                 timeout=TIMEOUT_S,
                 wait_for_ready=True,
             )
-            found += [(each.trial, each.series, each.step, each.value) for each in page.points]
+            found += [
+                (each.trial, each.series, each.step, each.value)
+                for each in page.points
+                if series or each.series not in RUN_SERIES
+            ]
             token = page.next_page_token
             if not token:
                 return found

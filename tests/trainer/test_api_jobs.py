@@ -9,6 +9,7 @@ import grpc
 import pytest
 from roundhouse.trainer.v1 import job_pb2, job_service_pb2, worker_service_pb2
 
+from services.trainer.core.jobs import RUN_SERIES
 from services.trainer.core.spec import Candidate, Feature, FeatureKind
 from tests.support.registry_api import PROJECT, TIMEOUT_S, refused, request_id
 from tests.support.trainer_api import TrainerCaller, state_name
@@ -85,16 +86,25 @@ async def test_a_watcher_sees_every_stage_and_every_point_until_the_end(
     ):
         if not states or states[-1] != state_name(item.training_job):
             states.append(state_name(item.training_job))
-        points += [(each.trial, each.series, each.step, each.value) for each in item.points]
+        points += [
+            (each.trial, each.series, each.step, each.value)
+            for each in item.points
+            if each.series not in RUN_SERIES
+        ]
         progress.append(item.training_job.progress)
     assert states[-1] == "SUCCEEDED"
     assert sorted(points) == sorted(await caller.points(name))
     assert progress == sorted(progress)
     assert {series for _, series, _, _ in points} == {
+        "gradient_norm",
+        "learning_rate",
         "train_loss",
         "validation_auc",
         "validation_log_loss",
     }
+    for series in RUN_SERIES:
+        steps = [step for _, _, step, value in await caller.points(name, series) if value > 0]
+        assert steps.count(1) == 2, f"{series} is not of the trial and of its retraining"
 
 
 async def test_a_paused_job_goes_on_from_its_checkpoint_and_ends_the_same(

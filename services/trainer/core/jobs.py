@@ -249,6 +249,13 @@ class Trial:
         )
 
 
+STEP_SECONDS: Final = "step_s"
+CHECKPOINT_SECONDS: Final = "checkpoint_s"
+CHECKPOINT_BYTES: Final = "checkpoint_bytes"
+RUN_SERIES: Final = frozenset({STEP_SECONDS, CHECKPOINT_SECONDS, CHECKPOINT_BYTES})
+"""Series of how a trial ran. They are others in each run; those of what was learned are not."""
+
+
 @dataclass(frozen=True, slots=True)
 class MetricPoint:
     """One point of a series.

@@ -119,7 +119,7 @@ class _Training:
         task = self._task
         total = task.whole("epochs")
         while self._epoch < total:
-            loss = self._train_epoch()
+            loss, gradient_norm = self._train_epoch()
             self._epoch += 1
             metrics = watched_metrics(task, self._estimator(self._weights()))
             watched_loss = metrics.get(task.task.meaning.watched, -self._epoch)
@@ -129,7 +129,10 @@ class _Training:
                 self._best = self._weights()
             spent = self._spent()
             epsilon = None if spent is None else spent.epsilon
-            task.observer.stepped(Step(self._epoch, total, loss, metrics, epsilon))
+            (group,) = self._optimizer.param_groups
+            task.observer.stepped(
+                Step(self._epoch, total, loss, metrics, epsilon, gradient_norm, group["lr"])
+            )
             task.observer.save(self._checkpoint())
         refit = {**task.parameters, "epochs": float(self._best_epoch)}
         weights = {name: value.numpy() for name, value in self._best.items()}
@@ -152,24 +155,30 @@ class _Training:
             {name: torch.from_numpy(values) for name, values in start.items()}
         )
 
-    def _train_epoch(self) -> float:
+    def _train_epoch(self) -> tuple[float, float]:
+        """Its mean loss over the rows, and mean norm of the gradient over the batches."""
+        import torch
+
         private = self._private
         outputs = self._net if private is None else private.logits
         optimizer = self._optimizer if private is None else private
         self._net.train()
-        total, seen = 0.0, 0
+        total, seen, norms = 0.0, 0, []
         for chosen in self._batches():
             optimizer.zero_grad()
             loss = _loss(self._task.task, outputs(self._rows[chosen]), self._label[chosen])
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
+            # The step leaves gradients as they are, but with privacy clips and noises them.
+            gradients = [each.grad for each in self._net.parameters() if each.grad is not None]
+            norms.append(torch.nn.utils.get_total_norm(gradients))
             if len(chosen):
                 total += loss.item() * len(chosen)
                 seen += len(chosen)
         mean = total / max(1, seen)
         if not math.isfinite(mean):
             raise NanLoss(f"the loss became {mean} in epoch {self._epoch + 1}")
-        return mean
+        return mean, torch.stack(norms).mean().item()
 
     def _batches(self) -> Iterable[torch.Tensor]:
         """The rows of each batch of the epoch."""

@@ -51,6 +51,9 @@ class Step:
             the mean squared error, as a part of the target's variance.
         metrics: Metrics on the watched rows, by name.
         epsilon: That was spent so far; None without privacy.
+        gradient_norm: Mean over the step's batches of the gradient's L2 norm, with privacy of the
+            clipped and noised one; None where there is no gradient.
+        learning_rate: Of the step; None where there is none.
     """
 
     number: int
@@ -58,6 +61,8 @@ class Step:
     loss: float | None
     metrics: Parameters
     epsilon: float | None = None
+    gradient_norm: float | None = None
+    learning_rate: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from typing import Protocol
@@ -17,7 +17,15 @@ from services.common.clock import utc_now
 from services.trainer.adapters.learning.recipe import Checkpoint, Step
 from services.trainer.adapters.worker.contract import Work
 from services.trainer.adapters.worker.link import TrainerLink
-from services.trainer.core.jobs import MetricPoint, StoredCheckpoint, Trial, checkpoint_key
+from services.trainer.core.jobs import (
+    CHECKPOINT_BYTES,
+    CHECKPOINT_SECONDS,
+    STEP_SECONDS,
+    MetricPoint,
+    StoredCheckpoint,
+    Trial,
+    checkpoint_key,
+)
 from services.trainer.core.search import loss_of
 from services.trainer.core.tasks import Metric
 from services.trainer.core.use_cases.attempts import Order
@@ -70,6 +78,7 @@ class Checkpoints:
         checkpoint will not measure it again.
         """
         await self._link.flush()
+        began = time.monotonic()
         data = checkpoint.data
         digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
         key = checkpoint_key(self._uid, trial, digest)
@@ -77,6 +86,8 @@ class Checkpoints:
         stored = StoredCheckpoint(trial, checkpoint.step, digest, len(data), utc_now(), loss)
         for gone in await self._link.checkpointed(stored):
             await self._blobs.delete(checkpoint_key(self._uid, gone.trial, gone.digest))
+        values = {CHECKPOINT_SECONDS: time.monotonic() - began, CHECKPOINT_BYTES: float(len(data))}
+        self._link.measured(_points(trial, checkpoint.step, values))
 
     async def _read(self, stored: StoredCheckpoint) -> bytes | None:
         key = checkpoint_key(self._uid, stored.trial, stored.digest)
@@ -136,7 +147,7 @@ class TrialObserver:
         self._share = share
         self._saving: Future[None] | None = None
         self._loss: float | None = None
-        self._started = time.monotonic()
+        self._started = self._stepped = time.monotonic()
 
     @property
     def elapsed_s(self) -> float:
@@ -183,16 +194,23 @@ class TrialObserver:
             await asyncio.wrap_future(self._saving)
 
     def _points(self, step: Step) -> Sequence[MetricPoint]:
+        before, self._stepped = self._stepped, time.monotonic()
+        told = {
+            "train_loss": step.loss,
+            "epsilon": step.epsilon,
+            "gradient_norm": step.gradient_norm,
+            "learning_rate": step.learning_rate,
+            STEP_SECONDS: self._stepped - before,
+        }
         values = {f"validation_{name}": value for name, value in step.metrics.items()}
-        if step.loss is not None:
-            values["train_loss"] = step.loss
-        if step.epsilon is not None:
-            values["epsilon"] = step.epsilon
-        now = utc_now()
-        return [
-            MetricPoint(self._name, series, step.number, value, now)
-            for series, value in values.items()
-        ]
+        values |= {name: value for name, value in told.items() if value is not None}
+        return _points(self._name, step.number, values)
+
+
+def _points(trial: str, step: int, values: Mapping[str, float]) -> list[MetricPoint]:
+    """A point of each series, measured now."""
+    now = utc_now()
+    return [MetricPoint(trial, series, step, value, now) for series, value in values.items()]
 
 
 class RepeatableObserver:
