@@ -169,6 +169,39 @@ async def test_a_peer_that_is_not_there_is_unavailable_without_a_reason():
     assert (caught.value.code, caught.value.reason) == (grpc.StatusCode.UNAVAILABLE, "")
 
 
+async def test_a_stream_that_grpc_gave_up_while_it_was_sent_is_unavailable():
+    async def broken():
+        yield Ask(text="a")
+        raise asyncio.InvalidStateError  # as grpc.aio itself does where a stream is lost
+
+    async with connected(Probe()) as stub:
+        with pytest.raises(RemoteError) as caught, remote_errors("registry"):
+            await stub.upload(broken())
+    assert (caught.value.code, caught.value.reason) == (grpc.StatusCode.UNAVAILABLE, "")
+
+
+async def test_a_caller_that_is_cancelled_stays_cancelled():
+    waiting = asyncio.Event()
+
+    async def ask(request, context):
+        waiting.set()
+        await asyncio.Event().wait()
+
+    async def call(stub):
+        with remote_errors("registry"):
+            await stub.ask(Ask(text="a"))
+
+    async with connected(Probe(ask=ask)) as stub:
+        calling = asyncio.create_task(call(stub))
+        await waiting.wait()
+        calling.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await calling
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await call(stub)
+
+
 async def test_only_unavailable_is_tried_again():
     class Away(Unavailable):
         reason = "AWAY"

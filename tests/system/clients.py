@@ -143,4 +143,9 @@ async def _patiently(once: Callable[[], Awaitable[Any]], passing: set[grpc.Statu
         except grpc.aio.AioRpcError as error:
             if error.code() not in passing or time.monotonic() > deadline:
                 raise
+        except asyncio.CancelledError:
+            # grpc.aio cancels a call that is lost while it sends; nobody wants this task to end.
+            task = asyncio.current_task()
+            if task is None or task.cancelling() or time.monotonic() > deadline:
+                raise
         await asyncio.sleep(_POLL_S)

@@ -32,7 +32,8 @@ RECIPES = load_recipes()
 ALGORITHMS = sorted(
     name
     for name, recipe in RECIPES.items()
-    if Task.MULTICLASS in recipe.ability.tasks and not recipe.ability.reads_images
+    if Task.MULTICLASS in recipe.ability.tasks
+    and not (recipe.ability.reads_images or recipe.ability.reads_text)
 )
 
 

@@ -31,7 +31,8 @@ RECIPES = load_recipes()
 ALGORITHMS = sorted(
     name
     for name, recipe in RECIPES.items()
-    if Task.BINARY in recipe.ability.tasks and not recipe.ability.reads_images
+    if Task.BINARY in recipe.ability.tasks
+    and not (recipe.ability.reads_images or recipe.ability.reads_text)
 )
 
 
@@ -83,6 +84,9 @@ def test_the_algorithms_are_found() -> None:
         "logistic_regression",
         "mlp",
         "random_forest",
+        "text_frozen",
+        "text_full",
+        "text_lora",
     ]
 
 

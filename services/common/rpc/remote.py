@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
@@ -73,6 +74,13 @@ def remote_errors(peer: str) -> Iterator[None]:
         yield
     except grpc.aio.AioRpcError as error:
         raise _remote_error(peer, error) from error
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        # grpc.aio cancels a call that is lost while it sends; nobody wants this task to end.
+        lost = "the stream was lost while it was sent"
+        raise RemoteError(peer, grpc.StatusCode.UNAVAILABLE, message=lost) from error
 
 
 def as_own_failure(error: RemoteError) -> ServiceError | None:
