@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pyarrow.parquet as pq
 import pytest
 from roundhouse.cli.failures import Exit
@@ -34,8 +30,6 @@ from tests.support.bundles import tiny_files
 from tests.support.command_line import (
     CommandLine,
     running_command_line,
-    started_suite,
-    stopped,
 )
 
 pytestmark = pytest.mark.real
@@ -355,29 +349,6 @@ def test_what_serves_is_explained_down_to_the_snapshot(
 
     assert snapshot["name"] in set(names(cli("explain", "late", "--json").json))
     assert "snapshot" in cli("explain", "late").out
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_up_restarts_what_dies_and_leaves_nothing_behind(
-    tmp_path: Path, number: signal.Signals
-) -> None:
-    process = started_suite(tmp_path)
-    supervisor = psutil.Process(process.pid)
-    services = supervisor.children()
-    assert len(services) == 4
-    os.kill(services[0].pid, signal.SIGKILL)
-    command = CommandLine(tmp_path)
-    deadline = time.monotonic() + 60
-    while services[0] in supervisor.children() or command("status").code:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    everyone = [supervisor, *supervisor.children(recursive=True)]
-    printed = stopped(process, number)
-    assert process.returncode == Exit.INTERRUPTED
-    assert "without authentication" in printed
-    assert "starting it again" in printed
-    _, alive = psutil.wait_procs(everyone, timeout=10)
-    assert alive == []
 
 
 def test_a_folder_is_uploaded_and_downloaded_bit_for_bit(

@@ -27,6 +27,7 @@ from roundhouse.registry.v1 import (
 from roundhouse.trainer.v1 import job_service_pb2_grpc
 
 from services.common.rpc.client import connect
+from services.common.rpc.remote import cancellation_is_wanted
 from tests.system.suite import SERVICES, Suite
 
 # What a service that is killed or starting again answers, or fails to.
@@ -144,8 +145,6 @@ async def _patiently(once: Callable[[], Awaitable[Any]], passing: set[grpc.Statu
             if error.code() not in passing or time.monotonic() > deadline:
                 raise
         except asyncio.CancelledError:
-            # grpc.aio cancels a call that is lost while it sends; nobody wants this task to end.
-            task = asyncio.current_task()
-            if task is None or task.cancelling() or time.monotonic() > deadline:
+            if cancellation_is_wanted() or time.monotonic() > deadline:
                 raise
         await asyncio.sleep(_POLL_S)

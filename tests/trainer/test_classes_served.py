@@ -20,10 +20,10 @@ from tritonclient.grpc import service_pb2 as oip
 from services.trainer.core.gains import MinimumGain
 from services.trainer.core.spec import Candidate, JobSpec, spec_to_json
 from tests.support.class_values import PIXELS, SIDE, class_rows, class_spec, digit_rows, digit_spec
-from tests.support.fake_monitor import fake_monitor
-from tests.support.inference_api import InferenceCaller, Registered, running_inference
+from tests.support.inference_api import InferenceCaller
 from tests.support.registry_api import PROJECT, TIMEOUT_S, refused, request_id
 from tests.support.trainer_api import TrainerCaller, state_name
+from tests.support.unobserved import unobserved_endpoint
 
 pytestmark = pytest.mark.real
 Comparison = model_pb2.GateRule
@@ -103,28 +103,10 @@ async def test_digits_are_trained_gated_approved_and_told_by_an_endpoint(
     assert written["parity"]["largest_difference"] <= 1e-5
     assert "| class | rows | precision" in (await artifact(caller, version, "card.md")).decode()
 
-    gate = await caller.registry.gate(job.evaluation)
-    assert gate.passed, gate.verdicts
-    approval = await caller.registry.ask(version, gate.name)
-    await caller.registry.decide(approval.name)
     parts = pq.read_table(pa.BufferReader(await artifact(caller, version, "split.parquet")))
     test = np.asarray(parts["row"])[np.asarray(parts["part"].to_pylist()) == "test"]
     images = np.stack([np.asarray(rows[name])[test] for name in PIXELS], axis=1)
-    async with (
-        fake_monitor() as monitor,
-        running_inference(
-            tmp_path / "inference", caller.registry_address, monitor.address
-        ) as inference,
-    ):
-        with refused() as refusal:
-            await inference.create_endpoint(Registered(version, approval.name), "digits")
-        assert (refusal.code, refusal.fields()) == (
-            grpc.StatusCode.INVALID_ARGUMENT,
-            ["endpoint.log_observations"],
-        )
-        await inference.create_endpoint(
-            Registered(version, approval.name), "digits", log_observations=False
-        )
+    async with unobserved_endpoint(caller, job, "digits", tmp_path / "inference") as inference:
         served = await told(inference, images)
     label = np.asarray(rows["digit"])[test]
     accuracy = float((served.argmax(axis=1) == label).mean())

@@ -17,11 +17,11 @@ from tritonclient.grpc import service_pb2 as oip
 
 from services.trainer.core.gains import MinimumGain
 from services.trainer.core.spec import Candidate
-from tests.support.fake_monitor import fake_monitor
-from tests.support.inference_api import InferenceCaller, Registered, running_inference
+from tests.support.inference_api import InferenceCaller
 from tests.support.quantity_values import diabetes_rows, diabetes_spec
 from tests.support.registry_api import TIMEOUT_S, refused, request_id
 from tests.support.trainer_api import TrainerCaller, state_name
+from tests.support.unobserved import unobserved_endpoint
 from tests.trainer.test_classes_served import artifact, trained
 
 pytestmark = pytest.mark.real
@@ -86,28 +86,10 @@ async def test_the_progress_of_patients_is_trained_gated_approved_and_told_by_an
     profile = json.loads(await artifact(caller, version, "profile.json"))
     assert "reliability" not in profile
 
-    gate = await caller.registry.gate(job.evaluation)
-    assert gate.passed, gate.verdicts
-    approval = await caller.registry.ask(version, gate.name)
-    await caller.registry.decide(approval.name)
     parts = pq.read_table(pa.BufferReader(await artifact(caller, version, "split.parquet")))
     test = np.asarray(parts["row"])[np.asarray(parts["part"].to_pylist()) == "test"]
     features = rows.take(test).drop_columns(["seen", "progression"])
-    async with (
-        fake_monitor() as monitor,
-        running_inference(
-            tmp_path / "inference", caller.registry_address, monitor.address
-        ) as inference,
-    ):
-        with refused() as refusal:
-            await inference.create_endpoint(Registered(version, approval.name), "progress")
-        assert (refusal.code, refusal.fields()) == (
-            grpc.StatusCode.INVALID_ARGUMENT,
-            ["endpoint.log_observations"],
-        )
-        await inference.create_endpoint(
-            Registered(version, approval.name), "progress", log_observations=False
-        )
+    async with unobserved_endpoint(caller, job, "progress", tmp_path / "inference") as inference:
         served = await told(inference, features)
     truth = np.asarray(rows["progression"])[test]
     rmse = float(np.sqrt(np.mean((served - truth) ** 2)))

@@ -75,12 +75,19 @@ def remote_errors(peer: str) -> Iterator[None]:
     except grpc.aio.AioRpcError as error:
         raise _remote_error(peer, error) from error
     except asyncio.CancelledError as error:
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
+        if cancellation_is_wanted():
             raise
-        # grpc.aio cancels a call that is lost while it sends; nobody wants this task to end.
         lost = "the stream was lost while it was sent"
         raise RemoteError(peer, grpc.StatusCode.UNAVAILABLE, message=lost) from error
+
+
+def cancellation_is_wanted() -> bool:
+    """Whether somebody wants the present task to end, which a CancelledError alone does not say.
+
+    grpc.aio raises it too, in who waits for a call that is lost while its messages are sent.
+    """
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
 
 
 def as_own_failure(error: RemoteError) -> ServiceError | None:

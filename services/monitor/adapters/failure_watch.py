@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from functools import partial
@@ -16,13 +15,14 @@ from sqlalchemy import Connection
 
 from services.common.causality import caused_by
 from services.common.clock import Clock
-from services.common.rpc.remote import RemoteError, remote_errors
+from services.common.rpc.remote import remote_errors
 from services.common.store import leases
 from services.common.store.cursors import cursor_of, set_cursor
 from services.common.store.database import Database
 from services.common.store.leases import Lease
 from services.monitor.adapters.database.transaction import SqlMonitorTx
 from services.monitor.adapters.failed_jobs import FailedJobs, JobNews
+from services.monitor.adapters.listening import keep_listening
 from services.monitor.core.alerts.failures import Findings, JobFailure
 from services.monitor.core.ports import MonitorTx
 from services.monitor.core.use_cases import failures
@@ -73,16 +73,7 @@ class FailureWatch:
         Raises:
             LeaseLost: Another process goes on.
         """
-        is_away = False
-        while True:
-            try:
-                await self.look(lease)
-                is_away = False
-            except RemoteError as error:
-                if not is_away:
-                    log.warning("failures.unheard", cause=str(error))
-                is_away = True
-            await asyncio.sleep(LOOK_S)
+        await keep_listening(lambda: self.look(lease), LOOK_S, peer=_PEER)
 
     async def look(self, lease: Lease) -> None:
         """Note what has happened by now, once.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Final
 
 import grpc
@@ -21,6 +20,7 @@ from services.common.store.cursors import cursor_of, set_cursor
 from services.common.store.database import Database
 from services.common.store.leases import Lease
 from services.monitor.adapters.database.transaction import SqlMonitorTx
+from services.monitor.adapters.listening import keep_listening
 from services.monitor.core.names import parent_of
 from services.monitor.core.use_cases.events import (
     SealedSnapshot,
@@ -60,16 +60,7 @@ class SnapshotWatch:
         Raises:
             LeaseLost: Another process goes on.
         """
-        is_away = False
-        while True:
-            try:
-                await self._catch_up(lease)
-                is_away = False
-            except RemoteError as error:
-                if not is_away:
-                    log.warning("snapshots.unheard", cause=str(error))
-                is_away = True
-            await asyncio.sleep(LOOK_S)
+        await keep_listening(lambda: self._catch_up(lease), LOOK_S, peer=_PEER)
 
     async def _catch_up(self, lease: Lease) -> None:
         """Go on to the newest event, also while nobody asks: what was sealed by then is no news."""

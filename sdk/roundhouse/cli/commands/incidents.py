@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import getpass
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
@@ -91,18 +91,13 @@ def acknowledge(
     context: typer.Context, incident: IncidentId, reason: Reason = "", actor: Actor = ""
 ) -> None:
     """Say that you see to an incident: to its alerts, and to those that join it."""
-    session = session_of(context)
-    with session.client() as client:
-        alerts = _unresolved(_alerts(client, session.project, incident))
-        for alert in alerts:
-            client.alerts.AcknowledgeAlert(
-                AcknowledgeAlertRequest(
-                    name=alert.name,
-                    actor=actor or getpass.getuser(),
-                    reason=reason,
-                )
-            )
-    OUT.print(f"{len(alerts)} alerts acknowledged.", highlight=False)
+
+    def step(client: Client, name: str) -> None:
+        client.alerts.AcknowledgeAlert(
+            AcknowledgeAlertRequest(name=name, actor=actor or getpass.getuser(), reason=reason)
+        )
+
+    OUT.print(f"{_with_each(context, incident, step)} alerts acknowledged.", highlight=False)
 
 
 @app.command()
@@ -114,17 +109,15 @@ def silence(
     actor: Actor = "",
 ) -> None:
     """Have nothing sent about an incident for a while."""
-    session = session_of(context)
     until = datetime.now(UTC) + timedelta(hours=hours)
-    with session.client() as client:
-        alerts = _unresolved(_alerts(client, session.project, incident))
-        for alert in alerts:
-            request = SilenceAlertRequest(
-                name=alert.name, actor=actor or getpass.getuser(), reason=reason
-            )
-            request.until_time.FromDatetime(until)
-            client.alerts.SilenceAlert(request)
-    OUT.print(f"{len(alerts)} alerts silent until {until:%Y-%m-%d %H:%M} UTC.", highlight=False)
+
+    def step(client: Client, name: str) -> None:
+        request = SilenceAlertRequest(name=name, actor=actor or getpass.getuser(), reason=reason)
+        request.until_time.FromDatetime(until)
+        client.alerts.SilenceAlert(request)
+
+    count = _with_each(context, incident, step)
+    OUT.print(f"{count} alerts silent until {until:%Y-%m-%d %H:%M} UTC.", highlight=False)
 
 
 @app.command()
@@ -132,18 +125,13 @@ def resolve(
     context: typer.Context, incident: IncidentId, reason: Reason, actor: Actor = ""
 ) -> None:
     """End an incident's alerts; what goes on failing opens new ones."""
-    session = session_of(context)
-    with session.client() as client:
-        alerts = _unresolved(_alerts(client, session.project, incident))
-        for alert in alerts:
-            client.alerts.ResolveAlert(
-                ResolveAlertRequest(
-                    name=alert.name,
-                    actor=actor or getpass.getuser(),
-                    reason=reason,
-                )
-            )
-    OUT.print(f"{len(alerts)} alerts resolved.", highlight=False)
+
+    def step(client: Client, name: str) -> None:
+        client.alerts.ResolveAlert(
+            ResolveAlertRequest(name=name, actor=actor or getpass.getuser(), reason=reason)
+        )
+
+    OUT.print(f"{_with_each(context, incident, step)} alerts resolved.", highlight=False)
 
 
 @app.command()
@@ -219,6 +207,16 @@ def print_alert(alert: Alert) -> None:
     for step in alert.steps:
         told = f"  {when(step.time)} {step.action.lower()} by {step.actor}: {step.reason}"
         OUT.print(told, markup=False, highlight=False)
+
+
+def _with_each(context: typer.Context, incident: str, step: Callable[[Client, str], None]) -> int:
+    """Take a step with each alert of an incident that is not over; how many there are."""
+    session = session_of(context)
+    with session.client() as client:
+        alerts = _unresolved(_alerts(client, session.project, incident))
+        for alert in alerts:
+            step(client, alert.name)
+    return len(alerts)
 
 
 def _alerts(client: Client, project: str, incident: str) -> Sequence[Alert]:
