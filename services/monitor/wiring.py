@@ -56,6 +56,7 @@ from services.monitor.adapters.freezing import TrainingFreezer
 from services.monitor.adapters.inference_client import InferenceClient
 from services.monitor.adapters.job_history import TrainerJobHistory
 from services.monitor.adapters.judging import BudgetJudge
+from services.monitor.adapters.model_histories import PeerModelHistories
 from services.monitor.adapters.registry_client import RegistryClient
 from services.monitor.adapters.serving_facts import (
     InferenceFacts,
@@ -70,6 +71,7 @@ from services.monitor.adapters.trainer_client import TrainerClient
 from services.monitor.adapters.training_costs import TrainerCosts
 from services.monitor.adapters.training_jobs import TrainerJobs
 from services.monitor.api.alert_servicer import AlertServicer
+from services.monitor.api.dashboard.families import Families
 from services.monitor.api.dashboard.reads import Reads
 from services.monitor.api.dashboard.server import Views, dashboard
 from services.monitor.api.dashboard.standing import Standing
@@ -151,6 +153,7 @@ async def monitor(settings: MonitorSettings, now: Clock = utc_now) -> AsyncItera
                 Reads(transactions, explainer),
                 Standing(transactions, meter, TrainerCosts(peers.trainer)),
                 Training(transactions, TrainerJobs(peers.trainer)),
+                Families(transactions, PeerModelHistories(peers.registry, peers.inference)),
             )
             await stack.enter_async_context(dashboard(settings.dashboard_listen, views, database))
         server = await stack.enter_async_context(

@@ -15,6 +15,7 @@ from tests.support.monitor_database import written
 pytestmark = pytest.mark.real
 
 PATIENCE_MS = 30_000
+MODELS = ("delays", "fares")
 PHONE = {"width": 375, "height": 720}
 
 expect.set_options(timeout=PATIENCE_MS)
@@ -69,7 +70,8 @@ async def test_the_keyboard_alone_walks_the_four_views_and_nothing_breaks_their_
     await page.locator("#tab-loop").focus()
     await page.keyboard.press("ArrowRight")
     await expect(page.locator("#tab-executive")).to_be_focused()
-    await expect(page.locator("svg.chart .dot")).to_have_count(24)
+    quality = page.get_by_role("img", name="auc by window")
+    await expect(quality.locator(".dot")).to_have_count(24)
     await expect(panel).to_contain_text("1 of 2")
     await expect(panel).to_contain_text("the last episode ended 7.0 days ago")
 
@@ -81,6 +83,19 @@ async def test_the_keyboard_alone_walks_the_four_views_and_nothing_breaks_their_
     await expect(burning.locator(".bar.bad")).to_have_count(1)
     months = page.get_by_role("img", name="Costs by month").locator("g > text:first-child")
     assert await months.all_text_contents() == ["2013-01", "2013-02", "2013-03"]
+
+    delays = page.get_by_role("img", name="Quality of delays by version")
+    await expect(delays.locator(".version")).to_have_text("v1")
+    await expect(delays.locator(".dot")).to_have_count(24)
+    fares = page.get_by_role("img", name="Quality of fares by version")
+    assert await fares.locator(".version").all_text_contents() == ["v1", "v2"]
+    await expect(fares.locator(".test")).to_have_count(2)
+    marks = [page.get_by_role("img", name=f"of {name} by").locator(".mark") for name in MODELS]
+    assert await marks[0].get_attribute("y1") == await marks[1].get_attribute("y1")
+    served = page.get_by_role("region", name="Versions of delays that served").locator("tbody")
+    await expect(served).to_contain_text("48.0 % ± 2.0 % (0.7400)")
+    await expect(served).to_contain_text("evaluations/1")
+    await expect(panel).to_contain_text("Never served: refunds.")
 
     await page.keyboard.press("ArrowRight")
     await expect(panel).to_contain_text("Over 1 monitor.")

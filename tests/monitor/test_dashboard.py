@@ -17,6 +17,7 @@ from services.monitor.adapters.database.lists import SqlMonitorLists
 from services.monitor.adapters.database.tables import DRIFT_REPORTS
 from services.monitor.adapters.database.transaction import SqlMonitorTx
 from services.monitor.api.dashboard.documents import heat_map
+from services.monitor.api.dashboard.families import Families
 from services.monitor.api.dashboard.reads import Reads
 from services.monitor.api.dashboard.server import Views, dashboard
 from services.monitor.api.dashboard.standing import Standing
@@ -35,7 +36,7 @@ from tests.support.monitor_database import monitor_database, written
 from tests.support.monitor_values import ENDPOINT, JOB, MONITOR, watched
 
 TIMEOUT = aiohttp.ClientTimeout(total=30)
-VIEWS = ("explanation", "loop", "executive", "debug", "failures", "queue", "jobs")
+VIEWS = ("explanation", "loop", "executive", "families", "debug", "failures", "queue", "jobs")
 
 
 class Away:
@@ -79,6 +80,7 @@ async def served(database, failure=None, listen="127.0.0.1:0"):
         Reads(transactions, Away(failure)),
         Standing(transactions, meter, trainer),
         Training(transactions, trainer),
+        Families(transactions, trainer),
     )
     async with (
         dashboard(listen, views, database) as port,
@@ -179,7 +181,7 @@ async def test_while_the_trainer_is_away_only_what_it_knows_is_unknown(database)
         status, told = await asked(session, "costs", monitor=MONITOR)
         assert (status, told["reason"]) == (503, "DEPENDENCY_UNAVAILABLE")
         assert (await asked(session, "costs", monitor=f"{MONITOR}-2"))[0] == 404
-        for view in ("queue", "jobs"):
+        for view in ("queue", "jobs", "families"):
             assert (await asked(session, view, monitor=MONITOR))[0] == 503
         assert (await asked(session, "job", name=JOB))[0] == 503
         assert (await asked(session, "job", name=MONITOR))[0] == 400

@@ -8,12 +8,15 @@ from typing import Any
 
 from google.type.money_pb2 import Money
 from roundhouse.inference.v1 import endpoint_pb2, rollout_pb2
+from roundhouse.inference.v1 import endpoint_service_pb2 as endpoint_service_pb
 from roundhouse.inference.v1 import endpoint_service_pb2_grpc as endpoint_grpc
 from roundhouse.inference.v1 import rollout_service_pb2 as rollout_service_pb
 from roundhouse.inference.v1 import rollout_service_pb2_grpc as rollout_grpc
 from roundhouse.registry.v1 import dataset_pb2, evaluation_pb2, model_pb2
 from roundhouse.registry.v1 import dataset_service_pb2_grpc as dataset_grpc
+from roundhouse.registry.v1 import evaluation_service_pb2 as evaluation_service_pb
 from roundhouse.registry.v1 import evaluation_service_pb2_grpc as evaluation_grpc
+from roundhouse.registry.v1 import model_service_pb2 as model_service_pb
 from roundhouse.registry.v1 import model_service_pb2_grpc as model_grpc
 from roundhouse.trainer.v1 import cost_service_pb2 as cost_pb
 from roundhouse.trainer.v1 import cost_service_pb2_grpc as cost_grpc
@@ -37,6 +40,16 @@ NAN_LOSS = job_pb2.JobError(error_class=job_pb2.JobError.ERROR_CLASS_NAN_LOSS, m
 MODEL_COSTS = {"projects/default/models/delays": 9, "projects/default/models/fares": 3}
 MONTHLY_COSTS = {"2013-03": 7, "2013-01": 4, "2013-02": 1}
 """In dollars."""
+
+FARES = "projects/default/models/fares"
+FARE_ENDPOINT = "projects/default/endpoints/fares"
+MODELS = ("projects/default/models/delays", FARES, "projects/default/models/refunds")
+TESTS = {
+    CHAMPION: {"auc": 0.7400, "log_loss": 0.44},
+    f"{FARES}/versions/1": {"balanced_accuracy": 0.6, "recall.a": 0.5, "recall.b": 0.7},
+    f"{FARES}/versions/2": {"balanced_accuracy": 0.8, "recall.a": 0.8, "recall.b": 0.8},
+}
+"""What each version scored on its held-out rows."""
 
 CURVES = {
     "train_loss": lambda step: 0.3 + 0.4 / step,
@@ -106,7 +119,44 @@ class Peers(
         )
 
     async def ListRollouts(self, request: Any, _: Any) -> rollout_service_pb.ListRolloutsResponse:
-        return rollout_service_pb.ListRolloutsResponse(rollouts=[self._rollout()])
+        rollout = self._rollout()
+        if request.parent == FARE_ENDPOINT:
+            rollout.name, rollout.version = f"{FARE_ENDPOINT}/rollouts/r", f"{FARES}/versions/2"
+            rollout.outcomes.add(end_time=to_timestamp(JOBS_END))
+        return rollout_service_pb.ListRolloutsResponse(rollouts=[rollout])
+
+    async def ListEndpoints(
+        self, request: Any, _: Any
+    ) -> endpoint_service_pb.ListEndpointsResponse:
+        first = {ENDPOINT: "", FARE_ENDPOINT: f"{FARES}/versions/1"}
+        return endpoint_service_pb.ListEndpointsResponse(
+            endpoints=[
+                endpoint_pb2.Endpoint(
+                    name=name, initial_version=version, create_time=to_timestamp(FIRST_WEEK)
+                )
+                for name, version in first.items()
+            ]
+        )
+
+    async def ListModels(self, request: Any, _: Any) -> model_service_pb.ListModelsResponse:
+        return model_service_pb.ListModelsResponse(
+            models=[model_pb2.Model(name=name) for name in MODELS]
+        )
+
+    async def ListEvaluations(
+        self, request: Any, _: Any
+    ) -> evaluation_service_pb.ListEvaluationsResponse:
+        again = {"auc": 0.5}  # scored once more, which counts for nothing
+        return evaluation_service_pb.ListEvaluationsResponse(
+            evaluations=[
+                evaluation_pb2.Evaluation(
+                    name=f"{request.parent}/evaluations/{number}",
+                    metrics=metrics,
+                    standard_errors={"auc": 0.005},
+                )
+                for number, metrics in enumerate((again, TESTS[request.parent]))
+            ]
+        )
 
     async def GetRollout(self, request: Any, _: Any) -> rollout_pb2.Rollout:
         return self._rollout()

@@ -17,6 +17,7 @@ from services.common.rpc.deadlines import set_time_remaining
 from services.common.settings import Address, is_loopback
 from services.common.store.database import Database
 from services.monitor.api.dashboard.documents import Document
+from services.monitor.api.dashboard.families import Families
 from services.monitor.api.dashboard.guard import add_headers, own_host_alone, refusals_in_words
 from services.monitor.api.dashboard.live import LiveEvents
 from services.monitor.api.dashboard.reads import Reads
@@ -40,11 +41,13 @@ class Views:
         reads: The monitor's own records.
         standing: Budgets and costs.
         training: Incidents, failures and jobs.
+        families: Quality by model.
     """
 
     reads: Reads
     standing: Standing
     training: Training
+    families: Families
 
 
 @asynccontextmanager
@@ -94,6 +97,7 @@ def _routes(views: Views, static: Path) -> list[web.AbstractRouteDef]:
         web.get("/api/executive", _json(lambda get: reads.executive(get("monitor")))),
         web.get("/api/budgets", _json(lambda get: standing.budgets(get("monitor")))),
         web.get("/api/costs", _json(lambda get: standing.costs(get("monitor")))),
+        web.get("/api/families", _json(lambda get: views.families.of(get("monitor")))),
         web.get("/api/oncall", _json(lambda _: reads.on_call())),
         web.get("/api/incidents", _json(lambda _: training.incidents())),
         web.get("/api/failures", _json(lambda get: training.failures(get("monitor")))),

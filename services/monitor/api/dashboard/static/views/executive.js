@@ -1,11 +1,13 @@
-// How well it goes: quality by window, ends of episodes by month, decisions, budgets, costs.
+// How well it goes: quality by window and model, ends of episodes, decisions, budgets, costs.
 
 import { lineChart, percent } from "../chart.js";
+import { drawFamilies } from "./families.js";
 import { drawBudgets, drawCosts } from "./standing.js";
 import { el, notice, state, table, time, words } from "../dom.js";
 
 export const parts = [
   { title: "How well it goes", path: "executive", ofMonitor: true, draw },
+  { title: "Quality by model family", path: "families", ofMonitor: true, draw: drawFamilies },
   { title: "Error budgets", path: "budgets", ofMonitor: true, draw: drawBudgets },
   { title: "What training costs", path: "costs", ofMonitor: true, draw: drawCosts },
 ];
