@@ -58,6 +58,7 @@ from services.monitor.adapters.job_history import TrainerJobHistory
 from services.monitor.adapters.judging import BudgetJudge
 from services.monitor.adapters.model_histories import PeerModelHistories
 from services.monitor.adapters.registry_client import RegistryClient
+from services.monitor.adapters.rollout_slices import InferenceRolloutSlices
 from services.monitor.adapters.serving_facts import (
     InferenceFacts,
     RegistryFacts,
@@ -74,6 +75,7 @@ from services.monitor.api.alert_servicer import AlertServicer
 from services.monitor.api.dashboard.families import Families
 from services.monitor.api.dashboard.reads import Reads
 from services.monitor.api.dashboard.server import Views, dashboard
+from services.monitor.api.dashboard.slices import Slices
 from services.monitor.api.dashboard.standing import Standing
 from services.monitor.api.dashboard.training import Training
 from services.monitor.api.ingest_servicer import IngestServicer
@@ -149,11 +151,13 @@ async def monitor(settings: MonitorSettings, now: Clock = utc_now) -> AsyncItera
         judge = BudgetJudge(FollowedJudge(followed.follower), database, now)
         judgement_servicer = JudgementServicer(judge, explainer, transactions)
         if settings.dashboard_listen:
+            histories = PeerModelHistories(peers.registry, peers.inference)
             views = Views(
                 Reads(transactions, explainer),
                 Standing(transactions, meter, TrainerCosts(peers.trainer)),
                 Training(transactions, TrainerJobs(peers.trainer)),
-                Families(transactions, PeerModelHistories(peers.registry, peers.inference)),
+                Families(transactions, histories),
+                Slices(transactions, histories, InferenceRolloutSlices(peers.inference)),
             )
             await stack.enter_async_context(dashboard(settings.dashboard_listen, views, database))
         server = await stack.enter_async_context(

@@ -131,6 +131,21 @@ async def test_the_keyboard_alone_walks_the_four_views_and_nothing_breaks_their_
     await expect(dialog).to_have_count(0)
     await expect(drifted.last).to_be_focused()
 
+    sliced = page.get_by_role("region", name="Slices by window").locator("tbody tr")
+    await expect(sliced).to_have_count(3)
+    await expect(sliced.first).to_contain_text("carrier = HA")
+    await expect(sliced.first).to_contain_text("worse")
+    await expect(sliced.last).to_contain_text("too few")
+    window = page.get_by_role("combobox", name="Window")
+    names = await window.locator("option").all_text_contents()
+    assert len(names) == 48
+    await window.select_option(next(name for name in names if "versions/1" in name))
+    await expect(sliced.first).to_contain_text("0.7200")
+    await page.get_by_role("combobox", name="By", exact=True).select_option("log loss")
+    await expect(sliced.first).to_contain_text("carrier = UA")
+    found = page.get_by_role("region", name="Slices in the newest rollout")
+    await expect(found).to_contain_text("The log loss where carrier is HA rose by 0.08.")
+
     job = page.get_by_role("region", name="Training jobs").get_by_role("button", name="first-2")
     await job.focus()
     await page.keyboard.press("Enter")

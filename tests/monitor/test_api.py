@@ -115,6 +115,18 @@ async def test_a_monitor_changes_where_it_may_and_nowhere_else(caller):
     assert (refusal.reason, refusal.metadata["field"]) == ("FIELD_IMMUTABLE", "monitor.window")
 
 
+async def test_the_features_that_slice_are_different_and_stay(caller):
+    with refused() as refusal:
+        await caller.create_monitor(slices=["carrier", "carrier"])
+    assert refusal.fields() == ["monitor.slices"]
+    created = await caller.create_monitor(slices=["carrier", "origin"])
+    assert list(created.slices) == ["carrier", "origin"]
+    with refused() as refusal:
+        await update(caller, "owner", slices=["carrier"])
+    assert (refusal.reason, refusal.metadata["field"]) == ("FIELD_IMMUTABLE", "monitor.slices")
+    assert (await update(caller, "owner", owner="b")).slices == created.slices
+
+
 async def test_an_endpoint_is_watched_by_one_monitor(caller):
     await caller.create_monitor()
     with refused() as refusal:

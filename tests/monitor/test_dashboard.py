@@ -20,6 +20,7 @@ from services.monitor.api.dashboard.documents import heat_map
 from services.monitor.api.dashboard.families import Families
 from services.monitor.api.dashboard.reads import Reads
 from services.monitor.api.dashboard.server import Views, dashboard
+from services.monitor.api.dashboard.slices import Slices
 from services.monitor.api.dashboard.standing import Standing
 from services.monitor.api.dashboard.training import Training
 from services.monitor.api.transactions import Transactions
@@ -36,7 +37,10 @@ from tests.support.monitor_database import monitor_database, written
 from tests.support.monitor_values import ENDPOINT, JOB, MONITOR, watched
 
 TIMEOUT = aiohttp.ClientTimeout(total=30)
-VIEWS = ("explanation", "loop", "executive", "families", "debug", "failures", "queue", "jobs")
+VIEWS = (
+    *("explanation", "loop", "executive", "families", "debug"),
+    *("slices", "rollout-slices", "failures", "queue", "jobs"),
+)
 
 
 class Away:
@@ -67,7 +71,7 @@ class AwayTrainer:
     async def of(self, project):
         raise self._failure
 
-    under_way = newest = view = of
+    under_way = newest = view = test_of = of
 
 
 @asynccontextmanager
@@ -81,6 +85,7 @@ async def served(database, failure=None, listen="127.0.0.1:0"):
         Standing(transactions, meter, trainer),
         Training(transactions, trainer),
         Families(transactions, trainer),
+        Slices(transactions, trainer, trainer),
     )
     async with (
         dashboard(listen, views, database) as port,
@@ -181,7 +186,7 @@ async def test_while_the_trainer_is_away_only_what_it_knows_is_unknown(database)
         status, told = await asked(session, "costs", monitor=MONITOR)
         assert (status, told["reason"]) == (503, "DEPENDENCY_UNAVAILABLE")
         assert (await asked(session, "costs", monitor=f"{MONITOR}-2"))[0] == 404
-        for view in ("queue", "jobs", "families"):
+        for view in ("queue", "jobs", "families", "rollout-slices"):
             assert (await asked(session, view, monitor=MONITOR))[0] == 503
         assert (await asked(session, "job", name=JOB))[0] == 503
         assert (await asked(session, "job", name=MONITOR))[0] == 400
@@ -217,6 +222,13 @@ async def test_the_views_tell_the_monitor_s_own_records(database):
         debug = (await asked(session, "debug", monitor=MONITOR))[1]
         assert debug["rows"][0]["feature"] == "wind"
         newest = debug["windows"][0]["name"]
+        sliced = (await asked(session, "slices", monitor=MONITOR))[1]
+        assert sliced["features"] == ["carrier"]
+        of_version = next(each for each in sliced["reports"] if each["version"])
+        told = (await asked(session, "report-slices", report=of_version["name"]))[1]
+        assert [each["value"] for each in told["metrics"]["auc"]] == ["HA", "UA", "OO"]
+        assert [each.get("is_worse") for each in told["metrics"]["auc"]] == [True, False, None]
+        assert "inference answered UNAVAILABLE" in told["unknown"]
         drawn = (await asked(session, "histograms", report=newest, feature="wind"))[1]
         assert drawn["points"][0]["drifted"]
         assert len(drawn["points"][0]["bins"]) == 12

@@ -21,7 +21,7 @@ from services.monitor.core.detecting import Findings
 from services.monitor.core.errors import EpisodeActive, MonitorExists
 from services.monitor.core.loop.episodes import EpisodeState
 from services.monitor.core.naming import Change
-from services.monitor.core.resources import ChangeKind, Severity
+from services.monitor.core.resources import ChangeKind, Severity, SliceQuality
 from services.monitor.core.use_cases.monitors import delete_monitor
 from services.monitor.core.use_cases.reports import (
     record_drift_report,
@@ -43,6 +43,15 @@ from tests.support.monitor_values import (
 
 WEEK = window_at(MARCH, timedelta(days=7))
 TTL = timedelta(seconds=6)
+SLICE = SliceQuality(
+    feature="carrier",
+    value="HA",
+    predictions=4,
+    outcomes=3,
+    metrics={"log_loss": 0.5},
+    auc_half_width=0.0,
+    log_loss_half_width=0.2,
+)
 COMMON_TABLES = {*COMMON.tables, "alembic_version"}
 
 
@@ -68,6 +77,7 @@ def performance(tx, window=WEEK, version=""):
         outcomes=8,
         metrics={"auc": 0.7},
         half_widths={"auc": 0.1},
+        slices=(SLICE,),
     )
 
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from google.type.money_pb2 import Money
+from roundhouse.common.v1 import verdicts_pb2
 from roundhouse.inference.v1 import endpoint_pb2, rollout_pb2
 from roundhouse.inference.v1 import endpoint_service_pb2 as endpoint_service_pb
 from roundhouse.inference.v1 import endpoint_service_pb2_grpc as endpoint_grpc
@@ -120,9 +121,19 @@ class Peers(
 
     async def ListRollouts(self, request: Any, _: Any) -> rollout_service_pb.ListRolloutsResponse:
         rollout = self._rollout()
+        finding = verdicts_pb2.Finding(
+            measure=verdicts_pb2.MEASURE_LOG_LOSS,
+            slice_feature="carrier",
+            slice_value="HA",
+            effect=0.08,
+            tolerance=0.02,
+            verdict=verdicts_pb2.EVIDENCE_VERDICT_FAIL,
+            reason="The log loss where carrier is HA rose by 0.08.",
+        )
+        rollout.outcomes.add(end_time=to_timestamp(FIRST_WEEK), findings=[finding])
         if request.parent == FARE_ENDPOINT:
             rollout.name, rollout.version = f"{FARE_ENDPOINT}/rollouts/r", f"{FARES}/versions/2"
-            rollout.outcomes.add(end_time=to_timestamp(JOBS_END))
+            rollout.outcomes[0].end_time.CopyFrom(to_timestamp(JOBS_END))
         return rollout_service_pb.ListRolloutsResponse(rollouts=[rollout])
 
     async def ListEndpoints(
@@ -153,6 +164,11 @@ class Peers(
                     name=f"{request.parent}/evaluations/{number}",
                     metrics=metrics,
                     standard_errors={"auc": 0.005},
+                    slices=[
+                        evaluation_pb2.Evaluation.Slice(
+                            column="carrier", value="HA", rows=90, metrics={"auc": 0.72}
+                        )
+                    ],
                 )
                 for number, metrics in enumerate((again, TESTS[request.parent]))
             ]
@@ -165,6 +181,7 @@ class Peers(
         return rollout_pb2.Rollout(
             name=ROLLOUT,
             version=CHAMPION,
+            previous_version=CANDIDATE,
             state=rollout_pb2.Rollout.STATE_SUCCEEDED,
             update_time=to_timestamp(FIRST_WEEK),
         )

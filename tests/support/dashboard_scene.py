@@ -27,6 +27,7 @@ from services.monitor.core.resources import (
     PerformanceReport,
     RetrainPolicy,
     Severity,
+    SliceQuality,
 )
 from services.monitor.core.slos.objectives import (
     BudgetAction,
@@ -117,7 +118,7 @@ def end_waiting_episode(tx: MonitorTx, waiting: Episode) -> Episode:
 
 def write_history(tx: MonitorTx) -> Episode:
     """Half a year of one monitor; gives the episode that waits for an approval."""
-    watched(tx, owner="on-call@airline.example")
+    watched(tx, owner="on-call@airline.example", slices=("carrier",))
     policy = policy_of(tx)
     bar = Sli(SliKind.QUALITY, quality=QualityBar("auc", 0.73, 1))
     create_slo(
@@ -219,6 +220,18 @@ def _performance(meta: Meta, week: int, version: str) -> PerformanceReport:
         },
         auc_half_width=0.011,
         log_loss_half_width=0.008,
+        slices=tuple(
+            SliceQuality(
+                feature="carrier",
+                value=carrier,
+                predictions=rows + 10,
+                outcomes=rows,
+                metrics={"auc": auc, "log_loss": 0.44} if auc else {"log_loss": 0.7},
+                auc_half_width=0.01 if auc else 0.0,
+                log_loss_half_width=0.02 if auc else 0.0,
+            )
+            for carrier, rows, auc in (("UA", 4000, 0.73), ("HA", 900, 0.61), ("OO", 1, 0.0))
+        ),
     )
 
 

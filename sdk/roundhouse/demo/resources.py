@@ -126,6 +126,7 @@ def monitor() -> Monitor:
         window=Duration(seconds=7 * _DAY_S),
         outcome_delay=Duration(seconds=_DAY_S),
         drift_test=DriftTest(),
+        slices=["origin", "carrier"],
         dataset=DATASET,
         owner=ON_CALL,
     )

@@ -58,11 +58,10 @@ class PeerModelHistories:
                 each for each in await self._services(project) if model_of(each.version) in shown
             ]
         tests = {}
-        with remote_errors("registry"):
-            for version in {each.version for each in services}:
-                test = await self._test(version)
-                if test is not None:
-                    tests[version] = test
+        for version in {each.version for each in services}:
+            test = await self.test_of(version)
+            if test is not None:
+                tests[version] = test
         return Histories(shown, services, tests, len(models) - len(shown))
 
     async def _names(self, project: str) -> Sequence[str]:
@@ -89,13 +88,14 @@ class PeerModelHistories:
             *(Service(each.version, endpoint.name, _won_at(each)) for each in page.rollouts),
         ]
 
-    async def _test(self, version: str) -> HeldOutScore | None:
-        """Of its oldest test; to be scored as the baseline of a candidate is none."""
+    async def test_of(self, version: str) -> HeldOutScore | None:
+        """See `ModelHistories`: its oldest test; the baseline of a candidate is none."""
         if version not in self._tests:
             request = evaluation_pb.ListEvaluationsRequest(
                 parent=version, filter="purpose = TEST", page_size=_PAGE_SIZE
             )
-            page = await self._evaluations.ListEvaluations(request)
+            with remote_errors("registry"):
+                page = await self._evaluations.ListEvaluations(request)
             if not page.evaluations:
                 return None
             oldest = page.evaluations[-1]
@@ -103,6 +103,7 @@ class PeerModelHistories:
                 oldest.name,
                 dict(oldest.metrics),
                 {metric: Z_95 * error for metric, error in oldest.standard_errors.items()},
+                {(each.column, each.value): dict(each.metrics) for each in oldest.slices},
             )
         return self._tests[version]
 

@@ -19,6 +19,7 @@ from services.monitor.api.convert.monitors import (
     fixed_fields,
     monitor_maker,
     monitor_to_proto,
+    performance_report_to_listed_proto,
     performance_report_to_proto,
 )
 from services.monitor.api.transactions import Transactions
@@ -27,13 +28,17 @@ from services.monitor.core.names import PROJECT
 from services.monitor.core.ports import MonitorLists, MonitorTx, Watching
 from services.monitor.core.resources import DriftReport, PerformanceReport
 from services.monitor.core.use_cases import monitors
-from services.monitor.core.use_cases.lookup import the_drift_report, the_monitor
+from services.monitor.core.use_cases.lookup import (
+    the_drift_report,
+    the_monitor,
+    the_performance_report,
+)
 
 _Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]  # generic over every method's messages
 
 _SETTABLE: Final = (
     *("labels", "endpoint", "window", "outcome_delay"),
-    *("drift_test", "dataset", "owner"),
+    *("drift_test", "dataset", "owner", "slices"),
 )
 _CHANGEABLE: Final = ("labels", "drift_test", "owner")
 
@@ -145,10 +150,18 @@ class MonitorServicer(pb_grpc.MonitorServiceServicer):
             next_page_token=page.next_page_token,
         )
 
+    async def GetPerformanceReport(
+        self, request: service_pb.GetPerformanceReportRequest, _: _Context
+    ) -> pb.PerformanceReport:
+        """One performance report with slices."""
+        return await self._transactions.read(
+            lambda tx: performance_report_to_proto(the_performance_report(tx, request.name))
+        )
+
     async def ListPerformanceReports(
         self, request: service_pb.ListPerformanceReportsRequest, _: _Context
     ) -> service_pb.ListPerformanceReportsResponse:
-        """A page of a monitor's performance reports."""
+        """A page of a monitor's performance reports, without slices."""
         query = page_query(request)
 
         def listed(tx: MonitorTx, lists: MonitorLists) -> Page[PerformanceReport]:
@@ -157,6 +170,6 @@ class MonitorServicer(pb_grpc.MonitorServiceServicer):
 
         page = await self._transactions.read_lists(listed)
         return service_pb.ListPerformanceReportsResponse(
-            performance_reports=page.map(performance_report_to_proto),
+            performance_reports=page.map(performance_report_to_listed_proto),
             next_page_token=page.next_page_token,
         )

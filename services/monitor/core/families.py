@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Protocol
 
@@ -81,11 +81,13 @@ class HeldOutScore:
         evaluation: By resource name.
         metrics: By name.
         half_widths: Of the 95 % intervals, where known.
+        slices: Metrics by feature and value of a slice.
     """
 
     evaluation: str
     metrics: Mapping[str, float]
     half_widths: Mapping[str, float]
+    slices: Mapping[tuple[str, str], Mapping[str, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,14 @@ class ModelHistories(Protocol):
 
         Raises:
             RemoteError: The registry or inference is away.
+        """
+        ...
+
+    async def test_of(self, version: str) -> HeldOutScore | None:
+        """What a version scored before it served; None where the registry has no test of it.
+
+        Raises:
+            RemoteError: The registry is away, or has no such version.
         """
         ...
 

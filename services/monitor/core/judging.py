@@ -29,6 +29,7 @@ from services.monitor.core.resources import (
     PerformanceReport,
     RetrainEvent,
 )
+from services.monitor.core.slices import slice_qualities
 from services.monitor.core.slos.objectives import BudgetAction
 from services.monitor.core.stream.ports import CompleteWindow
 from services.monitor.core.use_cases.alerts import burning
@@ -93,17 +94,16 @@ def _report_performance(tx: MonitorTx, complete: CompleteWindow) -> int:
     """Record the reports; gives the outcomes of all versions."""
     versions = sorted(complete.tallies)
     tallies = [complete.tallies[version] for version in versions]
-    found = {
-        EVERY_VERSION: quality(
-            np.concatenate([tally.labels for tally in tallies]),
-            np.concatenate([tally.scores for tally in tallies]),
-        ),
-        **{
-            version: quality(tally.labels, tally.scores)
-            for version, tally in zip(versions, tallies, strict=True)
-        },
+    found = {EVERY_VERSION: tallies} | {
+        version: [tally] for version, tally in zip(versions, tallies, strict=True)
     }
-    for version, measured in found.items():
+    outcomes = 0
+    for version, of_version in found.items():
+        measured = quality(
+            np.concatenate([tally.labels for tally in of_version]),
+            np.concatenate([tally.scores for tally in of_version]),
+        )
+        outcomes = max(outcomes, measured.outcomes)
         record_performance_report(
             tx,
             complete.monitor,
@@ -113,8 +113,9 @@ def _report_performance(tx: MonitorTx, complete: CompleteWindow) -> int:
             outcomes=measured.outcomes,
             metrics=measured.metrics,
             half_widths=measured.half_widths,
+            slices=slice_qualities(of_version),
         )
-    return found[EVERY_VERSION].outcomes
+    return outcomes
 
 
 def _evidence(

@@ -69,6 +69,7 @@ class Monitor:
     window: timedelta = timedelta(days=7)
     outcome_delay: timedelta = timedelta(days=1)
     drift_test: DriftTest = DriftTest()
+    slices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +179,19 @@ class DriftReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SliceQuality:
+    """How well the rows that share a value of a feature were predicted in one window."""
+
+    feature: str
+    value: str
+    predictions: int
+    outcomes: int
+    metrics: Mapping[str, float]
+    auc_half_width: float
+    log_loss_half_width: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PerformanceReport:
     """How well a version, or with an empty version all of them, predicted in one window."""
 
@@ -190,6 +204,7 @@ class PerformanceReport:
     metrics: Mapping[str, float]
     auc_half_width: float
     log_loss_half_width: float
+    slices: tuple[SliceQuality, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

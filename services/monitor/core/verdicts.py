@@ -20,7 +20,8 @@ from services.monitor.core.sequential import (
     mean_difference,
     share_difference,
 )
-from services.monitor.core.stream.trials import MAX_SLICE_VALUES, Tally, Trial, VersionRecord
+from services.monitor.core.stream.slicing import MAX_SLICE_VALUES
+from services.monitor.core.stream.trials import Tally, Trial, VersionRecord
 
 REPORTED_SLICES: Final = 2
 """Of each measure, those nearest to a FAIL."""

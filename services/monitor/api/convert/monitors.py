@@ -50,6 +50,7 @@ def monitor_to_proto(monitor: Monitor) -> pb.Monitor:
         ),
         dataset=monitor.dataset,
         owner=monitor.owner,
+        slices=monitor.slices,
     )
 
 
@@ -61,8 +62,8 @@ def monitor_maker(message: pb.Monitor) -> Callable[[Meta], Monitor]:
         for field, value in (("window", message.window), ("outcome_delay", message.outcome_delay))
         if message.HasField(field)  # type: ignore[arg-type]  # a literal in all but its type
     }
-    test = drift_test_from_proto(message.drift_test)
-    return lambda meta: Monitor(meta=meta, drift_test=test, **fields, **spans)  # type: ignore[arg-type]  # str and timedelta fields
+    test, slices = drift_test_from_proto(message.drift_test), tuple(message.slices)
+    return lambda meta: Monitor(meta=meta, drift_test=test, slices=slices, **fields, **spans)  # type: ignore[arg-type]  # str and timedelta fields
 
 
 def fixed_fields(message: pb.Monitor) -> dict[str, object]:
@@ -72,6 +73,8 @@ def fixed_fields(message: pb.Monitor) -> dict[str, object]:
         fixed["window"] = span(message.window)
     if message.HasField("outcome_delay"):
         fixed["outcome_delay"] = span(message.outcome_delay)
+    if message.slices:
+        fixed["slices"] = tuple(message.slices)
     return fixed
 
 
@@ -166,7 +169,25 @@ def _point(point: DriftPoint) -> pb.DriftPoint:
 
 
 def performance_report_to_proto(report: PerformanceReport) -> pb.PerformanceReport:
-    """The report on the wire."""
+    """The report with its slices."""
+    message = performance_report_to_listed_proto(report)
+    message.slices.extend(
+        pb.PerformanceReport.Slice(
+            feature=each.feature,
+            value=each.value,
+            predictions=each.predictions,
+            outcomes=each.outcomes,
+            metrics=each.metrics,
+            auc_half_width=each.auc_half_width,
+            log_loss_half_width=each.log_loss_half_width,
+        )
+        for each in report.slices
+    )
+    return message
+
+
+def performance_report_to_listed_proto(report: PerformanceReport) -> pb.PerformanceReport:
+    """The report without slices."""
     return pb.PerformanceReport(
         name=report.meta.name,
         create_time=to_timestamp(report.meta.create_time),

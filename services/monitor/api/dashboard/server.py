@@ -21,6 +21,7 @@ from services.monitor.api.dashboard.families import Families
 from services.monitor.api.dashboard.guard import add_headers, own_host_alone, refusals_in_words
 from services.monitor.api.dashboard.live import LiveEvents
 from services.monitor.api.dashboard.reads import Reads
+from services.monitor.api.dashboard.slices import Slices
 from services.monitor.api.dashboard.standing import Standing
 from services.monitor.api.dashboard.training import Training
 
@@ -42,12 +43,14 @@ class Views:
         standing: Budgets and costs.
         training: Incidents, failures and jobs.
         families: Quality by model.
+        slices: Quality by slice.
     """
 
     reads: Reads
     standing: Standing
     training: Training
     families: Families
+    slices: Slices
 
 
 @asynccontextmanager
@@ -84,6 +87,7 @@ async def dashboard(listen: Address, views: Views, database: Database) -> AsyncI
 
 def _routes(views: Views, static: Path) -> list[web.AbstractRouteDef]:
     reads, standing, training = views.reads, views.standing, views.training
+    families, slices = views.families, views.slices
 
     async def page(_: web.Request) -> web.FileResponse:
         return web.FileResponse(static / "index.html")
@@ -97,7 +101,7 @@ def _routes(views: Views, static: Path) -> list[web.AbstractRouteDef]:
         web.get("/api/executive", _json(lambda get: reads.executive(get("monitor")))),
         web.get("/api/budgets", _json(lambda get: standing.budgets(get("monitor")))),
         web.get("/api/costs", _json(lambda get: standing.costs(get("monitor")))),
-        web.get("/api/families", _json(lambda get: views.families.of(get("monitor")))),
+        web.get("/api/families", _json(lambda get: families.of(get("monitor")))),
         web.get("/api/oncall", _json(lambda _: reads.on_call())),
         web.get("/api/incidents", _json(lambda _: training.incidents())),
         web.get("/api/failures", _json(lambda get: training.failures(get("monitor")))),
@@ -105,6 +109,9 @@ def _routes(views: Views, static: Path) -> list[web.AbstractRouteDef]:
         web.get("/api/jobs", _json(lambda get: training.newest(get("monitor")))),
         web.get("/api/job", _json(lambda get: training.job(get("name")))),
         web.get("/api/debug", _json(lambda get: reads.debug(get("monitor")))),
+        web.get("/api/slices", _json(lambda get: slices.reports(get("monitor")))),
+        web.get("/api/report-slices", _json(lambda get: slices.of_report(get("report")))),
+        web.get("/api/rollout-slices", _json(lambda get: slices.of_rollout(get("monitor")))),
         web.get(
             "/api/histograms",
             _json(lambda get: reads.histograms(get("report"), get("feature"))),

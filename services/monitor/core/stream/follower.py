@@ -126,7 +126,7 @@ class Follower:
         if endpoint in self._monitors:
             return
         self._monitors[endpoint] = monitor.meta.name
-        book = EndpointBook(monitor.window, monitor.outcome_delay, judged_until)
+        book = EndpointBook(monitor.window, monitor.outcome_delay, judged_until, monitor.slices)
         position = self._ledger.position
         batches = await self._log.replay(endpoint, since=book.keeps_from(), until_position=position)
         self._ledger.open(endpoint, book)

@@ -41,12 +41,14 @@ class EndpointBook:
         outcome_delay: How long after a window's end it is judged.
         judged_until: End of the newest judged window; None before the first.
         watermark: Latest event time of any prediction.
+        slices: Features whose values slice.
         windows: Tallies by window and version.
     """
 
     length: timedelta
     outcome_delay: timedelta
     judged_until: datetime | None
+    slices: tuple[str, ...] = ()
     watermark: datetime | None = None
     windows: dict[Window, dict[str, Tally]] = field(default_factory=dict)
 
@@ -169,7 +171,7 @@ class Ledger:
             for version in pc.unique(inside.column("variant")).to_pylist():
                 own = inside.filter(pc.equal(inside.column("variant"), version))
                 tallies = book.windows.setdefault(window, {})
-                tally = tallies.setdefault(version, Tally(profiles[version]))
+                tally = tallies.setdefault(version, Tally(profiles[version], book.slices))
                 self._count(tally, own)
 
     def _fresh(self, rows: pa.Table) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:

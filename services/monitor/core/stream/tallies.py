@@ -16,6 +16,7 @@ from services.common.sketches import BinKind, Sketch
 from services.monitor.core.quality import UNKNOWN
 from services.monitor.core.stream.batches import FEATURE_PREFIX
 from services.monitor.core.stream.samples import RowSampler
+from services.monitor.core.stream.slicing import SliceCodes
 
 ScalarT = TypeVar("ScalarT", bound=np.generic)
 
@@ -28,13 +29,16 @@ class Tally:
 
     Args:
         profile: Baseline whose bins the features are counted over; None counts no feature.
+        slices: Features whose values slice.
 
     Attributes:
+        slices: Which rows are in which slice.
         strangers: Rows that have a value of a feature that the profile has not, by its name.
     """
 
-    def __init__(self, profile: Profile | None) -> None:
+    def __init__(self, profile: Profile | None, slices: tuple[str, ...] = ()) -> None:
         self.profile = profile
+        self.slices = SliceCodes(slices)
         self.features = (
             {name: Sketch.empty(column.sketch.bins) for name, column in profile.features.items()}
             if profile
@@ -97,6 +101,7 @@ class Tally:
                 sketch.update(column)
                 columns[name] = column
         self._count_strangers(sent)
+        self.slices.observe(rows)
         self.sampler.observe(rows, columns)
         self._extend_span(rows.column("event_time"))
         scores = rows.column("score").to_numpy()

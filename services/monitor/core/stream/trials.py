@@ -28,11 +28,9 @@ from services.monitor.core.stream.batches import (
     OutcomeBatch,
     of_variants,
 )
+from services.monitor.core.stream.slicing import MAX_SLICE_VALUES, slice_value
 
 T = TypeVar("T")
-
-MAX_SLICE_VALUES: Final = 20
-"""Values of a slice's feature that are counted apart: the first that are seen."""
 
 MAX_AWAITED: Final = 250_000
 """Predictions whose outcome is awaited; when there are more, every other one is given up, chosen
@@ -289,7 +287,7 @@ class Trial:
             column = FEATURE_PREFIX + feature
             values = rows.column(column).to_pylist() if column in rows.column_names else ()
             for row, value in enumerate(values):
-                name = value if isinstance(value, str) else _number(value)
+                name = slice_value(value)
                 if name and (name in seen or len(seen) < MAX_SLICE_VALUES):
                     seen[name] = None
                     found[row].append((feature, name))
@@ -350,8 +348,3 @@ def _remember(kept: OrderedDict[str, T], key: str, value: T) -> None:
     kept[key] = value
     if len(kept) > _REMEMBERED:
         kept.popitem(last=False)
-
-
-def _number(value: float | None) -> str:
-    """The name of a number's slice; empty if it is missing."""
-    return "" if value is None or value != value else f"{value:g}"

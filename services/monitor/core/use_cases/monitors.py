@@ -44,6 +44,7 @@ def create_monitor(
     checked(ENDPOINT, monitor.endpoint, "monitor.endpoint")
     checked(DATASET, monitor.dataset, "monitor.dataset")
     _check_test(monitor.drift_test)
+    _check_slices(monitor.slices)
     taken = tx.monitors.get(name) or tx.monitor_of(monitor.endpoint)
     if taken is not None:
         raise MonitorExists(taken.meta.name, taken.endpoint)
@@ -106,6 +107,11 @@ def delete_monitor(tx: MonitorTx, name: str, *, etag: str) -> Monitor:
     tx.monitors.remove(name)
     tx.tell("monitor.deleted", name, {"endpoint": monitor.endpoint})
     return monitor
+
+
+def _check_slices(slices: tuple[str, ...]) -> None:
+    if len(set(slices)) < len(slices):
+        raise InvalidRequest([FieldViolation("monitor.slices", "names a feature twice")])
 
 
 def _check_test(test: DriftTest) -> None:

@@ -9,7 +9,7 @@ from typing import Final
 from services.monitor.core.detecting import Findings
 from services.monitor.core.evidence import Evidence, Judgement
 from services.monitor.core.ports import MonitorTx
-from services.monitor.core.resources import DriftReport, PerformanceReport
+from services.monitor.core.resources import DriftReport, PerformanceReport, SliceQuality
 from services.monitor.core.use_cases.identities import new_meta
 from services.monitor.core.use_cases.lookup import the_monitor
 from services.monitor.core.windows import Window
@@ -77,6 +77,7 @@ def record_performance_report(
     outcomes: int,
     metrics: Mapping[str, float],
     half_widths: Mapping[str, float],
+    slices: tuple[SliceQuality, ...] = (),
 ) -> PerformanceReport:
     """The report on a version, or with an empty one on all; one recorded before stays.
 
@@ -98,6 +99,7 @@ def record_performance_report(
         metrics=dict(metrics),
         auc_half_width=half_widths.get("auc", 0.0),
         log_loss_half_width=half_widths.get("log_loss", 0.0),
+        slices=slices,
     )
     tx.performance_reports.add(report)
     tx.tell(

@@ -1,13 +1,21 @@
-// Where it drifts: features by window, both histograms, and each version's performance.
+// Where it drifts: features by window, both histograms, each version's performance, and slices.
 
 import { ask } from "../api.js";
 import { histogram } from "../chart.js";
 import { openDialog } from "../dialog.js";
 import { counted, el, notice, shortName, state, table, words } from "../dom.js";
+import { drawRollout, drawSlices } from "./slices.js";
 import { drawJobs } from "./training.js";
 
 export const parts = [
   { title: "Drift by feature and window", path: "debug", ofMonitor: true, draw },
+  { title: "Slices by window", path: "slices", ofMonitor: true, draw: drawSlices },
+  {
+    title: "Slices in the newest rollout",
+    path: "rollout-slices",
+    ofMonitor: true,
+    draw: drawRollout,
+  },
   { title: "Training jobs", path: "jobs", ofMonitor: true, draw: drawJobs },
 ];
 

@@ -71,7 +71,7 @@ function drawChart(title, versions, y) {
       "g",
       {},
       svg("line", { class: share ? "grid" : "mark", x1: LEFT, x2: WIDTH, y1: y(share), y2: y(share) }),
-      svg("text", { x: LEFT - 6, y: y(share) + 4, "text-anchor": "end" }, percent(share)),
+      svg("text", { x: LEFT - 6, y: y(share) + 4, "text-anchor": "end" }, `${100 * share} %`),
     ),
   );
   return svg(
