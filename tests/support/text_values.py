@@ -86,7 +86,7 @@ def small_encoder(folder: Path, seed: int = 0) -> Path:
 
 def reader(folder: Path, max_tokens: int = 24) -> TextReader:
     """By the encoder that `small_encoder` made."""
-    return TextReader(open_encoder("small", str(folder)), max_tokens)
+    return TextReader(open_encoder("small", str(folder)), max_tokens, "review")
 
 
 def text_rows(rows: int = 240, seed: int = 0) -> pa.Table:

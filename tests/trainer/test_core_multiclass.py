@@ -218,8 +218,8 @@ def test_the_task_settles_metric_gains_and_type_of_the_target() -> None:
     assert fault.field.endswith("target")
 
 
-def test_more_than_two_classes_take_nothing_over_from_a_parent() -> None:
-    job = class_spec(mode=Mode.DISTILLATION, parent_version="projects/p/models/m/versions/1")
+def test_more_than_two_classes_are_not_pruned() -> None:
+    job = class_spec(mode=Mode.PRUNING, parent_version="projects/p/models/m/versions/1")
     modes = {"decision_tree": frozenset(Mode)}
     assert [fault.field for fault in mode_faults(job, modes, "spec")] == ["spec.mode"]
 

@@ -99,4 +99,4 @@ def test_trials_and_the_winner_learn_from_the_parent_and_are_judged_by_labels(da
     model = bench.retrain(outcome, Recorder(), None)
     matrix = EncodedRows(data, split.fit, None).encoded(RECIPES["decision_tree"].encoding).fit
     probability = model.estimator.predict_proba(matrix)[:, 1]
-    assert np.corrcoef(probability, parent.probability[split.fit])[0, 1] > 0.9
+    assert np.corrcoef(probability, parent.told[split.fit])[0, 1] > 0.9

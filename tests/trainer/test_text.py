@@ -83,7 +83,7 @@ def made_up(count: int, seed: int) -> list[str]:
 
 def test_the_graph_cuts_every_text_into_the_same_tokens(small: TextReader) -> None:
     texts = ["", *ODD, *HARD_TEXTS, *made_up(600, seed=3), "the " * 3000, " " * 5000 + "a"]
-    shorter = TextReader(small.encoder, 12)
+    shorter = TextReader(small.encoder, 12, "review")
     frame = pd.DataFrame({"review": texts})
     table = text_table(2).replaced({"review": np.array(["a", "b"], dtype=object)})
     encoder = shorter.transformer(table).fit(frame)

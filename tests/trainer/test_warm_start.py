@@ -26,7 +26,12 @@ from tests.support.fits import Interrupted, Recorder
 from tests.support.trainer_values import spec, table
 
 RECIPES = load_recipes()
-ABLE = sorted(name for name, found in RECIPES.items() if Mode.WARM_START in found.modes)
+ABLE = sorted(
+    name
+    for name, found in RECIPES.items()
+    if Mode.WARM_START in found.modes
+    and not (found.ability.reads_images or found.ability.reads_text)
+)
 OLD, NEW = table(1200, seed=0), table(300, seed=1)
 BARELY = {  # parameters that leave the start nearly as it is
     "lightgbm": {"rounds": 1, "learning_rate": 1e-4},

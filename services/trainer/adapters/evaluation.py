@@ -7,7 +7,6 @@ import json
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import grpc
 import numpy as np
@@ -16,9 +15,9 @@ import pyarrow as pa
 from services.common.rpc.pins import RegistryPins, Reliance
 from services.common.rpc.remote import DependencyUnavailable, RemoteError, as_own_failure
 from services.trainer.adapters.evaluation_record import EvaluationRecord
-from services.trainer.adapters.export.bundle import features_of
+from services.trainer.adapters.export.bundle import classes_of, features_of
 from services.trainer.adapters.export.calibrated import uncalibrated_scores
-from services.trainer.adapters.export.runtime import PREDICTION, PROBABILITIES, GraphModel
+from services.trainer.adapters.export.runtime import GraphModel
 from services.trainer.adapters.learned_until import learned_until
 from services.trainer.adapters.learning.loading import load_table
 from services.trainer.adapters.registry_client import (
@@ -35,8 +34,6 @@ from services.trainer.core.purposes import Purpose
 from services.trainer.core.scores import Scores, SliceScores, score_slices
 from services.trainer.core.spec import JobSpec
 from services.trainer.core.splits import Indices, Split, rows_digest
-from services.trainer.core.tables import TWO_CLASSES
-from services.trainer.core.tasks import Task
 
 THREADS = 1
 """Of one evaluation: it runs beside everything else that the service does."""
@@ -167,25 +164,6 @@ def _rows(split: Split, part: str) -> Indices:
         "all": split.all,
     }
     return parts[part]
-
-
-def classes_of(signature: Mapping[str, Any], task: Task) -> tuple[str, ...]:
-    """Names of the classes that a version of `task` tells; none of a regression.
-
-    Raises:
-        DataFault: It is a version of another task.
-    """
-    outputs = {found["name"]: found for found in signature["outputs"]}
-    shape = outputs.get(PROBABILITIES, {"shape": ()})["shape"]
-    names: tuple[str, ...] = tuple(outputs.get(PROBABILITIES, {}).get("classes", ()))
-    match task:
-        case Task.BINARY if shape == [-1, len(TWO_CLASSES)]:
-            return TWO_CLASSES
-        case Task.MULTICLASS if names and shape == [-1, len(names)]:
-            return names
-        case Task.REGRESSION if PREDICTION in outputs:
-            return ()
-    raise DataFault(f"signature.json is none of a {task}, which the job's spec.task asks for")
 
 
 class RegistrySnapshots:

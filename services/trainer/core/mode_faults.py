@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import asdict
+from typing import Final
 
 from services.common.errors import FieldViolation
 from services.trainer.core.parents import Mode
 from services.trainer.core.spec import JobSpec
 from services.trainer.core.tasks import Task
+
+_OF_TWO_CLASSES: Final = frozenset({Mode.DISTILLATION, Mode.PRUNING, Mode.QUANTIZATION})
 
 
 def mode_faults(
@@ -24,14 +28,26 @@ def mode_faults(
         if spec.maximum_loss is not None:
             text = f"is for modes that take over from parent_version; this is {spec.mode}"
             yield FieldViolation(f"{root}.maximum_loss", text)
-    elif spec.task is not Task.BINARY:
-        text = f"is {spec.mode}, which takes over from two classes alone; the task is {spec.task}"
-        yield FieldViolation(f"{root}.mode", text)
-    elif not spec.parent_version:
-        text = f"is empty; {spec.mode} takes over from a version"
-        yield FieldViolation(f"{root}.parent_version", text)
+    else:
+        if spec.mode in _OF_TWO_CLASSES and spec.task is not Task.BINARY:
+            text = f"is {spec.mode}, which is for two classes; the task is {spec.task}"
+            yield FieldViolation(f"{root}.mode", text)
+        if not spec.parent_version:
+            text = f"is empty; {spec.mode} takes over from a version"
+            yield FieldViolation(f"{root}.parent_version", text)
+        yield from _loss_faults(spec, root)
     able = sorted(algorithm for algorithm, uses in modes.items() if spec.mode in uses)
     for index, candidate in enumerate(spec.candidates):
         if candidate.algorithm in modes and candidate.algorithm not in able:
             text = f"is {candidate.algorithm!r}, which can't do {spec.mode}; {', '.join(able)} can"
             yield FieldViolation(f"{root}.candidates[{index}].algorithm", text)
+
+
+def _loss_faults(spec: JobSpec, root: str) -> Iterator[FieldViolation]:
+    if spec.maximum_loss is None:
+        return
+    told = spec.task.meaning.losses
+    for name, most in asdict(spec.maximum_loss).items():
+        if most and name not in told:
+            text = f"is {most:g}; {spec.task} tells losses in {' and '.join(told)} alone"
+            yield FieldViolation(f"{root}.maximum_loss.{name}", text)

@@ -56,6 +56,7 @@ class Meaning:
         metrics: What may pick the winner; the first where nothing is asked for.
         watched: The one that says when a fit stops; lower is better.
         gains: What is told of a trial over the trivial baseline: fields of `MinimumGain`.
+        losses: What a version may lose against its parent: fields of `MaximumLoss`.
         card: What a card shows of scores.
         has_classes: Whether labels are numbers of classes; else they are quantities.
     """
@@ -64,6 +65,7 @@ class Meaning:
     metrics: tuple[Metric, ...]
     watched: Metric
     gains: tuple[Metric, ...]
+    losses: tuple[Metric, ...]
     card: tuple[str, ...]
     has_classes: bool = True
 
@@ -79,6 +81,7 @@ _MEANINGS: Final[Mapping[Task, Meaning]] = {
         metrics=(Metric.AUC, Metric.LOG_LOSS),
         watched=Metric.LOG_LOSS,
         gains=(Metric.AUC, Metric.LOG_LOSS),
+        losses=(Metric.AUC, Metric.LOG_LOSS),
         card=("positive_rate", "auc", "log_loss", "calibration_error"),
     ),
     Task.MULTICLASS: Meaning(
@@ -86,6 +89,7 @@ _MEANINGS: Final[Mapping[Task, Meaning]] = {
         metrics=(Metric.LOG_LOSS, Metric.MACRO_F1, Metric.BALANCED_ACCURACY),
         watched=Metric.LOG_LOSS,
         gains=(Metric.BALANCED_ACCURACY, Metric.LOG_LOSS),
+        losses=(Metric.BALANCED_ACCURACY, Metric.LOG_LOSS),
         card=("log_loss", "macro_f1", "balanced_accuracy", "accuracy", "worst_recall"),
     ),
     Task.REGRESSION: Meaning(
@@ -93,6 +97,7 @@ _MEANINGS: Final[Mapping[Task, Meaning]] = {
         metrics=(Metric.RMSE, Metric.MAE, Metric.R2, Metric.MEDIAN_ABSOLUTE_ERROR),
         watched=Metric.RMSE,
         gains=(Metric.RMSE, Metric.R2),
+        losses=(Metric.RMSE, Metric.MAE),
         card=("rmse", "mae", "median_absolute_error", "r2"),
         has_classes=False,
     ),

@@ -9,14 +9,20 @@ from roundhouse.cli import names
 
 def beside_parent(parent: str, metrics: Mapping[str, float]) -> Iterator[str]:
     """What the metrics of a version's test say of it beside `parent`, a resource name."""
+    told = "predictions"
+    if "fidelity.agreement" in metrics:
+        agreement = metrics["fidelity.agreement"]
+        told = f"the same label in {agreement:.1%} of the test part, probabilities"
     yield (
-        f"beside {names.short(parent)}: the same label in {metrics['fidelity.agreement']:.1%} of "
-        f"the test part, probabilities {metrics['fidelity.mean_difference']:.4f} apart on average, "
-        f"{metrics['fidelity.largest_difference']:.4f} at most"
+        f"beside {names.short(parent)}: {told} {metrics['fidelity.mean_difference']:.4f} apart on "
+        f"average, {metrics['fidelity.largest_difference']:.4f} at most"
     )
     for name, unit in (
         ("auc", ""),
+        ("balanced_accuracy", ""),
         ("log_loss", ""),
+        ("rmse", ""),
+        ("mae", ""),
         ("latency.p50_ms", " ms"),
         ("latency.p95_ms", " ms"),
         ("graph.size_bytes", " bytes"),

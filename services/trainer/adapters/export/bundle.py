@@ -25,6 +25,7 @@ from services.trainer.core.scores import Probabilities, Scores, SliceScores
 from services.trainer.core.spec import Feature, FeatureKind
 from services.trainer.core.splits import Split
 from services.trainer.core.tables import TWO_CLASSES, Table
+from services.trainer.core.tasks import Task
 
 JsonObject = Mapping[str, Any]  # the content of a file
 
@@ -90,6 +91,25 @@ def features_of(signature: JsonObject) -> tuple[Feature, ...]:
         )
     except KeyError as error:
         raise DataFault(f"signature.json lacks or has an unknown {error}") from error
+
+
+def classes_of(signature: JsonObject, task: Task) -> tuple[str, ...]:
+    """Names of the classes that a version of `task` tells; none of a regression.
+
+    Raises:
+        DataFault: It is a version of another task.
+    """
+    outputs = {found["name"]: found for found in signature["outputs"]}
+    shape = outputs.get(PROBABILITIES, {"shape": ()})["shape"]
+    names: tuple[str, ...] = tuple(outputs.get(PROBABILITIES, {}).get("classes", ()))
+    match task:
+        case Task.BINARY if shape == [-1, len(TWO_CLASSES)]:
+            return TWO_CLASSES
+        case Task.MULTICLASS if names and shape == [-1, len(names)]:
+            return names
+        case Task.REGRESSION if PREDICTION in outputs:
+            return ()
+    raise DataFault(f"signature.json is none of a {task}, which the job's spec.task asks for")
 
 
 def profile(fitted: Table, held_out: Table, told: Probabilities) -> dict[str, Any]:

@@ -154,16 +154,14 @@ def _beside_parent(evidence: Evidence) -> list[str]:
     found = evidence.comparison
     if found is None:
         return []
-    fidelity = found.fidelity
     parts = [("this version", evidence.scores), ("parent", found.scores)]
     return [
         "## Beside its parent",
         "",
         (
-            f"Made from `{found.parent}` by {_TAKEN_OVER[evidence.spec.mode]}. Both give the same "
-            f"label to {fidelity.agreement:.1%} of the test part; their probabilities differ by "
-            f"{fidelity.mean_difference:.4f} on average, by {fidelity.largest_difference:.4f} at "
-            f"most. Its graph has {found.size_bytes} bytes, the parent's {found.parent_size_bytes}."
+            f"Made from `{found.parent}` by {_TAKEN_OVER[evidence.spec.mode]}. Beside it: "
+            f"{found.fidelity}. Its graph has {found.size_bytes} bytes, the parent's "
+            f"{found.parent_size_bytes}."
         ),
         "",
         *_scored("test part", parts, evidence.spec.task),

@@ -142,7 +142,7 @@ def _parent_json(found: Comparison) -> dict[str, Any]:
         "digest": found.parent_digest,
         "validation": dict(found.validation),
         "scores": scores_json(found.scores),
-        "fidelity": asdict(found.fidelity),
+        "fidelity": found.fidelity.values,
         "batch_difference": found.batch_difference,
         "size_bytes": {"parent": found.parent_size_bytes, "version": found.size_bytes},
     }

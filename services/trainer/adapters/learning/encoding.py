@@ -71,10 +71,12 @@ class TextReader:
     Attributes:
         encoder: Reads its tokens.
         max_tokens: Of a text.
+        feature: That the text is.
     """
 
     encoder: Encoder
     max_tokens: int
+    feature: str
 
     def transformer(self, table: Table) -> ColumnTransformer:
         """Of the only text of `table` into its tokens."""
@@ -174,7 +176,7 @@ class EncodedRows:
     def encoded(self, encoding: Encoding) -> EncodedMatrices:
         """Both sets of rows in `encoding`."""
         if encoding not in self._encoded:
-            if self._state is None:
+            if self._state is None or encoding is Encoding.TOKENS:
                 encoder = self._new(encoding)
                 fit = encoder.fit_transform(frame(self.fit))
             else:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+
+from services.trainer.core.regression import TargetScale
 
 WEIGHTS_FILE: Final = "weights.safetensors"
 """Of a version's bundle."""
@@ -44,18 +46,27 @@ class NativeModel:
         algorithm: Recipe that made it, and alone can read the tensors.
         tensors: By name.
         encoder: Of the rows that it takes.
+        scale: Of the quantities that it tells; None of classes.
+        texts: Digest of the pretrained encoder that reads each text, by feature.
     """
 
     algorithm: str
     tensors: Tensors
     encoder: EncoderState
+    scale: TargetScale | None = None
+    texts: Mapping[str, str] = field(default_factory=dict)
 
 
 def native_bytes(model: NativeModel) -> bytes:
     """The model as safetensors; the same model always gives the same bytes."""
     from safetensors.numpy import save
 
-    state = {"algorithm": model.algorithm, "encoder": asdict(model.encoder)}
+    state = {
+        "algorithm": model.algorithm,
+        "encoder": asdict(model.encoder),
+        **({} if model.scale is None else {"scale": asdict(model.scale)}),
+        **({"texts": dict(model.texts)} if model.texts else {}),
+    }
     tensors = {name: np.ascontiguousarray(values) for name, values in model.tensors.items()}
     return save(tensors, metadata={"state": json.dumps(state)})
 
@@ -71,6 +82,8 @@ def native_from(data: bytes) -> NativeModel:
         algorithm=state["algorithm"],
         tensors=load(data),
         encoder=EncoderState(**{**encoder, "categories": categories}),
+        scale=TargetScale(**state["scale"]) if "scale" in state else None,
+        texts=state.get("texts", {}),
     )
 
 

@@ -9,7 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from services.trainer.adapters.learning.native import NativeModel
-from services.trainer.core.tables import Rows, Table
+from services.trainer.core.objectives import Objective, Predicted, objective_of
+from services.trainer.core.tables import TWO_CLASSES, Rows, Table
+from services.trainer.core.tasks import Task
 
 Probabilities = npt.NDArray[np.float32]
 
@@ -19,26 +21,35 @@ SURE: Final = np.float32(1e-6)
 
 @dataclass(frozen=True, eq=False)
 class Parent:
-    """A registered version and what it gives the rows of a job.
+    """A registered version and what it tells of the rows of a job.
 
     Attributes:
         version: Resource name.
         digest: Of its manifest.
         graph: ONNX.
         signature: Its `signature.json`.
-        probability: float32 [rows of the snapshot], of label 1.
+        told: float32 [rows of the snapshot], of label 1 or a quantity, or [rows, classes].
         sample: Some of the rows, with the features that it takes: to measure its latency on.
         native: What it can be trained further from; None unless the job does that.
+        task: What it does.
+        classes: Names by their numbers; empty of quantities.
     """
 
     version: str
     digest: str
     graph: bytes
     signature: bytes
-    probability: Probabilities
+    told: Predicted
     sample: Table
     native: NativeModel | None = None
+    task: Task = Task.BINARY
+    classes: tuple[str, ...] = TWO_CLASSES
+
+    @property
+    def objective(self) -> Objective:
+        """How what it tells is judged."""
+        return objective_of(self.task, self.classes)
 
     def taught(self, rows: Rows) -> Probabilities:
         """What a student learns of `rows`: float32 [rows], strictly between 0 and 1."""
-        return np.clip(self.probability[rows], SURE, 1 - SURE)
+        return np.clip(self.told[rows], SURE, 1 - SURE)

@@ -28,6 +28,7 @@ def reader_of(spec: JobSpec, places: Mapping[str, str]) -> TextReader | None:
     if place is None:
         raise DataFault(f"encoder {feature.encoder!r} of {feature.name} isn't configured any more")
     try:
-        return TextReader(open_encoder(feature.encoder, place), feature.max_tokens)
+        encoder = open_encoder(feature.encoder, place)
     except UnusableEncoder as error:
         raise DataFault(str(error)) from error
+    return TextReader(encoder, feature.max_tokens, feature.name)

@@ -99,7 +99,7 @@ class FitTask:
     Attributes:
         rows: float32 [rows, columns], encoded as the recipe asks.
         label: int64 [rows], numbers of classes from 0, each of which has rows. Of a regression
-            float64 [rows], at mean 0 and deviation 1.
+            float64 [rows], at mean 0 and deviation 1, or brought to the scale of `start`.
         watch_rows: float32 [watch rows, columns]: learn nothing from them but when to stop.
             None when the number of steps is settled.
         watch_label: [watch rows], as `label`; None with `watch_rows`.

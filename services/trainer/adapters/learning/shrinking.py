@@ -15,11 +15,9 @@ from services.trainer.core.calibration import Calibration
 from services.trainer.core.constraints import SIZE
 from services.trainer.core.cross_validation import FoldScores, folds_of
 from services.trainer.core.failures import UnusableParent
-from services.trainer.core.gains import gains
 from services.trainer.core.jobs import Trial
 from services.trainer.core.parameters import Parameters
 from services.trainer.core.parents import Mode
-from services.trainer.core.scores import score
 from services.trainer.core.selection import TrialOutcome
 from services.trainer.core.spec import JobSpec
 from services.trainer.core.splits import Split
@@ -66,6 +64,7 @@ class ShrinkingBench:
         self._table = table
         self._split = split
         self._parent = parent
+        self._objective = parent.objective
         self._folds = folds_of(spec, table, split)
 
     def run_trial(
@@ -81,19 +80,18 @@ class ShrinkingBench:
         """
         graph = self._smaller(trial.algorithm, trial.parameters, self._split.train)
         watched = self._table.take(self._split.validation)
-        probability = GraphModel(graph, 1).predicted(watched)
-        metrics = score(watched.label, probability).values
-        observer.stepped(Step(1, 1, None, {name: metrics[name] for name in ("auc", "log_loss")}))
+        told = GraphModel(graph, 1).predicted(watched)
+        observer.stepped(Step(1, 1, None, self._objective.selection_metrics(watched.label, told)))
         costs = {SIZE: float(len(graph))} if self._spec.mode is Mode.PRUNING else {}
         if self._spec.constraints is not None:
             costs = footprint(graph, watched)
-        positive_rate = float(self._table.label[self._split.train].mean())
+        fitted = self._table.label[self._split.train]
         return TrialOutcome(
             trial.index,
             trial.algorithm,
-            {**metrics, **costs},
+            {**self._objective.score(watched.label, told).values, **costs},
             trial.parameters,
-            gains=gains(watched.label, probability, positive_rate, self._spec.seed),
+            gains=self._objective.gains(watched.label, told, fitted, self._spec.seed),
         )
 
     def run_fold(self, trial: Trial, number: int, observer: FitObserver) -> FoldScores:
@@ -101,7 +99,7 @@ class ShrinkingBench:
         fold = self._folds[number]
         graph = self._smaller(trial.algorithm, trial.chosen_parameters, fold.learn)
         judged = self._table.take(fold.judge)
-        scores = score(judged.label, GraphModel(graph, 1).predicted(judged))
+        scores = self._objective.score(judged.label, GraphModel(graph, 1).predicted(judged))
         observer.stepped(Step(1, 1, None, {}))
         return FoldScores(len(fold.learn), len(fold.judge), scores.values)
 

@@ -12,8 +12,8 @@ from sklearn.compose import ColumnTransformer
 from services.trainer.adapters.export.footprint import footprint
 from services.trainer.adapters.export.graph import export_graph
 from services.trainer.adapters.learning.calibrating import CalibratedClassifier, Unseen
-from services.trainer.adapters.learning.encoding import EncodedRows, TextReader, frame
-from services.trainer.adapters.learning.native import EncoderState, Tensors
+from services.trainer.adapters.learning.encoding import EncodedRows, TextReader, frame, learned
+from services.trainer.adapters.learning.native import EncoderState, NativeModel, Tensors
 from services.trainer.adapters.learning.parent import Parent, Probabilities
 from services.trainer.adapters.learning.private import PrivateFit, planned
 from services.trainer.adapters.learning.recipe import (
@@ -66,6 +66,13 @@ class TrainedModel:
         if self.calibration is None:
             return self.estimator
         return CalibratedClassifier(self.estimator, self.calibration.map)
+
+    def native(self, algorithm: str) -> NativeModel:
+        """What a later job of `algorithm`, which made it, needs to go on from it."""
+        assert self.weights is not None, f"{algorithm} says that it gives weights"
+        reader = self.reader
+        texts = {} if reader is None else {reader.feature: reader.encoder.digest}
+        return NativeModel(algorithm, self.weights, learned(self.encoder), self.scale, texts)
 
     def predicted(self, table: Table) -> Predicted:
         """What it says of the rows of `table`, as `recipe.predicted` does."""
@@ -295,8 +302,13 @@ class Workbench:
         )
 
     def _scale(self, fitted: Labels) -> TargetScale | None:
-        """What the rows that are fitted say of the target of a regression, they alone."""
-        return None if self._spec.task.meaning.has_classes else TargetScale.of(fitted)
+        """What the rows that are fitted say of the target of a regression, they alone.
+
+        Weights that are trained further have learned the parent's.
+        """
+        if self._spec.task.meaning.has_classes:
+            return None
+        return TargetScale.of(fitted) if self._start is None else self._start.scale
 
     @property
     def _state(self) -> EncoderState | None:

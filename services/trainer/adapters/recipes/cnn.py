@@ -6,13 +6,17 @@ line, in a line by column, then by channel.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from services.trainer.adapters.learning.recipe import Encoding, FitTask, Fitted, Recipe
 from services.trainer.core.abilities import CLASSIFICATION, Ability
+from services.trainer.core.failures import UnusableParent
 from services.trainer.core.parameters import ParameterRule
+from services.trainer.core.parents import Mode
 
 if TYPE_CHECKING:
     import torch
@@ -23,15 +27,23 @@ if TYPE_CHECKING:
 POOLINGS = 2
 """Each halves height and width."""
 
+IMAGE = "image"
+"""Among the weights: height, width, channels, what pixels are multiplied by and what is added."""
+
 
 def fit(task: FitTask) -> Fitted:
     """Train for all epochs and keep the one with the lowest watched log loss, else the last."""
     from services.trainer.adapters.learning.epochs import train_by_epochs
 
-    scale = _scale(task)
-    return train_by_epochs(
-        task, lambda: _network(task, scale), lambda weights: _classifier(task, scale, weights)
+    scale = _scale(task) if task.start is None else _scale_of(task, task.start[IMAGE])
+    start = task.start and {name: each for name, each in task.start.items() if name != IMAGE}
+    fitted = train_by_epochs(
+        replace(task, start=start),
+        lambda: _network(task, scale),
+        lambda weights: _classifier(task, scale, weights),
     )
+    image = np.array([*_shape(task), *scale])
+    return replace(fitted, weights={**(fitted.weights or {}), IMAGE: image})
 
 
 def _shape(task: FitTask) -> tuple[int, int, int]:
@@ -43,6 +55,21 @@ def _scale(task: FitTask) -> tuple[float, float]:
     mean = float(task.rows.mean(dtype=np.float64))
     deviation = float(task.rows.std(dtype=np.float64)) or 1.0
     return 1 / deviation, -mean / deviation
+
+
+def _scale_of(task: FitTask, image: npt.NDArray[np.float64]) -> tuple[float, float]:
+    """That of a start.
+
+    Raises:
+        UnusableParent: It is of images of another shape.
+    """
+    *shape, factor, summand = image.tolist()
+    if tuple(shape) != _shape(task):
+        raise UnusableParent(
+            "parameters say {} x {} pixels of {} channels; ".format(*_shape(task))
+            + "parent_version has learned {:g} x {:g} of {:g}".format(*shape)
+        )
+    return factor, summand
 
 
 def _network(task: FitTask, scale: tuple[float, float]) -> torch.nn.Module:
@@ -119,4 +146,5 @@ RECIPE = Recipe(
     fit=fit,
     teach_export=teach_export,
     ability=Ability(CLASSIFICATION, reads_images=True, trains_privately=True),
+    modes=frozenset({Mode.FULL, Mode.WARM_START, Mode.INCREMENTAL}),
 )

@@ -21,7 +21,9 @@ from services.trainer.adapters.learning.recipe import (
     Recipe,
 )
 from services.trainer.core.abilities import CLASSIFICATION, Ability
+from services.trainer.core.failures import UnusableParent
 from services.trainer.core.parameters import ParameterRule, Rules
+from services.trainer.core.parents import Mode
 
 if TYPE_CHECKING:
     import torch
@@ -35,6 +37,9 @@ ADAPTED: Final = ("attention.self.query.weight", "attention.self.value.weight")
 """Matrices of each layer that get low-rank additions, as Hu et al. chose (LoRA, 2021)."""
 
 HEAD: Final = "head"
+SCALE: Final = "scale"
+"""Among the weights of `text_lora`: what its additions are multiplied by."""
+
 ADDITION_DEVIATION: Final = 0.02
 """Of the random half of an addition at the start, as BERT's own weights began."""
 
@@ -80,14 +85,17 @@ def fit_lora(task: FitTask) -> Fitted:
     """Train additions of low rank to what attention asks and answers, and the linear layer."""
     tensors = _encoder(task).weights()
     scale = task.parameters["alpha"] / task.parameters["rank"]
+    start = None if task.start is None else dict(task.start)
+    if start is not None:
+        _check_scale(start.pop(SCALE).item(), scale)
     adapted = [name for name in tensors if name.endswith(ADAPTED)]
     random = np.random.default_rng(task.seed)
     additions: dict[str, Matrix] = {}
     rank = task.whole("rank")
     for name in adapted:
         outputs, inputs = tensors[name].shape
-        start = random.normal(0, ADDITION_DEVIATION, (rank, inputs))
-        additions[f"{name}/down"] = start.astype(np.float32)
+        drawn = random.normal(0, ADDITION_DEVIATION, (rank, inputs))
+        additions[f"{name}/down"] = drawn.astype(np.float32)
         additions[f"{name}/up"] = np.zeros((outputs, rank), dtype=np.float32)
 
     def added(learned: Mapping[str, Any], frozen: Mapping[str, Any]) -> dict[str, Any]:
@@ -96,7 +104,17 @@ def fit_lora(task: FitTask) -> Fitted:
             for name in adapted
         }
 
-    return _fit(task, tensors, additions, added)
+    fitted = _fit(replace(task, start=start), tensors, additions, added)
+    weights = {**(fitted.weights or {}), SCALE: np.array([scale])}
+    return replace(fitted, weights=weights)
+
+
+def _check_scale(theirs: float, scale: float) -> None:
+    if theirs != scale:
+        raise UnusableParent(
+            f"parameters multiply additions by alpha / rank = {scale:g}; those of parent_version "
+            f"by {theirs:g}: name the parameters that made it"
+        )
 
 
 def _fit(
@@ -194,6 +212,7 @@ def _recipe(algorithm: str, rules: Rules, fit: Callable[[FitTask], Fitted]) -> R
         fit=fit,
         teach_export=teach_export,
         ability=Ability(CLASSIFICATION, reads_text=True),
+        modes=frozenset({Mode.FULL, Mode.WARM_START, Mode.INCREMENTAL}),
     )
 
 

@@ -38,6 +38,7 @@ from services.trainer.adapters.worker.observing import (
     TrialObserver,
 )
 from services.trainer.adapters.worker.parents import (
+    check_reader,
     parent_of,
     validation_metrics,
 )
@@ -113,6 +114,7 @@ class AttemptRun:
             prepared = await self._prepare()
         await self._link.entered(JobState.RUNNING)
         reader = await asyncio.to_thread(reader_of, spec, self._encoders)
+        await asyncio.to_thread(check_reader, prepared.parent, reader)
         data = TrialData(spec, prepared.table, prepared.split, prepared.parent, reader)
         bench = await asyncio.to_thread(data.bench, self._recipes, self._threads)
         self._lanes.open(data, bench, self._threads)
@@ -153,7 +155,8 @@ class AttemptRun:
         ]
         parent = await parent_of(spec, self._registry, files)
         readers = [pa.BufferReader(file) for file in files]
-        table = await asyncio.to_thread(load_table, readers, spec)
+        classes = None if parent is None else parent.classes
+        table = await asyncio.to_thread(load_table, readers, spec, classes)
         split = parted_after(spec, table, await learned_until(spec, self._registry))
         self._link.logged(
             f"{len(table)} rows of {snapshot.name}: {len(split.train)} to train, "
@@ -172,18 +175,29 @@ class AttemptRun:
         fit = fitting(trials, spec.constraints)
         if spec.mode is Mode.PRUNING and parent is not None and spec.maximum_loss is not None:
             theirs = validation_metrics(parent, prepared.table, prepared.split)
-            good = [each for each in fit if loses_little(each.metrics, theirs, spec.maximum_loss)]
+            good = [
+                each
+                for each in fit
+                if loses_little(each.metrics, theirs, spec.maximum_loss, spec.task)
+            ]
             if good:
                 return smallest(good, spec.checked_metric)
         return best_trial(fit, spec.checked_metric)
 
     def _check_losses(self, prepared: Prepared, winner: TrialOutcome) -> None:
+        spec = self._work.spec
         if prepared.parent is None:
             return
         theirs = validation_metrics(prepared.parent, prepared.table, prepared.split)
         self._link.logged(f"{prepared.parent.version} on the validation part: {numbers(theirs)}")
-        if self._work.spec.maximum_loss is not None:
-            check_losses(winner.algorithm, winner.metrics, theirs, self._work.spec.maximum_loss)
+        if spec.maximum_loss is not None:
+            check_losses(
+                winner.algorithm,
+                winner.metrics,
+                theirs,
+                maximum=spec.maximum_loss,
+                task=spec.task,
+            )
 
     async def _calibrate(self, bench: Bench, winner: TrialOutcome) -> Calibration | None:
         method = self._work.spec.calibration
@@ -296,10 +310,8 @@ class AttemptRun:
             fairness=beside.fairness,
         )
         await self._registry.record(baseline, uuid.uuid5(self._work.uid, "parent"))
-        told = beside.fidelity
         self._link.logged(
-            f"beside {beside.parent}: the same label in {told.agreement:.1%} of the test part, "
-            f"mean difference {told.mean_difference:.4f}; graph of {beside.size_bytes} bytes "
+            f"beside {beside.parent}: {beside.fidelity}; graph of {beside.size_bytes} bytes "
             f"instead of {beside.parent_size_bytes}"
         )
 

@@ -17,8 +17,7 @@ from services.trainer.adapters.export.documents import (
 from services.trainer.adapters.export.footprint import footprint
 from services.trainer.adapters.export.graph import check_parity, export_graph
 from services.trainer.adapters.export.runtime import GraphModel
-from services.trainer.adapters.learning.encoding import learned
-from services.trainer.adapters.learning.native import WEIGHTS_FILE, NativeModel, native_bytes
+from services.trainer.adapters.learning.native import WEIGHTS_FILE, native_bytes
 from services.trainer.adapters.learning.parent import Parent
 from services.trainer.adapters.learning.recipe import Recipe
 from services.trainer.adapters.learning.shrinking import ShrunkModel
@@ -44,7 +43,6 @@ from services.trainer.core.scores import score_slices
 from services.trainer.core.selection import TrialOutcome
 from services.trainer.core.splits import Split
 from services.trainer.core.tables import TWO_CLASSES, Table
-from services.trainer.core.tasks import Task
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,9 +142,7 @@ class VersionBuilder:
         if len(table.classes) <= len(TWO_CLASSES):
             files["profile.json"] = bundle.json_bytes(bundle.profile(fitted, test, told))
         if isinstance(model, TrainedModel) and self._can_go_on(winner.algorithm):
-            assert model.weights is not None, f"{winner.algorithm} says that it gives weights"
-            native = NativeModel(winner.algorithm, model.weights, learned(model.encoder))
-            files[WEIGHTS_FILE] = native_bytes(native)
+            files[WEIGHTS_FILE] = native_bytes(model.native(winner.algorithm))
         return BuiltVersion(files, evidence, latencies_ms(graph, test, prepared.parent))
 
     def stressed(
@@ -183,9 +179,9 @@ class VersionBuilder:
         parent, split = prepared.parent, prepared.split
         if parent is None:
             return None
-        beside = compared(parent, prepared.table, split, graph=graph, probability=told)
+        beside = compared(parent, prepared.table, split, graph=graph, told=told)
         test = prepared.table.take(split.test)
-        return replace(beside, fairness=self._fairness(test, parent.probability[split.test]))
+        return replace(beside, fairness=self._fairness(test, parent.told[split.test]))
 
     def _fairness(self, rows: Table, told: Predicted) -> tuple[ColumnFairness, ...]:
         spec = self._spec
@@ -213,8 +209,7 @@ class VersionBuilder:
         return graph, parity
 
     def _can_go_on(self, algorithm: str) -> bool:
-        two = self._spec.task is Task.BINARY
-        return two and Mode.WARM_START in self._recipes[algorithm].modes
+        return Mode.WARM_START in self._recipes[algorithm].modes
 
 
 def _encoder_record(model: TrainedModel | ShrunkModel) -> EncoderRecord | None:

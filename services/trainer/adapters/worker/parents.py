@@ -13,15 +13,17 @@ import pyarrow as pa
 from roundhouse.registry.v1 import model_pb2
 
 from services.common.rpc.remote import RemoteError
-from services.trainer.adapters.export.bundle import features_of
+from services.trainer.adapters.export.bundle import classes_of, features_of
 from services.trainer.adapters.export.runtime import GraphModel
+from services.trainer.adapters.learning.encoding import TextReader
 from services.trainer.adapters.learning.loading import load_table
 from services.trainer.adapters.learning.native import WEIGHTS_FILE, NativeModel, native_from
-from services.trainer.adapters.learning.parent import Parent, Probabilities
+from services.trainer.adapters.learning.parent import Parent
 from services.trainer.adapters.registry_client import RegistryClient
-from services.trainer.core.failures import UnusableParent
+from services.trainer.core.failures import DataFault, UnusableParent
+from services.trainer.core.objectives import Predicted
 from services.trainer.core.parents import Comparison, Mode, fidelity
-from services.trainer.core.scores import score, score_slices
+from services.trainer.core.scores import score_slices
 from services.trainer.core.spec import FeatureKind, JobSpec
 from services.trainer.core.splits import Split
 from services.trainer.core.tables import Table
@@ -43,9 +45,9 @@ async def parent_of(
         files: Parquet files of the snapshot, in their order.
 
     Raises:
-        UnusableParent: It is not there, not committed, gives no probabilities, or can't be
-            trained further as `spec` asks.
-        DataFault: The snapshot lacks a column that it takes.
+        UnusableParent: It is not there, not committed, of another task, or can't be trained
+            further as `spec` asks.
+        DataFault: The snapshot lacks a column that it takes, or has a class that it doesn't know.
         DependencyAway: The registry does not answer.
     """
     if spec.mode is Mode.FULL:
@@ -59,9 +61,21 @@ async def parent_of(
         raise UnusableParent(f"parent_version {version.name} is {state}; it must be READY")
     graph = await registry.artifact(version, "model.onnx")
     signature = await registry.artifact(version, "signature.json")
-    probability, sample = await asyncio.to_thread(_scored, spec, graph, signature, files)
-    native = await _native(spec, registry, version) if spec.mode.goes_on else None
-    return Parent(version.name, version.digest, graph, signature, probability, sample, native)
+    classes = _classes(spec, signature)
+    told, sample = await asyncio.to_thread(
+        _told, spec, graph, signature=signature, classes=classes, files=files
+    )
+    return Parent(
+        version=version.name,
+        digest=version.digest,
+        graph=graph,
+        signature=signature,
+        told=told,
+        sample=sample,
+        native=await _native(spec, registry, version) if spec.mode.goes_on else None,
+        task=spec.task,
+        classes=classes,
+    )
 
 
 async def _native(
@@ -80,6 +94,7 @@ async def _native(
     for kind, theirs in (
         (FeatureKind.NUMERIC, native.encoder.medians),
         (FeatureKind.CATEGORICAL, native.encoder.categories),
+        (FeatureKind.TEXT, native.texts),
     ):
         if list(spec.named(kind)) != list(theirs):
             raise UnusableParent(
@@ -89,40 +104,57 @@ async def _native(
     return native
 
 
+def check_reader(parent: Parent | None, reader: TextReader | None) -> None:
+    """That a text is read by the encoder that the parent's weights have learned with.
+
+    Raises:
+        UnusableParent: Another one bears its name.
+    """
+    if parent is None or parent.native is None or reader is None:
+        return
+    (digest,) = parent.native.texts.values()
+    if digest != reader.encoder.digest:
+        raise UnusableParent(
+            f"encoder {reader.encoder.name!r} is {reader.encoder.digest}; parent_version has "
+            f"learned with {digest}: configure that one, or train in full"
+        )
+
+
 def validation_metrics(parent: Parent, table: Table, split: Split) -> Mapping[str, float]:
     """What the parent scores on the validation part of `table`."""
     rows = split.validation
-    return score(table.label[rows], parent.probability[rows]).values
+    return parent.objective.score(table.label[rows], parent.told[rows]).values
 
 
 def compared(
-    parent: Parent, table: Table, split: Split, *, graph: bytes, probability: Probabilities
+    parent: Parent, table: Table, split: Split, *, graph: bytes, told: Predicted
 ) -> Comparison:
     """A version beside its parent on the test part.
 
     Args:
-        parent: With the probabilities of every row of `table`.
+        parent: With what it tells of every row of `table`.
         table: The snapshot.
         split: Its parts.
         graph: The version's.
-        probability: What that gives the rows of the test part.
+        told: What that tells of the rows of the test part.
     """
     test = table.take(split.test)
-    theirs = parent.probability[split.test]
+    theirs = parent.told[split.test]
+    objective = parent.objective
     return Comparison(
         parent=parent.version,
         parent_digest=parent.digest,
         validation=validation_metrics(parent, table, split),
-        scores=score(test.label, theirs),
-        slices=score_slices(test.label, theirs, test.slices),
-        fidelity=fidelity(probability, theirs),
-        batch_difference=_batch_difference(graph, test, probability),
+        scores=objective.score(test.label, theirs),
+        slices=score_slices(test.label, theirs, test.slices, objective.score),
+        fidelity=fidelity(told, theirs, parent.task),
+        batch_difference=_batch_difference(graph, test, told),
         size_bytes=len(graph),
         parent_size_bytes=len(parent.graph),
     )
 
 
-def _batch_difference(graph: bytes, test: Table, among_others: Probabilities) -> float:
+def _batch_difference(graph: bytes, test: Table, among_others: Predicted) -> float:
     model = GraphModel(graph, ONE_THREAD)
     rows = range(min(ALONE_ROWS, len(test)))
     alone = np.concatenate([model.predicted(test.take(np.array([row]))) for row in rows])
@@ -138,17 +170,25 @@ def latencies_ms(graph: bytes, test: Table, parent: Parent | None) -> dict[str, 
     return found
 
 
-def _scored(
-    spec: JobSpec, graph: bytes, signature: bytes, files: Sequence[pa.Buffer]
-) -> tuple[Probabilities, Table]:
-    """What the parent gives every row, and some rows as it takes them."""
-    said = json.loads(signature)
-    outputs = {output["name"]: output["shape"] for output in said["outputs"]}
-    if outputs.get("probabilities") != [-1, 2]:
-        raise UnusableParent("parent_version gives no probabilities of two labels")
-    seen = replace(spec, features=features_of(said))
-    table = load_table([pa.BufferReader(file) for file in files], seen)
-    probability = GraphModel(graph, ONE_THREAD).predicted(table)
-    if not np.all(np.isfinite(probability)):
-        raise UnusableParent("parent_version gives rows no probability")
-    return probability, table.take(np.arange(min(SAMPLE_ROWS, len(table))))
+def _classes(spec: JobSpec, signature: bytes) -> tuple[str, ...]:
+    try:
+        return classes_of(json.loads(signature), spec.task)
+    except DataFault as error:
+        raise UnusableParent(f"parent_version can't be taken over from: its {error}") from error
+
+
+def _told(
+    spec: JobSpec,
+    graph: bytes,
+    *,
+    signature: bytes,
+    classes: Sequence[str],
+    files: Sequence[pa.Buffer],
+) -> tuple[Predicted, Table]:
+    """What the parent tells of every row, and some rows as it takes them."""
+    seen = replace(spec, features=features_of(json.loads(signature)))
+    table = load_table([pa.BufferReader(file) for file in files], seen, classes)
+    told = GraphModel(graph, ONE_THREAD).predicted(table)
+    if not np.all(np.isfinite(told)):
+        raise UnusableParent("parent_version tells nothing finite of some rows")
+    return told, table.take(np.arange(min(SAMPLE_ROWS, len(table))))
