@@ -155,7 +155,7 @@ def test_what_is_for_classes_is_refused_by_field() -> None:
     assert fields(replace(job, fairness=Fairness(("origin",)))) == ["fairness"]
     binary = replace(job, task=Task.BINARY, metric="auc", minimum_gain=MinimumGain(rmse=0.1))
     assert fields(binary) == ["minimum_gain.rmse"]
-    for mode in (Mode.DISTILLATION, Mode.PRUNING, Mode.QUANTIZATION):
+    for mode in (Mode.PRUNING, Mode.QUANTIZATION):
         taken = replace(job, mode=mode, parent_version="projects/p/models/m/versions/1")
         assert [fault.field for fault in mode_faults(taken, {}, "spec")] == ["spec.mode"]
 

@@ -11,7 +11,7 @@ from services.trainer.core.parents import Mode
 from services.trainer.core.spec import JobSpec
 from services.trainer.core.tasks import Task
 
-_OF_TWO_CLASSES: Final = frozenset({Mode.DISTILLATION, Mode.PRUNING, Mode.QUANTIZATION})
+_OF_TWO_CLASSES: Final = frozenset({Mode.PRUNING, Mode.QUANTIZATION})
 
 
 def mode_faults(

@@ -16,6 +16,7 @@ from services.trainer.core.scores import Scores, score
 from services.trainer.core.tables import Labels
 from services.trainer.core.tasks import Task
 
+Floats = npt.NDArray[np.float64]
 Predicted = npt.NDArray[Any]
 """Float [rows], the probability of label 1 or a quantity, or float [rows, classes]."""
 
@@ -31,8 +32,8 @@ class Objective(Protocol):
         """The metrics that trials are picked by; `label` has two values at least."""
         ...
 
-    def mean_loss(self, label: Labels, predicted: Predicted) -> float:
-        """What a fit minimises, as its steps tell it."""
+    def losses(self, label: Labels, predicted: Predicted) -> Floats:
+        """float64 [rows]: that whose mean a fit minimises, as its steps tell it."""
         ...
 
     def baseline(self, fitted: Labels, rows: int) -> Predicted:
@@ -60,9 +61,9 @@ class BinaryObjective:
             "log_loss": scoring.log_loss(label, predicted),
         }
 
-    def mean_loss(self, label: Labels, predicted: Predicted) -> float:
+    def losses(self, label: Labels, predicted: Predicted) -> Floats:
         """See `Objective`. Log loss in nats."""
-        return scoring.log_loss(label, predicted)
+        return scoring.log_losses(label, predicted)
 
     def baseline(self, fitted: Labels, rows: int) -> Predicted:
         """See `Objective`. The share of positives."""
@@ -89,9 +90,9 @@ class MulticlassObjective:
         """See `Objective`."""
         return multiclass.selection_metrics(label, predicted)
 
-    def mean_loss(self, label: Labels, predicted: Predicted) -> float:
+    def losses(self, label: Labels, predicted: Predicted) -> Floats:
         """See `Objective`. Log loss in nats."""
-        return float(multiclass.log_losses(label, predicted).mean())
+        return multiclass.log_losses(label, predicted)
 
     def baseline(self, fitted: Labels, rows: int) -> Predicted:
         """See `Objective`. The share of each class."""
@@ -116,9 +117,9 @@ class RegressionObjective:
         """See `Objective`."""
         return regression.selection_metrics(label, predicted)
 
-    def mean_loss(self, label: Labels, predicted: Predicted) -> float:
-        """See `Objective`. Mean squared error."""
-        return float(np.mean((predicted - label) ** 2))
+    def losses(self, label: Labels, predicted: Predicted) -> Floats:
+        """See `Objective`. Squared errors."""
+        return np.asarray((predicted - label) ** 2, dtype=np.float64)
 
     def baseline(self, fitted: Labels, rows: int) -> Predicted:
         """See `Objective`. The mean."""

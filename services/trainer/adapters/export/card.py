@@ -24,7 +24,7 @@ _PARTED: Final = {
     SplitMethod.GROUPED: "by chance, whole groups at a time",
 }
 _TAKEN_OVER: Final = {
-    Mode.DISTILLATION: "learning its probabilities",
+    Mode.DISTILLATION: "learning what it tells",
     Mode.QUANTIZATION: "turning its weights into 8-bit integers",
     Mode.WARM_START: "training it further",
     Mode.PRUNING: "leaving out what counts least",

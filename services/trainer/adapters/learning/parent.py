@@ -6,17 +6,14 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from services.trainer.adapters.learning.native import NativeModel
 from services.trainer.core.objectives import Objective, Predicted, objective_of
 from services.trainer.core.tables import TWO_CLASSES, Rows, Table
 from services.trainer.core.tasks import Task
 
-Probabilities = npt.NDArray[np.float32]
-
 SURE: Final = np.float32(1e-6)
-"""Probabilities that are taught keep this far from 0 and 1, so that both labels have a weight."""
+"""Probabilities that are taught keep this far from 0 and 1, so that each label has a weight."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +47,13 @@ class Parent:
         """How what it tells is judged."""
         return objective_of(self.task, self.classes)
 
-    def taught(self, rows: Rows) -> Probabilities:
-        """What a student learns of `rows`: float32 [rows], strictly between 0 and 1."""
-        return np.clip(self.told[rows], SURE, 1 - SURE)
+    def taught(self, rows: Rows) -> Predicted:
+        """What a student learns of `rows`: float32 [rows] or [rows, classes].
+
+        Probabilities are strictly between 0 and 1.
+        """
+        told = self.told[rows]
+        if not self.task.meaning.has_classes:
+            return told
+        unsure: Predicted = np.clip(told, SURE, 1 - SURE)
+        return unsure if unsure.ndim == 1 else unsure / unsure.sum(axis=1, keepdims=True)

@@ -10,7 +10,6 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from services.common import scoring
 from services.trainer.adapters.learning.native import Tensors
 from services.trainer.adapters.learning.pretrained import Encoder
 from services.trainer.adapters.learning.private import PrivateFit
@@ -109,7 +108,8 @@ class FitTask:
         observer: Hears of each step.
         resume_from: Where an earlier attempt at the same task stopped.
         soft_label: float32 [rows], strictly between 0 and 1: the probabilities of label 1 that are
-            learned instead of `label`. None unless a version is distilled.
+            learned instead of `label`, or of each of more classes [rows, classes]. None unless a
+            version is distilled; quantities that its teacher tells are in `label`.
         task: What the labels are; one that the recipe declares.
         classes: How many there are; 0 of a regression.
         scale: Brought `label` and `watch_label` of a regression where they are; None of classes.
@@ -139,7 +139,7 @@ class FitTask:
     @property
     def copies(self) -> int:
         """How often `weighted_rows` has each row."""
-        return 1 if self.soft_label is None else 2
+        return 1 if self.soft_label is None else self.classes
 
     def whole(self, name: str) -> int:
         """A parameter that is a whole number."""
@@ -213,12 +213,9 @@ def predicted(estimator: Any, rows: Matrix, scale: TargetScale | None = None) ->
 
 def fitted_loss(task: FitTask, estimator: Any) -> float:
     """The `Step.loss` of `estimator` on the rows that were fitted."""
-    if task.scale is not None:
-        return objective_of(task.task).mean_loss(task.label, estimator.predict(task.rows))
-    if task.soft_label is None:
-        return objective_of(task.task).mean_loss(task.label, predicted(estimator, task.rows))
     rows, label, weight = weighted_rows(task)
-    return float(np.average(scoring.log_losses(label, predicted(estimator, rows)), weights=weight))
+    told = predicted(estimator, rows) if task.scale is None else estimator.predict(rows)
+    return float(np.average(objective_of(task.task).losses(label, told), weights=weight))
 
 
 def watched_metrics(task: FitTask, estimator: Any) -> dict[str, float]:
@@ -244,15 +241,14 @@ def watched_scores(task: FitTask, label: Labels, told: Predicted) -> dict[str, f
 def weighted_rows(task: FitTask) -> tuple[Matrix, Labels, Weights | None]:
     """Rows, labels and weights of `task` for an algorithm that learns labels.
 
-    A row with a soft label comes twice, with label 1 and with label 0, weighted by the probability
-    of each: the weighted log loss is the cross-entropy with the soft label (Hinton et al.,
-    Distilling the Knowledge in a Neural Network, 2015, at temperature 1).
+    A row with a soft label comes once for each class, weighted by its probability: the weighted
+    log loss is the cross-entropy with the soft label (Hinton et al., Distilling the Knowledge in a
+    Neural Network, 2015, at temperature 1).
     """
-    if task.soft_label is None:
+    soft = task.soft_label
+    if soft is None:
         return task.rows, task.label, None
-    ones = np.ones(len(task.rows), dtype=np.int64)
-    return (
-        np.concatenate([task.rows, task.rows]),
-        np.concatenate([ones, 1 - ones]),
-        np.concatenate([task.soft_label, 1 - task.soft_label]),
-    )
+    weights = np.column_stack([1 - soft, soft]) if soft.ndim == 1 else soft
+    count, classes = weights.shape
+    label = np.repeat(np.arange(classes), count)
+    return np.tile(task.rows, (classes, 1)), label, weights.T.ravel()

@@ -14,7 +14,7 @@ from services.trainer.adapters.export.graph import export_graph
 from services.trainer.adapters.learning.calibrating import CalibratedClassifier, Unseen
 from services.trainer.adapters.learning.encoding import EncodedRows, TextReader, frame, learned
 from services.trainer.adapters.learning.native import EncoderState, NativeModel, Tensors
-from services.trainer.adapters.learning.parent import Parent, Probabilities
+from services.trainer.adapters.learning.parent import Parent
 from services.trainer.adapters.learning.private import PrivateFit, planned
 from services.trainer.adapters.learning.recipe import (
     Checkpoint,
@@ -155,7 +155,7 @@ class Workbench:
         private = self._private_fit(trial.parameters, 0)
         task = FitTask(
             rows=matrices.fit,
-            label=_learned(fitted_label, scale),
+            label=self._label(self._split.train, scale),
             watch_rows=matrices.watch,
             watch_label=_learned(watched, scale),
             parameters=trial.parameters if private is None else _with_epochs(trial, private),
@@ -166,7 +166,7 @@ class Workbench:
             cores=self._cores,
             observer=observer,
             resume_from=resume_from,
-            soft_label=self._taught(self._split.train),
+            soft_label=self._soft_label(self._split.train),
             start=self._tensors,
             private=private,
             encoder=None if self._reader is None else self._reader.encoder,
@@ -214,7 +214,7 @@ class Workbench:
         Of the validation part, having learned from the train part, and of each fold, having
         learned from its others. Never of the test part.
         """
-        probability: Probabilities = np.concatenate(
+        probability: Predicted = np.concatenate(
             [
                 self._judge(winner.algorithm, winner.refit_parameters, fold, observer)
                 for fold in self._unseen
@@ -275,7 +275,7 @@ class Workbench:
         scale = self._scale(rows.fit.label)
         task = FitTask(
             rows=matrices.fit,
-            label=_learned(rows.fit.label, scale),
+            label=self._label(learn, scale),
             watch_rows=None,
             watch_label=None,
             parameters=parameters,
@@ -286,7 +286,7 @@ class Workbench:
             cores=self._cores,
             observer=observer,
             resume_from=resume_from,
-            soft_label=self._taught(learn),
+            soft_label=self._soft_label(learn),
             start=self._tensors,
             private=private,
             encoder=None if self._reader is None else self._reader.encoder,
@@ -318,8 +318,17 @@ class Workbench:
     def _tensors(self) -> Tensors | None:
         return None if self._start is None else self._start.tensors
 
-    def _taught(self, rows: Rows) -> Probabilities | None:
-        return None if self._teacher is None else self._teacher.taught(rows)
+    def _label(self, rows: Rows, scale: TargetScale | None) -> Labels:
+        """What is learned of `rows`: their labels, or the quantities that the teacher tells."""
+        if scale is None or self._teacher is None:
+            return _learned(self._table.label[rows], scale)
+        return scale.scaled(self._teacher.taught(rows))
+
+    def _soft_label(self, rows: Rows) -> Predicted | None:
+        """The probabilities that the teacher tells of `rows`."""
+        if self._teacher is None or not self._spec.task.meaning.has_classes:
+            return None
+        return self._teacher.taught(rows)
 
 
 def _with_epochs(trial: Trial, private: PrivateFit) -> Parameters:

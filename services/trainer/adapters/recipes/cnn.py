@@ -146,5 +146,5 @@ RECIPE = Recipe(
     fit=fit,
     teach_export=teach_export,
     ability=Ability(CLASSIFICATION, reads_images=True, trains_privately=True),
-    modes=frozenset({Mode.FULL, Mode.WARM_START, Mode.INCREMENTAL}),
+    modes=frozenset({Mode.FULL, Mode.DISTILLATION, Mode.WARM_START, Mode.INCREMENTAL}),
 )

@@ -15,6 +15,7 @@ from services.trainer.adapters.learning.recipe import (
 )
 from services.trainer.core.abilities import REGRESSION, Ability
 from services.trainer.core.parameters import ParameterRule
+from services.trainer.core.parents import Mode
 
 
 def fit(task: FitTask) -> Fitted:
@@ -35,4 +36,5 @@ RECIPE = Recipe(
     encoding=Encoding.SCALED_ONE_HOT,
     ability=Ability(REGRESSION),
     fit=fit,
+    modes=frozenset({Mode.FULL, Mode.DISTILLATION}),
 )

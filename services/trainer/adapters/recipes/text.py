@@ -212,7 +212,7 @@ def _recipe(algorithm: str, rules: Rules, fit: Callable[[FitTask], Fitted]) -> R
         fit=fit,
         teach_export=teach_export,
         ability=Ability(CLASSIFICATION, reads_text=True),
-        modes=frozenset({Mode.FULL, Mode.WARM_START, Mode.INCREMENTAL}),
+        modes=frozenset({Mode.FULL, Mode.DISTILLATION, Mode.WARM_START, Mode.INCREMENTAL}),
     )
 
 
