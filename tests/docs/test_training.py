@@ -23,7 +23,7 @@ from services.trainer.core.fairness import DISPARITIES
 from services.trainer.core.mode_faults import mode_faults
 from services.trainer.core.parents import Mode
 from services.trainer.core.privacy_faults import privacy_faults
-from services.trainer.core.robustness import Check
+from services.trainer.core.row_changes import Check
 from services.trainer.core.spec import JobSpec, spec_to_json
 from services.trainer.core.text_faults import text_faults
 from services.trainer.core.validation import spec_faults

@@ -151,7 +151,9 @@ def test_what_is_for_classes_is_refused_by_field() -> None:
     assert fields(replace(job, metric="auc")) == ["metric"]
     assert fields(replace(job, minimum_gain=MinimumGain(log_loss=0.1))) == ["minimum_gain.log_loss"]
     assert fields(replace(job, minimum_gain=MinimumGain(rmse=0.1, r2=0.1))) == []
-    assert fields(replace(job, robustness=Robustness())) == ["robustness"]
+    assert fields(replace(job, robustness=Robustness(maximum_fall={"noise": 0.1}))) == []
+    decided = replace(job, robustness=Robustness(maximum_flipped={"noise": 0.1}))
+    assert fields(decided) == ["robustness.maximum_flipped"]
     assert fields(replace(job, fairness=Fairness(("origin",)))) == ["fairness"]
     binary = replace(job, task=Task.BINARY, metric="auc", minimum_gain=MinimumGain(rmse=0.1))
     assert fields(binary) == ["minimum_gain.rmse"]

@@ -14,7 +14,7 @@ from services.trainer.core.failures import NotRobust
 from services.trainer.core.judging_faults import judging_faults
 from services.trainer.core.robustness import (
     MOST_ROWS,
-    Check,
+    MOST_TEXTS,
     Robustness,
     RobustnessReport,
     Stressed,
@@ -24,6 +24,7 @@ from services.trainer.core.robustness import (
     rows_to_stress,
     stress,
 )
+from services.trainer.core.row_changes import SHORTEST, Check, misspelt, thinned
 from services.trainer.core.spec import spec_from_json, spec_to_json
 from services.trainer.core.tables import Table
 from tests.support.trainer_values import spec, table
@@ -134,10 +135,91 @@ def test_the_likeliest_of_several_classes_is_decided() -> None:
     assert likeliest_class(answers).tolist() == [1, 0]
 
 
+def labelled(label: np.ndarray, features: int) -> Table:
+    """Rows of so many empty columns."""
+    column = np.zeros(len(label), dtype=np.float32)
+    columns = {str(number): column for number in range(features)}
+    return Table(columns, {}, label, np.arange(len(label)), {})
+
+
+def test_quantities_are_chosen_evenly_and_of_texts_fewer() -> None:
+    quantities = replace(labelled(np.arange(20_000) / 7, 4), classes=())
+    chosen = rows_to_stress(quantities)
+    assert (len(chosen), chosen[0], chosen[-1]) == (MOST_ROWS, 0, 19_999)
+    assert set(np.diff(chosen)) == {4, 5}
+    texts = replace(quantities, numeric={}, text={"said": np.full(20_000, "so", dtype=object)})
+    assert len(rows_to_stress(texts)) == MOST_TEXTS
+
+
+def test_quantities_get_worse_and_turn_no_decision() -> None:
+    minutes = replace(ROWS, label=ROWS.numeric["distance"] / 10, classes=())
+
+    def of_ten(rows: Table) -> np.ndarray:
+        return np.nan_to_num(rows.numeric["distance"] / 10, nan=100.0)
+
+    def error(told: np.ndarray) -> float:
+        return float(np.sqrt(np.mean((told - minutes.label) ** 2)))
+
+    found = stress(minutes, Stressed(of_ten, error, None), 0.1, 7)
+    assert found.flips == {}
+    assert found.falls[Check.NOISE].fall == pytest.approx(0.1 * np.std(minutes.label), rel=0.1)
+    assert not any(name.endswith(".flipped") for name in found.metrics)
+    check_robustness("mlp", found, Robustness(maximum_fall={"noise": 10}))
+    with pytest.raises(NotRobust, match="units of distance makes the metric worse"):
+        check_robustness("mlp", found, Robustness(maximum_fall={"units": 10}))
+
+
+def test_a_text_is_tried_empty_with_typos_and_with_words_left_out() -> None:
+    praise = np.array(
+        ["a bright film", "dull and long", "so very bright", "never again"], dtype=object
+    )
+    texts = Table({}, {}, np.array([1, 0, 1, 0]), np.arange(4), {}, text={"review": praise})
+
+    def of_bright(rows: Table) -> np.ndarray:
+        return np.array([0.9 if "bright" in text else 0.1 for text in rows.text["review"]])
+
+    model = Stressed(
+        of_bright, lambda told: scoring.log_loss(texts.label, told), binary_decisions(0.5)
+    )
+    found = stress(texts, model, 5.0, 7)
+    assert set(found.falls) == {Check.MISSING, Check.TYPOS, Check.DROPPED_WORDS}
+    for check in (Check.MISSING, Check.TYPOS, Check.DROPPED_WORDS):
+        assert found.flips[check].flipped == 0.5
+        assert found.falls[check].feature == "review"
+
+
+WORDS = st.lists(st.text("abcdefg", min_size=1, max_size=9), max_size=12)
+
+
+@given(WORDS, st.floats(0, 1), st.integers(0, 100))
+def test_a_typo_is_one_slip_inside_a_longer_word(words: list[str], share: float, seed: int) -> None:
+    texts = np.array([" ".join(words)], dtype=object)
+    (text,) = misspelt(texts, share, np.random.default_rng(seed))
+    found = text.split(" ") if words else []
+    assert len(found) == len(words)
+    for before, after in zip(words, found, strict=True):
+        assert before[0] == after[0]
+        assert before[-1] == after[-1]
+        assert abs(len(before) - len(after)) <= 1
+        if len(before) < SHORTEST:
+            assert before == after
+    assert misspelt(texts, 0.0, np.random.default_rng(seed)).tolist() == texts.tolist()
+
+
+@given(WORDS, st.integers(0, 100))
+def test_words_that_stay_stay_in_their_order(words: list[str], seed: int) -> None:
+    texts = np.array([" ".join(words)], dtype=object)
+    (text,) = thinned(texts, 0.5, np.random.default_rng(seed))
+    rest = iter(words)
+    assert all(word in rest for word in text.split(" ") if word)
+    assert thinned(texts, 1.0, np.random.default_rng(seed)).tolist() == [""]
+    assert thinned(texts, 0.0, np.random.default_rng(seed)).tolist() == texts.tolist()
+
+
 @given(st.integers(1, 30_000), st.integers(1, 1000), st.floats(0, 1))
 def test_chosen_rows_are_few_and_of_each_class(rows: int, features: int, share: float) -> None:
     label = (np.arange(rows) < share * rows).astype(np.int64)
-    chosen = rows_to_stress(label, features)
+    chosen = rows_to_stress(labelled(label, features))
     assert len(chosen) <= MOST_ROWS + 1
     assert np.array_equal(np.unique(label[chosen]), np.unique(label))
     assert np.all(np.diff(chosen) > 0) or len(chosen) == 1
@@ -151,6 +233,7 @@ def test_a_check_that_there_is_not_has_no_bar() -> None:
     assert fault.field == "spec.robustness.maximum_fall"
     assert "'rain'" in fault.description
     assert "out_of_range" in fault.description
+    assert "typos" not in fault.description
 
 
 def test_json_keeps_what_is_tried() -> None:

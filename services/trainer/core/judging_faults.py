@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Final
 
 from services.common.errors import FieldViolation
-from services.trainer.core.robustness import Check
-from services.trainer.core.spec import JobSpec
+from services.trainer.core.row_changes import Check
+from services.trainer.core.spec import FeatureKind, JobSpec
 from services.trainer.core.tasks import Task
+
+_CHANGED: Final[Mapping[Check, frozenset[FeatureKind]]] = {
+    Check.NOISE: frozenset({FeatureKind.NUMERIC}),
+    Check.MISSING: frozenset(FeatureKind),
+    Check.UNSEEN: frozenset({FeatureKind.CATEGORICAL}),
+    Check.UNITS: frozenset({FeatureKind.NUMERIC}),
+    Check.OUT_OF_RANGE: frozenset({FeatureKind.NUMERIC}),
+    Check.TYPOS: frozenset({FeatureKind.TEXT}),
+    Check.DROPPED_WORDS: frozenset({FeatureKind.TEXT}),
+}
+"""Kinds of features that each check changes."""
 
 
 def judging_faults(spec: JobSpec, root: str) -> Iterator[FieldViolation]:
@@ -45,12 +57,13 @@ def _fairness_faults(spec: JobSpec, root: str) -> Iterator[FieldViolation]:
 def _robustness_faults(spec: JobSpec, root: str) -> Iterator[FieldViolation]:
     if spec.robustness is None:
         return
-    if not spec.task.meaning.has_classes:
-        text = f"counts decisions between classes that change; the task is {spec.task}"
-        yield FieldViolation(f"{root}.robustness", text)
-    known = ", ".join(Check)
+    if spec.robustness.maximum_flipped and not spec.task.meaning.has_classes:
+        text = f"counts decisions that turn; {spec.task} decides nothing: use maximum_fall"
+        yield FieldViolation(f"{root}.robustness.maximum_flipped", text)
+    kinds = {feature.kind for feature in spec.features}
+    made = [check for check in Check if _CHANGED[check] & kinds]
     for name in ("maximum_fall", "maximum_flipped"):
         for check in getattr(spec.robustness, name):
-            if check not in set(Check):
-                text = f"has a bar for {check!r}; the checks are {known}"
-                yield FieldViolation(f"{root}.robustness.{name}", text)
+            if check not in made:
+                text = f"has a bar for {check!r}; the checks of these features are "
+                yield FieldViolation(f"{root}.robustness.{name}", f"{text}{', '.join(made)}")

@@ -4,28 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from services.trainer.core.failures import NotRobust
-from services.trainer.core.tables import Table
+from services.trainer.core.row_changes import Check, changes
+from services.trainer.core.tables import Rows, Table
 
-Column = npt.NDArray[Any]  # float32 or str, one value for each row
-Answers = npt.NDArray[Any]  # float [rows], of label 1, or float [rows, classes]
+Answers = npt.NDArray[Any]  # float [rows], of label 1 or a quantity, or float [rows, classes]
+Decided = npt.NDArray[np.int64]
 
 USUAL_NOISE: Final = 0.1
-UNIT: Final = 1000.0
-"""What numbers in the next smaller unit are larger by: metres sent as millimetres."""
-
-BEYOND_SPREADS: Final = 10.0
-FARTHEST: Final = np.float32(1e30)
-"""Beyond it float32 has no room left for a model to compute in."""
-
-UNSEEN: Final = "\N{REPLACEMENT CHARACTER}never seen"
 MOST_ROWS: Final = 5000
+MOST_TEXTS: Final = 1000
+"""An encoder reads some hundred of them a second."""
+
 MOST_CELLS: Final = 20_000_000
 """Each feature is stressed by itself over all of them: rows times features squared."""
 
@@ -34,22 +29,12 @@ WORST: Final = 10
 """Features that are named for each check."""
 
 
-class Check(StrEnum):
-    """What rows are made to look like. The values are part of names of metrics."""
-
-    NOISE = "noise"
-    MISSING = "missing"
-    UNSEEN = "unseen"
-    UNITS = "units"
-    OUT_OF_RANGE = "out_of_range"
-
-
 @dataclass(frozen=True, slots=True)
 class Robustness:
     """What a spec asks for.
 
     Attributes:
-        noise: Deviation of the noise in those of the feature.
+        noise: Deviation of the noise in those of the feature; see `changes` for texts.
         maximum_fall: Most by which the metric may get worse, by check.
         maximum_flipped: Largest share of rows whose decision may change, by check.
     """
@@ -66,12 +51,12 @@ class Stressed:
     Attributes:
         answer: What it gives the rows of a table.
         loss: What its answers score, lower being better.
-        decide: int64 [rows]: what is decided by its answers.
+        decide: int64 [rows]: what is decided by its answers; None of quantities.
     """
 
     answer: Callable[[Table], Answers]
     loss: Callable[[Answers], float]
-    decide: Callable[[Answers], npt.NDArray[np.int64]]
+    decide: Callable[[Answers], Decided] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +67,19 @@ class Stress:
         check: Kind of change.
         feature: That was changed; '' means all that can be.
         fall: By which the metric gets worse; below 0 where it gets better.
-        flipped: Share of rows whose decision changes.
+        flipped: Share of rows whose decision changes; None where nothing is decided.
     """
 
     check: Check
     feature: str
     fall: float
-    flipped: float
+    flipped: float | None = None
+
+    @property
+    def values(self) -> dict[str, float]:
+        """What is known of it, by name."""
+        decided = {} if self.flipped is None else {"flipped": self.flipped}
+        return {"fall": self.fall, **decided}
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +91,7 @@ class RobustnessReport:
         noise: As in `Robustness`.
         stresses: Worst fall first.
         order_difference: Largest difference of what the model gives a row beside others: a copy
-            of itself, half of the rows, in the opposite order.
+            of itself, half of the rows, in the opposite order; of a quantity in its unit.
     """
 
     rows: int
@@ -111,19 +102,22 @@ class RobustnessReport:
     @property
     def falls(self) -> dict[Check, Stress]:
         """Of each check that was made, the change that makes the metric worst."""
-        return self._worst(lambda each: each.fall)
+        return self._worst("fall")
 
     @property
     def flips(self) -> dict[Check, Stress]:
-        """Of each check that was made, the change that turns most decisions."""
-        return self._worst(lambda each: each.flipped)
+        """Of each check that was made, the change that turns most decisions, if any are made."""
+        return self._worst("flipped")
 
     @property
     def metrics(self) -> dict[str, float]:
         """What an evaluation of the version says of it."""
         return {
-            **{f"robustness.{check}.fall": each.fall for check, each in self.falls.items()},
-            **{f"robustness.{check}.flipped": each.flipped for check, each in self.flips.items()},
+            **{
+                f"robustness.{check}.{measure}": worst.values[measure]
+                for measure in ("fall", "flipped")
+                for check, worst in self._worst(measure).items()
+            },
             "robustness.order_difference": self.order_difference,
         }
 
@@ -131,9 +125,14 @@ class RobustnessReport:
         """The changes of one check that make the metric worst, a few of them."""
         return [each for each in self.stresses if each.check is check][:WORST]
 
-    def _worst(self, key: Callable[[Stress], float]) -> dict[Check, Stress]:
-        found = {check: [each for each in self.stresses if each.check is check] for check in Check}
-        return {check: max(each, key=key) for check, each in found.items() if each}
+    def _worst(self, measure: str) -> dict[Check, Stress]:
+        known = [each for each in self.stresses if measure in each.values]
+        found = {check: [each for each in known if each.check is check] for check in Check}
+        return {
+            check: max(made, key=lambda each: each.values[measure])
+            for check, made in found.items()
+            if made
+        }
 
 
 def stress(rows: Table, model: Stressed, noise: float, seed: int) -> RobustnessReport:
@@ -143,13 +142,13 @@ def stress(rows: Table, model: Stressed, noise: float, seed: int) -> RobustnessR
         NotRobust: It gives rows no number.
     """
     plain = _answers(model, rows, "the rows as they are")
-    loss, decided = model.loss(plain), model.decide(plain)
+    loss = model.loss(plain)
     stresses = []
-    for check, feature, columns in _changes(rows, noise, np.random.default_rng(seed)):
+    for check, feature, columns in changes(rows, noise, np.random.default_rng(seed)):
         answers = _answers(model, rows.replaced(columns), f"{check} of {feature or 'all features'}")
-        flipped = float(np.mean(model.decide(answers) != decided))
+        flipped = _flipped(model, plain, answers)
         stresses.append(Stress(check, feature, model.loss(answers) - loss, flipped))
-    stresses.sort(key=lambda each: (-each.fall, -each.flipped, each.check, each.feature))
+    stresses.sort(key=lambda each: (-each.fall, -(each.flipped or 0.0), each.check, each.feature))
     difference = _order_difference(rows, model, plain)
     return RobustnessReport(len(rows), noise, tuple(stresses), difference)
 
@@ -163,26 +162,29 @@ def _order_difference(rows: Table, model: Stressed, plain: Answers) -> float:
     )
 
 
-def rows_to_stress(label: npt.NDArray[np.int64], features: int) -> npt.NDArray[np.int64]:
-    """Positions of rows enough for the checks: some of each class, evenly over all of them.
-
-    Args:
-        label: int64 [rows].
-        features: How many each row has.
+def rows_to_stress(table: Table) -> Rows:
+    """Positions of rows enough for the checks, evenly over all of them: some of each class.
 
     Returns:
         int64 [chosen], rising.
     """
-    most = min(MOST_ROWS, max(FEWEST_ROWS, MOST_CELLS // features**2))
-    if len(label) <= most:
-        return np.arange(len(label))
-    share = most / len(label)
+    cells = MOST_CELLS // len(table.features) ** 2
+    most = MOST_TEXTS if table.text else min(MOST_ROWS, max(FEWEST_ROWS, cells))
+    rows = np.arange(len(table))
+    if len(rows) <= most:
+        return rows
+    if not table.classes:
+        return _evenly(rows, most)
+    share = most / len(rows)
     chosen = []
-    for value in np.unique(label):
-        of_class = np.flatnonzero(label == value)
-        places = np.linspace(0, len(of_class) - 1, max(1, round(share * len(of_class))))
-        chosen.append(of_class[places.astype(np.int64)])
+    for value in np.unique(table.label):
+        of_class = np.flatnonzero(table.label == value)
+        chosen.append(_evenly(of_class, max(1, round(share * len(of_class)))))
     return np.sort(np.concatenate(chosen))
+
+
+def _evenly(rows: Rows, most: int) -> Rows:
+    return rows[np.linspace(0, len(rows) - 1, most).astype(np.int64)]
 
 
 def check_robustness(who: str, report: RobustnessReport, asked: Robustness) -> None:
@@ -206,11 +208,18 @@ def _beyond(
 ) -> Iterator[str]:
     for check, most in maximum.items():
         worst = found.get(Check(check))
-        if worst is not None and getattr(worst, measure) > most:
+        if worst is not None and worst.values[measure] > most:
             yield (
                 f"{check} of {worst.feature or 'all features'} {does} "
-                f"{getattr(worst, measure):.4f} of at most {most:g}"
+                f"{worst.values[measure]:.4f} of at most {most:g}"
             )
+
+
+def _flipped(model: Stressed, plain: Answers, answers: Answers) -> float | None:
+    """Share of decisions that differ; None where none are made."""
+    if model.decide is None:
+        return None
+    return float(np.mean(model.decide(answers) != model.decide(plain)))
 
 
 def _answers(model: Stressed, rows: Table, what: str) -> Answers:
@@ -220,49 +229,12 @@ def _answers(model: Stressed, rows: Table, what: str) -> Answers:
     return answers
 
 
-def _changes(
-    rows: Table, noise: float, random: np.random.Generator
-) -> Iterator[tuple[Check, str, Mapping[str, Column]]]:
-    """Each check with its feature and the columns that take the place of others."""
-    noisy: dict[str, Column] = {}
-    for name, column in rows.numeric.items():
-        spread, low, high = _range(column)
-        noisy[name] = _within(column + noise * spread * random.standard_normal(len(column)))
-        ends = np.where(np.arange(len(column)) % 2, low, high)
-        outward = np.where(np.arange(len(column)) % 2, -1, 1) * BEYOND_SPREADS * (spread or 1.0)
-        yield Check.NOISE, name, {name: noisy[name]}
-        yield Check.MISSING, name, {name: np.full(len(column), np.nan, dtype=np.float32)}
-        yield Check.UNITS, name, {name: _within(column.astype(np.float64) * UNIT)}
-        yield Check.OUT_OF_RANGE, name, {name: _within(ends + outward)}
-    unseen = {name: np.full(len(rows), UNSEEN, dtype=object) for name in rows.categorical}
-    for name, column in unseen.items():
-        yield Check.MISSING, name, {name: np.full(len(rows), "", dtype=object)}
-        yield Check.UNSEEN, name, {name: column}
-    for check, columns in ((Check.NOISE, noisy), (Check.UNSEEN, unseen)):
-        if len(columns) > 1:
-            yield check, "", columns
-
-
-def _range(column: Column) -> tuple[float, float, float]:
-    """Deviation, smallest and largest of the numbers there are; 0 where there is none."""
-    known = column[np.isfinite(column)].astype(np.float64)
-    if not known.size:
-        return 0.0, 0.0, 0.0
-    return float(known.std()), float(known.min()), float(known.max())
-
-
-def _within(column: Column) -> npt.NDArray[np.float32]:
-    """As float32 that a model can compute with; missing stays missing."""
-    clipped: npt.NDArray[np.float32] = np.clip(column, -FARTHEST, FARTHEST).astype(np.float32)
-    return clipped
-
-
-def binary_decisions(threshold: float) -> Callable[[Answers], npt.NDArray[np.int64]]:
+def binary_decisions(threshold: float) -> Callable[[Answers], Decided]:
     """Decides 1 from a probability of `threshold` on."""
     return lambda answers: (answers.astype(np.float64) >= threshold).astype(np.int64)
 
 
-def likeliest_class(answers: Answers) -> npt.NDArray[np.int64]:
+def likeliest_class(answers: Answers) -> Decided:
     """Decides for the most probable class."""
     return np.asarray(answers.argmax(axis=1), dtype=np.int64)
 

@@ -17,7 +17,7 @@ def robustness_command(
     ],
     as_json: Json = False,
 ) -> None:
-    """Show what noise, missing features, unseen words and numbers out of range cost a version.
+    """Show what noise, missing features, unseen words, numbers out of range and typos cost.
 
     Of a version whose job asked for `robustness`: the worst features of each check, on rows of the
     validation part that had taught the model nothing.
@@ -26,14 +26,20 @@ def robustness_command(
     if as_json:
         print_json(found)
         return
+    decides = all("flipped" in told for told in found["checks"].values())
     print_table(
-        ("check", "feature", f"{found['metric']} worse by", "decisions turned"),
+        (
+            "check",
+            "feature",
+            f"{found['metric']} worse by",
+            *(["decisions turned"] if decides else []),
+        ),
         [
             (
                 check.replace("_", " "),
                 each["feature"] or "(all)",
                 f"{each['fall']:+.4f}",
-                f"{each['flipped']:.1%}",
+                *([f"{each['flipped']:.1%}"] if decides else []),
             )
             for check, told in found["checks"].items()
             for each in told["worst"]

@@ -176,12 +176,9 @@ def _robustness_json(evidence: Evidence) -> dict[str, Any]:
     flips = found.flips
     checks = {
         check.value: {
-            "fall": worst.fall,
-            "flipped": flips[check].flipped,
-            "worst": [
-                {"feature": each.feature, "fall": each.fall, "flipped": each.flipped}
-                for each in found.named(check)
-            ],
+            **worst.values,
+            **({"flipped": flips[check].flipped} if flips else {}),
+            "worst": [{"feature": each.feature, **each.values} for each in found.named(check)],
         }
         for check, worst in found.falls.items()
     }

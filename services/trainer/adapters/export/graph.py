@@ -19,7 +19,7 @@ from services.trainer.adapters.learning.encoding import frame
 from services.trainer.adapters.learning.recipe import predicted
 from services.trainer.core.failures import ExportMismatch
 from services.trainer.core.regression import TargetScale
-from services.trainer.core.robustness import UNSEEN
+from services.trainer.core.row_changes import UNSEEN
 from services.trainer.core.tables import Table
 
 TOLERANCE = 1e-5

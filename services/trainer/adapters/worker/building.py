@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from services.trainer.adapters.export import bundle
@@ -32,6 +32,7 @@ from services.trainer.core.jobs import Trial
 from services.trainer.core.objectives import Predicted, objective_of
 from services.trainer.core.parents import Comparison, Mode
 from services.trainer.core.robustness import (
+    Decided,
     RobustnessReport,
     Stressed,
     binary_decisions,
@@ -41,8 +42,10 @@ from services.trainer.core.robustness import (
 )
 from services.trainer.core.scores import score_slices
 from services.trainer.core.selection import TrialOutcome
+from services.trainer.core.spec import JobSpec
 from services.trainer.core.splits import Split
 from services.trainer.core.tables import TWO_CLASSES, Table
+from services.trainer.core.tasks import Task
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,7 +164,7 @@ class VersionBuilder:
         spec, table, split = self._spec, prepared.table, prepared.split
         validation = table.take(split.validation)
         graph, _ = self._exported(algorithm, model, table.take(split.train), validation)
-        rows = validation.take(rows_to_stress(validation.label, len(table.features)))
+        rows = validation.take(rows_to_stress(validation))
         metric = spec.checked_metric
         sign = -1.0 if metric.higher_is_better else 1.0
 
@@ -171,9 +174,7 @@ class VersionBuilder:
             return sign * objective.selection_metrics(rows.label, told)[metric.value]
 
         answer = GraphModel(graph, self._threads).predicted
-        two = len(table.classes) == len(TWO_CLASSES)
-        decide = binary_decisions(spec.threshold) if two else likeliest_class
-        return stress(rows, Stressed(answer, loss, decide), noise, spec.seed)
+        return stress(rows, Stressed(answer, loss, _decisions(spec)), noise, spec.seed)
 
     def _compared(self, prepared: Prepared, graph: bytes, told: Predicted) -> Comparison | None:
         parent, split = prepared.parent, prepared.split
@@ -210,6 +211,16 @@ class VersionBuilder:
 
     def _can_go_on(self, algorithm: str) -> bool:
         return Mode.WARM_START in self._recipes[algorithm].modes
+
+
+def _decisions(spec: JobSpec) -> Callable[[Predicted], Decided] | None:
+    match spec.task:
+        case Task.BINARY:
+            return binary_decisions(spec.threshold)
+        case Task.MULTICLASS:
+            return likeliest_class
+        case Task.REGRESSION:
+            return None
 
 
 def _encoder_record(model: TrainedModel | ShrunkModel) -> EncoderRecord | None:

@@ -1,0 +1,72 @@
+"""What jobs of quantities can ask for beside a full training: real trainer, real registry."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from roundhouse.trainer.v1 import job_pb2
+
+from services.trainer.adapters.learning.native import WEIGHTS_FILE, native_from
+from services.trainer.core.parents import MaximumLoss, Mode
+from services.trainer.core.robustness import Robustness
+from services.trainer.core.spec import Candidate
+from services.trainer.core.tasks import Task
+from tests.support.quantity_values import FEW_ROWS, quantity_rows
+from tests.support.trainer_api import TrainerCaller, state_name
+from tests.trainer.test_api_judging import evaluation_called, shown
+from tests.trainer.test_classes_served import artifact, csv_of
+
+pytestmark = pytest.mark.real
+NETWORK = (Candidate("mlp", {**FEW_ROWS["mlp"], "hidden_units": 128}),)
+LITTLE = MaximumLoss(rmse=0.5, mae=0.5)
+
+
+async def succeeded(
+    caller: TrainerCaller, job_id: str, candidates: tuple[Candidate, ...], **changes: Any
+) -> job_pb2.TrainingJob:
+    """A job on quantities of its own month, once it is over."""
+    seed = len(await caller.versions())
+    month = await caller.registry.sealed_snapshot(
+        f"{job_id}-rows", csv_of(quantity_rows(seed=seed))
+    )
+    asked = {"target": "minutes", "task": Task.REGRESSION, "metric": "rmse", "snapshot": month}
+    name = await caller.submit(job_id, candidates=candidates, **asked, **changes)
+    job = await caller.until_over(name)
+    assert state_name(job) == "SUCCEEDED", job.error
+    return job
+
+
+async def test_quantities_are_stressed_trained_further_and_distilled(
+    caller: TrainerCaller, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parent = await succeeded(
+        caller, "parent", NETWORK, robustness=Robustness(maximum_fall={"noise": 50})
+    )
+    tested = await evaluation_called(caller, parent.evaluation)
+    assert tested.metrics["robustness.missing.fall"] > tested.metrics["robustness.noise.fall"] > 0
+    assert "robustness.noise.flipped" not in tested.metrics
+    capsys.readouterr()
+    await shown(caller, "models", "robustness", "delays/1")
+    assert "rmse worse by" in capsys.readouterr().out
+
+    taken = {"parent_version": parent.model_version, "maximum_loss": LITTLE}
+    further = await succeeded(caller, "further", NETWORK, mode=Mode.WARM_START, **taken)
+    before, after = [
+        native_from(await artifact(caller, job.model_version, WEIGHTS_FILE)).scale
+        for job in (parent, further)
+    ]
+    assert before == after is not None
+    tested = await evaluation_called(caller, further.evaluation)
+    assert tested.metrics["parent.rmse"] > 0
+    assert "fidelity.agreement" not in tested.metrics
+    card = (await artifact(caller, further.model_version, "card.md")).decode()
+    assert "Beside it: predictions " in card
+
+    students = (Candidate("linear_regression", {}),)
+    student = await succeeded(caller, "student", students, mode=Mode.DISTILLATION, **taken)
+    written = json.loads(await artifact(caller, student.model_version, "evaluation.json"))
+    assert written["parent"]["version"] == parent.model_version
+    assert 0 < written["parent"]["fidelity"]["mean_difference"] < written["baseline"]["mae"]
+    assert written["parity"]["largest_difference"] <= 1e-5
