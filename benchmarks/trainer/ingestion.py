@@ -26,7 +26,7 @@ WORKERS: Final = 4
 BATCH_POINTS: Final = 2000
 SERIES: Final = ("train_loss", "validation_auc", "validation_log_loss", "learning_rate")
 CLAIM_S: Final = 600
-"""A claim outlives the benchmark: its workers send no heartbeats."""
+"""A claim outlives this part of the benchmark: its workers send no heartbeats."""
 
 _GOAL_PER_S: Final = 50_000.0
 _STREAM_S: Final = 120.0

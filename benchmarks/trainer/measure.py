@@ -89,10 +89,11 @@ def measure(*, quick: bool) -> Report:
             _databases(folder, effort.kinds) as urls,
             _stores(folder, urls, effort.sizes) as (grown, claimed),
         ):
-            listed = scale.latencies(grown, rounds=effort.scale_rounds, calls=effort.scale_calls)
+            # First: nobody renews the leases of the workers that report.
             ingested = ingestion.points_per_second(
                 claimed, batches=effort.ingest_batches, rounds=effort.ingest_rounds
             )
+            listed = scale.latencies(grown, rounds=effort.scale_rounds, calls=effort.scale_calls)
         home = folder / "world"
         home.mkdir()
         with warm_world(home, effort.rows) as world:
