@@ -1,4 +1,4 @@
-"""What jobs of quantities can ask for beside a full training: real trainer, real registry."""
+"""What jobs of other than two classes can ask for: real trainer, real registry."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ import pytest
 from roundhouse.trainer.v1 import job_pb2
 
 from services.trainer.adapters.learning.native import WEIGHTS_FILE, native_from
+from services.trainer.core.calibration import CalibrationMethod
 from services.trainer.core.parents import MaximumLoss, Mode
 from services.trainer.core.robustness import Robustness
 from services.trainer.core.spec import Candidate
 from services.trainer.core.tasks import Task
+from tests.support.class_values import class_rows
 from tests.support.quantity_values import FEW_ROWS, quantity_rows
 from tests.support.trainer_api import TrainerCaller, state_name
 from tests.trainer.test_api_judging import evaluation_called, shown
@@ -70,3 +72,35 @@ async def test_quantities_are_stressed_trained_further_and_distilled(
     assert written["parent"]["version"] == parent.model_version
     assert 0 < written["parent"]["fidelity"]["mean_difference"] < written["baseline"]["mae"]
     assert written["parity"]["largest_difference"] <= 1e-5
+
+
+async def test_classes_are_calibrated_in_graph_evaluation_and_card(
+    caller: TrainerCaller, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = await caller.registry.sealed_snapshot("fates", csv_of(class_rows(2400)))
+    name = await caller.submit(
+        "first",
+        candidates=(Candidate("decision_tree", {"max_depth": 30, "min_leaf_rows": 5}),),
+        target="fate",
+        task=Task.MULTICLASS,
+        metric="log_loss",
+        snapshot=rows,
+        calibration=CalibrationMethod.SIGMOID,
+        cross_validation_folds=2,
+    )
+    job = await caller.until_over(name)
+    assert state_name(job) == "SUCCEEDED", job.error
+    tested = await evaluation_called(caller, job.evaluation)
+    before = tested.uncalibrated
+    assert tested.metrics["calibration_error"] < before.metrics["calibration_error"]
+    assert tested.metrics["log_loss"] < before.metrics["log_loss"]
+    assert sum(each.rows for each in tested.reliability) == tested.rows
+    assert sum(each.rows for each in before.reliability) == tested.rows
+    training = json.loads(await artifact(caller, job.model_version, "training.json"))
+    assert len(training["calibration"]["map"]["shifts"]) == 4
+    card = (await artifact(caller, job.model_version, "card.md")).decode()
+    assert "| test, before calibration |" in card
+    assert "CALIBRATION_SIGMOID, learned from" in card
+    capsys.readouterr()
+    await shown(caller, "models", "reliability", "delays/1")
+    assert "promise" in capsys.readouterr().out

@@ -16,12 +16,8 @@ from services.trainer.adapters.export.runtime import GraphModel
 from services.trainer.adapters.learning.calibrating import Unseen, fit_calibration
 from services.trainer.adapters.learning.trials import TrainedModel, Workbench
 from services.trainer.adapters.recipes import load_recipes
-from services.trainer.core.calibration import (
-    STEEPEST,
-    Calibration,
-    CalibrationMethod,
-    SigmoidMap,
-)
+from services.trainer.core.calibration import Calibration, CalibrationMethod
+from services.trainer.core.calibration_maps import STEEPEST, SigmoidMap
 from services.trainer.core.failures import DataFault, NotBetter
 from services.trainer.core.jobs import Trial
 from services.trainer.core.parameters import completed

@@ -12,16 +12,14 @@ from hypothesis import strategies as st
 from services.common import scoring
 from services.trainer.core.calibration import (
     MOST_KNOTS,
-    SOFTENINGS,
-    STEEPEST,
     Block,
     CalibrationMethod,
-    SigmoidMap,
     check_rows,
     piecewise_map,
     sigmoid_map,
     soft_targets,
 )
+from services.trainer.core.calibration_maps import SOFTENINGS, STEEPEST, SigmoidMap
 from services.trainer.core.failures import DataFault, NotBetter
 
 ROUNDING = 1e-12
@@ -168,7 +166,8 @@ def test_too_few_rows_are_a_data_fault_that_says_what_it_takes(
     label = np.repeat([1, 0], [ones, rows - ones])
     with pytest.raises(DataFault) as refusal:
         check_rows(method, label)
-    assert f"have {rows}, {min(ones, rows - ones)} of the rarer label" in str(refusal.value)
+    rarer = min(ones, rows - ones)
+    assert f"have {rows}, {rarer} of label {int(ones == rarer)}" in str(refusal.value)
 
 
 @pytest.mark.parametrize(

@@ -188,11 +188,11 @@ def test_completed_parameters_are_all_of_the_rules_in_their_order() -> None:
     "changes",
     [
         {"mode": Mode.QUANTIZATION, "parent_version": f"{MODEL}/versions/1"},
-        {"task": Task.MULTICLASS, "metric": "log_loss"},
+        {"task": Task.REGRESSION, "metric": "rmse"},
     ],
-    ids=["quantised", "classes"],
+    ids=["quantised", "quantities"],
 )
-def test_a_calibration_is_for_two_classes_and_models_that_are_trained(changes: Any) -> None:
+def test_a_calibration_is_for_classes_and_models_that_are_trained(changes: Any) -> None:
     asked = spec(calibration=CalibrationMethod.SIGMOID, **changes)
     assert "calibration" in fields(asked)
     assert "calibration" not in fields(replace(asked, calibration=CalibrationMethod.NONE))

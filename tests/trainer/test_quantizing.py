@@ -16,7 +16,7 @@ from services.trainer.adapters.export.runtime import GraphModel
 from services.trainer.adapters.learning.parent import Parent
 from services.trainer.adapters.learning.shrinking import ShrinkingBench
 from services.trainer.adapters.quantizers import QUANTIZERS, quantized
-from services.trainer.core.calibration import CalibrationMap, PiecewiseMap, SigmoidMap
+from services.trainer.core.calibration_maps import CalibrationMap, PiecewiseMap, SigmoidMap
 from services.trainer.core.failures import UnusableParent
 from services.trainer.core.jobs import Trial
 from services.trainer.core.parameters import completed

@@ -143,7 +143,7 @@ def _measure(
     objective = objective_of(spec.task, graded.classes)
     return Measured(
         scores=objective.score(chosen.label, told),
-        uncalibrated=uncalibrated_scores(graded.graph, chosen, THREADS),
+        uncalibrated=uncalibrated_scores(graded.graph, chosen, objective, THREADS),
         slices=score_slices(chosen.label, told, chosen.slices, objective.score),
         rows_digest=rows_digest(rows),
         latency_ms=model.latency_ms(chosen),

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
+from services.trainer.core.calibration_maps import (
+    SOFTENINGS,
+    STEEPEST,
+    CalibrationMap,
+    Floats,
+    PiecewiseMap,
+    SigmoidMap,
+    SoftmaxMap,
+    log_odds,
+    logarithms,
+)
 from services.trainer.core.failures import DataFault, NotBetter
 from services.trainer.core.scores import Labels, Probabilities
-
-Floats = npt.NDArray[np.float64]
-
-STEEPEST: Final = 16.0
-"""Slope of a map: graphs, which count in float32, are off by up to 5e-7, and 1e-5 is allowed."""
-
-SOFTENINGS: Final = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)
-"""What may keep log odds finite at 0 and 1, where forests are: the least with which no slope is
-steeper than `STEEPEST`. With the largest, log odds are nearly scores."""
+from services.trainer.core.tables import TWO_CLASSES
 
 MOST_KNOTS: Final = 100
 """Of an isotonic map: each knot stands for at least so small a share of the rows."""
@@ -40,7 +43,7 @@ class Need:
 
     Attributes:
         rows: In all.
-        rarer: Of the rarer label.
+        rarer: Of the rarest label.
     """
 
     rows: int
@@ -53,57 +56,6 @@ NEEDS: Final = {
 }
 """Two numbers are learned from few rows; a free curve follows every accident of fewer than 1,000
 (Niculescu-Mizil and Caruana, ICML 2005)."""
-
-
-@dataclass(frozen=True, slots=True)
-class SigmoidMap:
-    """Log odds, stretched and shifted (Platt, 1999). Keeps the order of scores.
-
-    Attributes:
-        slope: Above 0; below 1 for scores that promise too much.
-        intercept: In log odds.
-        softening: See `log_odds`.
-    """
-
-    slope: float
-    intercept: float
-    softening: float = SOFTENINGS[0]
-
-    def of(self, scores: Probabilities) -> Floats:
-        """float64 [rows]: the calibrated probabilities of `scores`."""
-        odds = self.slope * log_odds(scores, self.softening) + self.intercept
-        calibrated: Floats = 1 / (1 + np.exp(-np.clip(odds, -80, 80)))
-        return calibrated
-
-    @property
-    def steepest(self) -> float:
-        """The largest change of the probability for a change of the score."""
-        ends = np.geomspace(1e-6, 0.5, 200)
-        scores = np.concatenate([[0.0], ends, 1 - ends, [1.0]])
-        worth = self.of(scores)
-        change = 1 / (scores + self.softening) + 1 / (1 - scores + self.softening)
-        return float(np.max(self.slope * worth * (1 - worth) * change))
-
-
-@dataclass(frozen=True, slots=True)
-class PiecewiseMap:
-    """Straight lines between knots, level beyond them. Never turns the order of scores round.
-
-    Attributes:
-        scores: Of the knots, ascending; float32 holds each.
-        probabilities: Of the knots, ascending.
-    """
-
-    scores: tuple[float, ...]
-    probabilities: tuple[float, ...]
-
-    def of(self, scores: Probabilities) -> Floats:
-        """float64 [rows]: the calibrated probabilities of `scores`."""
-        calibrated: Floats = np.interp(scores, self.scores, self.probabilities)
-        return calibrated
-
-
-CalibrationMap: TypeAlias = SigmoidMap | PiecewiseMap
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,8 +110,15 @@ class Block:
         return other.probability - self.probability > STEEPEST * (other.knot - self.knot)
 
 
-def check_rows(method: CalibrationMethod, label: Labels) -> None:
-    """That a calibration can be learned from rows with these labels of two classes.
+def check_rows(
+    method: CalibrationMethod, label: Labels, classes: Sequence[str] = TWO_CLASSES
+) -> None:
+    """That a calibration can be learned from rows with these labels.
+
+    Args:
+        method: How.
+        label: int64 [rows].
+        classes: Names by their numbers.
 
     Raises:
         DataFault: They are too few.
@@ -167,23 +126,17 @@ def check_rows(method: CalibrationMethod, label: Labels) -> None:
     if method is CalibrationMethod.NONE:
         return
     need = NEEDS[method]
-    ones = int(np.sum(label))
-    rarer = min(ones, len(label) - ones)
-    if len(label) >= need.rows and rarer >= need.rarer:
+    counts = np.bincount(label, minlength=len(classes))
+    rarest = int(counts.argmin())
+    if len(label) >= need.rows and counts[rarest] >= need.rarer:
         return
     instead = ", or ask for CALIBRATION_SIGMOID" * (method is CalibrationMethod.ISOTONIC)
     raise DataFault(
         f"calibration {method.value} needs {need.rows} rows that the model has not learned from, "
-        f"{need.rarer} of the rarer label; the validation part and the folds have {len(label)}, "
-        f"{rarer} of the rarer label: bring more rows, give the validation part more{instead}"
+        f"{need.rarer} of each label; the validation part and the folds have {len(label)}, "
+        f"{counts[rarest]} of label {classes[rarest]}: bring more rows, give the validation part "
+        f"more{instead}"
     )
-
-
-def log_odds(scores: Probabilities, softening: float) -> Floats:
-    """float64 [rows]: the logarithm of the odds, with `softening` added for and against."""
-    exact = np.asarray(scores, dtype=np.float64)
-    odds: Floats = np.log((exact + softening) / (1 - exact + softening))
-    return odds
 
 
 def soft_targets(label: Labels) -> Floats:
@@ -194,6 +147,14 @@ def soft_targets(label: Labels) -> Floats:
     ones = int(np.sum(label))
     zeros = len(label) - ones
     targets: Floats = np.where(label == 1, (ones + 1) / (ones + 2), 1 / (zeros + 2))
+    return targets
+
+
+def soft_class_targets(label: Labels, classes: int) -> Floats:
+    """float64 [rows, classes]: `soft_targets` of so many classes, the mean by Laplace's rule."""
+    known = np.bincount(label, minlength=classes)[label] + classes
+    targets: Floats = np.repeat((1 / known)[:, None], classes, axis=1)
+    targets[np.arange(len(label)), label] = (known - classes + 1) / known
     return targets
 
 
@@ -217,7 +178,35 @@ def sigmoid_map(
     return _regressed(scores, regress, last)
 
 
-def piecewise_map(blocks: Iterable[Block]) -> PiecewiseMap:
+def softmax_map(
+    probabilities: npt.NDArray[Any],
+    regress: Callable[[Floats], tuple[float, tuple[float, ...]]],
+) -> SoftmaxMap:
+    """The map of a regression on the logarithms of `probabilities`.
+
+    Args:
+        probabilities: [rows, classes].
+        regress: Gives slope and shifts of the regression on float64 [rows, classes].
+
+    Raises:
+        NotBetter: It would turn the order of the classes round.
+    """
+
+    def regressed(softening: float) -> SoftmaxMap:
+        slope, shifts = regress(logarithms(probabilities, softening))
+        if slope <= 0:
+            raise _tells_nothing(len(probabilities), "its class")
+        return SoftmaxMap(slope, shifts, softening)
+
+    *gentle, last = SOFTENINGS
+    for softening in gentle:
+        found = regressed(softening)
+        if found.steepest <= STEEPEST:
+            return found
+    return regressed(last)
+
+
+def piecewise_map(blocks: Iterable[Block], label: str = "1") -> PiecewiseMap:
     """The map through the middles of the blocks of an isotonic regression.
 
     A step where two blocks meet would make one score of many, and another probability of a
@@ -226,6 +215,7 @@ def piecewise_map(blocks: Iterable[Block]) -> PiecewiseMap:
 
     Args:
         blocks: By ascending score and probability.
+        label: That they are the probabilities of.
 
     Raises:
         NotBetter: One block is left: higher scores are worth no more.
@@ -244,7 +234,7 @@ def piecewise_map(blocks: Iterable[Block]) -> PiecewiseMap:
     ):
         _join_last(kept)
     if len(kept) < 2:
-        raise _tells_nothing(rows)
+        raise _tells_nothing(rows, f"label {label}")
     return PiecewiseMap(
         tuple(block.knot for block in kept), tuple(block.probability for block in kept)
     )
@@ -255,7 +245,7 @@ def _regressed(
 ) -> SigmoidMap:
     slope, intercept = regress(log_odds(scores, softening))
     if slope <= 0:
-        raise _tells_nothing(len(scores))
+        raise _tells_nothing(len(scores), "label 1")
     return SigmoidMap(slope, intercept, softening)
 
 
@@ -264,8 +254,8 @@ def _join_last(blocks: list[Block]) -> None:
     blocks.append(blocks.pop().joined(last))
 
 
-def _tells_nothing(rows: int) -> NotBetter:
+def _tells_nothing(rows: int, what: str) -> NotBetter:
     return NotBetter(
         f"the winner can't be calibrated: in the {rows} rows that it did not learn from, a higher "
-        f"score does not go with more of label 1"
+        f"score does not go with more of {what}"
     )

@@ -87,13 +87,14 @@ def score_classes(label: Labels, probabilities: Probabilities, classes: Sequence
     told = probabilities.argmax(axis=1)
     right = (told == label).astype(np.float64)
     truth = np.eye(len(classes))[label]
+    promised = probabilities.max(axis=1)
     losses = log_losses(label, probabilities)
     recall = recalls(confusion)
     values = {
         **selection_metrics(label, probabilities),
         "accuracy": float(right.mean()),
         "brier": float(np.mean(np.sum((probabilities - truth) ** 2, axis=1))),
-        "calibration_error": scoring.expected_calibration_error(right, probabilities.max(axis=1)),
+        "calibration_error": scoring.expected_calibration_error(right, promised),
         "worst_recall": float(np.nanmin(recall)),
     }
     measures = {"precision": precisions(confusion), "recall": recall, "f1": f1s(confusion)}
@@ -108,6 +109,7 @@ def score_classes(label: Labels, probabilities: Probabilities, classes: Sequence
         positive_rate=None,
         values=values,
         standard_errors=_standard_errors(losses, right, recall, confusion),
+        reliability=scoring.reliability(right, promised),
         by_class=by_class,
         confusion=tuple(tuple(row) for row in confusion.tolist()),
     )

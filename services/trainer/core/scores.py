@@ -30,7 +30,8 @@ class Scores:
         values: Each where it is defined: rows of one class have no AUC. For two classes `auc`,
             `log_loss`, `brier`, `calibration_error` (expected, 15 bins of equal width).
             Of quantities `rmse`, `mae`, `median_absolute_error`, `r2`.
-        reliability: Promise and outcome by bin, the same bins; of two classes.
+        reliability: Promise and outcome by bin, the same bins; of label 1, of more than two
+            classes of the one that is told. Empty of quantities.
         standard_errors: Of `auc` (Hanley and McNeil) and of means, where defined.
         by_class: `precision`, `recall` and `f1` of each of more than two classes, where defined,
             as `recall.<class>`.

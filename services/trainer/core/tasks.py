@@ -90,7 +90,14 @@ _MEANINGS: Final[Mapping[Task, Meaning]] = {
         watched=Metric.LOG_LOSS,
         gains=(Metric.BALANCED_ACCURACY, Metric.LOG_LOSS),
         losses=(Metric.BALANCED_ACCURACY, Metric.LOG_LOSS),
-        card=("log_loss", "macro_f1", "balanced_accuracy", "accuracy", "worst_recall"),
+        card=(
+            "log_loss",
+            "macro_f1",
+            "balanced_accuracy",
+            "accuracy",
+            "worst_recall",
+            "calibration_error",
+        ),
     ),
     Task.REGRESSION: Meaning(
         target_types=QUANTITIES,

@@ -15,7 +15,7 @@ from services.trainer.core.judging_faults import judging_faults
 from services.trainer.core.parameters import Rules, parameter_faults
 from services.trainer.core.spec import Feature, FeatureKind, JobSpec
 from services.trainer.core.splits import SplitMethod
-from services.trainer.core.tasks import QUANTITIES, STRINGS, Task
+from services.trainer.core.tasks import QUANTITIES, STRINGS
 from services.trainer.core.tuning_faults import tuning_faults
 
 SNAPSHOT: Final = ResourceName(
@@ -187,8 +187,8 @@ def _candidate_faults(spec: JobSpec, recipes: Mapping[str, Rules]) -> list[Field
 def _calibration_faults(spec: JobSpec) -> Iterator[FieldViolation]:
     if spec.calibration is CalibrationMethod.NONE:
         return
-    if spec.task is not Task.BINARY:
-        text = f"is {spec.calibration}, which is for two classes; the task is {spec.task}"
+    if not spec.task.meaning.has_classes:
+        text = f"is {spec.calibration}, which is for probabilities; {spec.task} tells none"
         yield FieldViolation(f"{ROOT}.calibration", text)
     if spec.mode.keeps_the_graph:
         text = f"is {spec.calibration}; {spec.mode} keeps the calibration of the parent"

@@ -10,8 +10,15 @@ import onnx
 from onnx import helper, numpy_helper
 
 from services.trainer.adapters.export.runtime import PROBABILITIES, GraphModel
-from services.trainer.core.calibration import CalibrationMap, PiecewiseMap, SigmoidMap
-from services.trainer.core.scores import Scores, score
+from services.trainer.core.calibration_maps import (
+    CalibrationMap,
+    OneVsRestMap,
+    PiecewiseMap,
+    SigmoidMap,
+    SoftmaxMap,
+)
+from services.trainer.core.objectives import Objective
+from services.trainer.core.scores import Scores
 from services.trainer.core.tables import Table
 
 LABEL: Final = "label"
@@ -30,16 +37,13 @@ def calibrated_graph(graph: bytes, calibration: CalibrationMap) -> bytes:
     Inputs and outputs are the same; `uncalibrated_graph` gives `graph` back.
 
     Args:
-        graph: ONNX that gives `label` int64 [rows] and `probabilities` float32 [rows, 2].
+        graph: ONNX that gives `label` int64 [rows] and `probabilities` float32 [rows, classes].
         calibration: Of its probabilities.
     """
     model = onnx.ModelProto.FromString(graph)
     _rename(model, _RENAMED)
     added = _Added(model)
-    score = added.node("Gather", _RENAMED[PROBABILITIES], added.whole([1]), axis=1)
-    positive = _calibrated(added, score, calibration)
-    negative = added.node("Sub", added.real([1.0]), positive)
-    added.node("Concat", negative, positive, axis=1, to=PROBABILITIES)
+    _calibrated(added, calibration)
     added.node("ArgMax", PROBABILITIES, axis=1, keepdims=0, to=LABEL)
     model.graph.node.extend(added.nodes)
     model.graph.initializer.extend(added.constants)
@@ -60,12 +64,14 @@ def uncalibrated_graph(graph: bytes) -> bytes | None:
     return model.SerializeToString(deterministic=True)
 
 
-def uncalibrated_scores(graph: bytes, table: Table, threads: int) -> Scores | None:
+def uncalibrated_scores(
+    graph: bytes, table: Table, objective: Objective, threads: int
+) -> Scores | None:
     """What a graph would score on `table` without its calibration; None where it has none."""
     bare = uncalibrated_graph(graph)
     if bare is None:
         return None
-    return score(table.label, GraphModel(bare, threads).predicted(table))
+    return objective.score(table.label, GraphModel(bare, threads).predicted(table))
 
 
 def _rename(model: onnx.ModelProto, names: dict[str, str]) -> None:
@@ -114,15 +120,46 @@ class _Added:
         return name
 
 
-def _calibrated(added: _Added, score: str, calibration: CalibrationMap) -> str:
-    """[rows, 1]: the calibrated probability of `score`, which is [rows, 1] too."""
+def _calibrated(added: _Added, calibration: CalibrationMap) -> None:
+    """Add what makes `PROBABILITIES`."""
     match calibration:
         case SigmoidMap():
-            return _sigmoid(added, score, calibration)
+            _both(added, _sigmoid(added, _of_class(added, 1), calibration))
         case PiecewiseMap():
-            return _piecewise(added, score, calibration)
+            _both(added, _piecewise(added, _of_class(added, 1), calibration))
+        case SoftmaxMap():
+            _softmax(added, calibration)
+        case OneVsRestMap():
+            _one_vs_rest(added, calibration)
         case _ as never:
             assert_never(never)
+
+
+def _of_class(added: _Added, number: int) -> str:
+    """[rows, 1]: the probability of a class before its calibration."""
+    return added.node("Gather", _RENAMED[PROBABILITIES], added.whole([number]), axis=1)
+
+
+def _both(added: _Added, positive: str) -> None:
+    negative = added.node("Sub", added.real([1.0]), positive)
+    added.node("Concat", negative, positive, axis=1, to=PROBABILITIES)
+
+
+def _softmax(added: _Added, calibration: SoftmaxMap) -> None:
+    softened = added.node("Add", _RENAMED[PROBABILITIES], added.real([calibration.softening]))
+    stretched = added.node("Mul", added.node("Log", softened), added.real([calibration.slope]))
+    shifted = added.node("Add", stretched, added.real(calibration.shifts))
+    added.node("Softmax", shifted, axis=1, to=PROBABILITIES)
+
+
+def _one_vs_rest(added: _Added, calibration: OneVsRestMap) -> None:
+    each = [
+        _piecewise(added, _of_class(added, number), curve)
+        for number, curve in enumerate(calibration.curves)
+    ]
+    worth = added.node("Concat", *each, axis=1)
+    total = added.sum(worth)
+    added.node("Div", worth, total, to=PROBABILITIES)
 
 
 def _sigmoid(added: _Added, score: str, calibration: SigmoidMap) -> str:

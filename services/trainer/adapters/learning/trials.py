@@ -138,7 +138,7 @@ class Workbench:
         self._folds = folds_of(spec, table, split)
         self._objective = objective_of(spec.task, table.classes)
         self._unseen = [*self._folds, Fold(split.train, split.validation)]
-        check_rows(spec.calibration, table.label[_judged(self._unseen)])
+        check_rows(spec.calibration, table.label[_judged(self._unseen)], table.classes)
 
     def run_trial(
         self, trial: Trial, observer: FitObserver, resume_from: Checkpoint | None
@@ -220,7 +220,8 @@ class Workbench:
                 for fold in self._unseen
             ]
         )
-        return Unseen(self._table.label[_judged(self._unseen)], probability)
+        label = self._table.label[_judged(self._unseen)]
+        return Unseen(label, probability, self._table.classes)
 
     def of_train(self, winner: TrialOutcome, observer: FitObserver) -> TrainedModel:
         """The winner, trained on the train part alone with its number of steps settled."""

@@ -117,7 +117,7 @@ class VersionBuilder:
             scores=objective.score(test.label, told),
             calibration=model.calibration,
             encoder=_encoder_record(model),
-            uncalibrated=uncalibrated_scores(graph, test, self._threads),
+            uncalibrated=uncalibrated_scores(graph, test, objective, self._threads),
             slices=score_slices(test.label, told, test.slices, objective.score),
             baseline=objective.score(test.label, objective.baseline(fitted.label, len(test))),
             parity=parity,
