@@ -56,6 +56,10 @@ class MonitorSettings(BlobSettings, env_prefix="ROUNDHOUSE_MONITOR_"):
     """Incoming webhook of a chat that takes `{"text": ...}`, such as Slack's or Mattermost's; who
     knows it can write there. None: no chat."""
 
+    alert_escalation_file: Path | None = None
+    """TOML file that says who is told of pages that nobody acknowledges, and after how long; see
+    docs/alerts.md. None: pages go up to nobody."""
+
     alertmanager_urls: str = ""
     """Alertmanagers that are told of alerts, `http://HOST:PORT`, separated by commas: each of a
     cluster, since they don't pass alerts on to each other. Empty: none."""

@@ -50,6 +50,8 @@ from services.monitor.adapters.database.lists import SqlMonitorLists
 from services.monitor.adapters.database.transaction import SqlMonitorTx
 from services.monitor.adapters.episode_controller import EpisodeController
 from services.monitor.adapters.episode_snapshots import EpisodeSnapshots, RefusableSnapshots
+from services.monitor.adapters.escalating import EscalationWatch
+from services.monitor.adapters.escalation_file import EscalationSetup, read_escalation
 from services.monitor.adapters.explaining import Explainer, LocalFacts
 from services.monitor.adapters.failure_watch import FailureWatch
 from services.monitor.adapters.freezing import TrainingFreezer
@@ -84,6 +86,7 @@ from services.monitor.api.monitor_servicer import MonitorServicer
 from services.monitor.api.retrain_servicer import RetrainServicer
 from services.monitor.api.slo_servicer import SloServicer
 from services.monitor.api.transactions import Transactions
+from services.monitor.core.alerts.escalation import Escalation
 from services.monitor.core.loop.steps import Loop
 from services.monitor.core.ports import TrainingSnapshots
 from services.monitor.core.slos.measuring import Meter
@@ -96,6 +99,7 @@ MIGRATIONS: Final = Path(__file__).parent / "adapters" / "migrations"
 _LEASE: Final = "episodes"
 _SNAPSHOT_LEASE: Final = "registry-snapshots"
 _ALERT_LEASE: Final = "alerts"
+_ESCALATION_LEASE: Final = "alert-escalations"
 _FREEZE_LEASE: Final = "training-freezes"
 _FAILURE_LEASE: Final = "job-failures"
 _DELIVERY_LEASE: Final = "alert-deliveries"
@@ -113,6 +117,14 @@ class _Peers:
     inference: grpc.aio.Channel
 
 
+@dataclass(frozen=True, slots=True)
+class _Servicers:
+    retraining: RetrainServicer
+    judgements: JudgementServicer
+    slos: SloServicer
+    alerts: AlertServicer
+
+
 @asynccontextmanager
 async def monitor(settings: MonitorSettings, now: Clock = utc_now) -> AsyncIterator[RunningServer]:
     """A monitor that takes calls and works until the block ends, then drains.
@@ -123,7 +135,9 @@ async def monitor(settings: MonitorSettings, now: Clock = utc_now) -> AsyncItera
 
     Raises:
         DatabaseUnavailable: The database does not answer.
+        InvalidSettings: A file or a URL that they name can't be used.
     """
+    upwards = _upwards(settings)
     database = Database(settings.database_url)
     async with AsyncExitStack() as stack:
         stack.callback(database.close)
@@ -165,7 +179,15 @@ async def monitor(settings: MonitorSettings, now: Clock = utc_now) -> AsyncItera
                 "monitor",
                 settings.listen,
                 _apis(
-                    transactions, database, followed, retrain_servicer, judgement_servicer, meter
+                    transactions,
+                    database,
+                    followed,
+                    _Servicers(
+                        retrain_servicer,
+                        judgement_servicer,
+                        SloServicer(transactions, meter),
+                        AlertServicer(transactions, upwards.escalation),
+                    ),
                 ),
                 ServerLimits(drain_timeout_s=settings.drain_timeout_s),
             )
@@ -173,7 +195,11 @@ async def monitor(settings: MonitorSettings, now: Clock = utc_now) -> AsyncItera
         await stack.enter_async_context(
             _carried_round(settings, database, _loop(snapshots, peers, now), peers, now)
         )
-        await stack.enter_async_context(_alerting(settings, database, meter, peers, now))
+        await stack.enter_async_context(
+            _alerting(
+                settings, database, _watches(settings, database, meter, peers, now), upwards, now
+            )
+        )
         yield server
 
 
@@ -213,25 +239,36 @@ def _meter(database: Database, followed: Following, peers: _Peers, now: Clock) -
     )
 
 
+def _watches(
+    settings: MonitorSettings, database: Database, meter: Meter, peers: _Peers, now: Clock
+) -> dict[str, _Led]:
+    """What keeps the alerts, by the lease that it is done under."""
+    interval_s = settings.alert_interval_s
+    return {
+        _ALERT_LEASE: AlertWatch(database, meter, interval_s, now).run,
+        _FREEZE_LEASE: TrainingFreezer(database, peers.trainer, interval_s, now).run,
+        _FAILURE_LEASE: FailureWatch(database, peers.trainer, now).run,
+    }
+
+
 @asynccontextmanager
 async def _alerting(
-    settings: MonitorSettings, database: Database, meter: Meter, peers: _Peers, now: Clock
+    settings: MonitorSettings,
+    database: Database,
+    watches: dict[str, _Led],
+    upwards: EscalationSetup,
+    now: Clock,
 ) -> AsyncIterator[None]:
     """Alerts are kept and delivered beside the block, by one monitor at a time."""
     holder = f"monitor@{settings.replica_id}"
-    watch = AlertWatch(database, meter, settings.alert_interval_s, now)
-    freezer = TrainingFreezer(database, peers.trainer, settings.alert_interval_s, now)
-    failures = FailureWatch(database, peers.trainer, now)
-    led: dict[str, _Led] = {
-        _ALERT_LEASE: watch.run,
-        _FREEZE_LEASE: freezer.run,
-        _FAILURE_LEASE: failures.run,
-    }
+    led = dict(watches)
+    if upwards.escalation.levels:
+        led[_ESCALATION_LEASE] = EscalationWatch(
+            database, upwards.escalation, settings.alert_interval_s, now
+        ).run
     async with AsyncExitStack() as stack:
-        policy = TargetPolicy(
-            loopback=is_loopback(settings.listen), private=settings.alert_webhook_private
-        )
-        if subscriptions := _alert_receivers(settings, policy):
+        policy = _targets(settings)
+        if subscriptions := [*_alert_receivers(settings, policy), *upwards.subscriptions]:
             receivers = alert_receivers(*subscriptions)
             await begin_deliveries(database, receivers, now)
             sender = await stack.enter_async_context(http_sender(policy, _DELIVERY_TIMEOUT_S))
@@ -250,6 +287,18 @@ async def _alerting(
         for lease, work in led.items():
             tasks.create_task(lead(database, lease, holder, now, work))
         yield
+
+
+def _targets(settings: MonitorSettings) -> TargetPolicy:
+    return TargetPolicy(
+        loopback=is_loopback(settings.listen), private=settings.alert_webhook_private
+    )
+
+
+def _upwards(settings: MonitorSettings) -> EscalationSetup:
+    if settings.alert_escalation_file is None:
+        return EscalationSetup(Escalation(), ())
+    return read_escalation(settings.alert_escalation_file, _targets(settings))
 
 
 def _alert_receivers(settings: MonitorSettings, policy: TargetPolicy) -> list[Subscription]:
@@ -288,13 +337,9 @@ def _apis(
     transactions: Transactions,
     database: Database,
     followed: Following,
-    retrain_servicer: RetrainServicer,
-    judgement_servicer: JudgementServicer,
-    meter: Meter,
+    servicers: _Servicers,
 ) -> list[Api]:
     monitor_servicer = MonitorServicer(transactions, followed.follower)
-    alert_servicer = AlertServicer(transactions)
-    slo_servicer = SloServicer(transactions, meter)
     ingest_servicer = IngestServicer(followed.intake)
     return [
         (
@@ -306,13 +351,13 @@ def _apis(
         (
             retraining.DESCRIPTOR.services_by_name["RetrainService"].full_name,
             lambda server: retraining_grpc.add_RetrainServiceServicer_to_server(
-                retrain_servicer, server
+                servicers.retraining, server
             ),
         ),
         (
             judgements.DESCRIPTOR.services_by_name["JudgementService"].full_name,
             lambda server: judgements_grpc.add_JudgementServiceServicer_to_server(
-                judgement_servicer, server
+                servicers.judgements, server
             ),
         ),
         (
@@ -321,11 +366,11 @@ def _apis(
         ),
         (
             slos.DESCRIPTOR.services_by_name["SloService"].full_name,
-            lambda server: slos_grpc.add_SloServiceServicer_to_server(slo_servicer, server),
+            lambda server: slos_grpc.add_SloServiceServicer_to_server(servicers.slos, server),
         ),
         (
             alerts.DESCRIPTOR.services_by_name["AlertService"].full_name,
-            lambda server: alerts_grpc.add_AlertServiceServicer_to_server(alert_servicer, server),
+            lambda server: alerts_grpc.add_AlertServiceServicer_to_server(servicers.alerts, server),
         ),
         event_api(database),
     ]

@@ -8,6 +8,8 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.async_api import expect
 
+from services.monitor.core.alerts.escalation import Escalation
+from services.monitor.core.use_cases.escalating import escalate_alert
 from tests.support.chromium import running_chromium
 from tests.support.dashboard_scene import dashboard_scene, end_waiting_episode
 from tests.support.monitor_database import written
@@ -169,6 +171,19 @@ async def test_what_another_replica_decides_shows_without_a_reload(browser, scen
 
     await expect(page.locator("#panel")).not_to_contain_text("A person has to decide on")
     await expect(page.locator("#live")).to_contain_text("episode rejected")
+
+    def go_up(tx):
+        (first, *_) = tx.alerts_since(tx.now)
+        managers = Escalation(("managers",))
+        escalate_alert(
+            tx, first.meta.name, managers, actor="ann", reason="Help.", receiver="managers"
+        )
+
+    await written(scene.database, go_up)
+
+    incident = page.locator(".queue li.now").filter(has_text="escalated to managers")
+    await incident.get_by_role("button").click()
+    await expect(page.get_by_role("dialog")).to_contain_text("escalated to managers by ann: Help.")
     assert faults == []
 
 

@@ -19,7 +19,12 @@ from services.common.store.leases import Lease
 from services.common.store.outbox import Event, EventFilter
 from services.common.webhooks import journal
 from services.common.webhooks.cloudevents import cloud_event
-from services.common.webhooks.subscriptions import Message, Subscription, Subscriptions
+from services.common.webhooks.subscriptions import (
+    Message,
+    Renderer,
+    Subscription,
+    Subscriptions,
+)
 from services.monitor.adapters.chat import chat_message
 from services.monitor.adapters.database.transaction import SqlMonitorTx
 from services.monitor.core.resources import Monitor
@@ -120,9 +125,34 @@ def alert_chat(url: str) -> Subscription:
     return Subscription(_CHAT, url, _STEPS, chat_message, ())
 
 
+def escalated_webhook(receiver: str, url: str, secret: str) -> Subscription:
+    """Each step of an alert that has gone up to a receiver, that one first, as a CloudEvent."""
+    render = _gone_up_to(receiver, _unless_silent)
+    return Subscription(_escalation_id(receiver), url, _STEPS, render, (secret,))
+
+
+def escalated_chat(receiver: str, url: str) -> Subscription:
+    """The same as lines of a chat."""
+    render = _gone_up_to(receiver, chat_message)
+    return Subscription(_escalation_id(receiver), url, _STEPS, render, ())
+
+
 def note_gone(_connection: Connection, subscription: str, _now: datetime) -> None:
     """Log that the receiver answered 410 Gone: the settings name it, so it is asked again."""
     log.error("alerts.receiver_gone", subscription=subscription)
+
+
+def _escalation_id(receiver: str) -> str:
+    return f"alert-escalation-{receiver}"
+
+
+def _gone_up_to(receiver: str, render: Renderer) -> Renderer:
+    def rendered(connection: Connection, event: Event) -> Message | None:
+        told = event.data.get("receivers")  # events from before there were any name none
+        is_told = isinstance(told, Sequence) and receiver in told
+        return render(connection, event) if is_told else None
+
+    return rendered
 
 
 def _unless_silent(connection: Connection, event: Event) -> Message | None:

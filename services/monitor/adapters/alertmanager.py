@@ -27,7 +27,7 @@ from services.common.store.outbox import EventFilter, newest_cursor, read_after
 from services.common.webhooks.sending import HttpSender
 from services.common.webhooks.subscriptions import RetryPolicy
 from services.monitor.adapters.database.transaction import SqlMonitorTx
-from services.monitor.core.alerts.alerting import Alert, AlertAction, AlertState
+from services.monitor.core.alerts.alerting import Alert, AlertState
 from services.monitor.core.slos.budgets import Severity
 
 log = structlog.get_logger()
@@ -134,7 +134,7 @@ def as_posted(alerts: Iterable[Alert], now: datetime, until: datetime) -> list[d
         before = (
             (Severity.TICKET, step.time)
             for step in alert.steps
-            if step.action is AlertAction.ESCALATED and now - step.time <= TOLD_AFTER_THE_END
+            if step.raises and now - step.time <= TOLD_AFTER_THE_END
         )
         for severity, ends in (*before, (alert.severity, end)):
             labels = _labels(alert, severity)
@@ -146,6 +146,7 @@ def as_posted(alerts: Iterable[Alert], now: datetime, until: datetime) -> list[d
                     "incident": alert.incident,
                     "alert": alert.meta.name,
                     "state": alert.state.value,
+                    "escalated_to": ", ".join(alert.receivers),
                 },
                 "startsAt": alert.meta.create_time.isoformat(),
                 "endsAt": ends.isoformat(),

@@ -17,10 +17,12 @@ def chat_message(_: Connection, event: Event) -> Message | None:
         return None
     done = event.type.rpartition(".")[2]
     subject = told["resource"].rpartition("/")[2]
-    text = f"*{told['severity']} {done}*: {told['error_class']} of {subject}. "
+    to = f" to {told['receiver']}" if event.data.get("receiver") else ""
+    text = f"*{told['severity']} {done}{to}*: {told['error_class']} of {subject}. "
     if done in ("opened", "escalated"):
         asked = f"Ask {told['owner']}. " if told["owner"] else ""
-        text += f"{told['summary']}\n{asked}{told['runbook']}, incident {told['incident'][:8]}"
+        why = f" {told['reason']}" if to else ""
+        text += f"{told['summary']}{why}\n{asked}{told['runbook']}, incident {told['incident'][:8]}"
     else:
         text += f"By {told['actor']}: {told['reason']}\nIncident {told['incident'][:8]}"
     return Message("application/json; charset=utf-8", json.dumps({"text": text}).encode())

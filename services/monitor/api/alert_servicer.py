@@ -16,10 +16,12 @@ from services.monitor.api.convert.alerts import alert_to_proto
 from services.monitor.api.convert.failures import failure_to_proto, incident_to_proto
 from services.monitor.api.transactions import Transactions
 from services.monitor.core.alerts.alerting import Alert
+from services.monitor.core.alerts.escalation import Escalation
 from services.monitor.core.alerts.incidents import incidents_of
 from services.monitor.core.names import PROJECT
 from services.monitor.core.ports import MonitorLists, MonitorTx
 from services.monitor.core.use_cases import alerts
+from services.monitor.core.use_cases.escalating import escalate_alert
 from services.monitor.core.use_cases.lookup import the_monitor
 
 _Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]  # generic over every method's messages
@@ -32,10 +34,12 @@ class AlertServicer(pb_grpc.AlertServiceServicer):
 
     Args:
         transactions: The monitor's.
+        escalation: Whom alerts can go up to.
     """
 
-    def __init__(self, transactions: Transactions) -> None:
+    def __init__(self, transactions: Transactions, escalation: Escalation) -> None:
         self._transactions = transactions
+        self._escalation = escalation
 
     async def GetAlert(self, request: service_pb.GetAlertRequest, _: _Context) -> pb.Alert:
         """One alert."""
@@ -96,6 +100,25 @@ class AlertServicer(pb_grpc.AlertServiceServicer):
             pb.Alert,
             lambda tx: alert_to_proto(
                 alerts.resolve_alert(tx, request.name, actor=request.actor, reason=request.reason)
+            ),
+        )
+
+    async def EscalateAlert(
+        self, request: service_pb.EscalateAlertRequest, _: _Context
+    ) -> pb.Alert:
+        """The alert, gone up."""
+        return await self._transactions.mutate(
+            request,
+            pb.Alert,
+            lambda tx: alert_to_proto(
+                escalate_alert(
+                    tx,
+                    request.name,
+                    self._escalation,
+                    actor=request.actor,
+                    reason=request.reason,
+                    receiver=request.receiver,
+                )
             ),
         )
 

@@ -224,6 +224,21 @@ class AlertResolved(FailedPrecondition):
         super().__init__(text, violations=[PreconditionViolation("STATE", name, text)], name=name)
 
 
+class NobodyToEscalateTo(FailedPrecondition):
+    """The alert is a page already, and nobody else can be told."""
+
+    reason = "NOBODY_TO_ESCALATE_TO"
+
+    def __init__(self, name: str) -> None:
+        text = (
+            f"{name!r} is a page already, and there is no receiver above those who are told of "
+            "every alert; ROUNDHOUSE_MONITOR_ALERT_ESCALATION_FILE names some."
+        )
+        super().__init__(
+            text, violations=[PreconditionViolation("RECEIVER", name, text)], name=name
+        )
+
+
 class BudgetNotKept(FailedPrecondition):
     """What a budget of that time would count is forgotten by now."""
 

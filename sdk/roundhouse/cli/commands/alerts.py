@@ -8,13 +8,14 @@ from typing import Annotated
 
 import typer
 from roundhouse.cli import names
-from roundhouse.cli.commands.incidents import print_alert
+from roundhouse.cli.commands.incidents import Receiver, escalation_told, print_alert
 from roundhouse.cli.output import OUT, as_dict, print_json, print_table, state_name, when
 from roundhouse.cli.paging import every
 from roundhouse.cli.session import Json, session_of
 from roundhouse.monitor.v1.alert_pb2 import Alert
 from roundhouse.monitor.v1.alert_service_pb2 import (
     AcknowledgeAlertRequest,
+    EscalateAlertRequest,
     GetAlertRequest,
     ListAlertsRequest,
     ResolveAlertRequest,
@@ -118,6 +119,27 @@ def silence(
     with session.client() as client:
         done = client.alerts.SilenceAlert(request)
     OUT.print(f"Silent until {when(done.silenced_until)}.", highlight=False)
+
+
+@app.command()
+def escalate(
+    context: typer.Context,
+    alert: AlertName,
+    reason: Reason,
+    to: Receiver = "",
+    actor: Actor = "",
+) -> None:
+    """Make a page of a ticket, or take a page up to somebody else."""
+    session = session_of(context)
+    request = EscalateAlertRequest(
+        name=_full(session.project, alert),
+        actor=actor or getpass.getuser(),
+        reason=reason,
+        receiver=to,
+    )
+    with session.client() as client:
+        done = client.alerts.EscalateAlert(request)
+    OUT.print(escalation_told(done), highlight=False)
 
 
 @app.command()

@@ -18,6 +18,7 @@ from roundhouse.client import Client
 from roundhouse.monitor.v1.alert_pb2 import Alert
 from roundhouse.monitor.v1.alert_service_pb2 import (
     AcknowledgeAlertRequest,
+    EscalateAlertRequest,
     ListAlertsRequest,
     ListJobFailuresRequest,
     QueryIncidentsRequest,
@@ -33,6 +34,14 @@ app = typer.Typer(
 IncidentId = Annotated[str, typer.Argument(help="Its id, as `list` shows it, or how that begins.")]
 Actor = Annotated[str, typer.Option(help="Who does it.", show_default="you")]
 Reason = Annotated[str, typer.Option(help="Why, for the record.")]
+Receiver = Annotated[
+    str,
+    typer.Option(
+        "--to",
+        help="Who is told, as the monitor's escalation policy calls them. Without it: of a page, "
+        "who comes next; of a ticket, which becomes a page, those who are told of every alert.",
+    ),
+]
 
 
 @app.command("list")
@@ -121,6 +130,31 @@ def silence(
 
 
 @app.command()
+def escalate(
+    context: typer.Context,
+    incident: IncidentId,
+    reason: Reason,
+    to: Receiver = "",
+    actor: Actor = "",
+) -> None:
+    """Take an incident up to somebody else, by its loudest alert: a ticket becomes a page."""
+    session = session_of(context)
+    with session.client() as client:
+        alerts = _unresolved(_alerts(client, session.project, incident))
+        if not alerts:
+            raise UsageFault(f"The incident {incident!r} is over.")
+        done = client.alerts.EscalateAlert(
+            EscalateAlertRequest(
+                name=max(alerts, key=_loudness).name,
+                actor=actor or getpass.getuser(),
+                reason=reason,
+                receiver=to,
+            )
+        )
+    OUT.print(escalation_told(done), highlight=False)
+
+
+@app.command()
 def resolve(
     context: typer.Context, incident: IncidentId, reason: Reason, actor: Actor = ""
 ) -> None:
@@ -205,8 +239,21 @@ def print_alert(alert: Alert) -> None:
     for line in evidence.log:
         OUT.print(f"  | {line}", markup=False, highlight=False)
     for step in alert.steps:
-        told = f"  {when(step.time)} {step.action.lower()} by {step.actor}: {step.reason}"
+        to = f" to {step.receiver}" if step.receiver else ""
+        told = f"  {when(step.time)} {step.action.lower()}{to} by {step.actor}: {step.reason}"
         OUT.print(told, markup=False, highlight=False)
+
+
+def escalation_told(alert: Alert) -> str:
+    """What an escalation has come to, in a line."""
+    receiver = alert.steps[-1].receiver
+    return f"Escalated to {receiver}." if receiver else "It is a page now."
+
+
+def _loudness(alert: Alert) -> tuple[bool, bool]:
+    """Pages above tickets, and of those what people were told of."""
+    is_page = alert.severity == ErrorBudget.SEVERITY_PAGE
+    return is_page, not alert.HasField("trouble") or alert.trouble.sent
 
 
 def _with_each(context: typer.Context, incident: str, step: Callable[[Client, str], None]) -> int:

@@ -34,6 +34,7 @@ def alert_to_proto(alert: Alert) -> pb.Alert:
                 actor=step.actor,
                 reason=step.reason,
                 time=to_timestamp(step.time),
+                receiver=step.receiver,
             )
             for step in alert.steps
         ],

@@ -26,6 +26,9 @@ def of_incident(incident: Incident, alerts: Sequence[Alert]) -> Document:
         "summary": incident.summary,
         "create_time": incident.create_time.isoformat(),
         "update_time": incident.update_time.isoformat(),
+        "escalated_to": list(
+            dict.fromkeys(receiver for alert in alerts for receiver in alert.receivers)
+        ),
         "alerts": [_of_alert(alert) for alert in alerts],
     }
 
@@ -45,6 +48,7 @@ def _of_alert(alert: Alert) -> Document:
                 "action": step.action.value,
                 "actor": step.actor,
                 "reason": step.reason,
+                "receiver": step.receiver,
                 "time": step.time.isoformat(),
             }
             for step in alert.steps

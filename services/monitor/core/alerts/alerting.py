@@ -51,12 +51,22 @@ class AlertAction(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AlertStep:
-    """Who did what, and why."""
+    """Who did what, and why.
+
+    Attributes:
+        receiver: Who was told besides those who are told of every alert; empty: nobody.
+    """
 
     action: AlertAction
     actor: str
     reason: str
     time: datetime
+    receiver: str = ""
+
+    @property
+    def raises(self) -> bool:
+        """Whether it made a page of a ticket."""
+        return self.action is AlertAction.ESCALATED and not self.receiver
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +115,35 @@ class Alert:
     @property
     def loud_since(self) -> datetime:
         """When it got the severity that it has."""
-        louder = (AlertAction.OPENED, AlertAction.ESCALATED)
-        return max(step.time for step in self.steps if step.action in louder)
+        return max(
+            step.time for step in self.steps if step.action is AlertAction.OPENED or step.raises
+        )
+
+    @property
+    def unheeded_since(self) -> datetime | None:
+        """Since when nobody has said that they see to it; None while somebody does."""
+        since = None
+        for step in self.steps:
+            match step.action:
+                case AlertAction.OPENED:
+                    since = step.time
+                case AlertAction.ACKNOWLEDGED:
+                    since = None
+                case AlertAction.ESCALATED if step.raises or since is None:
+                    since = step.time
+                case _:
+                    pass
+        return since
+
+    @property
+    def receivers(self) -> tuple[str, ...]:
+        """Who it went up to, in the order of time."""
+        return tuple(dict.fromkeys(step.receiver for step in self.steps if step.receiver))
+
+    @property
+    def is_told(self) -> bool:
+        """Whether people were told of it: not so for what only joins an incident."""
+        return self.trouble is None or self.trouble.speaks
 
     @property
     def causes(self) -> tuple[str, ...]:
@@ -141,6 +178,15 @@ class Alert:
             trouble=self.trouble and replace(self.trouble, speaks=True),
         )
 
+    def raised(self, actor: str, reason: str, now: datetime) -> Alert:
+        """A page from now on, because `actor` wants it."""
+        step = AlertStep(AlertAction.ESCALATED, actor, reason, now)
+        return replace(self._called(step), severity=Severity.PAGE)
+
+    def handed_up(self, receiver: str, actor: str, reason: str, now: datetime) -> Alert:
+        """Told to `receiver` too; nobody has acknowledged it, and it is silent no more."""
+        return self._called(AlertStep(AlertAction.ESCALATED, actor, reason, now, receiver))
+
     def acknowledged(self, actor: str, reason: str, now: datetime) -> Alert:
         """Seen to by `actor`."""
         step = AlertStep(AlertAction.ACKNOWLEDGED, actor, reason, now)
@@ -155,6 +201,14 @@ class Alert:
         """Over."""
         step = AlertStep(AlertAction.RESOLVED, actor, reason, now)
         return replace(self._after(step), state=AlertState.RESOLVED)
+
+    def _called(self, step: AlertStep) -> Alert:
+        return replace(
+            self._after(step),
+            state=AlertState.OPEN,
+            silenced_until=None,
+            trouble=self.trouble and replace(self.trouble, speaks=True),
+        )
 
     def _after(self, step: AlertStep) -> Alert:
         return replace(self, meta=self.meta.touched(step.time), steps=(*self.steps, step))
@@ -181,14 +235,15 @@ def firing_of(reading: SloReading) -> Firing | None:
 def _summary(reading: SloReading, burning: Burning) -> str:
     rule = burning.rule
     return (
-        f"{burning.bad_events} bad events in {_span(rule.long)} burn the budget "
+        f"{burning.bad_events} bad events in {span_of(rule.long)} burn the budget "
         f"{float(burning.long_rate):.3g} times as fast as allowed, "
-        f"{float(burning.short_rate):.3g} times in the last {_span(rule.short)} "
+        f"{float(burning.short_rate):.3g} times in the last {span_of(rule.short)} "
         f"(above {float(rule.factor):g}); {float(reading.budget.remaining):.1%} of it is left."
     )
 
 
-def _span(time: timedelta) -> str:
+def span_of(time: timedelta) -> str:
+    """A length of time as people say it: `15 min`, `6 h`."""
     for unit, name in ((timedelta(days=1), "d"), (timedelta(hours=1), "h")):
         if time >= unit:
             return f"{time / unit:g} {name}"

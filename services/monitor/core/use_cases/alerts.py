@@ -93,7 +93,7 @@ def acknowledge_alert(tx: MonitorTx, name: str, *, actor: str, reason: str) -> A
     Raises:
         AlertNotFound, AlertResolved: There is none, or it is over.
     """
-    return save_alert(tx, _unresolved(tx, name).acknowledged(actor, reason, tx.now))
+    return save_alert(tx, unresolved(tx, name).acknowledged(actor, reason, tx.now))
 
 
 def silence_alert(tx: MonitorTx, name: str, *, actor: str, reason: str, until: datetime) -> Alert:
@@ -103,7 +103,7 @@ def silence_alert(tx: MonitorTx, name: str, *, actor: str, reason: str, until: d
         AlertNotFound, AlertResolved: There is none, or it is over.
         InvalidRequest: `until` is in the past.
     """
-    alert = _unresolved(tx, name)
+    alert = unresolved(tx, name)
     if until <= tx.now:
         raise InvalidRequest([FieldViolation("until_time", "must be in the future")])
     return save_alert(tx, alert.silenced(actor, reason, until, tx.now))
@@ -115,7 +115,7 @@ def resolve_alert(tx: MonitorTx, name: str, *, actor: str, reason: str) -> Alert
     Raises:
         AlertNotFound, AlertResolved: There is none, or it is over.
     """
-    return save_alert(tx, _unresolved(tx, name).resolved(actor, reason, tx.now))
+    return save_alert(tx, unresolved(tx, name).resolved(actor, reason, tx.now))
 
 
 def open_alert(tx: MonitorTx, monitor: Monitor, slo: Slo, firing: Firing) -> None:
@@ -168,7 +168,12 @@ def _alert_of_rules(tx: MonitorTx, slo: str) -> Alert | None:
     return tx.unresolved_alert(slo, *OF_RULES)
 
 
-def _unresolved(tx: MonitorTx, name: str) -> Alert:
+def unresolved(tx: MonitorTx, name: str) -> Alert:
+    """The alert.
+
+    Raises:
+        AlertNotFound, AlertResolved: There is none, or it is over.
+    """
     alert = the_alert(tx, name)
     if alert.state is AlertState.RESOLVED:
         raise AlertResolved(name)
@@ -177,7 +182,7 @@ def _unresolved(tx: MonitorTx, name: str) -> Alert:
 
 def _tell(tx: MonitorTx, alert: Alert) -> None:
     step, trouble = alert.steps[-1], alert.trouble
-    unheard = trouble is not None and not trouble.speaks and step.actor == MONITOR_ACTOR
+    unheard = not alert.is_told and step.actor == MONITOR_ACTOR
     tx.tell(
         f"alert.{step.action.lower()}",
         alert.meta.name,
@@ -191,6 +196,8 @@ def _tell(tx: MonitorTx, alert: Alert) -> None:
             "runbook": alert.runbook,
             "actor": step.actor,
             "reason": step.reason,
+            "receiver": step.receiver,
+            "receivers": alert.receivers,
             "silent": unheard or alert.is_silent(tx.now),
             **({} if trouble is None else {"job": trouble.failure.job, "causes": trouble.causes}),
         },

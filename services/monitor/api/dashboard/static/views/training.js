@@ -157,6 +157,7 @@ function drawIncident(incident) {
     " ",
     ...incident.error_classes.flatMap((kind) => [state(kind), " "]),
     time(incident.create_time),
+    incident.escalated_to.length ? ` escalated to ${incident.escalated_to.join(", ")}` : null,
     el("p", {}, incident.summary),
     el("p", { class: "name" }, incident.cause),
     el(
@@ -177,6 +178,10 @@ function drawIncident(incident) {
   );
 }
 
+function told({ action, receiver }) {
+  return receiver ? `${words(action)} to ${receiver}` : words(action);
+}
+
 function drawAlert(alert) {
   const { failure } = alert;
   const facts = failure
@@ -187,7 +192,7 @@ function drawAlert(alert) {
       ]
     : [];
   const steps = alert.steps.map((step) =>
-    el("li", {}, time(step.time), ` ${words(step.action)} by ${step.actor}: ${step.reason}`),
+    el("li", {}, time(step.time), ` ${told(step)} by ${step.actor}: ${step.reason}`),
   );
   return [
     el("h3", {}, shortName(alert.resource)),
