@@ -38,6 +38,7 @@ from services.trainer.adapters.engine import Engine
 from services.trainer.adapters.evaluation import RegistrySnapshots, RegistryVersionEvaluator
 from services.trainer.adapters.learning.pretrained import open_encoders
 from services.trainer.adapters.learning.recipe import Recipe
+from services.trainer.adapters.packages import package_behind
 from services.trainer.adapters.prices import load_prices
 from services.trainer.adapters.processes import WorkerProcesses
 from services.trainer.adapters.pruners import PRUNERS, Pruner
@@ -48,10 +49,13 @@ from services.trainer.adapters.registry_client import RegistryClient
 from services.trainer.adapters.store.reads import SqlTrainerReads
 from services.trainer.adapters.store.transaction import SqlTrainerTx
 from services.trainer.adapters.supervisor import Supervisor
+from services.trainer.adapters.version_records import RegistryVersionRecords
 from services.trainer.adapters.worker.config import WorkerConfig
+from services.trainer.api.admission import Admission
 from services.trainer.api.cost_servicer import CostServicer
 from services.trainer.api.job_servicer import JobServicer
 from services.trainer.api.queue_servicer import QueueServicer
+from services.trainer.api.reproductions import Reproductions
 from services.trainer.api.transactions import Transactions
 from services.trainer.api.worker_servicer import WorkerServicer
 from services.trainer.core.jobs import TrainingJob
@@ -222,15 +226,29 @@ def _apis(
     algorithms: dict[str, Recipe | Quantizer | Pruner] = {**installed, **QUANTIZERS, **PRUNERS}
     recipes = {name: each.rules for name, each in algorithms.items()}
     encoders = open_encoders(settings.encoders)
-    job_servicer = JobServicer(
-        transactions,
-        RegistrySnapshots(registry, pins),
-        RegistryVersionEvaluator(registry),
-        terms=terms,
+    snapshots = RegistrySnapshots(registry, pins)
+    admission = Admission(
+        snapshots,
         recipes=recipes,
         modes={name: each.modes for name, each in algorithms.items()},
         abilities={name: recipe.ability for name, recipe in installed.items()},
         encoders={name: each.shape.positions for name, each in encoders.items()},
+    )
+    reproductions = Reproductions(
+        transactions,
+        admission,
+        snapshots,
+        RegistryVersionRecords(registry),
+        terms=terms,
+        packages={name: package_behind(name) for name in algorithms},
+    )
+    job_servicer = JobServicer(
+        transactions,
+        admission,
+        reproductions,
+        RegistryVersionEvaluator(registry),
+        terms=terms,
+        recipes=recipes,
     )
     worker_servicer = WorkerServicer(transactions, terms, recipes=recipes)
     cost_servicer = CostServicer(transactions, terms.prices)

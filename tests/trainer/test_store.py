@@ -37,6 +37,13 @@ from services.trainer.core.jobs import (
 from services.trainer.core.money import Charge
 from services.trainer.core.ports import TrainerTx
 from services.trainer.core.queues import Amounts, Queue, Usage
+from services.trainer.core.reproduction import (
+    Comparison,
+    Difference,
+    Outcome,
+    Reproduction,
+    Subject,
+)
 from services.trainer.core.states import AttemptState, JobState, TrialState
 from services.trainer.core.use_cases.freezing import delete_freeze, set_freeze
 from services.trainer.core.use_cases.queues import create_queue, delete_queue, update_queue
@@ -84,6 +91,17 @@ def test_a_job_comes_back_as_it_was_stored(run: Run) -> None:
     assert run(lambda tx: tx.job(JOB)) == job()
     assert run(lambda tx: tx.trials(job().uid)) == TRIALS
     assert run(lambda tx: tx.job("projects/default/trainingJobs/other")) is None
+
+
+def test_a_job_that_repeats_another_comes_back_with_how_it_compares(run: Run) -> None:
+    first = Difference(Subject.POINTS, "mlp-1", "train_loss", 3, "0.5", "0.25")
+    found = Comparison(Subject.POINTS, Outcome.DIFFERENT, 8, 1, 0.25, first, "a note")
+    queued = job(reproduction=Reproduction(f"{JOB}-0", 1e-5))
+    over = replace(queued, reproduction=Reproduction(f"{JOB}-0", 1e-5, (found,)))
+    run(lambda tx: tx.add_job(queued, TRIALS))
+    assert run(lambda tx: tx.job(JOB)) == queued
+    run(lambda tx: tx.replace_job(over))
+    assert run(lambda tx: tx.job(JOB)) == over
 
 
 def test_a_replaced_job_keeps_its_attempts_and_its_error(run: Run) -> None:

@@ -13,8 +13,10 @@ from services.trainer.adapters.store.reads import SqlTrainerReads
 from services.trainer.adapters.store.tables import JOB_LABEL
 from services.trainer.adapters.store.transaction import SqlTrainerTx
 from services.trainer.core.jobs import Trial
+from services.trainer.core.reproduction import Reproduction
 from services.trainer.core.states import JobState
-from tests.support.trainer_values import EPOCH, JOB, job
+from services.trainer.core.tuning import Sampler, Tuning
+from tests.support.trainer_values import EPOCH, JOB, job, spec
 
 TTL = timedelta(seconds=10)
 TRIALS = (Trial("mlp-1", 0, "mlp", {"epochs": 8.0}),)
@@ -91,3 +93,23 @@ async def test_jobs_are_found_by_a_label_in_each_order_also_beside_other_conditi
     await database.write(lambda connection: connection.execute(JOB_LABEL.delete()))
     for narrow in ("labels.team = ops", "state = FAILED AND (labels.run = 7 AND state = FAILED)"):
         assert await found(narrow, "") == [], "it was found without the index"
+
+
+async def test_a_job_that_repeats_another_is_as_far_as_the_trials_that_it_has(
+    database: Database,
+) -> None:
+    searching = spec(tuning=Tuning(Sampler.RANDOM, None, 99))
+    done = replace(TRIALS[0], progress=1.0)
+    fields = {"spec": searching, "state": JobState.RUNNING}
+    jobs = [
+        job(uid="0", **fields),
+        job(uid="1", name=f"{JOB}-1", reproduction=Reproduction(JOB, 1e-5), **fields),
+    ]
+
+    def add(connection: Connection) -> None:
+        for each in jobs:
+            SqlTrainerTx(connection, EPOCH).add_job(each, [done])
+
+    await database.write(add)
+    progress = await database.read(lambda tx: SqlTrainerReads(tx, EPOCH).progress_of(jobs))
+    assert progress == {JOB: 0.75 / 100, f"{JOB}-1": 0.75}

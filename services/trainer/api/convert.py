@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from google.protobuf.json_format import MessageToDict, ParseDict
-from roundhouse.trainer.v1 import job_pb2, worker_service_pb2
+from roundhouse.trainer.v1 import job_pb2, reproduction_pb2, worker_service_pb2
 
 from services.common.rpc.convert import (
     from_duration,
@@ -28,6 +30,12 @@ from services.trainer.core.jobs import (
 )
 from services.trainer.core.parameters import Parameters
 from services.trainer.core.ports import TrainerReads
+from services.trainer.core.reproduction import (
+    Comparison,
+    Reproduction,
+    comparison_from_json,
+    comparison_to_json,
+)
 from services.trainer.core.search import Proposal
 from services.trainer.core.spec import JobSpec, spec_from_json, spec_to_json
 from services.trainer.core.states import JobState, TrialState
@@ -70,6 +78,8 @@ def job_to_proto(
         priority=job.priority,
         critical=job.critical,
         queue=job.queue_name,
+        reproduces=job.reproduces,
+        reproduction=None if job.reproduction is None else _reproduction(job.reproduction),
         frozen_by=frozen_by,
         trace_id=job.trace_id,
         budget=None if job.budget_micros is None else to_money(job.budget_micros, currency),
@@ -175,6 +185,11 @@ def error_from_proto(error: job_pb2.JobError) -> JobError:
     return JobError(ErrorClass(name), error.message)
 
 
+def comparison_from_proto(found: reproduction_pb2.Reproduction.Comparison) -> Comparison:
+    """A comparison as a worker reports it."""
+    return comparison_from_json(MessageToDict(found, preserving_proto_field_name=True))
+
+
 def claim_from_proto(claim: worker_service_pb2.Claim) -> Claim:
     """Which attempt speaks."""
     return Claim(claim.job, claim.fence)
@@ -234,6 +249,16 @@ def _attempt_to_proto(attempt: Attempt, currency: str) -> job_pb2.Attempt:
         charged=to_duration(attempt.charged_s),
         node=attempt.node,
     )
+
+
+def _reproduction(found: Reproduction) -> reproduction_pb2.Reproduction:
+    document = {
+        "tolerance": found.tolerance,
+        "verdict": None if found.verdict is None else found.verdict.value,
+        "comparisons": [comparison_to_json(each) for each in found.comparisons],
+        "parted": None if found.parted is None else asdict(found.parted),
+    }
+    return ParseDict(document, reproduction_pb2.Reproduction())
 
 
 def _error_to_proto(error: JobError) -> job_pb2.JobError:

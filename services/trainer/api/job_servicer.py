@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, TypeAlias
 
 import grpc
@@ -11,10 +11,9 @@ from roundhouse.trainer.v1 import job_pb2
 from roundhouse.trainer.v1 import job_service_pb2 as pb
 from roundhouse.trainer.v1 import job_service_pb2_grpc as pb_grpc
 
-from services.common.errors import FieldViolation, InvalidRequest
-from services.common.names import PROJECT, parent_of
+from services.common.names import PROJECT
 from services.common.rpc.inputs import check_settable, page_query
-from services.common.rpc.tracing import current_span_context, format_traceparent
+from services.trainer.api.admission import Admission
 from services.trainer.api.convert import (
     checkpoint_to_proto,
     job_to_proto,
@@ -25,28 +24,18 @@ from services.trainer.api.convert import (
     trial_to_proto,
 )
 from services.trainer.api.money import from_money
+from services.trainer.api.naming import queue_id, traceparent
+from services.trainer.api.reproductions import Reproductions
 from services.trainer.api.transactions import Transactions
-from services.trainer.core.abilities import Ability, ability_faults
-from services.trainer.core.errors import InvalidSpec, UnusableSnapshot
 from services.trainer.core.jobs import NOBODY, TRAINING_JOB, TrainingJob
-from services.trainer.core.mode_faults import mode_faults
 from services.trainer.core.parameters import Rules
-from services.trainer.core.parents import Mode
-from services.trainer.core.ports import (
-    Snapshots,
-    TrainerReads,
-    TrainerTx,
-    VersionEvaluator,
-)
-from services.trainer.core.privacy_faults import privacy_faults
+from services.trainer.core.ports import TrainerReads, TrainerTx, VersionEvaluator
 from services.trainer.core.purposes import Purpose, usual_purpose
-from services.trainer.core.queues import DEFAULT_QUEUE
 from services.trainer.core.spec import JobSpec
-from services.trainer.core.text_faults import text_faults
 from services.trainer.core.use_cases import submission
 from services.trainer.core.use_cases.spending import Terms
 from services.trainer.core.use_cases.submission import NewJob
-from services.trainer.core.validation import ROOT, SNAPSHOT, schema_faults, spec_faults
+from services.trainer.core.validation import ROOT
 
 _Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 
@@ -62,35 +51,29 @@ class JobServicer(pb_grpc.JobServiceServicer):
 
     Args:
         transactions: Over the trainer's rows.
-        snapshots: To check specs against.
+        admission: Of every job.
+        reproductions: Takes those that repeat others.
         evaluator: Scores versions.
         terms: That attempts work under.
         recipes: The parameters of each algorithm there is.
-        modes: What jobs may use each of them for.
-        abilities: What each of them can be trained for.
-        encoders: Tokens that each pretrained encoder can read, by name.
     """
 
     def __init__(
         self,
         transactions: Transactions,
-        snapshots: Snapshots,
+        admission: Admission,
+        reproductions: Reproductions,
         evaluator: VersionEvaluator,
         *,
         terms: Terms,
         recipes: Mapping[str, Rules],
-        modes: Mapping[str, Collection[Mode]],
-        abilities: Mapping[str, Ability],
-        encoders: Mapping[str, int],
     ) -> None:
         self._transactions = transactions
-        self._snapshots = snapshots
+        self._admission = admission
+        self._reproductions = reproductions
         self._evaluator = evaluator
         self._terms = terms
         self._recipes = recipes
-        self._modes = modes
-        self._abilities = abilities
-        self._encoders = encoders
 
     async def CreateTrainingJob(
         self, request: pb.CreateTrainingJobRequest, _: _Context
@@ -102,23 +85,22 @@ class JobServicer(pb_grpc.JobServiceServicer):
                 return before
         check_settable(request.training_job, "training_job", SETTABLE)
         spec, budget_micros = self._asked(request.training_job)
-        await self._check(spec)
-        span = current_span_context()
+        await self._admission.check(spec)
         new = NewJob(
             name=TRAINING_JOB.format(
                 project=PROJECT.id_of(request.parent), training_job=request.training_job_id
             ),
             labels=dict(request.training_job.labels),
             spec=spec,
-            traceparent=format_traceparent(span) if span.is_valid else "",
+            traceparent=traceparent(),
             owner=request.training_job.owner or NOBODY,
             budget_micros=budget_micros,
             priority=request.training_job.priority,
             critical=request.training_job.critical,
-            queue=_queue_id(request),
+            queue=queue_id(request.training_job.queue, request.parent, "training_job.queue"),
         )
         if not request.validate_only:
-            await self._pin(new)
+            await self._admission.pin(new)
         return await self._transactions.mutate(
             request,
             job_pb2.TrainingJob,
@@ -126,6 +108,16 @@ class JobServicer(pb_grpc.JobServiceServicer):
                 submission.submit(tx, new, self._recipes, self._terms), reads
             ),
         )
+
+    async def ReproduceTrainingJob(
+        self, request: pb.ReproduceTrainingJobRequest, _: _Context
+    ) -> job_pb2.TrainingJob:
+        """Submits a job that repeats another."""
+        if not request.validate_only:
+            before = await self._transactions.answered(request, job_pb2.TrainingJob)
+            if before is not None:
+                return before
+        return await self._reproductions.submit(request)
 
     async def GetTrainingJob(
         self, request: pb.GetTrainingJobRequest, _: _Context
@@ -333,59 +325,6 @@ class JobServicer(pb_grpc.JobServiceServicer):
 
     def _shown(self, job: TrainingJob, reads: TrainerReads) -> job_pb2.TrainingJob:
         return shown(job, reads, self._terms.prices.currency)
-
-    async def _check(self, spec: JobSpec) -> None:
-        """Pass a spec that can be trained on its snapshot.
-
-        Raises:
-            InvalidSpec: With every fault.
-            SnapshotHeld: A privacy hold is on the snapshot.
-            Unavailable: The snapshot can't be asked about at present.
-        """
-        faults = [
-            *spec_faults(spec, self._recipes),
-            *ability_faults(spec, self._recipes, self._abilities),
-            *mode_faults(spec, self._modes, ROOT),
-            *privacy_faults(spec, self._abilities, ROOT),
-            *text_faults(spec, self._abilities, self._encoders),
-        ]
-        if SNAPSHOT.matches(spec.snapshot):
-            try:
-                columns = await self._snapshots.columns(spec.snapshot)
-            except UnusableSnapshot as error:
-                faults.append(_unusable(error))
-            else:
-                faults += schema_faults(spec, columns)
-        if faults:
-            raise InvalidSpec(faults)
-
-    async def _pin(self, new: NewJob) -> None:
-        """Keep what the job relies on, so that nobody collects it before the job is over."""
-        for field, target in new.spec.relies_on.items():
-            try:
-                await self._snapshots.pin(target, new.name)
-            except UnusableSnapshot as error:
-                fault = FieldViolation(f"{ROOT}.{field}", str(error))
-                raise InvalidSpec([fault]) from error
-
-
-def _unusable(error: UnusableSnapshot) -> FieldViolation:
-    return FieldViolation(f"{ROOT}.snapshot", str(error))
-
-
-def _queue_id(request: pb.CreateTrainingJobRequest) -> str:
-    """The queue that a job is to wait in.
-
-    Raises:
-        InvalidRequest: It is one of another project.
-    """
-    asked = request.training_job.queue
-    if not asked:
-        return DEFAULT_QUEUE
-    if parent_of(asked) != request.parent:
-        text = f"is {asked!r}; must be a queue of {request.parent}"
-        raise InvalidRequest([FieldViolation("training_job.queue", text)])
-    return asked.rpartition("/")[2]
 
 
 def _purpose(request: pb.EvaluateVersionRequest, job: TrainingJob) -> Purpose:

@@ -145,6 +145,15 @@ class WorkerServicer(pb_grpc.WorkerServiceServicer):
                     best_trial=request.success.best_trial,
                 )
                 await self._transactions.write(lambda tx: attempts.finish(tx, claim, result))
+            case "reproduced":
+                comparisons = [
+                    convert.comparison_from_proto(each) for each in request.reproduced.comparisons
+                ]
+                await self._transactions.write(
+                    lambda tx: attempts.finish_reproduction(
+                        tx, claim, request.reproduced.best_trial, comparisons
+                    )
+                )
             case "failure":
                 error = convert.error_from_proto(request.failure)
                 await self._transactions.write(lambda tx: attempts.fail(tx, claim, error))

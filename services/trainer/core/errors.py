@@ -76,6 +76,81 @@ class JobActive(FailedPrecondition):
         )
 
 
+class JobInUse(FailedPrecondition):
+    """A job that is not over repeats this one, so it can't be deleted."""
+
+    reason = "JOB_IN_USE"
+
+    def __init__(self, name: str, reproduction: str) -> None:
+        text = f"{reproduction!r} repeats {name!r}; cancel it or wait, then delete this one."
+        super().__init__(
+            text,
+            violations=[PreconditionViolation("REPRODUCTION", reproduction, text)],
+            name=name,
+            reproduction=reproduction,
+        )
+
+
+class JobUnfinished(FailedPrecondition):
+    """The job has not succeeded, so there is nothing to repeat."""
+
+    reason = "JOB_UNFINISHED"
+
+    def __init__(self, name: str, state: str) -> None:
+        text = f"{name!r} is {state}; only a job that has SUCCEEDED can be repeated."
+        super().__init__(
+            text, violations=[PreconditionViolation("STATE", name, text)], name=name, state=state
+        )
+
+
+class JobIsReproduction(FailedPrecondition):
+    """The job repeats another one itself."""
+
+    reason = "JOB_IS_REPRODUCTION"
+
+    def __init__(self, name: str, reproduces: str) -> None:
+        text = f"{name!r} repeats {reproduces!r} itself; repeat that one again."
+        super().__init__(
+            text,
+            violations=[PreconditionViolation("REPRODUCTION", name, text)],
+            name=name,
+            reproduces=reproduces,
+        )
+
+
+class RecipeChanged(FailedPrecondition):
+    """An algorithm of the job is not installed, or in another version."""
+
+    reason = "RECIPE_CHANGED"
+
+    def __init__(self, name: str, algorithm: str, recorded: str, installed: str) -> None:
+        there = f"{installed} is installed" if installed else "it is not installed"
+        text = f"{name!r} used {algorithm!r} of {recorded or 'its package'}; {there}."
+        super().__init__(
+            text,
+            violations=[PreconditionViolation("RECIPE", algorithm, text)],
+            name=name,
+            algorithm=algorithm,
+            recorded=recorded,
+            installed=installed,
+        )
+
+
+class SourceGone(FailedPrecondition):
+    """The snapshot or the version that the job took over from is gone."""
+
+    reason = "SOURCE_GONE"
+
+    def __init__(self, name: str, source: str, cause: str) -> None:
+        text = f"{name!r} can't be repeated: {source!r} is gone: {cause}."
+        super().__init__(
+            text,
+            violations=[PreconditionViolation("SOURCE", source, text)],
+            name=name,
+            source=source,
+        )
+
+
 class AttemptSuperseded(Conflict):
     """The job or attempt is not this worker's any more."""
 

@@ -15,6 +15,7 @@ from services.trainer.core.failures import ErrorClass
 from services.trainer.core.gains import Gain
 from services.trainer.core.parameters import Parameters
 from services.trainer.core.queues import DEFAULT_QUEUE, queue_name
+from services.trainer.core.reproduction import Reproduction
 from services.trainer.core.spec import JobSpec
 from services.trainer.core.states import MOVES, AttemptState, JobState, TrialState
 
@@ -104,6 +105,7 @@ class TrainingJob:
         budget_reached: It is to stop at its next trial or checkpoint, for a budget.
         critical: It is started also while its project is frozen.
         queue: Id of the queue that it waits in.
+        reproduction: How it compares with the job that it repeats; None unless it repeats one.
     """
 
     name: str
@@ -132,6 +134,12 @@ class TrainingJob:
     preempt_requested: bool = False
     critical: bool = False
     queue: str = DEFAULT_QUEUE
+    reproduction: Reproduction | None = None
+
+    @property
+    def reproduces(self) -> str:
+        """Job that it repeats, by resource name; empty of one that makes a version."""
+        return "" if self.reproduction is None else self.reproduction.original
 
     @property
     def queue_name(self) -> str:

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
 from services.common.resources import Collection, Page, PageQuery
+from services.trainer.core.comparing import MadeWith
 from services.trainer.core.costs import CostQuery, CostReport, OwnerBudget
 from services.trainer.core.freezes import Freeze
 from services.trainer.core.jobs import (
@@ -249,6 +250,18 @@ class Snapshots(Protocol):
 
         Raises:
             UnusableSnapshot: It is gone.
+            Unavailable: Nobody can say at present.
+        """
+        ...
+
+
+class VersionRecords(Protocol):
+    """What versions say of how they were made."""
+
+    async def made_with(self, version: str) -> MadeWith | None:
+        """What a version was made with; None where it, or what it says, is gone.
+
+        Raises:
             Unavailable: Nobody can say at present.
         """
         ...

@@ -11,12 +11,12 @@ from typing import Any, Final
 
 from services.trainer.adapters.export.bundle import scores_json, slice_json
 from services.trainer.adapters.learned_until import LEARNED_UNTIL
-from services.trainer.adapters.recipes import package_of
+from services.trainer.adapters.packages import package_behind
 from services.trainer.core.calibration import Calibration
 from services.trainer.core.constraints import without_times
 from services.trainer.core.fairness import ColumnFairness
 from services.trainer.core.jobs import Trial
-from services.trainer.core.parents import Comparison, Mode
+from services.trainer.core.parents import Comparison
 from services.trainer.core.privacy import PrivacySpent
 from services.trainer.core.robustness import RobustnessReport
 from services.trainer.core.scores import Scores, SliceScores
@@ -220,22 +220,21 @@ def training_json(evidence: Evidence) -> dict[str, Any]:
         "winner": {
             "algorithm": evidence.winner.algorithm,
             "parameters": dict(evidence.winner.refit_parameters),
-            "package": _package(evidence),
+            "package": package_behind(evidence.winner.algorithm),
         },
-        **({} if evidence.encoder is None else {"encoder": asdict(evidence.encoder)}),
         **({} if calibration is None else {"calibration": calibration.to_json()}),
         **_privacy_json(evidence),
-        "environment": environment(evidence.threads),
-        "code_commit": code_commit(_REPOSITORY),
+        **surroundings(evidence.threads, evidence.encoder),
     }
 
 
-def _package(evidence: Evidence) -> str:
-    if evidence.spec.mode is Mode.QUANTIZATION:
-        return f"onnxruntime {version('onnxruntime')}"
-    if evidence.spec.mode is Mode.PRUNING:
-        return f"roundhouse {version('roundhouse')}"
-    return package_of(evidence.winner.algorithm)
+def surroundings(threads: int, encoder: EncoderRecord | None) -> dict[str, Any]:
+    """What of `training.json` is the same for all jobs on one machine with one encoder."""
+    return {
+        **({} if encoder is None else {"encoder": asdict(encoder)}),
+        "environment": environment(threads),
+        "code_commit": code_commit(_REPOSITORY),
+    }
 
 
 def environment(threads: int) -> dict[str, Any]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, Row, func, select
 
 from services.common.resources import Page, PageQuery
 from services.common.store.documents import SqlCollection
@@ -45,6 +45,7 @@ JOBS: Final = Listing(
         "update_time": JOB.c.update_time,
         "labels": JOB.c.labels,
         "queue": JOB.c.queue,
+        "reproduces": JOB.c.reproduces,
     },
     key=JOB.c.name,
     default_order="create_time desc",
@@ -174,15 +175,24 @@ class SqlTrainerReads:
     def progress_of(self, jobs: Sequence[TrainingJob]) -> Mapping[str, float]:
         """Share of each job that is done, 0 to 1, by its name."""
         query = (
-            select(TRIAL.c.job_uid, func.sum(TRIAL.c.progress).label("trained"))
+            select(
+                TRIAL.c.job_uid,
+                func.sum(TRIAL.c.progress).label("trained"),
+                func.count().label("trials"),
+            )
             .where(TRIAL.c.job_uid.in_([job.uid for job in jobs]))
             .group_by(TRIAL.c.job_uid)
         )
-        trained = {row.job_uid: float(row.trained) for row in self._connection.execute(query)}
-        return {
-            job.name: share_done(job.state, trained.get(job.uid, 0.0) / job.spec.expected_trials)
-            for job in jobs
-        }
+        found = {row.job_uid: row for row in self._connection.execute(query)}
+        return {job.name: share_done(job.state, _trained(job, found.get(job.uid))) for job in jobs}
+
+
+def _trained(job: TrainingJob, row: Row[Any] | None) -> float:
+    """Mean progress of the trials that a job does at most; one that repeats another has them."""
+    if row is None:
+        return 0.0
+    trials: int = row.trials if job.reproduces else job.spec.expected_trials
+    return float(row.trained) / trials
 
 
 def _list_query(query: PageQuery) -> ListQuery:

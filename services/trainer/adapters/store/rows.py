@@ -23,6 +23,7 @@ from services.trainer.core.jobs import (
     Trial,
 )
 from services.trainer.core.money import Charge
+from services.trainer.core.reproduction import reproduction_from_json, reproduction_to_json
 from services.trainer.core.spec import spec_from_json, spec_to_json
 from services.trainer.core.states import AttemptState, JobState, TrialState
 
@@ -60,6 +61,10 @@ def job_values(job: TrainingJob) -> Values:
         "preempt_requested": job.preempt_requested,
         "critical": job.critical,
         "queue": job.queue,
+        "reproduces": job.reproduces,
+        "reproduction": (
+            {} if job.reproduction is None else reproduction_to_json(job.reproduction)
+        ),
     }
 
 
@@ -92,6 +97,7 @@ def job_of(row: AnyRow, attempts: Sequence[AnyRow]) -> TrainingJob:
         preempt_requested=row.preempt_requested,
         critical=row.critical,
         queue=row.queue,
+        reproduction=reproduction_from_json(row.reproduction) if row.reproduces else None,
     )
 
 

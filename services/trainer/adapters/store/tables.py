@@ -58,6 +58,8 @@ JOB: Final = Table(
     Column("preempt_requested", Boolean, nullable=False),
     Column("critical", Boolean, nullable=False),
     Column("queue", String(64), nullable=False),
+    Column("reproduces", String(256), nullable=False),
+    Column("reproduction", JSON, nullable=False),
     Index("ix_training_job_project", "project", "create_time"),
     Index("ix_training_job_state", "state"),
     Index("ix_training_job_name", "project", "name"),

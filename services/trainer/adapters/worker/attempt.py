@@ -26,7 +26,12 @@ from services.trainer.adapters.registry_client import (
     Registration,
     RegistryClient,
 )
-from services.trainer.adapters.worker.building import BuiltVersion, Prepared, VersionBuilder
+from services.trainer.adapters.worker.building import (
+    Audited,
+    BuiltVersion,
+    Prepared,
+    VersionBuilder,
+)
 from services.trainer.adapters.worker.contract import Work
 from services.trainer.adapters.worker.freshness import check_fresh
 from services.trainer.adapters.worker.lanes import Bench, Lanes, TrialData
@@ -111,16 +116,9 @@ class AttemptRun:
         """
         spec = self._work.spec
         with tracer().start_as_current_span("trainer.prepare"):
-            prepared = await self._prepare()
-        await self._link.entered(JobState.RUNNING)
-        reader = await asyncio.to_thread(reader_of, spec, self._encoders)
-        await asyncio.to_thread(check_reader, prepared.parent, reader)
-        data = TrialData(spec, prepared.table, prepared.split, prepared.parent, reader)
-        bench = await asyncio.to_thread(data.bench, self._recipes, self._threads)
-        self._lanes.open(data, bench, self._threads)
-        sweep = Sweep(self._work, self._link, self._checkpoints, self._lanes.free)
-        trials = await sweep.run()
-        winner = self._winner(prepared, _outcomes(trials))
+            prepared = await self._audited(await self._load())
+        bench, trials = await self._try(prepared)
+        winner = self._winner(prepared, outcomes(trials))
         if spec.minimum_gain is not None:
             check_gains(winner.algorithm, winner.gains, spec.minimum_gain)
         self._check_losses(prepared, winner)
@@ -129,9 +127,7 @@ class AttemptRun:
         self._link.logged(f"winner {winner.algorithm}: {numbers(winner.deciding_metrics)}")
         calibration = await self._calibrate(bench, winner)
         robustness = await self._stressed(bench, prepared, winner, calibration)
-        with tracer().start_as_current_span("trainer.retrain"):
-            retrained = await self._retrain(bench, winner)
-        model = replace(retrained, calibration=calibration)
+        model = replace(await self._retrain(bench, winner), calibration=calibration)
         with tracer().start_as_current_span("trainer.export"):
             version = await asyncio.to_thread(
                 self._builder.build, prepared, trials, winner, model, robustness
@@ -141,7 +137,7 @@ class AttemptRun:
         with tracer().start_as_current_span("trainer.register"):
             await self._register(version, trials[winner.index])
 
-    async def _prepare(self) -> Prepared:
+    async def _load(self) -> Prepared:
         spec = self._work.spec
         try:
             snapshot = await self._registry.snapshot(spec.snapshot)
@@ -162,12 +158,30 @@ class AttemptRun:
             f"{len(table)} rows of {snapshot.name}: {len(split.train)} to train, "
             f"{len(split.validation)} to validate, {len(split.test)} to test; split {split.digest}"
         )
+        return Prepared(snapshot, table, split, parent)
+
+    async def _audited(self, prepared: Prepared) -> Audited:
+        spec, table, split = self._work.spec, prepared.table, prepared.split
         await check_fresh(spec, split, self._registry)
         report = await asyncio.to_thread(_reported, spec, table, split)
         for finding in report.findings:
             self._link.logged(f"data, {finding.kind.value}: {finding.text}")
         report.check()
-        return Prepared(snapshot, table, split, report, parent)
+        return Audited(prepared.snapshot, table, split, prepared.parent, report)
+
+    async def _try(
+        self, prepared: Prepared, *, ends: Mapping[str, int] | None = None
+    ) -> tuple[Bench, list[Trial]]:
+        """Where trials were run, and all of them at their end; `ends` as `Sweep` takes them."""
+        spec = self._work.spec
+        await self._link.entered(JobState.RUNNING)
+        reader = await asyncio.to_thread(reader_of, spec, self._encoders)
+        await asyncio.to_thread(check_reader, prepared.parent, reader)
+        data = TrialData(spec, prepared.table, prepared.split, prepared.parent, reader)
+        bench = await asyncio.to_thread(data.bench, self._recipes, self._threads)
+        self._lanes.open(data, bench, self._threads)
+        sweep = Sweep(self._work, self._link, self._checkpoints, self._lanes.free, ends=ends)
+        return bench, await sweep.run()
 
     def _winner(self, prepared: Prepared, trials: Sequence[TrialOutcome]) -> TrialOutcome:
         """The best trial within the constraints; of pruning, the smallest that loses little."""
@@ -241,8 +255,9 @@ class AttemptRun:
             metric=self._work.spec.checked_metric,
         )
         checkpoint = await self._checkpoints.newest(RETRAIN)
-        model = await asyncio.to_thread(bench.retrain, winner, observer, checkpoint)
-        await observer.settled()
+        with tracer().start_as_current_span("trainer.retrain"):
+            model = await asyncio.to_thread(bench.retrain, winner, observer, checkpoint)
+            await observer.settled()
         return model
 
     async def _register(self, built: BuiltVersion, winner: Trial) -> None:
@@ -324,7 +339,8 @@ def _reported(spec: JobSpec, table: Table, split: Split) -> DataReport:
     return data_report(spec, table, split, suspects(table, split, spec.seed))
 
 
-def _outcomes(trials: Sequence[Trial]) -> list[TrialOutcome]:
+def outcomes(trials: Sequence[Trial]) -> list[TrialOutcome]:
+    """The trials that went to their end."""
     return [
         TrialOutcome(
             trial.index,

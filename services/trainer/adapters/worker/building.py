@@ -55,8 +55,14 @@ class Prepared:
     snapshot: SnapshotRef
     table: Table
     split: Split
-    report: DataReport
     parent: Parent | None
+
+
+@dataclass(frozen=True, eq=False)
+class Audited(Prepared):
+    """A job's data with what is said of it."""
+
+    report: DataReport
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +91,7 @@ class VersionBuilder:
 
     def build(
         self,
-        prepared: Prepared,
+        prepared: Audited,
         trials: Sequence[Trial],
         winner: TrialOutcome,
         model: TrainedModel | ShrunkModel,
@@ -100,7 +106,7 @@ class VersionBuilder:
         table, split = prepared.table, prepared.split
         fitted = table.take(split.fit)
         validation = table.take(split.validation)
-        graph, parity = self._exported(winner.algorithm, model, fitted, validation)
+        graph, parity = self.exported(winner.algorithm, model, fitted, validation)
         if self._spec.constraints is not None:
             check_fits(winner.algorithm, footprint(graph, validation), self._spec.constraints)
         test = table.take(split.test)
@@ -116,7 +122,7 @@ class VersionBuilder:
             threads=self._threads,
             scores=objective.score(test.label, told),
             calibration=model.calibration,
-            encoder=_encoder_record(model),
+            encoder=encoder_record(model),
             uncalibrated=uncalibrated_scores(graph, test, objective, self._threads),
             slices=score_slices(test.label, told, test.slices, objective.score),
             baseline=objective.score(test.label, objective.baseline(fitted.label, len(test))),
@@ -163,7 +169,7 @@ class VersionBuilder:
         """
         spec, table, split = self._spec, prepared.table, prepared.split
         validation = table.take(split.validation)
-        graph, _ = self._exported(algorithm, model, table.take(split.train), validation)
+        graph, _ = self.exported(algorithm, model, table.take(split.train), validation)
         rows = validation.take(rows_to_stress(validation))
         metric = spec.checked_metric
         sign = -1.0 if metric.higher_is_better else 1.0
@@ -189,14 +195,18 @@ class VersionBuilder:
         decided = Decisions(rows.label, told, spec.threshold)
         return compare_groups(spec.fairness, decided, rows.slices, spec.seed)
 
-    def _exported(
+    def exported(
         self,
         algorithm: str,
         model: TrainedModel | ShrunkModel,
         fitted: Table,
         validation: Table,
     ) -> tuple[bytes, float | None]:
-        """The graph, and its largest difference from the native model where there is one."""
+        """The graph, and its largest difference from the native model where there is one.
+
+        Raises:
+            ExportMismatch: It does not compute what the model computes.
+        """
         if isinstance(model, ShrunkModel):
             return model.graph, None
         self._recipes[algorithm].teach_export()
@@ -223,7 +233,8 @@ def _decisions(spec: JobSpec) -> Callable[[Predicted], Decided] | None:
             return None
 
 
-def _encoder_record(model: TrainedModel | ShrunkModel) -> EncoderRecord | None:
+def encoder_record(model: TrainedModel | ShrunkModel) -> EncoderRecord | None:
+    """The pretrained encoder that reads a model's text; None where there is none."""
     if not isinstance(model, TrainedModel) or model.reader is None:
         return None
     encoder = model.reader.encoder

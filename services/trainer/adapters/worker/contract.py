@@ -5,9 +5,9 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass
 
-from google.protobuf.json_format import MessageToDict
+from google.protobuf.json_format import MessageToDict, ParseDict
 from google.type.money_pb2 import Money
-from roundhouse.trainer.v1 import job_pb2, worker_service_pb2
+from roundhouse.trainer.v1 import job_pb2, reproduction_pb2, worker_service_pb2
 
 from services.common.money import MICROS
 from services.common.rpc.convert import (
@@ -23,6 +23,7 @@ from services.trainer.core.failures import TrainingFailure
 from services.trainer.core.gains import Gain
 from services.trainer.core.jobs import MetricPoint, StoredCheckpoint, Trial
 from services.trainer.core.parameters import Parameters
+from services.trainer.core.reproduction import Comparison, comparison_to_json
 from services.trainer.core.spec import JobSpec, spec_from_json
 from services.trainer.core.states import TrialState
 
@@ -46,6 +47,8 @@ class Work:
         correlation_id: Episode that the attempt belongs to; may be empty.
         causation_id: Event that it stems from.
         traceparent: Trace that it belongs to; may be empty.
+        reproduces: Job that it repeats, by resource name; empty of one that makes a version.
+        tolerance: The most that numbers may differ by, where it repeats one.
     """
 
     claim: worker_service_pb2.Claim
@@ -62,6 +65,8 @@ class Work:
     correlation_id: str
     causation_id: str
     traceparent: str
+    reproduces: str
+    tolerance: float
 
 
 def work_of(claimed: worker_service_pb2.ClaimJobResponse) -> Work:
@@ -72,7 +77,7 @@ def work_of(claimed: worker_service_pb2.ClaimJobResponse) -> Work:
         job=job.name,
         uid=uuid.UUID(job.uid),
         attempt=job.attempts[-1].number,
-        spec=spec_from_json(MessageToDict(job.spec, preserving_proto_field_name=True)),
+        spec=spec_of(job),
         trials=tuple(trial_of(index, found) for index, found in enumerate(claimed.trials)),
         checkpoints=tuple(checkpoint_of(found) for found in claimed.checkpoints),
         worked_s=sum(
@@ -85,7 +90,14 @@ def work_of(claimed: worker_service_pb2.ClaimJobResponse) -> Work:
         correlation_id=claimed.correlation_id,
         causation_id=claimed.causation_id,
         traceparent=claimed.traceparent,
+        reproduces=job.reproduces,
+        tolerance=job.reproduction.tolerance,
     )
+
+
+def spec_of(job: job_pb2.TrainingJob) -> JobSpec:
+    """The spec of a job as the trainer has it."""
+    return spec_from_json(MessageToDict(job.spec, preserving_proto_field_name=True))
 
 
 def trial_to_proto(job: str, trial: Trial) -> job_pb2.Trial:
@@ -121,6 +133,22 @@ def point_to_proto(point: MetricPoint) -> job_pb2.MetricPoint:
         value=point.value,
         time=to_timestamp(point.time),
     )
+
+
+def point_of(point: job_pb2.MetricPoint) -> MetricPoint:
+    """A point as the trainer has it."""
+    return MetricPoint(
+        trial=point.trial,
+        series=point.series,
+        step=point.step,
+        value=point.value,
+        time=from_timestamp(point.time),
+    )
+
+
+def comparison_to_proto(found: Comparison) -> reproduction_pb2.Reproduction.Comparison:
+    """A comparison as the worker reports it."""
+    return ParseDict(comparison_to_json(found), reproduction_pb2.Reproduction.Comparison())
 
 
 def checkpoint_to_proto(stored: StoredCheckpoint) -> worker_service_pb2.Checkpoint:

@@ -26,8 +26,10 @@ from services.trainer.adapters.worker.contract import (
     Work,
     checkpoint_of,
     checkpoint_to_proto,
+    comparison_to_proto,
     error_to_proto,
     micros_of,
+    point_of,
     point_to_proto,
     trial_name,
     trial_of,
@@ -36,6 +38,7 @@ from services.trainer.adapters.worker.contract import (
 )
 from services.trainer.core.failures import TrainingFailure
 from services.trainer.core.jobs import MetricPoint, StoredCheckpoint, Trial
+from services.trainer.core.reproduction import Comparison
 from services.trainer.core.search import Proposal
 from services.trainer.core.states import JobState
 from services.trainer.core.use_cases.attempts import Order
@@ -48,7 +51,7 @@ FLUSH_INTERVAL_S: Final = 0.3
 _REPORTED_AT_ONCE: Final = 10_000
 """Points, and lines, of one report: what the contract allows."""
 RETRY_PAUSE_S: Final = 0.2
-CURVE_PAGE: Final = 1000
+PAGE: Final = 1000
 SUPERSEDED_EXIT_STATUS: Final = 75
 _ORDERS: Final = {
     worker_service_pb2.HeartbeatResponse.ORDER_GO_ON: Order.GO_ON,
@@ -74,7 +77,7 @@ class TrainerLink:
     def __init__(self, channel: grpc.aio.Channel, work: Work) -> None:
         self.order = Order.GO_ON
         self.cost_micros = work.cost_micros
-        self._channel = channel
+        self._jobs = job_service_pb2_grpc.JobServiceStub(channel)
         self._stub = worker_service_pb2_grpc.WorkerServiceStub(channel)
         self._work = work
         self._lock = threading.Lock()
@@ -150,15 +153,34 @@ class TrainerLink:
 
     async def curves(self, series: str) -> dict[str, dict[int, float]]:
         """What earlier attempts measured of a series: the value by trial and step."""
-        jobs = job_service_pb2_grpc.JobServiceStub(self._channel)
         found: dict[str, dict[int, float]] = {}
-        request = job_service_pb2.ReadMetricsRequest(
-            parent=self._work.job, series=series, page_size=CURVE_PAGE
-        )
+        for point in await self.points(self._work.job, series):
+            found.setdefault(point.trial, {})[point.step] = point.value
+        return found
+
+    async def job(self, name: str) -> job_pb2.TrainingJob:
+        """A job as it is stored."""
+        request = job_service_pb2.GetTrainingJobRequest(name=name)
+        return await self._call(lambda: self._jobs.GetTrainingJob(request))
+
+    async def trials(self, job: str) -> list[Trial]:
+        """A job's trials as they are stored, in their order."""
+        found: list[Trial] = []
+        request = job_service_pb2.ListTrialsRequest(parent=job, page_size=PAGE)
         while True:
-            page = await self._call(lambda: jobs.ReadMetrics(request))
-            for point in page.points:
-                found.setdefault(point.trial, {})[point.step] = point.value
+            page = await self._call(lambda: self._jobs.ListTrials(request))
+            found += [trial_of(index, each) for index, each in enumerate(page.trials, len(found))]
+            if not page.next_page_token:
+                return found
+            request.page_token = page.next_page_token
+
+    async def points(self, job: str, series: str = "") -> list[MetricPoint]:
+        """What is stored of a series of a job; an empty one means all."""
+        found: list[MetricPoint] = []
+        request = job_service_pb2.ReadMetricsRequest(parent=job, series=series, page_size=PAGE)
+        while True:
+            page = await self._call(lambda: self._jobs.ReadMetrics(request))
+            found += [point_of(point) for point in page.points]
             if not page.next_page_token:
                 return found
             request.page_token = page.next_page_token
@@ -186,6 +208,14 @@ class TrainerLink:
             best_trial=trial_name(self._work.job, best_trial),
         )
         await self._finish(success=success)
+
+    async def reproduced(self, best_trial: str, comparisons: Sequence[Comparison]) -> None:
+        """End an attempt at a job that repeats another well."""
+        reproduced = worker_service_pb2.FinishAttemptRequest.Reproduced(
+            best_trial=trial_name(self._work.job, best_trial),
+            comparisons=[comparison_to_proto(each) for each in comparisons],
+        )
+        await self._finish(reproduced=reproduced)
 
     async def failed(self, failure: TrainingFailure) -> None:
         """End the attempt badly."""
@@ -276,10 +306,15 @@ class TrainerLink:
         success: worker_service_pb2.FinishAttemptRequest.Success | None = None,
         failure: job_pb2.JobError | None = None,
         stopped: worker_service_pb2.FinishAttemptRequest.Stopped | None = None,
+        reproduced: worker_service_pb2.FinishAttemptRequest.Reproduced | None = None,
     ) -> None:
         await self.flush()
         request = worker_service_pb2.FinishAttemptRequest(
-            claim=self._work.claim, success=success, failure=failure, stopped=stopped
+            claim=self._work.claim,
+            success=success,
+            failure=failure,
+            stopped=stopped,
+            reproduced=reproduced,
         )
         await self._call(lambda: self._stub.FinishAttempt(request))
 

@@ -28,6 +28,7 @@ from services.trainer.adapters.worker.lanes import Lanes, forked_lanes
 from services.trainer.adapters.worker.limits import limit_memory
 from services.trainer.adapters.worker.link import TrainerLink
 from services.trainer.adapters.worker.observing import StopTraining
+from services.trainer.adapters.worker.reproducing import ReproductionRun
 from services.trainer.core.failures import InternalFailure, OutOfMemory, TrainingFailure
 
 log = structlog.get_logger()
@@ -86,7 +87,8 @@ async def _attempt(config: WorkerConfig, work: Work, link: TrainerLink, lanes: L
             open_blob_store(config.blob_url, connection=config.s3) as blobs,
         ):
             registry = RegistryClient(channel, patience_s=config.registry_patience_s)
-            run = AttemptRun(
+            kind = ReproductionRun if work.reproduces else AttemptRun
+            run = kind(
                 work,
                 link,
                 registry,

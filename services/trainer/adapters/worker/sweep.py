@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -36,6 +37,8 @@ class Sweep:
         link: To the trainer.
         checkpoints: Of the job.
         lanes: Where trials run; one that loses its process is not used again.
+        ends: Of a job that repeats another, the step after which each trial ends that was stopped
+            early, by its id; nothing is searched then. None for a job that searches.
     """
 
     def __init__(
@@ -44,7 +47,10 @@ class Sweep:
         link: TrainerLink,
         checkpoints: Checkpoints,
         lanes: Sequence[Lane],
+        *,
+        ends: Mapping[str, int] | None = None,
     ) -> None:
+        self._ends = ends
         self._spec = work.spec
         self._link = link
         self._checkpoints = checkpoints
@@ -65,7 +71,7 @@ class Sweep:
             TrainingFailure: The attempt can't go on.
         """
         tuning = self._spec.tuning
-        if tuning is not None and tuning.pruning is not None:
+        if self._ends is None and tuning is not None and tuning.pruning is not None:
             self._curves = await self._link.curves(f"validation_{self._spec.metric}")
         serving = [asyncio.ensure_future(self._serve(lane)) for lane in self._lanes]
         results = await asyncio.gather(*serving, return_exceptions=True)
@@ -92,7 +98,7 @@ class Sweep:
             if self._waiting:
                 return self._waiting.pop(0)
             tuning = self._spec.tuning
-            if tuning is None or self._over:
+            if tuning is None or self._over or self._ends is not None:
                 return None
             trials = [trial for _, trial in sorted(self._trials.items())]
             found = samples(self._spec, trials)
@@ -186,6 +192,9 @@ class Sweep:
 
     def why_pruned(self, trial: Trial, step: Step) -> str:
         """Why a trial of tuning is stopped after `step`; called from the trial's thread."""
+        if self._ends is not None:
+            ended = step.number >= self._ends.get(trial.id, math.inf)
+            return f"after step {step.number}, as the job that is repeated did" if ended else ""
         tuning, loss = self._spec.tuning, loss_of(step.metrics, self._spec.checked_metric)
         if tuning is None or tuning.pruning is None or loss is None:
             return ""

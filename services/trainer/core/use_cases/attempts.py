@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
 
-from services.trainer.core.errors import AttemptSuperseded, BudgetExceeded, NothingToClaim
+from services.trainer.core.errors import (
+    AttemptSuperseded,
+    BudgetExceeded,
+    IllegalTransition,
+    NothingToClaim,
+)
 from services.trainer.core.failures import ErrorClass
 from services.trainer.core.jobs import Attempt, JobError, StoredCheckpoint, TrainingJob, Trial
 from services.trainer.core.ports import TrainerTx
 from services.trainer.core.queues import needed
+from services.trainer.core.reproduction import Comparison
 from services.trainer.core.states import AttemptState, JobState
 from services.trainer.core.use_cases.moves import (
     after_failure,
@@ -216,21 +223,45 @@ def finish(tx: TrainerTx, claimed: Claim, result: Registered) -> None:
 
     Raises:
         AttemptSuperseded: The claim is no longer good.
-        IllegalTransition: The job has nothing registered yet.
+        IllegalTransition: The job has nothing registered yet, or repeats another.
     """
-    if _is_repeat(tx, claimed, AttemptState.SUCCEEDED):
-        return
-    job = guarded(tx, claimed)
-    job = end_attempt(tx, job, AttemptState.SUCCEEDED, None)
-    job = replace(
-        job,
-        model_version=result.model_version,
-        evaluation=result.evaluation,
-        best_trial=result.best_trial,
-        pause_requested=False,
-    )
-    job = store(tx, job.moved_to(JobState.SUCCEEDED))
-    tell_state(tx, job)
+
+    def registered(job: TrainingJob) -> TrainingJob:
+        if job.reproduction is not None:
+            raise IllegalTransition(job.name, job.state, JobState.SUCCEEDED)
+        return replace(
+            job,
+            model_version=result.model_version,
+            evaluation=result.evaluation,
+            best_trial=result.best_trial,
+        )
+
+    _succeed(tx, claimed, registered)
+
+
+def finish_reproduction(
+    tx: TrainerTx, claimed: Claim, best_trial: str, comparisons: Sequence[Comparison]
+) -> None:
+    """End an attempt at a job that repeats another, and the job; a repeat changes nothing.
+
+    Args:
+        tx: The transaction.
+        claimed: Which attempt.
+        best_trial: The trial that won, by resource name.
+        comparisons: How it compares, in every subject.
+
+    Raises:
+        AttemptSuperseded: The claim is no longer good.
+        IllegalTransition: The job repeats none, or has compared nothing yet.
+    """
+
+    def compared(job: TrainingJob) -> TrainingJob:
+        if job.reproduction is None:
+            raise IllegalTransition(job.name, job.state, JobState.SUCCEEDED)
+        found = replace(job.reproduction, comparisons=tuple(comparisons))
+        return replace(job, best_trial=best_trial, reproduction=found)
+
+    _succeed(tx, claimed, compared)
 
 
 def fail(tx: TrainerTx, claimed: Claim, error: JobError) -> None:
@@ -270,6 +301,16 @@ def stop(tx: TrainerTx, claimed: Claim, *, preempted: bool = False) -> None:
         move_to_budget_exceeded(tx, job, error)
         return
     requeue(tx, job, timedelta(0))
+
+
+def _succeed(
+    tx: TrainerTx, claimed: Claim, with_result: Callable[[TrainingJob], TrainingJob]
+) -> None:
+    if _is_repeat(tx, claimed, AttemptState.SUCCEEDED):
+        return
+    job = end_attempt(tx, guarded(tx, claimed), AttemptState.SUCCEEDED, None)
+    done = replace(with_result(job), pause_requested=False)
+    tell_state(tx, store(tx, done.moved_to(JobState.SUCCEEDED)))
 
 
 def _granted(job: TrainingJob, seconds: int) -> TrainingJob:

@@ -25,6 +25,11 @@ def tell_state(tx: TrainerTx, job: TrainingJob) -> None:
     data: dict[str, str | int] = {"attempt": len(job.attempts)}
     if job.model_version:
         data |= {"model_version": job.model_version, "evaluation": job.evaluation}
+    if job.reproduction is not None:
+        data |= {"reproduces": job.reproduces}
+        if job.reproduction.verdict is not None:
+            data |= {"verdict": job.reproduction.verdict.name}
+    if job.state is JobState.SUCCEEDED:
         data |= {"failed_attempts": job.failed_attempts}
     if job.error is not None:
         data |= {"error_class": job.error.error_class.value}

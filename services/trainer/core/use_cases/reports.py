@@ -67,6 +67,8 @@ def add_trial(
         return trials[position]
     if position > len(trials):
         raise InvalidProposal(job.name, "position", f"is {position}; the job has {len(trials)}")
+    if job.reproduction is not None:
+        raise InvalidProposal(job.name, "position", "is beyond the trials of the job it repeats")
     if job.spec.tuning is None or len(tuned(job.spec, trials)) >= job.spec.tuning.max_trials:
         raise InvalidProposal(job.name, "position", "is beyond the trials of its tuning")
     candidates = job.spec.candidates

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from services.common.causality import causality
@@ -12,12 +12,14 @@ from services.trainer.core.errors import (
     IllegalTransition,
     JobActive,
     JobExists,
+    JobInUse,
     JobNotFound,
 )
 from services.trainer.core.jobs import NOBODY, TrainingJob, Trial, trial_id
 from services.trainer.core.parameters import Rules, completed
 from services.trainer.core.ports import TrainerTx
 from services.trainer.core.queues import DEFAULT_QUEUE, queue_name
+from services.trainer.core.reproduction import Reproduction
 from services.trainer.core.spec import Candidate, JobSpec
 from services.trainer.core.states import AttemptState, JobState
 from services.trainer.core.use_cases.moves import end_attempt, store, tell_state
@@ -39,6 +41,7 @@ class NewJob:
         priority: 0 to 100; higher goes first.
         critical: Whether it is started also while its project is frozen.
         queue: Id of the queue that it waits in.
+        reproduction: What it repeats; None to make a version.
     """
 
     name: str
@@ -50,6 +53,7 @@ class NewJob:
     priority: int = 0
     critical: bool = False
     queue: str = DEFAULT_QUEUE
+    reproduction: Reproduction | None = None
 
 
 def submit(tx: TrainerTx, new: NewJob, recipes: Mapping[str, Rules], terms: Terms) -> TrainingJob:
@@ -62,9 +66,6 @@ def submit(tx: TrainerTx, new: NewJob, recipes: Mapping[str, Rules], terms: Term
         QueueNotFound: There is no such queue.
         QueueTooSmall: It could never run in its queue.
     """
-    if tx.job(new.name) is not None:
-        raise JobExists(new.name)
-    check_fits(tx, queue_name(parent_of(new.name), new.queue), new.spec, terms.machine)
     trials = [
         Trial(
             id=trial_id(index, candidate.algorithm),
@@ -75,6 +76,22 @@ def submit(tx: TrainerTx, new: NewJob, recipes: Mapping[str, Rules], terms: Term
         )
         for index, (position, candidate) in enumerate(_tried_once(new.spec))
     ]
+    return enqueue(tx, new, trials, terms, estimate_micros=estimated(tx, new.spec, terms))
+
+
+def enqueue(
+    tx: TrainerTx, new: NewJob, trials: Sequence[Trial], terms: Terms, *, estimate_micros: int
+) -> TrainingJob:
+    """A queued job with `trials`, which is expected to cost so much.
+
+    Raises:
+        JobExists: The name is taken.
+        QueueNotFound: There is no such queue.
+        QueueTooSmall: It could never run in its queue.
+    """
+    if tx.job(new.name) is not None:
+        raise JobExists(new.name)
+    check_fits(tx, queue_name(parent_of(new.name), new.queue), new.spec, terms.machine)
     event = tx.tell("job.queued", new.name, {"snapshot": new.spec.snapshot, "attempt": 0})
     job = TrainingJob(
         name=new.name,
@@ -95,7 +112,8 @@ def submit(tx: TrainerTx, new: NewJob, recipes: Mapping[str, Rules], terms: Term
         priority=new.priority,
         critical=new.critical,
         queue=new.queue,
-        estimate_micros=estimated(tx, new.spec, terms),
+        estimate_micros=estimate_micros,
+        reproduction=new.reproduction,
     )
     tx.add_job(job, trials)
     return job
@@ -176,10 +194,14 @@ def delete(tx: TrainerTx, name: str, etag: str) -> None:
         JobNotFound: There is no such job.
         EtagMismatch: The caller's copy is out of date.
         JobActive: It is not over.
+        JobInUse: A job that is not over repeats it.
     """
     job = _current(tx, name, etag)
     if not job.state.over:
         raise JobActive(name, job.state)
+    for other in tx.unfinished_jobs():
+        if other.reproduces == name:
+            raise JobInUse(name, other.name)
     tx.remove_job(name)
     tx.tell("job.deleted", name, {})
 
