@@ -23,6 +23,7 @@ from services.trainer.core.fairness import DISPARITIES
 from services.trainer.core.mode_faults import mode_faults
 from services.trainer.core.parents import Mode
 from services.trainer.core.privacy_faults import privacy_faults
+from services.trainer.core.reproduction import Subject
 from services.trainer.core.row_changes import Check
 from services.trainer.core.spec import JobSpec, spec_to_json
 from services.trainer.core.text_faults import text_faults
@@ -129,6 +130,12 @@ def test_the_table_of_checks_is_what_is_tried() -> None:
     section = DOCUMENT.read_text().split("\n## When rows come otherwise\n")[1].partition("\n## ")[0]
     said = [row.split("`")[1] for row in section.splitlines() if row.startswith("| `")]
     assert said == list(Check)
+
+
+def test_the_table_of_subjects_is_what_is_compared() -> None:
+    section = DOCUMENT.read_text().split("\n## The same again\n")[1].partition("\n## ")[0]
+    said = [row.split("`")[1] for row in section.splitlines() if row.startswith("| `")]
+    assert said == [subject.name.lower() for subject in Subject]
 
 
 def test_the_rules_of_the_document_are_those_of_a_policy(tmp_path: Path) -> None:

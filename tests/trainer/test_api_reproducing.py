@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 from contextlib import suppress
@@ -22,13 +23,14 @@ from roundhouse.trainer.v1.reproduction_pb2 import Reproduction
 
 from services.trainer.core.calibration import CalibrationMethod
 from services.trainer.core.constraints import Constraints
+from services.trainer.core.parents import Mode
 from services.trainer.core.pruning import HyperbandPruning
 from services.trainer.core.reproduction import USUAL_TOLERANCE, Subject
 from services.trainer.core.search_space import FloatRange, SearchParameter
 from services.trainer.core.spec import Candidate
 from services.trainer.core.tuning import Sampler, Tuning
 from tests.support.registry_api import PROJECT, TIMEOUT_S, refused, request_id
-from tests.support.trainer_api import TrainerCaller, running_trainer, state_name
+from tests.support.trainer_api import TrainerCaller, csv_rows, running_trainer, state_name
 from tests.support.trainer_process import workers_of
 
 pytestmark = pytest.mark.real
@@ -59,8 +61,10 @@ async def repeated(caller: TrainerCaller, original: str, **fields: Any) -> job_p
     return job
 
 
-async def trained(caller: TrainerCaller, **changes: Any) -> job_pb2.TrainingJob:
-    job = await caller.until_over(await caller.submit("first", **changes))
+async def trained(
+    caller: TrainerCaller, job_id: str = "first", **changes: Any
+) -> job_pb2.TrainingJob:
+    job = await caller.until_over(await caller.submit(job_id, **changes))
     assert state_name(job) == "SUCCEEDED", job.error
     return job
 
@@ -71,6 +75,13 @@ async def looks(caller: TrainerCaller) -> list[tuple[str, int]]:
         evaluation_service_pb2.ListTestSetTouchesRequest(parent=PROJECT), timeout=TIMEOUT_S
     )
     return sorted((touch.version, touch.purpose) for touch in listed.touches)
+
+
+async def until_nothing_is_pinned(caller: TrainerCaller) -> None:
+    request = retention_service_pb2.ListPinsRequest(parent=PROJECT)
+    async with asyncio.timeout(60):
+        while (await caller.registry.retention.ListPins(request, timeout=TIMEOUT_S)).pins:
+            await asyncio.sleep(0.05)
 
 
 def outcomes(job: job_pb2.TrainingJob) -> dict[str, str]:
@@ -128,8 +139,6 @@ async def test_one_request_id_gives_one_job_that_pays_as_it_is_told(caller: Trai
         timeout=TIMEOUT_S,
     )
     assert [each.name for each in listed.training_jobs] == [job.name]
-    done = await caller.until_over(job.name)
-    assert done.reproduction.verdict == Reproduction.VERDICT_BIT_EQUAL
     with refused() as refusal:
         await repeat(caller, job.name, job_id="third")
     assert (refusal.code, refusal.reason) == (
@@ -150,7 +159,7 @@ async def test_a_run_whose_worker_is_killed_in_the_middle_compares_as_if_nothing
             timeout=TIMEOUT_S,
         )
     assert (refusal.reason, refusal.metadata["reproduction"]) == ("JOB_IN_USE", name)
-    for points in (16, 40):
+    for points in (5, 25):
         await caller.until_points(name, points)
         for worker in workers_of(os.getpid()):
             with suppress(psutil.NoSuchProcess):
@@ -201,6 +210,39 @@ async def test_a_recipe_that_gives_other_bits_is_caught_where_it_first_does(
         f"SUBJECT_{name}" for name in same
     }
     assert outcomes(other)["SUBJECT_GRAPH"] == "OUTCOME_DIFFERENT"
+
+
+async def test_what_was_collected_since_is_not_kept_or_makes_a_repetition_impossible(
+    caller: TrainerCaller,
+) -> None:
+    newest_only = retention_pb2.RetentionPolicy(keep_last=1)
+    model = await caller.registry.create_model("brief", retention_policy=newest_only)
+    february = await caller.registry.sealed_snapshot("february", csv_rows(seed=1))
+    teacher = await trained(caller, "teacher", model=model)
+    student = await trained(
+        caller,
+        "student",
+        model=model,
+        mode=Mode.DISTILLATION,
+        parent_version=teacher.model_version,
+        snapshot=february,
+        candidates=(Candidate("logistic_regression", {}),),
+    )
+    await trained(caller, "newest", model=model)
+    await until_nothing_is_pinned(caller)
+    await caller.registry.collect(await caller.registry.plan_collection())
+    with refused() as refusal:
+        await repeat(caller, student.name)
+    assert (refusal.code, refusal.reason) == (
+        grpc.StatusCode.FAILED_PRECONDITION,
+        "SOURCE_GONE",
+    )
+    assert refusal.metadata == {"name": student.name, "source": teacher.model_version}
+    job = await repeated(caller, teacher.name)
+    assert job.reproduction.verdict == Reproduction.VERDICT_UNKNOWN
+    assert not job.reproduction.HasField("parted")
+    gone = {"SUBJECT_SNAPSHOT", "SUBJECT_SPLIT", "SUBJECT_ENVIRONMENT"}
+    assert outcomes(job) == {**EQUAL, **dict.fromkeys(gone, "OUTCOME_NOT_KEPT")}
 
 
 async def test_what_cannot_be_repeated_is_refused_with_the_reason(caller: TrainerCaller) -> None:

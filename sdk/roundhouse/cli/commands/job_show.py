@@ -11,6 +11,7 @@ from roundhouse.cli.output import OUT, as_dict, print_json, print_table, state_n
 from roundhouse.cli.paging import every
 from roundhouse.cli.session import Json, session_of
 from roundhouse.cli.views.beside_parent import beside_parent
+from roundhouse.cli.views.reproduction import print_reproduction
 from roundhouse.client import Client
 from roundhouse.registry.v1.evaluation_service_pb2 import GetEvaluationRequest
 from roundhouse.trainer.v1.job_pb2 import JobSpec, TrainingJob, Trial
@@ -35,6 +36,8 @@ def show(
     for line in [*_lines(found), *beside]:
         OUT.print(line, markup=False, highlight=False)
     print_trials(trials, best=found.best_trial)
+    if found.reproduces:
+        print_reproduction(found)
 
 
 def print_trials(trials: Sequence[Trial], best: str = "") -> None:
@@ -75,6 +78,8 @@ def _lines(job: TrainingJob) -> list[str]:
         lines.append(f"picks by {job.spec.metric} on the validation part")
     if job.model_version:
         lines.append(f"made {names.short(job.model_version)} of {names.last(job.best_trial)}")
+    if job.reproduces:
+        lines.append(f"repeats {names.short(job.reproduces)} and makes no version")
     if job.state == TrainingJob.STATE_QUEUED:
         lines.append(f"waits in {names.last(job.queue)}: see roundhouse queues list")
     if job.frozen_by:

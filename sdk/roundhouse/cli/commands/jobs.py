@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -13,11 +12,12 @@ from roundhouse.cli.commands.job_checkpoints import checkpoints
 from roundhouse.cli.commands.job_data import data
 from roundhouse.cli.commands.job_freezes import freeze, freezes, thaw
 from roundhouse.cli.commands.job_plot import plot
+from roundhouse.cli.commands.job_reproduce import reproduce
 from roundhouse.cli.commands.job_show import print_trials, show
-from roundhouse.cli.failures import BadOutcome, UsageFault
+from roundhouse.cli.commands.job_watch import watch_job
+from roundhouse.cli.failures import UsageFault
 from roundhouse.cli.money import parse_money
 from roundhouse.cli.output import (
-    ERR,
     OUT,
     as_dict,
     print_json,
@@ -28,9 +28,6 @@ from roundhouse.cli.output import (
 )
 from roundhouse.cli.paging import every
 from roundhouse.cli.session import Json, session_of
-from roundhouse.cli.views.training import TrainingView
-from roundhouse.client import Client
-from roundhouse.client.errors import Unavailable
 from roundhouse.trainer.v1.job_pb2 import JobSpec, TrainingJob
 from roundhouse.trainer.v1.job_service_pb2 import (
     CancelTrainingJobRequest,
@@ -40,23 +37,11 @@ from roundhouse.trainer.v1.job_service_pb2 import (
     PauseTrainingJobRequest,
     ResumeTrainingJobRequest,
     TailLogsRequest,
-    WatchTrainingJobRequest,
-    WatchTrainingJobResponse,
 )
 
 app = typer.Typer(help="Train models.", no_args_is_help=True)
 
 JobName = Annotated[str, typer.Argument(help="Job's id or resource name.")]
-
-OVER = frozenset(
-    {
-        TrainingJob.STATE_SUCCEEDED,
-        TrainingJob.STATE_FAILED,
-        TrainingJob.STATE_CANCELLED,
-        # Until somebody raises the budget, nothing more happens.
-        TrainingJob.STATE_BUDGET_EXCEEDED,
-    }
-)
 
 
 @app.command()
@@ -107,7 +92,7 @@ def submit(
     with session.client() as client:
         job = client.jobs.CreateTrainingJob(request)
         if watch_it and not validate_only:
-            _watch(client, job.name, as_json)
+            watch_job(client, job.name, as_json)
         elif as_json:
             print_json(as_dict(job))
         else:
@@ -162,7 +147,7 @@ def watch(context: typer.Context, job: JobName, as_json: Json = False) -> None:
     """Follow a job to its end; exit code 1 if it does not succeed."""
     session = session_of(context)
     with session.client() as client:
-        _watch(client, names.full(session.project, "trainingJobs", job), as_json)
+        watch_job(client, names.full(session.project, "trainingJobs", job), as_json)
 
 
 @app.command("list")
@@ -182,7 +167,7 @@ def list_jobs(
         print_json([as_dict(job) for job in jobs])
         return
     print_table(
-        ("job", "state", "progress", "submitted", "attempts", "version"),
+        ("job", "state", "progress", "submitted", "attempts", "made or repeats"),
         [
             (
                 names.short(job.name),
@@ -190,7 +175,7 @@ def list_jobs(
                 f"{job.progress:.0%}",
                 when(job.create_time),
                 len(job.attempts),
-                names.short(job.model_version),
+                names.short(job.model_version or job.reproduces),
             )
             for job in jobs
         ],
@@ -219,6 +204,7 @@ def logs(
 app.command()(checkpoints)
 app.command()(data)
 app.command()(plot)
+app.command()(reproduce)
 app.command()(show)
 app.command()(freeze)
 app.command()(thaw)
@@ -243,37 +229,3 @@ def _spec(file: Path) -> JobSpec:
         return json_format.Parse(file.read_text(), JobSpec())
     except json_format.ParseError as error:
         raise UsageFault(f"{file} is no JobSpec: {error}") from error
-
-
-def changes_of(client: Client, job: str) -> Iterator[WatchTrainingJobResponse]:
-    """A job's changes up to its end, across restarts of the trainer."""
-    while True:
-        try:
-            for change in client.jobs.WatchTrainingJob(WatchTrainingJobRequest(name=job)):
-                yield change
-                if change.training_job.state in OVER:
-                    return
-        except Unavailable:
-            ERR.print("The trainer is away; going on when it is back.")
-            client.jobs.ListTrainingJobs(
-                ListTrainingJobsRequest(parent=job.split("/trainingJobs/")[0], page_size=1)
-            )
-
-
-def _watch(client: Client, name: str, as_json: bool) -> None:
-    job = TrainingJob()
-    if as_json:
-        for change in changes_of(client, name):
-            job = change.training_job
-            print_json_line(as_dict(change))
-    else:
-        with TrainingView(ERR) as view:
-            for change in changes_of(client, name):
-                job = change.training_job
-                view.show(change)
-        if job.state == TrainingJob.STATE_SUCCEEDED:
-            OUT.print(f"{names.short(name)} made {names.short(job.model_version)}.")
-    if job.state != TrainingJob.STATE_SUCCEEDED:
-        state = state_name(TrainingJob.State.Name(job.state)).lower()
-        said = f"{job.error.message} {job.error.remedy}".strip()
-        raise BadOutcome(f"{names.short(name)} {state}. {said}".strip())

@@ -51,7 +51,7 @@ class Original:
 class ReproductionRun(AttemptRun):
     """Runs one attempt from its claim to the comparison with the job that it repeats.
 
-    Nothing is audited, tested or registered: no row of the test part is looked at.
+    Nothing is audited, tested or registered.
     """
 
     async def run(self) -> None:
