@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 from contextlib import suppress
 from pathlib import Path
@@ -32,13 +31,14 @@ from services.trainer.core.tuning import Sampler, Tuning
 from tests.support.registry_api import PROJECT, TIMEOUT_S, refused, request_id
 from tests.support.trainer_api import TrainerCaller, csv_rows, running_trainer, state_name
 from tests.support.trainer_process import workers_of
+from tests.trainer.test_kill import killable
 
 pytestmark = pytest.mark.real
 RESTLESS = Path(__file__).parents[1] / "support" / "restless_recipe"
 TREES = Candidate("lightgbm", {"rounds": 12})
-LONG = Candidate("mlp", {"epochs": 40, "hidden_units": 8})
+LONG = Candidate("mlp", {"epochs": 30, "hidden_units": 8})
 SPACE = (SearchParameter("learning_rate", FloatRange(1e-5, 1e-1, log=True)),)
-SEARCHED = Candidate("mlp", {"epochs": 8, "hidden_units": 8}, SPACE)
+SEARCHED = Candidate("mlp", {"epochs": 6, "hidden_units": 8}, SPACE)
 
 
 def request_for(
@@ -101,7 +101,7 @@ async def test_a_search_that_is_repeated_is_bit_equal_and_leaves_nothing_in_the_
         caller,
         candidates=(TREES, SEARCHED),
         tuning=Tuning(
-            Sampler.RANDOM, HyperbandPruning(2, 2, 1), 30, parallel_trials=2, patience_trials=3
+            Sampler.RANDOM, HyperbandPruning(2, 2, 1), 9, parallel_trials=2, patience_trials=2
         ),
         calibration=CalibrationMethod.SIGMOID,
         constraints=Constraints(max_p99_ms=1000.0),
@@ -147,24 +147,29 @@ async def test_one_request_id_gives_one_job_that_pays_as_it_is_told(caller: Trai
     )
 
 
-async def test_a_run_whose_worker_is_killed_in_the_middle_compares_as_if_nothing_happened(
-    caller: TrainerCaller,
+async def test_a_run_through_kills_of_worker_and_trainer_compares_as_if_nothing_happened(
+    tmp_path: Path,
 ) -> None:
-    original = await trained(caller, candidates=(TREES, LONG))
-    whole = await repeated(caller, original.name, job_id="whole")
-    name = await repeat(caller, original.name, job_id="killed")
-    with refused() as refusal:
-        await caller.jobs.DeleteTrainingJob(
-            job_service_pb2.DeleteTrainingJobRequest(name=original.name, request_id=request_id()),
-            timeout=TIMEOUT_S,
-        )
-    assert (refusal.reason, refusal.metadata["reproduction"]) == ("JOB_IN_USE", name)
-    for points in (5, 25):
-        await caller.until_points(name, points)
-        for worker in workers_of(os.getpid()):
+    async with killable(tmp_path) as (trainer, caller):
+        original = await trained(caller, candidates=(LONG,), max_attempts=9)
+        whole = await repeated(caller, original.name, job_id="whole")
+        name = await repeat(caller, original.name, job_id="killed")
+        with refused() as refusal:
+            await caller.jobs.DeleteTrainingJob(
+                job_service_pb2.DeleteTrainingJobRequest(
+                    name=original.name, request_id=request_id()
+                ),
+                timeout=TIMEOUT_S,
+            )
+        assert (refusal.reason, refusal.metadata["reproduction"]) == ("JOB_IN_USE", name)
+        await caller.until_points(name, 4)
+        for worker in workers_of(trainer.pid):
             with suppress(psutil.NoSuchProcess):
                 worker.kill()
-    job = await caller.until_over(name)
+        await caller.until_points(name, 12)
+        trainer.kill()
+        trainer.restart()
+        job = await caller.until_over(name)
     assert state_name(job) == "SUCCEEDED", job.error
     assert len(job.attempts) == 3
     assert job.reproduction == whole.reproduction

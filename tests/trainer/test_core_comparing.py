@@ -7,11 +7,19 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from services.trainer.core.comparing import GRAPH_GONE, VERSION_GONE, MadeWith, RunRecord, compare
+from services.trainer.core.comparing import (
+    GRAPH_GONE,
+    VERSION_GONE,
+    MadeWith,
+    RunRecord,
+    compare,
+    largest_difference,
+)
 from services.trainer.core.constraints import P99
 from services.trainer.core.cross_validation import FoldScores
 from services.trainer.core.jobs import RETRAIN, RUN_SERIES, MetricPoint, Trial
@@ -290,6 +298,15 @@ def test_graphs_of_other_bytes_are_held_against_each_other_by_what_they_answer(
     assert told.note == (GRAPH_GONE if difference is None else "")
     assert found.parted is not None
     assert (found.parted.original, found.parted.repeated) == ("sha256:graph", "sha256:other")
+
+
+def test_quantities_are_told_apart_by_their_deviation_and_probabilities_as_they_are() -> None:
+    told, repeated = np.array([0.5, 200.0], np.float32), np.array([0.75, 201.0], np.float32)
+    assert largest_difference(told, repeated) == 1.0
+    assert largest_difference(told, repeated, 10.0) == 0.025
+    assert largest_difference(told, repeated, 1000.0) == 0.001
+    classes = np.array([[0.5, 0.25, 0.25], [1.0, 0.0, 0.0]], np.float32)
+    assert largest_difference(classes, classes[::-1]) == 0.5
 
 
 def test_a_reproduction_comes_back_from_its_json() -> None:

@@ -9,8 +9,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
+import numpy as np
+
 from services.trainer.core.constraints import without_times
 from services.trainer.core.jobs import RETRAIN, RUN_SERIES, MetricPoint, Trial
+from services.trainer.core.objectives import Predicted
 from services.trainer.core.reproduction import Comparison, Difference, Outcome, Subject, worst
 from services.trainer.core.spec import JobSpec, spec_to_json
 from services.trainer.core.states import TrialState
@@ -32,7 +35,7 @@ class MadeWith:
         threads: Threads that training could keep busy.
         algorithm: Recipe of the winner.
         package: Package and version that brought it.
-        environment: All that it depends on beside the spec, those two included, by name.
+        environment: All that it depends on beside the spec, threads and package among it, by name.
     """
 
     snapshot: str
@@ -128,6 +131,24 @@ def held(subject: Subject, original: Values, repeated: Values, tolerance: float)
         told = (_text(theirs), _text(ours))
         first = first or Difference(subject, place.trial, place.item, place.step, *told)
     return Comparison(subject, worst(outcomes), len(places), len(outcomes), largest, first)
+
+
+def largest_difference(
+    original: Predicted, repeated: Predicted, deviation: float | None = None
+) -> float:
+    """The most that two graphs' answers to a row differ by.
+
+    Args:
+        original: Float [rows] or [rows, classes].
+        repeated: As `original`.
+        deviation: Of a quantity over the rows that were fitted: its differences count as a part of
+            the answer or of that, whichever is larger. None of probabilities.
+    """
+    told = original.astype(np.float64)
+    difference = np.abs(told - repeated)
+    if deviation is not None:
+        difference /= np.maximum(np.abs(told), deviation)
+    return float(difference.max())
 
 
 def stops(trials: Sequence[Trial], points: Sequence[MetricPoint], metric: str) -> dict[str, int]:

@@ -7,7 +7,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 from roundhouse.registry.v1 import model_pb2
 
 from services.common.rpc.tracing import tracer
@@ -28,7 +27,13 @@ from services.trainer.adapters.version_records import (
 from services.trainer.adapters.worker.attempt import AttemptRun, outcomes
 from services.trainer.adapters.worker.building import Prepared, encoder_record
 from services.trainer.adapters.worker.contract import spec_of
-from services.trainer.core.comparing import MadeWith, RunRecord, compare, stops
+from services.trainer.core.comparing import (
+    MadeWith,
+    RunRecord,
+    compare,
+    largest_difference,
+    stops,
+)
 from services.trainer.core.constraints import P99
 from services.trainer.core.jobs import Trial
 from services.trainer.core.selection import TrialOutcome
@@ -147,21 +152,15 @@ class ReproductionRun(AttemptRun):
         await self._link.reproduced(repeated.winner, comparisons)
 
     def _difference(self, prepared: Prepared, theirs: bytes, ours: bytes) -> float:
-        """The most that the answers of two graphs to a row of the validation part differ by."""
-        validation = prepared.table.take(prepared.split.validation)
+        """What both graphs answer to the rows of the validation part, at the furthest."""
+        table, split = prepared.table, prepared.split
+        validation = table.take(split.validation)
         told, repeated = (
-            GraphModel(graph, self._threads).predicted(validation).astype(np.float64)
-            for graph in (theirs, ours)
+            GraphModel(graph, self._threads).predicted(validation) for graph in (theirs, ours)
         )
-        difference = np.abs(told - repeated)
-        if not self._work.spec.task.meaning.has_classes:
-            difference /= np.maximum(np.abs(told), _deviation(prepared))
-        return float(difference.max())
-
-
-def _deviation(prepared: Prepared) -> float:
-    """Of a quantity, over the rows that the winner was fitted on."""
-    return float(prepared.table.label[prepared.split.fit].std())
+        classes = self._work.spec.task.meaning.has_classes
+        deviation = None if classes else float(table.label[split.fit].std())
+        return largest_difference(told, repeated, deviation)
 
 
 def _as_fast(found: Sequence[TrialOutcome], theirs: Sequence[Trial]) -> list[TrialOutcome]:
