@@ -223,7 +223,8 @@ def _apis(
         machine=_machine(settings),
     )
     installed = load_recipes()
-    algorithms: dict[str, Recipe | Quantizer | Pruner] = {**installed, **QUANTIZERS, **PRUNERS}
+    able: dict[str, Recipe | Quantizer] = {**installed, **QUANTIZERS}
+    algorithms: dict[str, Recipe | Quantizer | Pruner] = {**able, **PRUNERS}
     recipes = {name: each.rules for name, each in algorithms.items()}
     encoders = open_encoders(settings.encoders)
     snapshots = RegistrySnapshots(registry, pins)
@@ -231,7 +232,7 @@ def _apis(
         snapshots,
         recipes=recipes,
         modes={name: each.modes for name, each in algorithms.items()},
-        abilities={name: recipe.ability for name, recipe in installed.items()},
+        abilities={name: each.ability for name, each in able.items()},
         encoders={name: each.shape.positions for name, each in encoders.items()},
     )
     reproductions = Reproductions(

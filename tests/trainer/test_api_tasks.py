@@ -40,7 +40,7 @@ async def succeeded(
     return job
 
 
-async def test_quantities_are_stressed_trained_further_and_distilled(
+async def test_quantities_are_stressed_trained_further_distilled_and_quantised(
     caller: TrainerCaller, capsys: pytest.CaptureFixture[str]
 ) -> None:
     parent = await succeeded(
@@ -72,6 +72,12 @@ async def test_quantities_are_stressed_trained_further_and_distilled(
     assert written["parent"]["version"] == parent.model_version
     assert 0 < written["parent"]["fidelity"]["mean_difference"] < written["baseline"]["mae"]
     assert written["parity"]["largest_difference"] <= 1e-5
+
+    ways = (Candidate("int8_dynamic", {}), Candidate("int8_static", {}))
+    small = await succeeded(caller, "small", ways, mode=Mode.QUANTIZATION, **taken)
+    tested = await evaluation_called(caller, small.evaluation)
+    assert tested.metrics["graph.size_bytes"] < 0.7 * tested.metrics["parent.graph.size_bytes"]
+    assert 0 < tested.metrics["fidelity.mean_difference"] < 20
 
 
 async def test_classes_are_calibrated_in_graph_evaluation_and_card(

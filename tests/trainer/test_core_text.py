@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from services.trainer.core.abilities import Ability
+from services.trainer.core.mode_faults import mode_faults
+from services.trainer.core.parents import Mode
 from services.trainer.core.spec import (
     Candidate,
     Feature,
@@ -68,10 +70,28 @@ def test_what_is_for_texts_is_refused_of_other_features_and_the_reverse() -> Non
 
 
 def test_algorithms_that_read_no_text_are_refused_one_and_those_that_do_nothing_else() -> None:
-    both = (Candidate("mlp", {}), Candidate("text_frozen", {}), Candidate("int8_dynamic", {}))
+    both = (Candidate("mlp", {}), Candidate("text_frozen", {}), Candidate("int8_static", {}))
     assert faulty_fields(candidates=both) == ["candidates[0].algorithm", "candidates[2].algorithm"]
     tabular = text_faults(spec("mlp", "text_frozen"), ABILITIES, ENCODERS)
     assert [fault.field for fault in tabular] == ["training_job.spec.candidates[1].algorithm"]
+
+
+def test_a_graph_that_reads_a_text_goes_on_reading_it_when_its_weights_become_integers() -> None:
+    abilities = {"int8_dynamic": Ability(reads_text=True), "int8_static": Ability()}
+    quantised = {"mode": Mode.QUANTIZATION, "parent_version": "v"}
+    dynamic, static = (
+        list(text_faults(text_spec(name, **quantised), abilities, ENCODERS))
+        for name in sorted(abilities)
+    )
+    assert dynamic == []
+    assert [fault.field for fault in static] == ["training_job.spec.candidates[0].algorithm"]
+    assert "int8_dynamic can" in static[0].description
+    assert list(text_faults(spec("int8_dynamic", **quantised), abilities, ENCODERS)) == []
+
+
+def test_what_reads_a_text_has_nothing_to_prune() -> None:
+    job = text_spec("fewer_units", mode=Mode.PRUNING, parent_version="v")
+    assert [fault.field for fault in mode_faults(job, {}, "spec")] == ["spec.mode"]
 
 
 def test_a_text_is_a_column_of_strings() -> None:

@@ -192,7 +192,7 @@ def test_a_trial_tells_its_size_and_is_judged_by_the_graph_that_is_registered(
     trial = Trial("only", 0, "fewer_units", parameters)
     for constraints in (None, Constraints(max_graph_bytes=10)):
         job = spec("fewer_units", mode=Mode.PRUNING, parent_version="v", constraints=constraints)
-        bench = ShrinkingBench(job, DATA, split, parent)
+        bench = ShrinkingBench(job, DATA, split, parent=parent)
         outcome = bench.run_trial(trial, Recorder(), None)
         model = bench.retrain(outcome, Recorder(), None)
         assert outcome.metrics[SIZE] == len(model.graph) < len(network)

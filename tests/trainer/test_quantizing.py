@@ -123,7 +123,7 @@ def test_a_trial_is_judged_and_won_by_the_graph_that_is_registered(
     job = spec("int8_static", mode=Mode.QUANTIZATION, parent_version="v")
     split = split_by_time(data.event_time_us, SplitShares())
     parent = Parent("v", "sha256:0", network, b"{}", np.zeros(len(data), np.float32), data)
-    bench = ShrinkingBench(job, data, split, parent)
+    bench = ShrinkingBench(job, data, split, parent=parent)
     parameters = completed({}, QUANTIZERS["int8_static"].rules)
     outcome = bench.run_trial(Trial("only", 0, "int8_static", parameters), Recorder(), None)
     assert 0.7 < outcome.metrics["auc"] <= 1
@@ -137,4 +137,4 @@ def test_features_that_the_parent_does_not_take_are_told(network: bytes, data: T
     fewer = replace(data, numeric={"wind": data.numeric["wind"]})
     parent = Parent("v", "sha256:0", network, b"{}", np.zeros(len(data), np.float32), data)
     with pytest.raises(UnusableParent, match=r"features.*distance \(numeric\)"):
-        ShrinkingBench(spec("int8_dynamic", mode=Mode.QUANTIZATION), fewer, split, parent)
+        ShrinkingBench(spec("int8_dynamic", mode=Mode.QUANTIZATION), fewer, split, parent=parent)

@@ -6,13 +6,14 @@ The service reads the rules alone; ONNX Runtime's quantiser is imported where it
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from services.trainer.core.abilities import TABULAR, Ability
 from services.trainer.core.failures import UnusableParent
 from services.trainer.core.parameters import ParameterRule, Parameters, Rules
 from services.trainer.core.parents import Mode
@@ -22,8 +23,13 @@ if TYPE_CHECKING:
     import onnx
 
 CALIBRATION_BATCH: Final = 256
+_FLOAT: Final = 1
+"""`onnx.TensorProto.FLOAT`."""
+
 _WARNINGS, _ERRORS = 2, 3
 _WEIGHED: Final = ("MatMul", "Gemm")
+_LOOKED_UP: Final = "Gather"
+_TABLE_DIMENSIONS: Final = 2
 _PER_CHANNEL: Final = ParameterRule(default=1, minimum=0, maximum=1, whole=True)
 
 
@@ -36,15 +42,17 @@ class Quantizer:
         quantize: Writes a model to a path, given rows to learn ranges of activations from;
             deterministic.
         modes: What jobs may use it for.
+        ability: Of which versions it can make smaller ones.
     """
 
     rules: Rules
     quantize: Callable[[onnx.ModelProto, Path, Table, Parameters], None]
     modes: frozenset[Mode] = frozenset({Mode.QUANTIZATION})
+    ability: Ability = field(default_factory=lambda: Ability(TABULAR))
 
 
 def quantized(graph: bytes, rows: Table, algorithm: str, parameters: Parameters) -> bytes:
-    """The graph with the constant weights of its matrix products as 8-bit integers.
+    """The graph with the constant weights of its matrix products, and of tokens, as 8-bit integers.
 
     Args:
         graph: ONNX.
@@ -84,17 +92,83 @@ def quantized(graph: bytes, rows: Table, algorithm: str, parameters: Parameters)
 
 
 def _dynamic(model: onnx.ModelProto, target: Path, _: Table, parameters: Parameters) -> None:
+    import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
+    before, weighing = _parted(model)
     quantize_dynamic(
-        model,
+        _alone(model, weighing),
         target,
-        op_types_to_quantize=list(_WEIGHED),
+        op_types_to_quantize=[*_WEIGHED, _LOOKED_UP],
         per_channel=bool(parameters["per_channel"]),
         # 7 bits: with 8, processors without VNNI saturate and compute something else.
         reduce_range=True,
         weight_type=QuantType.QInt8,
     )
+    small = onnx.load(target)
+    _put_before(small.graph, before, model.graph)
+    target.write_bytes(small.SerializeToString(deterministic=True))
+
+
+def _parted(model: onnx.ModelProto) -> tuple[list[onnx.NodeProto], list[onnx.NodeProto]]:
+    """Nodes that no weight has come to, and those that compute with weights or with what does.
+
+    The first are the preprocessing. The quantiser infers the shapes of all that it is given, and
+    onnx ends the process at some of a tokenizer's tables (1.19, LabelEncoder of strings to int64).
+    """
+    tables = {
+        found.name
+        for found in model.graph.initializer
+        if found.data_type == _FLOAT and len(found.dims) == _TABLE_DIMENSIONS
+    }
+    before, weighing = [], []
+    touched: set[str] = set()
+    for node in model.graph.node:  # in the order of their computation, as ONNX asks
+        place = {_LOOKED_UP: 0, **dict.fromkeys(_WEIGHED, 1)}.get(node.op_type)
+        if (place is not None and node.input[place] in tables) or touched & set(node.input):
+            weighing.append(node)
+            touched |= {name for name in node.output if name}
+        else:
+            before.append(node)
+    return before, weighing
+
+
+def _alone(model: onnx.ModelProto, nodes: Iterable[onnx.NodeProto]) -> onnx.ModelProto:
+    """A model of some nodes alone, whose inputs are what others gave them."""
+    import onnx
+
+    part = onnx.ModelProto()
+    part.CopyFrom(model)
+    del part.graph.node[:], part.graph.initializer[:], part.graph.input[:]
+    part.graph.node.extend(nodes)
+    made = {name for node in part.graph.node for name in node.output}
+    read = dict.fromkeys(name for node in part.graph.node for name in node.input if name)
+    constants = [each for each in model.graph.initializer if each.name in read]
+    part.graph.initializer.extend(constants)
+    known = made | {each.name for each in constants}
+    typed = {each.name: each for each in model.graph.value_info}
+    part.graph.input.extend(
+        typed.get(name) or onnx.helper.make_empty_tensor_value_info(name)
+        for name in read
+        if name not in known
+    )
+    del part.graph.value_info[:]
+    part.graph.value_info.extend(each for name, each in typed.items() if name in made)
+    return part
+
+
+def _put_before(
+    graph: onnx.GraphProto, nodes: Iterable[onnx.NodeProto], whole: onnx.GraphProto
+) -> None:
+    """Have `graph`, made of a part of `whole`, begin with the nodes that the part was without."""
+    nodes = list(nodes)
+    known = {each.name for each in graph.initializer}
+    read = {name for node in nodes for name in node.input} - known
+    rest = list(graph.node)
+    del graph.node[:], graph.input[:], graph.value_info[:]
+    graph.node.extend([*nodes, *rest])
+    graph.input.extend(whole.input)
+    graph.initializer.extend(each for each in whole.initializer if each.name in read)
 
 
 def _static(model: onnx.ModelProto, target: Path, rows: Table, parameters: Parameters) -> None:
@@ -138,7 +212,9 @@ class _Batches:
 
 
 QUANTIZERS: Final[Mapping[str, Quantizer]] = {
-    "int8_dynamic": Quantizer({"per_channel": _PER_CHANNEL}, _dynamic),
+    "int8_dynamic": Quantizer(
+        {"per_channel": _PER_CHANNEL}, _dynamic, ability=Ability(TABULAR, reads_text=True)
+    ),
     "int8_static": Quantizer(
         {
             "per_channel": _PER_CHANNEL,

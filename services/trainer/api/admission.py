@@ -52,12 +52,13 @@ class Admission:
             SnapshotHeld: A privacy hold is on the snapshot.
             Unavailable: The snapshot can't be asked about at present.
         """
+        able = {k: each for k, each in self._abilities.items() if spec.mode in self._modes[k]}
         faults = [
             *spec_faults(spec, self._recipes),
             *ability_faults(spec, self._recipes, self._abilities),
             *mode_faults(spec, self._modes, ROOT),
             *privacy_faults(spec, self._abilities, ROOT),
-            *text_faults(spec, self._abilities, self._encoders),
+            *text_faults(spec, able, self._encoders),
         ]
         if SNAPSHOT.matches(spec.snapshot):
             try:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict
-from typing import Final
 
 from services.common.errors import FieldViolation
 from services.trainer.core.parents import Mode
-from services.trainer.core.spec import JobSpec
+from services.trainer.core.spec import FeatureKind, JobSpec
 from services.trainer.core.tasks import Task
-
-_OF_TWO_CLASSES: Final = frozenset({Mode.PRUNING, Mode.QUANTIZATION})
 
 
 def mode_faults(
@@ -29,9 +26,8 @@ def mode_faults(
             text = f"is for modes that take over from parent_version; this is {spec.mode}"
             yield FieldViolation(f"{root}.maximum_loss", text)
     else:
-        if spec.mode in _OF_TWO_CLASSES and spec.task is not Task.BINARY:
-            text = f"is {spec.mode}, which is for two classes; the task is {spec.task}"
-            yield FieldViolation(f"{root}.mode", text)
+        if spec.mode is Mode.PRUNING:
+            yield from _pruning_faults(spec, root)
         if not spec.parent_version:
             text = f"is empty; {spec.mode} takes over from a version"
             yield FieldViolation(f"{root}.parent_version", text)
@@ -41,6 +37,16 @@ def mode_faults(
         if candidate.algorithm in modes and candidate.algorithm not in able:
             text = f"is {candidate.algorithm!r}, which can't do {spec.mode}; {', '.join(able)} can"
             yield FieldViolation(f"{root}.candidates[{index}].algorithm", text)
+
+
+def _pruning_faults(spec: JobSpec, root: str) -> Iterator[FieldViolation]:
+    instead = "distil the version into a smaller one, or quantise it"
+    if spec.task is not Task.BINARY:
+        text = f"is {spec.mode}, which is for two classes; the task is {spec.task}: {instead}"
+        yield FieldViolation(f"{root}.mode", text)
+    if texts := spec.named(FeatureKind.TEXT):
+        text = f"is {spec.mode}, but what reads the text {texts[0]!r} has no trees or hidden units"
+        yield FieldViolation(f"{root}.mode", f"{text}: {instead}")
 
 
 def _loss_faults(spec: JobSpec, root: str) -> Iterator[FieldViolation]:

@@ -20,7 +20,7 @@ def text_faults(
 
     Args:
         spec: As it was sent.
-        abilities: What each algorithm can do; one that isn't there reads no text.
+        abilities: What each algorithm of the mode can do; one that isn't there reads no text.
         encoders: Tokens that each encoder can read at most, by name.
     """
     for index, feature in enumerate(spec.features):
@@ -30,7 +30,7 @@ def text_faults(
     for index, candidate in enumerate(spec.candidates):
         path = f"{ROOT}.candidates[{index}].algorithm"
         if abilities.get(candidate.algorithm, Ability()).reads_text:
-            if not alone:
+            if not alone and not spec.mode.keeps_the_graph:
                 text = (
                     f"is {candidate.algorithm!r}, which reads one text and nothing else; the spec "
                     f"has {len(spec.features)} features, {len(texts)} of them KIND_TEXT"
@@ -38,10 +38,8 @@ def text_faults(
                 yield FieldViolation(path, text)
         elif texts:
             able = sorted(name for name, ability in abilities.items() if ability.reads_text)
-            text = (
-                f"is {candidate.algorithm!r}, which can't read the text {texts[0]!r}; "
-                f"{', '.join(able)} can"
-            )
+            can = f"; {', '.join(able)} can" if able else ""
+            text = f"is {candidate.algorithm!r}, which can't read the text {texts[0]!r}{can}"
             yield FieldViolation(path, text)
 
 

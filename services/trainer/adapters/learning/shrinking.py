@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from services.trainer.adapters.export.footprint import footprint
 from services.trainer.adapters.export.runtime import GraphModel
+from services.trainer.adapters.learning.encoding import TextReader
 from services.trainer.adapters.learning.parent import Parent
 from services.trainer.adapters.learning.recipe import Checkpoint, FitObserver, Step
 from services.trainer.adapters.learning.trials import check_labels
@@ -31,10 +32,12 @@ class ShrunkModel:
     Attributes:
         graph: ONNX.
         calibration: None; that of its parent is in the graph, and stays.
+        reader: Of its text; None where it has none.
     """
 
     graph: bytes
     calibration: Calibration | None = None
+    reader: TextReader | None = None
 
 
 class ShrinkingBench:
@@ -45,6 +48,7 @@ class ShrinkingBench:
         table: The snapshot.
         split: Its parts.
         parent: What is made smaller.
+        reader: Of the text; None where the spec has none.
 
     Raises:
         DataFault: The train or the validation part holds a single class, or there are too few
@@ -52,7 +56,15 @@ class ShrinkingBench:
         UnusableParent: It takes other features than the job has.
     """
 
-    def __init__(self, spec: JobSpec, table: Table, split: Split, parent: Parent) -> None:
+    def __init__(
+        self,
+        spec: JobSpec,
+        table: Table,
+        split: Split,
+        *,
+        parent: Parent,
+        reader: TextReader | None = None,
+    ) -> None:
         check_labels(table, split)
         mine, theirs = _inputs(table), _inputs(parent.sample)
         if mine != theirs:
@@ -64,6 +76,7 @@ class ShrinkingBench:
         self._table = table
         self._split = split
         self._parent = parent
+        self._reader = reader
         self._objective = parent.objective
         self._folds = folds_of(spec, table, split)
 
@@ -112,7 +125,7 @@ class ShrinkingBench:
         """The graph that won: what the validation part has judged is what is registered."""
         graph = self._smaller(winner.algorithm, winner.refit_parameters, self._split.train)
         observer.stepped(Step(1, 1, None, {}))
-        return ShrunkModel(graph)
+        return ShrunkModel(graph, reader=self._reader)
 
     def of_train(
         self,
@@ -130,5 +143,5 @@ class ShrinkingBench:
 
 def _inputs(table: Table) -> list[str]:
     """The features with their kinds, whatever their order."""
-    numeric = [f"{name} (numeric)" for name in table.numeric]
-    return sorted([*numeric, *(f"{name} (categorical)" for name in table.categorical)])
+    kinds = {"numeric": table.numeric, "categorical": table.categorical, "text": table.text}
+    return sorted(f"{name} ({kind})" for kind, columns in kinds.items() for name in columns)

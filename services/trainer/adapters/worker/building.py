@@ -235,7 +235,7 @@ def _decisions(spec: JobSpec) -> Callable[[Predicted], Decided] | None:
 
 def encoder_record(model: TrainedModel | ShrunkModel) -> EncoderRecord | None:
     """The pretrained encoder that reads a model's text; None where there is none."""
-    if not isinstance(model, TrainedModel) or model.reader is None:
+    if model.reader is None:
         return None
     encoder = model.reader.encoder
     return EncoderRecord(encoder.name, encoder.digest, encoder.licence)

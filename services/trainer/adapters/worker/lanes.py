@@ -78,7 +78,9 @@ class TrialData:
             DataFault, UnusableParent: As `Workbench` and `ShrinkingBench` do.
         """
         if self.parent is not None and self.spec.mode.keeps_the_graph:
-            return ShrinkingBench(self.spec, self.table, self.split, self.parent)
+            return ShrinkingBench(
+                self.spec, self.table, self.split, parent=self.parent, reader=self.reader
+            )
         return Workbench(
             self.spec,
             recipes,
