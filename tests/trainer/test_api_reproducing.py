@@ -31,6 +31,7 @@ from services.trainer.core.tuning import Sampler, Tuning
 from tests.support.registry_api import PROJECT, TIMEOUT_S, refused, request_id
 from tests.support.trainer_api import TrainerCaller, csv_rows, running_trainer, state_name
 from tests.support.trainer_process import workers_of
+from tests.trainer.test_api_tuning import trials_of
 from tests.trainer.test_kill import killable
 
 pytestmark = pytest.mark.real
@@ -101,13 +102,20 @@ async def test_a_search_that_is_repeated_is_bit_equal_and_leaves_nothing_in_the_
         caller,
         candidates=(TREES, SEARCHED),
         tuning=Tuning(
-            Sampler.RANDOM, HyperbandPruning(2, 2, 1), 9, parallel_trials=2, patience_trials=2
+            Sampler.RANDOM, HyperbandPruning(2, 2, 1), 30, parallel_trials=2, patience_trials=4
         ),
         calibration=CalibrationMethod.SIGMOID,
         constraints=Constraints(max_p99_ms=1000.0),
     )
+    made = await trials_of(caller, original.name)
+    assert len(made) < 31, "patience ended the search"
+    assert job_pb2.Trial.STATE_PRUNED in {trial.state for trial in made}
     before = await looks(caller)
     job = await repeated(caller, original.name)
+    again = await trials_of(caller, job.name)
+    assert [(each.parameters, each.state) for each in again] == [
+        (each.parameters, each.state) for each in made
+    ]
     assert outcomes(job) == EQUAL
     assert job.reproduction.verdict == Reproduction.VERDICT_BIT_EQUAL
     assert not job.reproduction.HasField("parted")

@@ -40,7 +40,8 @@ def reproduce(
     """Run a job that has succeeded again, and tell whether it comes to the same.
 
     The new job makes no version. It tells what is the same to the last bit, what within the
-    tolerance, and where the two runs parted. With --watch the exit code is 1 if they did.
+    tolerance, and where the two runs parted. With --watch the exit code is 1 if they parted by
+    more, or if not all could be compared.
     """
     session = session_of(context)
     original = names.full(session.project, "trainingJobs", job)
