@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import gc
-from typing import Final
-
 from services.common.rpc.process import run_service
 from services.common.settings import load_settings
 from services.common.telemetry import telemetry
 from services.inference.settings import InferenceSettings
 from services.inference.wiring import inference
-
-_COLLECT_AFTER_ALLOCATIONS: Final = 20_000
 
 
 def main() -> None:
@@ -23,11 +18,6 @@ def main() -> None:
 
 async def _serve(settings: InferenceSettings) -> None:
     async with inference(settings) as server:
-        # What start-up made lives as long as the process: looking through it again and again
-        # took a sixth of the time of small models' answers.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(_COLLECT_AFTER_ALLOCATIONS)
         await server.serve_forever()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -28,6 +29,7 @@ log = structlog.get_logger()
 _KEEPALIVE_S: Final = 60.0
 _KEEPALIVE_TIMEOUT_S: Final = 20.0
 _MAX_PENDING_CALLS: Final = 10_000
+_COLLECT_AFTER_ALLOCATIONS: Final = 20_000
 
 Api: TypeAlias = tuple[str, Callable[[grpc.aio.Server], None]]
 """Full proto name of a service, and what adds its servicer to a server."""
@@ -70,7 +72,12 @@ class RunningServer:
         log.info("server.serving", port=self.port)
 
     async def serve_forever(self) -> None:
-        """Report SERVING and return only by cancellation."""
+        """Report SERVING and return only by cancellation; for a process that does nothing else."""
+        # What start-up made lives as long as the process: looking through it again and again took
+        # a sixth of the time of small models' answers, and a twelfth of that of observed rows.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(_COLLECT_AFTER_ALLOCATIONS)
         self.set_serving()
         await asyncio.Event().wait()
 
