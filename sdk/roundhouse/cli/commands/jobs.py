@@ -14,6 +14,7 @@ from roundhouse.cli.commands.job_freezes import freeze, freezes, thaw
 from roundhouse.cli.commands.job_plot import plot
 from roundhouse.cli.commands.job_reproduce import reproduce
 from roundhouse.cli.commands.job_show import print_trials, show
+from roundhouse.cli.commands.job_stats import stats
 from roundhouse.cli.commands.job_watch import watch_job
 from roundhouse.cli.failures import UsageFault
 from roundhouse.cli.money import parse_money
@@ -206,6 +207,7 @@ app.command()(data)
 app.command()(plot)
 app.command()(reproduce)
 app.command()(show)
+app.command()(stats)
 app.command()(freeze)
 app.command()(thaw)
 app.command()(freezes)

@@ -53,6 +53,8 @@ class Step:
         gradient_norm: Mean over the step's batches of the gradient's L2 norm, with privacy of the
             clipped and noised one; None where there is no gradient.
         learning_rate: Of the step; None where there is none.
+        gpu_utilization: Share of the step's time in which the GPU was busy, 0 to 1; None where
+            none is used.
     """
 
     number: int
@@ -62,6 +64,7 @@ class Step:
     epsilon: float | None = None
     gradient_norm: float | None = None
     learning_rate: float | None = None
+    gpu_utilization: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

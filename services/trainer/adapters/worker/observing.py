@@ -200,6 +200,7 @@ class TrialObserver:
             "epsilon": step.epsilon,
             "gradient_norm": step.gradient_norm,
             "learning_rate": step.learning_rate,
+            "gpu_utilization": step.gpu_utilization,
             STEP_SECONDS: self._stepped - before,
         }
         values = {f"validation_{name}": value for name, value in step.metrics.items()}
