@@ -50,6 +50,11 @@ class RegistrySettings(BlobSettings, env_prefix="ROUNDHOUSE_REGISTRY_"):
     webhook_first_retry_s: float = Field(default=1.0, gt=0.0, le=3600.0)
     """Longest wait before the second attempt; each further one doubles it, up to an hour."""
 
+    webhook_key_file: Path | None = None
+    """File with the keys that webhooks' secrets are sealed with in the database: base64 of 32
+    random bytes a line; the first seals, all open. Unset: `webhooks.key` in data_dir, made at the
+    first start; where several registries share a database, give all of them one."""
+
     removal_lifetime_s: int = Field(default=10, ge=1, le=600)
     """How long a garbage collection's request to remove bytes is good for. The store refuses a
     later one, so that a request which was held up can't remove what was uploaded again since."""

@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
+import structlog
 from roundhouse.registry.v1 import dataset_service_pb2 as datasets
 from roundhouse.registry.v1 import dataset_service_pb2_grpc as datasets_grpc
 from roundhouse.registry.v1 import evaluation_service_pb2 as evaluations
@@ -36,13 +37,14 @@ from services.common.store.migrations import migrate
 from services.common.tasks import background_tasks
 from services.common.webhooks.cloudevents import cloud_event
 from services.common.webhooks.dispatcher import Dispatcher
+from services.common.webhooks.sealing import SecretBox, make_keys, read_keys
 from services.common.webhooks.sending import http_sender
 from services.common.webhooks.subscriptions import RetryPolicy
 from services.common.webhooks.targets import TargetPolicy
 from services.registry.adapters.database.gone import end_subscription
 from services.registry.adapters.database.lists import SqlRegistryLists
 from services.registry.adapters.database.transaction import SqlRegistryTx
-from services.registry.adapters.database.webhooks import subscriptions
+from services.registry.adapters.database.webhooks import seal_stored, subscriptions
 from services.registry.adapters.formats.inspector import ContentInspector
 from services.registry.adapters.metrics import PrometheusIntegrityMeter
 from services.registry.adapters.openlineage import open_lineage
@@ -69,6 +71,8 @@ from services.registry.core.ports import BundleSigner
 from services.registry.core.webhooks import WebhookFormat
 from services.registry.settings import RegistrySettings
 
+log = structlog.get_logger()
+
 MIGRATIONS: Final = Path(__file__).parent / "adapters" / "migrations"
 
 RENDERERS: Final = {
@@ -93,10 +97,14 @@ async def registry(
         UnsafeStoreError: The blob store would lose writes.
         DatabaseUnavailable, BlobStoreUnavailable: One of them does not answer.
         DatabaseBehindRecords: The database is not the one that goes with the blob store.
+        InvalidSettings: A key that they name can't be used.
     """
+    box = _secret_box(settings)
     database = Database(settings.database_url)
     try:
         await migrate(database, MIGRATIONS)
+        if sealed := await database.write(lambda connection: seal_stored(connection, box)):
+            log.info("webhooks.secrets_sealed", webhooks=sealed)
         async with (
             open_configured_blob_store(settings, public_url=settings.s3_public_url) as blobs,
             AsyncExitStack() as stack,
@@ -126,14 +134,14 @@ async def registry(
             )
             dispatcher = Dispatcher(
                 database,
-                subscriptions(RENDERERS),
+                subscriptions(RENDERERS, box),
                 sender,
                 RetryPolicy(settings.webhook_attempts, settings.webhook_first_retry_s),
                 end_subscription,
                 now,
             )
             tasks.create_task(lead(database, _WEBHOOKS_LEASE, holder, now, dispatcher.run))
-            webhook_servicer = WebhookServicer(transactions, policy)
+            webhook_servicer = WebhookServicer(transactions, policy, box.seal)
             claims = BlobClaims(transactions, holder)
             await claims.forget_former()
             collector = Collector(
@@ -209,6 +217,16 @@ def _signer(settings: RegistrySettings) -> BundleSigner | None:
         raise InvalidSettings(
             f"signing_key_file {settings.signing_key_file} is no usable private key: {error}"
         ) from error
+
+
+def _secret_box(settings: RegistrySettings) -> SecretBox:
+    path = settings.webhook_key_file or settings.data_dir / "webhooks.key"
+    try:
+        if settings.webhook_key_file is None:
+            make_keys(path)
+        return read_keys(path)
+    except (OSError, ValueError) as error:
+        raise InvalidSettings(f"webhook_key_file {path} is no usable key: {error}") from error
 
 
 def _holder(settings: RegistrySettings) -> str:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import re
 import shlex
+from datetime import timedelta
 from pathlib import Path
 
+from services.common.webhooks.targets import TargetPolicy
+from services.monitor.adapters.escalation_file import read_escalation
+from services.monitor.core.alerts.alerting import ErrorClass
 from services.monitor.core.alerts.failures import RULES
 from services.monitor.core.alerts.incidents import MOST_ALERTS
 from tests.docs.test_runbooks import checked
+from tests.support.receiver import SECRET
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "alerts.md").read_text()
 
@@ -35,6 +40,19 @@ def test_the_table_has_each_class_with_its_hold_and_its_page() -> None:
 
 def test_the_commands_can_be_typed() -> None:
     commands = re.findall(r"^ {4}roundhouse (.+?)(?: +#.*)?$", GUIDE, re.MULTILINE)
-    assert len(commands) == 8
+    assert len(commands) == 9
     for command in commands:
         checked(shlex.split(command))
+
+
+def test_the_escalation_policy_can_be_used(tmp_path: Path) -> None:
+    (policy,) = re.findall(r"```toml\n(.+?)```", GUIDE, re.DOTALL)
+    (tmp_path / "escalation.toml").write_text(policy)
+    (tmp_path / "managers.secret").write_text(SECRET)
+    (tmp_path / "directors.chat").write_text("https://chat.example/hook")
+    targets = TargetPolicy(loopback=False, private=False)
+    found = read_escalation(tmp_path / "escalation.toml", targets).escalation
+    assert found.receivers == ("managers", "directors")
+    assert [level.after for level in found.levels] == [timedelta(minutes=15), timedelta(hours=1)]
+    (_, classes) = (level.error_classes for level in found.levels)
+    assert classes <= {*ErrorClass, *RULES}

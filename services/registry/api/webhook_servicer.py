@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any, Final, TypeAlias
 
 import grpc
@@ -39,11 +39,15 @@ class WebhookServicer(pb_grpc.WebhookServiceServicer):
     Args:
         transactions: The registry's.
         policy: Where webhooks may go.
+        seal: Gives a secret as it is stored, for a webhook by resource name.
     """
 
-    def __init__(self, transactions: Transactions, policy: TargetPolicy) -> None:
+    def __init__(
+        self, transactions: Transactions, policy: TargetPolicy, seal: Callable[[str, str], str]
+    ) -> None:
         self._transactions = transactions
         self._policy = policy
+        self._seal = seal
 
     async def CreateWebhook(
         self, request: service_pb.CreateWebhookRequest, _: _Context
@@ -52,17 +56,19 @@ class WebhookServicer(pb_grpc.WebhookServiceServicer):
         wanted = request.webhook
         check_settable(wanted, "webhook", _SETTABLE)
         self._check(wanted, _CHANGEABLE)
+        name = child_name(request.parent, "webhooks", request.webhook_id)
+        sealed = self._seal(wanted.secret, name)
         return await self._transactions.mutate(
             request,
             pb.Webhook,
             lambda tx: webhook_to_proto(
                 webhooks.create_webhook(
                     tx,
-                    child_name(request.parent, "webhooks", request.webhook_id),
+                    name,
                     url=wanted.url,
                     type_prefixes=tuple(wanted.type_prefixes),
                     format_=format_from_proto(wanted.format),
-                    secret=wanted.secret,
+                    secret=sealed,
                     paused=wanted.paused,
                     labels=dict(wanted.labels),
                 )
@@ -96,7 +102,7 @@ class WebhookServicer(pb_grpc.WebhookServiceServicer):
             labels=dict(wanted.labels) if "labels" in picked else None,
             url=wanted.url if "url" in picked else None,
             type_prefixes=tuple(wanted.type_prefixes) if "type_prefixes" in picked else None,
-            secret=wanted.secret if "secret" in picked else None,
+            secret=self._seal(wanted.secret, wanted.name) if "secret" in picked else None,
             paused=wanted.paused if "paused" in picked else None,
         )
         return await self._transactions.mutate(

@@ -107,9 +107,9 @@ APPROVAL: Final = resource_table(
 WEBHOOK: Final = resource_table(
     "webhook",
     METADATA,
-    # Kept out of the document: nothing that reads webhooks must come by their secrets.
-    Column("secret", String(128), nullable=False, server_default=""),
-    Column("previous_secret", String(128), nullable=False, server_default=""),
+    # Sealed, and kept out of the document: what reads webhooks must not come by their secrets.
+    Column("secret", String(512), nullable=False, server_default=""),
+    Column("previous_secret", String(512), nullable=False, server_default=""),
     Column("previous_until", UtcDateTime),
 )
 
