@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +17,9 @@ from services.trainer.core.spec import Candidate
 from services.trainer.core.tasks import Task
 from tests.support.class_values import class_rows
 from tests.support.quantity_values import FEW_ROWS, quantity_rows
-from tests.support.trainer_api import TrainerCaller, state_name
+from tests.support.registry_api import refused
+from tests.support.text_values import small_encoder, text_rows, text_spec
+from tests.support.trainer_api import TrainerCaller, running_trainer, state_name
 from tests.trainer.test_api_judging import evaluation_called, shown
 from tests.trainer.test_classes_served import artifact, csv_of
 
@@ -110,3 +113,46 @@ async def test_classes_are_calibrated_in_graph_evaluation_and_card(
     capsys.readouterr()
     await shown(caller, "models", "reliability", "delays/1")
     assert "promise" in capsys.readouterr().out
+
+
+async def test_what_reads_texts_is_tried_with_typos_trained_further_and_quantised(
+    tmp_path: Path,
+) -> None:
+    encoder = small_encoder(tmp_path / "small")
+    job = text_spec()
+    asked = {
+        "target": job.target,
+        "features": job.features,
+        "time_column": job.time_column,
+        "split_method": job.split_method,
+        "slices": (),
+    }
+    lora = (Candidate("text_lora", {"rank": 2, "epochs": 1, "learning_rate": 0.01}),)
+    async with running_trainer(tmp_path, encoders={"small": str(encoder)}) as caller:
+
+        async def made(job_id: str, candidates: tuple[Candidate, ...], **changes: Any) -> str:
+            rows = csv_of(text_rows(240, seed=len(await caller.versions())))
+            snapshot = await caller.registry.sealed_snapshot(f"{job_id}-rows", rows)
+            changes = {**asked, **changes, "snapshot": snapshot, "candidates": candidates}
+            found = await caller.until_over(await caller.submit(job_id, **changes))
+            assert state_name(found) == "SUCCEEDED", found.error
+            return found.evaluation
+
+        first = await evaluation_called(caller, await made("first", lora, robustness=Robustness()))
+        assert {"robustness.typos.flipped", "robustness.dropped_words.fall"} <= set(first.metrics)
+        (version,) = [each.name for each in await caller.versions()]
+        native = native_from(await artifact(caller, version, WEIGHTS_FILE))
+        (digest,) = native.texts.values()
+        taken = {"parent_version": version}
+        further = await evaluation_called(
+            caller, await made("further", lora, mode=Mode.WARM_START, **taken)
+        )
+        assert 0 < further.metrics["fidelity.agreement"] <= 1
+        small = (Candidate("int8_dynamic", {}),)
+        evaluation = await made("small", small, mode=Mode.QUANTIZATION, **taken)
+        quantised = evaluation.partition("/evaluations/")[0]
+        training = json.loads(await artifact(caller, quantised, "training.json"))
+        assert training["encoder"]["digest"] == digest
+        with refused() as refusal:
+            await made("ranges", (Candidate("int8_static", {}),), mode=Mode.QUANTIZATION, **taken)
+        assert refusal.fields() == ["training_job.spec.candidates[0].algorithm"]

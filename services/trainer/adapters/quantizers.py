@@ -23,13 +23,15 @@ if TYPE_CHECKING:
     import onnx
 
 CALIBRATION_BATCH: Final = 256
-_FLOAT: Final = 1
-"""`onnx.TensorProto.FLOAT`."""
-
 _WARNINGS, _ERRORS = 2, 3
 _WEIGHED: Final = ("MatMul", "Gemm")
 _LOOKED_UP: Final = "Gather"
-_TABLE_DIMENSIONS: Final = 2
+_WEIGHTS_AT: Final = {_LOOKED_UP: 0, **dict.fromkeys(_WEIGHED, 1)}
+"""Which input of a node its weights are."""
+
+_MATRIX: Final = 2
+"""Dimensions."""
+
 _PER_CHANNEL: Final = ParameterRule(default=1, minimum=0, maximum=1, whole=True)
 
 
@@ -114,18 +116,20 @@ def _parted(model: onnx.ModelProto) -> tuple[list[onnx.NodeProto], list[onnx.Nod
     """Nodes that no weight has come to, and those that compute with weights or with what does.
 
     The first are the preprocessing. The quantiser infers the shapes of all that it is given, and
-    onnx ends the process at some of a tokenizer's tables (1.19, LabelEncoder of strings to int64).
+    onnx ends the process at some of a tokenizer's tables (1.23, LabelEncoder of strings to int64).
     """
-    tables = {
+    import onnx
+
+    matrices = {
         found.name
         for found in model.graph.initializer
-        if found.data_type == _FLOAT and len(found.dims) == _TABLE_DIMENSIONS
+        if found.data_type == onnx.TensorProto.FLOAT and len(found.dims) == _MATRIX
     }
     before, weighing = [], []
     touched: set[str] = set()
     for node in model.graph.node:  # in the order of their computation, as ONNX asks
-        place = {_LOOKED_UP: 0, **dict.fromkeys(_WEIGHED, 1)}.get(node.op_type)
-        if (place is not None and node.input[place] in tables) or touched & set(node.input):
+        place = _WEIGHTS_AT.get(node.op_type)
+        if (place is not None and node.input[place] in matrices) or touched & set(node.input):
             weighing.append(node)
             touched |= {name for name in node.output if name}
         else:

@@ -34,7 +34,10 @@ def judging_faults(spec: JobSpec, root: str) -> Iterator[FieldViolation]:
     if spec.decision_threshold is None:
         return
     if spec.task is not Task.BINARY:
-        text = f"is {spec.decision_threshold:g}, which is for two classes; the task is {spec.task}"
+        text = (
+            f"is {spec.decision_threshold:g}, which is for two classes; {spec.task} tells the "
+            "likeliest class, or a quantity: leave it out"
+        )
         yield FieldViolation(f"{root}.decision_threshold", text)
     elif spec.fairness is None and spec.robustness is None:
         text = f"is {spec.decision_threshold:g}; only fairness and robustness judge by it"
@@ -45,7 +48,10 @@ def _fairness_faults(spec: JobSpec, root: str) -> Iterator[FieldViolation]:
     if spec.fairness is None:
         return
     if spec.task is not Task.BINARY:
-        text = f"compares decisions between two classes; the task is {spec.task}"
+        text = (
+            f"compares decisions between two classes; the task is {spec.task}: name the columns in "
+            "slice_columns alone, by which scores and gates tell groups apart"
+        )
         yield FieldViolation(f"{root}.fairness", text)
     for index, column in enumerate(spec.fairness.columns):
         if column not in spec.slices:

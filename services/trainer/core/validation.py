@@ -148,7 +148,10 @@ def _split_faults(spec: JobSpec) -> list[FieldViolation]:
     if not math.isclose(total, 1.0, abs_tol=1e-6):
         faults.append(FieldViolation(f"{ROOT}.split", f"has shares that sum to {total:g}, not 1"))
     if spec.split_method is SplitMethod.STRATIFIED and not spec.task.meaning.has_classes:
-        text = f"is {spec.split_method}, which spreads classes; {spec.task} has none"
+        text = (
+            f"is {spec.split_method}, which spreads classes; {spec.task} has none: take "
+            f"{SplitMethod.RANDOM}"
+        )
         faults.append(FieldViolation(f"{ROOT}.split.method", text))
     text = _group_fault(spec)
     if text:
