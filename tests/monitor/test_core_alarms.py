@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from services.monitor.core.alarms import judged_points
+from services.monitor.core.alarms import judged_points, weighted
 from services.monitor.core.detectors.numeric import NumericDrift
 from services.monitor.core.detectors.port import ROWS, Measurement
+from services.monitor.core.memory import Cut, Memory
 from services.monitor.core.resources import DriftTest
-from services.monitor.core.wander import Memory
 from tests.support.drift_worlds import Change, DriftWorld, sight_of_days
 
 TEST = DriftTest()
@@ -24,7 +24,8 @@ def measured(effect: float, **fields) -> Measurement:
             "subject": "wind",
             "effect": effect,
             "own": np.full(8, 0.05),
-            "memory": Memory(0.0, 0.0, 0, 0),
+            "cut": Cut(7, 7),
+            "memory": Memory(),
             "noise": 1e-6,
             "statistic": 100.0,
             "p_chance": 1e-9,
@@ -126,6 +127,29 @@ def test_more_columns_and_a_smaller_budget_ask_for_more() -> None:
     strict = after(window, test=replace(TEST, false_alarm_budget=0.001)).threshold
     assert one < many
     assert one < strict
+
+
+def test_guards_take_a_small_share_of_the_budget_and_leave_the_others_more() -> None:
+    own = np.random.default_rng(1).uniform(0.001, 0.4, 8)
+
+    def threshold(detector: str, others: str) -> float:
+        window = measured(0.3, own=own, detector=detector)
+        rest = [
+            measured(0.0, own=own * 2.0**-place, subject=f"c{place}", detector=others)
+            for place in range(100)
+        ]
+        return judged_points([window, *rest], [], test=TEST)[0].threshold
+
+    among_guards = threshold("numeric", "missing")
+    assert among_guards < threshold("numeric", "numeric") < threshold("missing", "numeric")
+
+
+@pytest.mark.parametrize("weights", [np.ones(5), np.array([0.1, 0.1, 1.6, 1.6, 1.6])])
+def test_weights_share_out_the_budget_and_do_not_raise_it(weights: np.ndarray) -> None:
+    """Of independent tests without any finding to be made, 5 % of the families have one."""
+    p_values = np.random.default_rng(3).uniform(size=(4_000, 5))
+    found = [weighted(row, weights).min() <= 0.05 for row in p_values]
+    assert np.mean(found) == pytest.approx(0.05, abs=0.012)
 
 
 def test_the_verdict_hardly_depends_on_the_number_of_rows() -> None:

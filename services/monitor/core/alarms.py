@@ -22,15 +22,16 @@ import numpy as np
 import numpy.typing as npt
 
 from services.monitor.core.detectors.port import LABEL, ROWS, Measurement
+from services.monitor.core.detectors.registry import WEIGHTS
+from services.monitor.core.memory import FEWEST_STRETCHES, pooled_memory
 from services.monitor.core.moderation import Prior
 from services.monitor.core.resources import DriftPoint, DriftTest
 from services.monitor.core.wander import (
-    FEWEST_STRETCHES,
     LastingNull,
+    Wander,
     bounded,
     lasting_null,
     mean_squares,
-    pooled_memory,
     unbounded,
 )
 
@@ -52,6 +53,21 @@ def benjamini_hochberg(p_values: npt.NDArray[np.float64]) -> npt.NDArray[np.floa
     q_values = np.empty(n)
     q_values[order] = np.minimum(np.minimum.accumulate(scaled[::-1])[::-1], 1.0)
     return q_values
+
+
+def weighted(
+    p_values: npt.NDArray[np.float64], weights: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """float64 [n]: `benjamini_hochberg` where tests have unequal shares of the budget.
+
+    Genovese, Roeder and Wasserman, False discovery control with p-value weighting, Biometrika
+    2006: the weights are laid down before any data are seen.
+
+    Args:
+        p_values: float64 [n].
+        weights: float64 [n], of mean 1.
+    """
+    return benjamini_hochberg(p_values / weights)
 
 
 def judged_points(
@@ -76,15 +92,18 @@ def judged_points(
         for each, alone in zip(measured, _without_drift(measured), strict=True)
     ]
     q_values = benjamini_hochberg(np.array([each.p_value for each in judgements])).tolist()
-    lasting = benjamini_hochberg(np.array([each.lasting_p for each in judgements])).tolist()
-    skews = benjamini_hochberg(np.array([each.skew_p for each in judgements])).tolist()
+    weights = np.array([WEIGHTS[each.detector] for each in measured])
+    weights /= weights.mean()
+    lasting = weighted(np.array([each.lasting_p for each in judgements]), weights).tolist()
+    skews = weighted(np.array([each.skew_p for each in judgements]), weights).tolist()
     share = test.false_alarm_budget * EFFECTS_SHARE
+    shares = (share / len(judgements) * weights).tolist()
     points = []
-    for judgement, q_value, lasting_q, skew_q in zip(
-        judgements, q_values, lasting, skews, strict=True
+    for judgement, q_value, lasting_q, skew_q, own_share in zip(
+        judgements, q_values, lasting, skews, shares, strict=True
     ):
         each = judgement.measurement
-        threshold = judgement.threshold(share / len(judgements))
+        threshold = judgement.threshold(own_share)
         reasons = judgement.objections(faulty)
         significant = not reasons and q_value <= test.false_discovery_rate
         since_first = not reasons and skew_q <= share
@@ -134,7 +153,7 @@ class _WithoutDrift:
 
     Attributes:
         square: Mean square of the effects of the baseline's own stretches.
-        memory: Correlation of a stretch with the one before, pooled over everything measured.
+        memory: Correlation of a day with the one before, pooled over everything measured.
         prior: What the other columns of its detector say of `square`.
     """
 
@@ -154,7 +173,9 @@ def _without_drift(measured: Sequence[Measurement]) -> Iterator[_WithoutDrift]:
     priors = {
         detector: Prior.of(
             np.array([squares[place] for place in places]),
-            min(measured[place].own.size for place in places),
+            _wander(
+                min((measured[place] for place in places), key=lambda each: each.own.size), memory
+            ).freedom,
         )
         if places
         else Prior()
@@ -162,6 +183,10 @@ def _without_drift(measured: Sequence[Measurement]) -> Iterator[_WithoutDrift]:
     }
     for each, square in zip(measured, squares, strict=True):
         yield _WithoutDrift(square, memory, priors[each.detector])
+
+
+def _wander(each: Measurement, memory: float, prior: int = 0) -> Wander:
+    return Wander(each.own.size, each.cut, memory, prior)
 
 
 def _own_squares(measured: Sequence[Measurement]) -> list[float]:
@@ -245,28 +270,24 @@ class _Judgement:
         past = history.recent
         hits = sum(point.effect_size >= test.effect_floor for point in past)
         hits += each.effect >= test.effect_floor
-        stretches = each.own.size
-        if stretches < FEWEST_STRETCHES:
+        if each.own.size < FEWEST_STRETCHES:
             found = sum(point.significant for point in past) + 1
             lasting_p = each.p_chance if found >= test.persistence_hits else 1.0
             return cls(each, test, 0.0, 0.0, hits, each.p_chance, lasting_p, None, history)
-        memory, prior, square = alone.memory, Prior(), alone.square
-        if square > 0:
-            prior = alone.prior
-            square = prior.moderated(square, stretches)
+        prior = alone.prior if alone.square > 0 else Prior()
+        known = _wander(each, alone.memory, prior.freedom)
+        square = prior.moderated(alone.square, known.freedom)
         scale = math.sqrt(square + each.noise) or 1e-9
         excess = unbounded(each.effect) / scale
-        once = lasting_null(stretches, memory, prior.freedom, 1, 1)
-        together = lasting_null(
-            stretches, memory, prior.freedom, test.persistence_hits, test.persistence_windows
-        )
+        once = lasting_null(known, 1, 1)
+        together = lasting_null(known, test.persistence_hits, test.persistence_windows)
         # Past windows were judged with another memory, but in the same units.
         excesses = sorted([excess, *(point.excess for point in past)], reverse=True)
         lasting = excesses[test.persistence_hits - 1] if hits >= test.persistence_hits else 0.0
         skew_p = 1.0
         n = history.windows
         if n and each.course is not None and each.subject != LABEL:
-            always = lasting_null(stretches, memory, prior.freedom, n, n)
+            always = lasting_null(known, n, n)
             skew_p = max(each.p_chance, always.p_value(excesses[-1]))
         return cls(
             each,

@@ -8,7 +8,8 @@ import numpy as np
 
 from services.common.sketches import Counts
 from services.monitor.core.histograms import jensen_shannon_distance, jensen_shannon_distances
-from services.monitor.core.wander import DAYS_OF_WEEK, FEWEST_STRETCHES, Span
+from services.monitor.core.memory import DAYS_OF_WEEK, FEWEST_STRETCHES
+from services.monitor.core.wander import Span
 
 
 @dataclass(frozen=True, slots=True)

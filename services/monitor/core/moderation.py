@@ -28,25 +28,24 @@ class Prior:
     variance: float = 0.0
 
     @classmethod
-    def of(cls, mean_squares: npt.NDArray[np.float64], stretches: int) -> Prior:
+    def of(cls, mean_squares: npt.NDArray[np.float64], freedom: float) -> Prior:
         """By the method of moments on logarithms (Smyth, Linear models and empirical Bayes
         methods, Stat. Appl. Genet. Mol. Biol. 2004); worth nothing with fewer than five columns.
 
         Args:
             mean_squares: float64 [columns], of each column's own effects, all above 0.
-            stretches: That each comes from.
+            freedom: Degrees of freedom of each.
         """
-        own = stretches - 1
-        if mean_squares.size < _FEWEST_COLUMNS or own < 1:
+        if mean_squares.size < _FEWEST_COLUMNS or freedom < 1:
             return cls()
-        logs = np.log(mean_squares) - digamma(own / 2) + np.log(own / 2)
-        spread = float(logs.var(ddof=1) - polygamma(1, own / 2))
-        freedom = max(each for each in PRIOR_GRID if not each or polygamma(1, each / 2) >= spread)
-        if not freedom:
+        logs = np.log(mean_squares) - digamma(freedom / 2) + np.log(freedom / 2)
+        spread = float(logs.var(ddof=1) - polygamma(1, freedom / 2))
+        worth = max(each for each in PRIOR_GRID if not each or polygamma(1, each / 2) >= spread)
+        if not worth:
             return cls()
-        return cls(freedom, float(np.exp(logs.mean() + digamma(freedom / 2) - np.log(freedom / 2))))
+        return cls(worth, float(np.exp(logs.mean() + digamma(worth / 2) - np.log(worth / 2))))
 
-    def moderated(self, mean_square: float, stretches: int) -> float:
-        """A column's own mean square, drawn toward the usual one."""
-        own = stretches - 1
-        return (self.freedom * self.variance + own * mean_square) / (self.freedom + own)
+    def moderated(self, mean_square: float, freedom: float) -> float:
+        """A column's own mean square, of so many degrees of freedom, drawn toward the usual."""
+        pooled = self.freedom * self.variance + freedom * mean_square
+        return pooled / (self.freedom + freedom)

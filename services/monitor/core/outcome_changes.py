@@ -11,9 +11,10 @@ from services.common.sketches import Counts
 from services.monitor.core.calibration import Floats, group_means, outcome_table
 from services.monitor.core.detectors.numeric import NumericDrift
 from services.monitor.core.detectors.port import Sight
+from services.monitor.core.memory import FEWEST_STRETCHES
 from services.monitor.core.moderation import Prior
 from services.monitor.core.resources import ChangeKind
-from services.monitor.core.wander import FEWEST_STRETCHES, stretches_of
+from services.monitor.core.wander import stretches_of
 
 STRONG: Final = 10.0
 """How many times likelier one name must be: strong evidence (Jeffreys, Theory of Probability,
@@ -108,7 +109,7 @@ def features_prior(sight: Sight, variance: float) -> Prior:
         return Prior()
     # Each stretch was held against the others alone.
     factor = 8 * np.log(2) * variance * (n - 1) / n
-    return Prior.of(np.array([each.own_square * factor for each in known]), n)
+    return Prior.of(np.array([each.own_square * factor for each in known]), n - 1)
 
 
 def named_move(
@@ -129,7 +130,7 @@ def named_move(
             ChangeKind.OUTCOME_CHANGE,
             "The held-out rows are too few days to say how far scores go by themselves.",
         )
-    square = prior.moderated(float(places.var(ddof=1)), n)
+    square = prior.moderated(float(places.var(ddof=1)), n - 1)
     scale = float(np.sqrt(max(square, noise) * (1 + 1 / n)))
     moved = place - float(places.mean())
     likelihoods = stats.t.logpdf(np.array([moved - move, moved]) / scale, n - 1 + prior.freedom)

@@ -10,27 +10,28 @@ remembers the one before; what their small number and that memory are worth is s
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from typing import Final, Self
+from functools import lru_cache
+from typing import Final, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import polygamma
 
 from services.common.sketches import Counts
-
-FEWEST_STRETCHES: Final = 3
-"""Below it nobody can say how far a column goes by itself."""
+from services.monitor.core.memory import DAYS_OF_WEEK, Cut, correlations
 
 _MOST_STRETCHES: Final = 30
-DAYS_OF_WEEK: Final = 7
-_MOST_MEMORY: Final = 0.9
-_MEMORY_STEP: Final = 0.1
+_KEPT: Final = 128
+"""Nulls that are kept, of .8 MB each."""
+
+_JITTER: Final = 1e-9
 _DRAWS: Final = 100_000
 _SEED: Final = 20130301
 _TAIL: Final = 200
 """Largest draws from which on the tail is a power law: it is one of Student's kind."""
+
+_Draws: TypeAlias = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,11 @@ class Span:
     def season(self) -> tuple[int, int]:
         """What stretches of a baseline depend on: the days, and where in the week they begin."""
         return self.days, self.first_day % DAYS_OF_WEEK if self.days < DAYS_OF_WEEK else 0
+
+    def cut(self, block_days: Counts | None) -> Cut:
+        """How `stretches_of` a baseline with blocks of these days lie."""
+        by_week = self.days < DAYS_OF_WEEK and block_days is not None
+        return Cut(self.days, DAYS_OF_WEEK if by_week else self.days)
 
 
 def stretches_of(blocks: Counts, block_days: Counts | None, span: Span) -> Counts:
@@ -104,64 +110,29 @@ def bounded(effect: float) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
-    """How alike neighbouring stretches are, to be pooled over columns.
+class Wander:
+    """What is known of how a subject goes by itself.
 
     Attributes:
-        together: Sum over neighbours of the products of their deviations, less chance.
-        alone: Sum of the squared deviations, less chance.
-        neighbours: Pairs of neighbours.
-        stretches: Of the column.
+        stretches: Of the baseline; above 30 they count as 30.
+        cut: How they lie; windows follow one another.
+        memory: Correlation of a day with the day before (`memory`).
+        prior: Degrees of freedom of what other columns say of the own mean square.
     """
 
-    together: float
-    alone: float
-    neighbours: int
     stretches: int
+    cut: Cut
+    memory: float
+    prior: int = 0
 
-    @classmethod
-    def of(cls, stretches: Counts) -> Memory:
-        """Of one column.
+    @property
+    def freedom(self) -> float:
+        """Degrees of freedom of the mean square of the baseline's own effects.
 
-        Args:
-            stretches: int64 [stretches, groups].
+        Fewer than their number where they remember: those of the chi-square whose logarithm
+        varies as much.
         """
-        rows = stretches.sum(axis=1)
-        kept = stretches[rows > 0]
-        if kept.shape[0] < FEWEST_STRETCHES:
-            return cls(0.0, 0.0, 0, kept.shape[0])
-        # The variance of the root of a share hardly depends on the share (Freeman and Tukey).
-        roots = np.sqrt(kept / kept.sum(axis=1, keepdims=True))
-        away = roots - roots.mean(axis=0)
-        freedom = max(int((kept.sum(axis=0) > 0).sum()) - 1, 0)
-        chance = freedom / 4 * float((1 / kept.sum(axis=1)).sum()) * (1 - 1 / kept.shape[0])
-        return cls(
-            float((away[:-1] * away[1:]).sum()),
-            max(0.0, float((away**2).sum()) - chance),
-            kept.shape[0] - 1,
-            kept.shape[0],
-        )
-
-
-def pooled_memory(memories: Sequence[Memory]) -> float:
-    """Correlation of a stretch with the one before, 0 to .9, rounded up to a tenth.
-
-    The estimate of n stretches is too low by (1 + 4 r) / n (Marriott and Pope, Biometrika
-    1954); that is undone, for each column as much as it has part in the estimate, and one
-    standard error is added.
-    """
-    known = [memory for memory in memories if memory.neighbours and memory.alone > 0]
-    if not known:
-        return 0.0
-    together = sum(memory.together for memory in known)
-    alone = sum(memory.alone for memory in known)
-    # Not the fewest of any: the scores, of a few held-out weeks, would speak for all columns.
-    n = alone / sum(memory.alone / memory.stretches for memory in known)
-    seen = together / alone
-    corrected = (seen + 1 / n) / (1 - 4 / n) if n > 2 * 4 else seen + 1 / n
-    error = 1 / np.sqrt(sum(memory.neighbours for memory in known))
-    steps = np.ceil(round((corrected + float(error)) / _MEMORY_STEP, 6))
-    return float(np.clip(steps * _MEMORY_STEP, 0.0, _MOST_MEMORY))
+        return _freedom(min(self.stretches, _MOST_STRETCHES), self.cut, self.memory)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +140,7 @@ class LastingNull:
     """What the `hits`-th largest of the last windows' effects is without drift.
 
     Effects are in units of the root mean square of the baseline's own. The baseline's
-    stretches and the windows are draws of one autoregressive series of the first order, far
+    stretches and the windows are means over days of one series with a memory (`memory`), far
     from each other in time; the root mean square is of those few stretches, so the tail is
     as heavy as Student's, less heavy the more other columns say (`moderation`).
 
@@ -206,37 +177,63 @@ class LastingNull:
         return float(start * (p_value * n / _TAIL) ** (-1 / self.tail_index))
 
 
-@cache
-def lasting_null(stretches: int, memory: float, prior: int, hits: int, windows: int) -> LastingNull:
-    """The null of `hits` of `windows` windows, given how many stretches the baseline has.
+@lru_cache(_KEPT)
+def _freedom(stretches: int, cut: Cut, memory: float) -> float:
+    random = np.random.default_rng(_SEED)
+    _, square = _mean_and_square(_series(random, correlations(stretches, cut, memory)))
+    variance = float(np.log(square).var())
+    low, high = 1.0, float(stretches)
+    # Halved until nothing is left to halve: trigamma falls.
+    while low < (middle := (low + high) / 2) < high:
+        if polygamma(1, middle / 2) > variance:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+@lru_cache(_KEPT)
+def lasting_null(known: Wander, hits: int, windows: int) -> LastingNull:
+    """The null of `hits` of `windows` windows.
 
     Args:
-        stretches: Of the baseline; above 30 they count as 30.
-        memory: Correlation of a stretch with the one before.
-        prior: Degrees of freedom of what other columns say of the own mean square.
+        known: Of the subject.
         hits: Windows that must show an effect.
         windows: Windows that are looked at.
     """
     random = np.random.default_rng(_SEED)
-    own = _series(random, min(stretches, _MOST_STRETCHES), memory)
-    ahead = _series(random, windows, memory)
-    n = own.shape[1]
-    mean = own.mean(axis=1, keepdims=True)
-    square = np.mean(((own - mean) * n / (n - 1)) ** 2, axis=1, keepdims=True)
-    if prior:
-        # Columns differ as the prior says; in units in which the usual mean square is 1.
-        varied = prior / random.chisquare(prior, (_DRAWS, 1))
-        square = (prior + (n - 1) * square * varied) / (prior + n - 1)
+    n = min(known.stretches, _MOST_STRETCHES)
+    following = Cut(known.cut.days, known.cut.days)
+    own = _series(random, correlations(n, known.cut, known.memory))
+    ahead = _series(random, correlations(windows, following, known.memory))
+    mean, square = _mean_and_square(own)
+    if known.prior:
+        # Columns differ as the prior says; what it calls usual is what baselines show.
+        varied = known.prior / random.chisquare(known.prior, (_DRAWS, 1))
+        usual, freedom = square.mean(), known.freedom
+        square = (known.prior * usual + freedom * square * varied) / (known.prior + freedom)
         ahead, mean = ahead * np.sqrt(varied), mean * np.sqrt(varied)
     effects = np.sort(np.abs(ahead - mean) / np.sqrt(square), axis=1)
     return LastingNull.of(effects[:, windows - hits])
 
 
-def _series(random: np.random.Generator, n: int, memory: float) -> npt.NDArray[np.float64]:
-    surprises = random.standard_normal((_DRAWS, n))
-    series = np.empty_like(surprises)
-    series[:, 0] = surprises[:, 0]
-    for step in range(1, n):
-        fresh = np.sqrt(1 - memory**2) * surprises[:, step]
-        series[:, step] = memory * series[:, step - 1] + fresh
-    return series
+def _mean_and_square(own: _Draws) -> tuple[_Draws, _Draws]:
+    """float64 [draws, 1] twice: the stretches' mean, and the mean square of their effects.
+
+    Each is held against the others alone.
+    """
+    n = own.shape[1]
+    mean = own.mean(axis=1, keepdims=True)
+    return mean, np.mean(((own - mean) * n / (n - 1)) ** 2, axis=1, keepdims=True)
+
+
+def _series(random: np.random.Generator, correlated: npt.NDArray[np.float64]) -> _Draws:
+    """float64 [draws, n]: normal, of mean 0 and variance 1, and correlated as told."""
+    n = len(correlated)
+    surprises = random.standard_normal((n, _DRAWS))
+    series = np.zeros_like(surprises)
+    # One by one: the bits of a product of matrices depend on the number of threads.
+    for place, weights in enumerate(np.linalg.cholesky(correlated + _JITTER * np.eye(n))):
+        for before in range(place + 1):
+            series[place] += weights[before] * surprises[before]
+    return np.ascontiguousarray(series.T)

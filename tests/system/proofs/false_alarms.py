@@ -45,8 +45,11 @@ _CORE: Final = "services/monitor/core/"
 _BASIS: Final = (
     *("services/common/profiles.py", "services/common/sketches.py"),
     *(f"{_CORE}{name}.py" for name in ("alarms", "calibration", "concept", "course", "detecting")),
-    *(f"{_CORE}{name}.py" for name in ("estimating", "histograms", "moderation", "naming")),
-    *(f"{_CORE}{name}.py" for name in ("outcome_changes", "quality", "wander", "stream/samples")),
+    *(f"{_CORE}{name}.py" for name in ("estimating", "histograms", "memory", "moderation")),
+    *(
+        f"{_CORE}{name}.py"
+        for name in ("naming", "outcome_changes", "quality", "wander", "stream/samples")
+    ),
     *(f"{_CORE}{folder}/*.py" for folder in ("detectors", "faults")),
     *("tests/support/drift_worlds.py", "tests/system/drift_runs.py"),
     *("tests/system/alarm_tasks.py", "tests/system/drift_peers.py"),

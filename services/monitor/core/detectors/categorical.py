@@ -9,7 +9,7 @@ from services.monitor.core.detectors.comparing import (
     categorical_features,
     compared,
 )
-from services.monitor.core.detectors.port import Measurement, Sight
+from services.monitor.core.detectors.port import USUAL, Measurement, Sight
 from services.monitor.core.resources import ChangeKind
 
 
@@ -21,6 +21,7 @@ class CategoricalDrift:
 
     name = "categorical"
     kind = ChangeKind.DATA_DRIFT
+    weight = USUAL
 
     def measure(self, sight: Sight) -> Iterator[Measurement]:
         """One per categorical feature."""

@@ -21,8 +21,9 @@ from services.monitor.core.histograms import (
     jensen_shannon_distances,
     sampling_spreads,
 )
+from services.monitor.core.memory import Cut, Memory
 from services.monitor.core.resources import HistogramBin
-from services.monitor.core.wander import Memory, Span, stretches_of
+from services.monitor.core.wander import Span, stretches_of
 
 OUTSIDE_NUMERIC: Final = 3
 """Coarse groups beside a numeric column's own: below, above and missing, the last ones."""
@@ -105,6 +106,7 @@ class _Known:
 
     subject: str
     own: Floats
+    cut: Cut
     memory: Memory
     rows: int
     last_day: int | None
@@ -132,7 +134,9 @@ class _Reference:
     group_of: npt.NDArray[np.intp]
 
     @classmethod
-    def of(cls, columns: Columns, stretches: Sequence[Counts], parts: Sequence[Parts]) -> Self:
+    def of(
+        cls, columns: Columns, stretches: Sequence[Counts], parts: Sequence[Parts], span: Span
+    ) -> Self:
         """Of columns, the coarse counts of their stretches, and their parts."""
         each = list(columns.values())
         width = len(parts[0])
@@ -148,11 +152,21 @@ class _Reference:
         own = jensen_shannon_distances(
             (pooled[:, None] - cut).reshape(-1, width), cut.reshape(-1, width)
         ).reshape(cut.shape[:2])
+        memories = [
+            Memory.of(
+                _merged(column.blocks, part_of[place], width),
+                _days(column),
+                cut[place],
+                span.cut(column.days),
+            )
+            for place, column in enumerate(each)
+        ]
         known = tuple(
             _Known(
                 subject,
                 own[place],
-                Memory.of(cut[place]),
+                span.cut(column.days),
+                memories[place],
                 int(before[place].sum()),
                 None if column.days is None else int(column.days[-1]),
                 group_names(column.groups, column.sketch.bins.labels) if width > 2 else (),
@@ -194,6 +208,7 @@ class _Reference:
                 subject=known.subject,
                 effect=effects[place],
                 own=known.own,
+                cut=known.cut,
                 memory=known.memory,
                 noise=noises[place],
                 statistic=statistics[place],
@@ -226,9 +241,15 @@ def _references(
             {subject: columns[subject] for subject, _, _ in found},
             [stretches for _, stretches, _ in found],
             [parts for _, _, parts in found],
+            span,
         )
         for found in alike.values()
     )
+
+
+def _days(column: ColumnProfile) -> tuple[int, ...]:
+    """Of its blocks; where they are not known, one after the other."""
+    return tuple(range(len(column.blocks)) if column.days is None else column.days.tolist())
 
 
 def _part_of_group(column: ColumnProfile, parts: Parts) -> npt.NDArray[np.intp]:

@@ -14,9 +14,9 @@ from services.common import scoring
 from services.common.profiles import RowSample
 from services.common.sketches import Counts
 from services.monitor.core.detectors.encoding import Rows, normal_scores, stretch_of_rows
-from services.monitor.core.detectors.port import ROWS, Measurement, Sight
+from services.monitor.core.detectors.port import ROWS, USUAL, Measurement, Sight
+from services.monitor.core.memory import Cut, Memory
 from services.monitor.core.resources import ChangeKind
-from services.monitor.core.wander import Memory
 
 _KEPT: Final = 20
 """Products that the classifier is fitted on."""
@@ -38,6 +38,7 @@ class DomainClassifier:
 
     name = "domain_classifier"
     kind = ChangeKind.JOINT_DRIFT
+    weight = USUAL
 
     def measure(self, sight: Sight) -> Iterator[Measurement]:
         """One, if the baseline has a sample and both are large enough."""
@@ -59,7 +60,8 @@ class DomainClassifier:
             subject=ROWS,
             effect=_effect(area),
             own=own,
-            memory=Memory(0.0, 0.0, 0, 0),
+            cut=Cut(sight.span.days, sight.span.days),
+            memory=Memory(),
             noise=float((2 * error) ** 2),
             statistic=float(statistic),
             p_chance=float(stats.norm.sf(statistic)),

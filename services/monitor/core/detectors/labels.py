@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from services.monitor.core.detectors.comparing import all_but_missing, compared
-from services.monitor.core.detectors.port import LABEL, Measurement, Sight
+from services.monitor.core.detectors.port import LABEL, USUAL, Measurement, Sight
 from services.monitor.core.resources import ChangeKind
 
 
@@ -18,6 +18,7 @@ class LabelDrift:
 
     name = "labels"
     kind = ChangeKind.LABEL_SHIFT
+    weight = USUAL
 
     def measure(self, sight: Sight) -> Iterator[Measurement]:
         """One, if any outcome is known."""

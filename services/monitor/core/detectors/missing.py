@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from services.common.profiles import ColumnProfile
 from services.monitor.core.detectors.comparing import Parts, compared, group_count
-from services.monitor.core.detectors.port import Measurement, Sight
+from services.monitor.core.detectors.port import GUARD, Measurement, Sight
 from services.monitor.core.resources import ChangeKind
 
 
@@ -20,6 +20,7 @@ class MissingDrift:
 
     name = "missing"
     kind = ChangeKind.DATA_DRIFT
+    weight = GUARD
 
     def measure(self, sight: Sight) -> Iterator[Measurement]:
         """One per feature."""

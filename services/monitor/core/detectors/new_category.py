@@ -12,7 +12,7 @@ from services.monitor.core.detectors.comparing import (
     compared,
     group_count,
 )
-from services.monitor.core.detectors.port import Measurement, Sight
+from services.monitor.core.detectors.port import GUARD, Measurement, Sight
 from services.monitor.core.resources import ChangeKind
 
 
@@ -25,6 +25,7 @@ class NewCategory:
 
     name = "new_category"
     kind = ChangeKind.DATA_DRIFT
+    weight = GUARD
 
     def measure(self, sight: Sight) -> Iterator[Measurement]:
         """One per categorical feature."""

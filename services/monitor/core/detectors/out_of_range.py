@@ -12,7 +12,7 @@ from services.monitor.core.detectors.comparing import (
     group_count,
     numeric_features,
 )
-from services.monitor.core.detectors.port import Measurement, Sight
+from services.monitor.core.detectors.port import GUARD, Measurement, Sight
 from services.monitor.core.resources import ChangeKind
 
 
@@ -25,6 +25,7 @@ class OutOfRange:
 
     name = "out_of_range"
     kind = ChangeKind.DATA_DRIFT
+    weight = GUARD
 
     def measure(self, sight: Sight) -> Iterator[Measurement]:
         """One per numeric feature."""

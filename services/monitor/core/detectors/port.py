@@ -12,10 +12,11 @@ import numpy.typing as npt
 from services.common.profiles import Profile
 from services.common.sketches import Counts
 from services.monitor.core.course import Course
+from services.monitor.core.memory import Cut, Memory
 from services.monitor.core.quality import UNKNOWN
 from services.monitor.core.resources import ChangeKind, HistogramBin
 from services.monitor.core.stream.samples import WindowSample
-from services.monitor.core.wander import Memory, Span, mean_squares
+from services.monitor.core.wander import Span, mean_squares
 
 _T = TypeVar("_T")
 
@@ -27,6 +28,11 @@ LABEL: Final = "label"
 
 ROWS: Final = "rows"
 """Subject of what is found about whole rows."""
+
+USUAL: Final = 1.0
+GUARD: Final = 0.1
+"""Weights of detectors; that of one of what training hardly ever had: the least effect that
+matters is far beyond what goes by itself, so a smaller share of the budget finds it as well."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +93,8 @@ class Measurement:
         subject: Feature, `SCORE`, `LABEL` or `ROWS`.
         effect: 0 (as in the baseline) to 1.
         own: float64 [stretches], the effects of the baseline's own stretches.
-        memory: How alike neighbouring stretches are.
+        cut: How these lie.
+        memory: What the baseline says of how long the subject remembers.
         noise: Standard deviation of the square of `effect` by chance alone.
         statistic: Of the test that takes rows for independent.
         p_chance: Its p-value.
@@ -101,6 +108,7 @@ class Measurement:
     subject: str
     effect: float
     own: npt.NDArray[np.float64]
+    cut: Cut
     memory: Memory
     noise: float
     statistic: float
@@ -127,6 +135,11 @@ class Detector(Protocol):
     @property
     def kind(self) -> ChangeKind:
         """What an alarm of it is a sign of."""
+        ...
+
+    @property
+    def weight(self) -> float:
+        """Of each of its effects in the budget of false alarms, beside 1, the usual one."""
         ...
 
     def measure(self, sight: Sight) -> Iterable[Measurement]:

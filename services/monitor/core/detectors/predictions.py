@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from services.monitor.core.detectors.comparing import all_but_missing, compared
-from services.monitor.core.detectors.port import SCORE, Measurement, Sight
+from services.monitor.core.detectors.port import SCORE, USUAL, Measurement, Sight
 from services.monitor.core.resources import ChangeKind
 
 
@@ -17,6 +17,7 @@ class PredictionDrift:
 
     name = "predictions"
     kind = ChangeKind.DATA_DRIFT
+    weight = USUAL
 
     def measure(self, sight: Sight) -> Iterator[Measurement]:
         """One."""

@@ -12,9 +12,9 @@ from scipy import stats
 
 from services.common.profiles import RowSample
 from services.monitor.core.detectors.encoding import Rows, normal_scores, stretch_of_rows
-from services.monitor.core.detectors.port import ROWS, Measurement, Sight
+from services.monitor.core.detectors.port import ROWS, USUAL, Measurement, Sight
+from services.monitor.core.memory import Cut, Memory
 from services.monitor.core.resources import ChangeKind
-from services.monitor.core.wander import Memory
 
 _KEPT_VARIANCE: Final = 0.65
 """Share of the variance that the kept directions carry: the default of NannyML."""
@@ -33,6 +33,7 @@ class Reconstruction:
 
     name = "reconstruction"
     kind = ChangeKind.JOINT_DRIFT
+    weight = USUAL
 
     def measure(self, sight: Sight) -> Iterator[Measurement]:
         """One, if the baseline has a sample and both are large enough."""
@@ -54,7 +55,8 @@ class Reconstruction:
             subject=ROWS,
             effect=_change(now, own),
             own=sight.of_baseline((self.name, days), lambda: known.own_effects(sample, days)),
-            memory=Memory(0.0, 0.0, 0, 0),
+            cut=Cut(sight.span.days, sight.span.days),
+            memory=Memory(),
             noise=float(error**2),
             statistic=float(test.statistic),
             p_chance=float(test.pvalue),

@@ -30,3 +30,6 @@ DETECTORS: Final[tuple[Detector, ...]] = (
 
 KINDS: Final = {detector.name: detector.kind for detector in DETECTORS}
 """What an alarm of each is a sign of."""
+
+WEIGHTS: Final = {detector.name: detector.weight for detector in DETECTORS}
+"""Of each of their effects in the budget of false alarms."""
