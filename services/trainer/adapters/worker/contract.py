@@ -65,8 +65,8 @@ class Work:
     correlation_id: str
     causation_id: str
     traceparent: str
-    reproduces: str
-    tolerance: float
+    reproduces: str = ""
+    tolerance: float = 0.0
 
 
 def work_of(claimed: worker_service_pb2.ClaimJobResponse) -> Work:
