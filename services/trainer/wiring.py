@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -185,9 +186,9 @@ def _config_of(settings: TrainerSettings, port: int) -> Callable[[TrainingJob, s
             job=job.name,
             worker=worker,
             lanes=job.spec.lanes,
-            cores=job.spec.threads or machine.threads,
+            cores=job.spec.worker_threads(machine.threads),
             memory_mib=job.spec.memory_mib,
-            reserved_memory_mib=job.spec.reserved_memory_mib,
+            reserved_memory_mib=job.spec.worker_memory_mib,
             trainer_address=address,
             registry_address=settings.registry_address,
             registry_patience_s=settings.registry_patience_s,
@@ -196,6 +197,8 @@ def _config_of(settings: TrainerSettings, port: int) -> Callable[[TrainingJob, s
             log_level=settings.log_level,
             traces=trace_sinks(settings),
             encoders=settings.encoders,
+            parallelism=job.spec.parallelism,
+            helper_key=secrets.token_hex(32) if job.spec.workers > 1 else "",
         )
 
     return config_of

@@ -21,6 +21,7 @@ from services.trainer.core.abilities import ability_faults
 from services.trainer.core.failures import ErrorClass
 from services.trainer.core.fairness import DISPARITIES
 from services.trainer.core.mode_faults import mode_faults
+from services.trainer.core.parallelism_faults import parallelism_faults
 from services.trainer.core.parents import Mode
 from services.trainer.core.privacy_faults import privacy_faults
 from services.trainer.core.reproduction import Subject
@@ -69,6 +70,7 @@ def faults_of(example: dict[str, object], job: JobSpec) -> list[FieldViolation]:
         *ability_faults(changed, rules, abilities),
         *mode_faults(changed, modes, "spec"),
         *privacy_faults(changed, abilities, "spec"),
+        *parallelism_faults(changed, abilities, "spec"),
         *text_faults(changed, abilities, {"minilm": 512}),
     ]
 
@@ -87,6 +89,7 @@ def faults_of(example: dict[str, object], job: JobSpec) -> list[FieldViolation]:
         "constraints",
         "tuning",
         "task",
+        "parallelism",
     ],
 )
 def test_the_specs_of_the_document_are_good_ones(key: str) -> None:

@@ -72,7 +72,10 @@ class RayCluster:
         self.add_node()
 
     def add_node(self) -> None:
-        """Start a node with room for one core; returns while it comes up."""
+        """Start a node with room for one core, once those before it are up; it comes up then."""
+        # Two that come up at the same time at one address take each other for themselves.
+        for node in self._nodes:
+            node.wait_until_ready(lambda node=node: "Ray runtime started" in node.tail(), ports=[])
         command = [f"--address={self.address}", "--num-cpus=1"]
         self._nodes.append(self._start(command, f"node-{len(self._started)}.log"))
 
@@ -82,6 +85,17 @@ class RayCluster:
             if process.name() == "raylet":
                 process.kill()
         self.add_node()
+
+    def replace_node_of(self, process: psutil.Process) -> None:
+        """As `replace_node`, of the node that runs `process`."""
+        (node,) = (node for node in self._nodes if process in _family(node))
+        self._nodes.remove(node)
+        self._nodes.append(node)
+        self.replace_node()
+
+    def helpers(self) -> list[psutil.Process]:
+        """Those of the workers that help another."""
+        return [worker for worker in self.workers() if _words(worker)[-1:] == ["helper"]]
 
     def workers(self) -> list[psutil.Process]:
         """The trainer's workers that run on nodes, the processes of trials not among them."""

@@ -33,5 +33,8 @@ class Engine(Protocol):
         ...
 
     async def start(self, config: WorkerConfig) -> Worker:
-        """A worker that runs one attempt, as soon as there is room for it."""
+        """A worker that runs one attempt, as soon as there is room for it.
+
+        While its end is waited for, it has the helpers that it is to have, those that end replaced.
+        """
         ...

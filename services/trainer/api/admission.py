@@ -8,6 +8,7 @@ from services.common.errors import FieldViolation
 from services.trainer.core.abilities import Ability, ability_faults
 from services.trainer.core.errors import InvalidSpec, UnusableSnapshot
 from services.trainer.core.mode_faults import mode_faults
+from services.trainer.core.parallelism_faults import parallelism_faults
 from services.trainer.core.parameters import Rules
 from services.trainer.core.parents import Mode
 from services.trainer.core.ports import Snapshots
@@ -58,6 +59,7 @@ class Admission:
             *ability_faults(spec, self._recipes, self._abilities),
             *mode_faults(spec, self._modes, ROOT),
             *privacy_faults(spec, self._abilities, ROOT),
+            *parallelism_faults(spec, self._abilities, ROOT),
             *text_faults(spec, able, self._encoders),
         ]
         if SNAPSHOT.matches(spec.snapshot):

@@ -31,12 +31,14 @@ class Ability:
         trains_privately: It heeds `FitTask.private`; it has the parameters `epochs` and
             `batch_rows`.
         reads_text: Its only feature is a text; others read none.
+        trains_in_parallel: It heeds `FitTask.crew`; it has the parameter `batch_rows`.
     """
 
     tasks: frozenset[Task] = frozenset({Task.BINARY})
     reads_images: bool = False
     trains_privately: bool = False
     reads_text: bool = False
+    trains_in_parallel: bool = False
 
 
 def ability_faults(

@@ -260,7 +260,8 @@ class Trial:
 STEP_SECONDS: Final = "step_s"
 CHECKPOINT_SECONDS: Final = "checkpoint_s"
 CHECKPOINT_BYTES: Final = "checkpoint_bytes"
-RUN_SERIES: Final = frozenset({STEP_SECONDS, CHECKPOINT_SECONDS, CHECKPOINT_BYTES})
+WORKERS: Final = "workers"
+RUN_SERIES: Final = frozenset({STEP_SECONDS, CHECKPOINT_SECONDS, CHECKPOINT_BYTES, WORKERS})
 """Series of how a trial ran. They are others in each run; those of what was learned are not."""
 
 

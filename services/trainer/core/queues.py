@@ -78,7 +78,7 @@ class Amounts:
 def needed(spec: JobSpec, machine: Amounts) -> Amounts:
     """What a job takes while it runs; where its spec sets no limit, all there is."""
     memory_mib = spec.reserved_memory_mib or machine.memory_mib
-    return Amounts(1, spec.threads or machine.threads, memory_mib)
+    return Amounts(1, spec.reserved_threads(machine.threads), memory_mib)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from services.trainer.core.calibration import CalibrationMethod
 from services.trainer.core.constraints import Constraints
 from services.trainer.core.fairness import Fairness
 from services.trainer.core.gains import MinimumGain
+from services.trainer.core.parallelism import Parallelism, parallelism_from_json
 from services.trainer.core.parameters import Parameters
 from services.trainer.core.parents import MaximumLoss, Mode
 from services.trainer.core.privacy import Privacy, privacy_from_json, privacy_to_json
@@ -96,7 +97,8 @@ class JobSpec:
         model: Resource name of the model that the winner becomes a version of.
         parent_version: Version that it descends from; may be empty.
         max_attempts: Attempts before the job fails.
-        threads: Threads that an attempt may keep busy; 0 means every core of its machine.
+        threads: Threads that each worker of an attempt may keep busy; 0 means every core of its
+            machine, with `parallelism` 1.
         memory_mib: Memory that each of its processes may allocate; 0 means no limit.
         tuning: How spaces of candidates are searched; None when none has any.
         split_method: Which rows go into which part.
@@ -114,6 +116,7 @@ class JobSpec:
         fairness: Groups for which decisions are compared; None compares none.
         robustness: What the winner is stressed by; None means nothing.
         constraints: What the winner may cost to serve; None means anything.
+        parallelism: How many workers train together; None means one, on whole batches.
     """
 
     snapshot: str
@@ -144,6 +147,7 @@ class JobSpec:
     fairness: Fairness | None = None
     robustness: Robustness | None = None
     constraints: Constraints | None = None
+    parallelism: Parallelism | None = None
 
     @property
     def threshold(self) -> float:
@@ -161,9 +165,28 @@ class JobSpec:
         return self.tuning.parallel_trials if self.tuning else 1
 
     @property
-    def reserved_memory_mib(self) -> int:
-        """Memory that an attempt is given, all its trials together; 0 where it is not limited."""
+    def workers(self) -> int:
+        """Workers that an attempt has at most."""
+        return self.parallelism.max_workers if self.parallelism else 1
+
+    @property
+    def worker_memory_mib(self) -> int:
+        """Memory that a worker is given, all its trials together; 0 where it is not limited."""
         return self.memory_mib * max(1, self.lanes)
+
+    @property
+    def reserved_memory_mib(self) -> int:
+        """Memory that an attempt is given, all its workers together; 0 where it is not limited."""
+        return self.worker_memory_mib * self.workers
+
+    def worker_threads(self, machine: int) -> int:
+        """Threads that each worker may keep busy, on a machine of so many."""
+        # What several train, each of them trains on one thread.
+        return self.threads or (machine if self.parallelism is None else 1)
+
+    def reserved_threads(self, machine: int) -> int:
+        """Threads that an attempt may keep busy, all its workers together."""
+        return self.worker_threads(machine) * self.workers
 
     @property
     def expected_trials(self) -> int:
@@ -238,6 +261,9 @@ def spec_from_json(document: Json) -> JobSpec:
         constraints=(
             _constraints_from_json(document["constraints"]) if "constraints" in document else None
         ),
+        parallelism=(
+            parallelism_from_json(document["parallelism"]) if "parallelism" in document else None
+        ),
     )
 
 
@@ -295,6 +321,7 @@ def spec_to_json(spec: JobSpec) -> dict[str, Any]:
         ),
         **({} if spec.robustness is None else {"robustness": asdict(spec.robustness)}),
         **({} if spec.constraints is None else {"constraints": asdict(spec.constraints)}),
+        **({} if spec.parallelism is None else {"parallelism": asdict(spec.parallelism)}),
     }
 
 

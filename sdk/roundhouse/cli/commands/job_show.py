@@ -76,6 +76,12 @@ def _lines(job: TrainingJob) -> list[str]:
         )
     else:
         lines.append(f"picks by {job.spec.metric} on the validation part")
+    if job.spec.HasField("parallelism"):
+        asked = job.spec.parallelism
+        lines.append(
+            f"trained by {asked.min_workers} to {asked.max_workers} workers, batches in "
+            f"{asked.shards} shards: see roundhouse jobs plot --series workers"
+        )
     if job.model_version:
         lines.append(f"made {names.short(job.model_version)} of {names.last(job.best_trial)}")
     if job.reproduces:

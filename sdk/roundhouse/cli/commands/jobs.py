@@ -67,6 +67,13 @@ def submit(
         bool, typer.Option("--critical", help="Start it also while the project is frozen.")
     ] = False,
     queue: Annotated[str, typer.Option(help="Queue that it waits in.")] = "default",
+    workers: Annotated[
+        str,
+        typer.Option(
+            metavar="MIN-MAX",
+            help="Workers that train a network together, such as 2-4 or 3, instead of the spec's.",
+        ),
+    ] = "",
     validate_only: Annotated[
         bool, typer.Option("--validate-only", help="Check the spec without submitting it.")
     ] = False,
@@ -77,6 +84,9 @@ def submit(
     asked = _spec(spec)
     if parent:
         asked.parent_version = names.version(session.project, parent)
+    if workers:
+        least, most = _workers(workers)
+        asked.parallelism.min_workers, asked.parallelism.max_workers = least, most
     request = CreateTrainingJobRequest(
         parent=names.parent(session.project),
         training_job_id=job_id,
@@ -231,3 +241,12 @@ def _spec(file: Path) -> JobSpec:
         return json_format.Parse(file.read_text(), JobSpec())
     except json_format.ParseError as error:
         raise UsageFault(f"{file} is no JobSpec: {error}") from error
+
+
+def _workers(asked: str) -> tuple[int, int]:
+    """Least and most, of `2-4` or `3`."""
+    least, _, most = asked.partition("-")
+    try:
+        return int(least), int(most or least)
+    except ValueError as error:
+        raise UsageFault(f"--workers is {asked!r}; must be such as 2-4 or 3") from error

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numpy as np
-
+from services.trainer.adapters.learning.batches import batches_of, loss_of, tensors_of
+from services.trainer.adapters.learning.crew import Batch
 from services.trainer.adapters.learning.native import Tensors, safetensors_metadata
 from services.trainer.adapters.learning.private import PrivateSteps
 from services.trainer.adapters.learning.recipe import (
@@ -19,6 +19,7 @@ from services.trainer.adapters.learning.recipe import (
     Step,
     watched_metrics,
 )
+from services.trainer.adapters.learning.shards import SharedSteps
 from services.trainer.core.failures import NanLoss, UnusableParent
 from services.trainer.core.privacy import PrivacySpent
 from services.trainer.core.tasks import Task
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
 
     Weights: TypeAlias = dict[str, torch.Tensor]
 
-PERMUTATION_STRIDE = 1_000_003
-"""Keeps the permutations of one seed's epochs apart from those of the next seed."""
-
 
 def outputs_of(task: FitTask) -> int:
     """Outputs of a network for `task`: a logit of each class, of two classes one; a quantity."""
@@ -39,7 +37,7 @@ def outputs_of(task: FitTask) -> int:
 
 def train_by_epochs(
     task: FitTask,
-    network: Callable[[], torch.nn.Module],
+    network: Callable[[FitTask], torch.nn.Module],
     estimator: Callable[[Weights], Any],
 ) -> Fitted:
     """Train for all epochs and keep the one with the lowest watched loss, else the last.
@@ -48,12 +46,14 @@ def train_by_epochs(
 
     Args:
         task: Has `epochs`, `batch_rows`, `learning_rate` and `weight_decay`.
-        network: Makes it, from rows to `outputs_of`, once the seed is set.
+        network: Makes it, from rows to `outputs_of`, once the seed is set. With a crew, a
+            function of a module, or one with some arguments given.
         estimator: The one that has some weights of it.
 
     Raises:
         NanLoss: The loss is no number any more.
         UnusableParent: `task.start` is of a network of another shape.
+        OutOfMemory, WorkerLost: As `Crew` says.
     """
     with one_thread():
         return _Training(task, network, estimator).run()
@@ -76,14 +76,14 @@ class _Training:
     def __init__(
         self,
         task: FitTask,
-        network: Callable[[], torch.nn.Module],
+        network: Callable[[FitTask], torch.nn.Module],
         estimator: Callable[[Weights], Any],
     ) -> None:
         import torch
 
         torch.manual_seed(task.seed)
         self._task = task
-        self._net = network()
+        self._net = network(task)
         self._estimator = estimator
         self._optimizer = torch.optim.AdamW(
             self._net.parameters(),
@@ -102,10 +102,8 @@ class _Training:
                 seed=task.seed,
             )
         )
-        self._rows = torch.from_numpy(task.rows)
-        label = task.label if task.soft_label is None else task.soft_label
-        whole = task.task is Task.MULTICLASS
-        self._label = torch.from_numpy(label if whole else label.astype(np.float32))
+        self._shared = None if task.crew is None else SharedSteps(task, network, self._net)
+        self._rows, self._label = tensors_of(task)
         self._epoch = 0
         self._best_epoch = 0
         self._best_loss = math.inf
@@ -130,8 +128,18 @@ class _Training:
             spent = self._spent()
             epsilon = None if spent is None else spent.epsilon
             (group,) = self._optimizer.param_groups
+            workers = None if self._shared is None else self._shared.workers
             task.observer.stepped(
-                Step(self._epoch, total, loss, metrics, epsilon, gradient_norm, group["lr"])
+                Step(
+                    self._epoch,
+                    total,
+                    loss,
+                    metrics,
+                    epsilon,
+                    gradient_norm,
+                    learning_rate=group["lr"],
+                    workers=workers,
+                )
             )
             task.observer.save(self._checkpoint())
         refit = {**task.parameters, "epochs": float(self._best_epoch)}
@@ -159,36 +167,40 @@ class _Training:
         """Its mean loss over the rows, and mean norm of the gradient over the batches."""
         import torch
 
-        private = self._private
-        outputs = self._net if private is None else private.logits
-        optimizer = self._optimizer if private is None else private
+        optimizer = self._optimizer if self._private is None else self._private
         self._net.train()
+        if self._shared is not None:
+            self._shared.begin_epoch()
         total, seen, norms = 0.0, 0, []
-        for chosen in self._batches():
+        for number, chosen in enumerate(self._batches()):
             optimizer.zero_grad()
-            loss = _loss(self._task.task, outputs(self._rows[chosen]), self._label[chosen])
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss = self._backward(number, chosen)
             optimizer.step()
             # The step leaves gradients as they are, but with privacy clips and noises them.
             gradients = [each.grad for each in self._net.parameters() if each.grad is not None]
             norms.append(torch.nn.utils.get_total_norm(gradients))
             if len(chosen):
-                total += loss.item() * len(chosen)
+                total += loss * len(chosen)
                 seen += len(chosen)
         mean = total / max(1, seen)
         if not math.isfinite(mean):
             raise NanLoss(f"the loss became {mean} in epoch {self._epoch + 1}")
         return mean, torch.stack(norms).mean().item()
 
+    def _backward(self, number: int, chosen: torch.Tensor) -> float:
+        """The mean loss of a batch, whose gradient the parameters have then."""
+        if self._shared is not None:
+            return self._shared.backward(Batch(self._epoch, number))
+        outputs = self._net if self._private is None else self._private.logits
+        loss = loss_of(self._task.task, outputs(self._rows[chosen]), self._label[chosen])
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss.item()
+
     def _batches(self) -> Iterable[torch.Tensor]:
         """The rows of each batch of the epoch."""
-        import torch
-
         if self._private is not None:
             return self._private.batches(self._epoch)
-        seed = self._task.seed * PERMUTATION_STRIDE + self._epoch
-        order = torch.randperm(len(self._rows), generator=torch.Generator().manual_seed(seed))
-        return torch.split(order, self._task.whole("batch_rows"))
+        return batches_of(self._task, self._epoch)
 
     def _weights(self) -> Weights:
         return {name: value.detach().clone() for name, value in self._net.state_dict().items()}
@@ -234,18 +246,6 @@ class _Training:
         torch.set_rng_state(tensors["rng"])
         if self._private is not None:
             self._private.restore(state["private_steps"])
-
-
-def _loss(task: Task, outputs: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
-    from torch.nn import functional
-
-    match task:
-        case Task.BINARY:
-            return functional.binary_cross_entropy_with_logits(outputs[:, 0], label)
-        case Task.MULTICLASS:
-            return functional.cross_entropy(outputs, label)
-        case Task.REGRESSION:
-            return functional.mse_loss(outputs[:, 0], label)
 
 
 def _under(prefix: str, tensors: Weights) -> Weights:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from services.trainer.adapters.learning.crew import Crew
 from services.trainer.adapters.learning.native import Tensors
 from services.trainer.adapters.learning.pretrained import Encoder
 from services.trainer.adapters.learning.private import PrivateFit
@@ -55,6 +56,7 @@ class Step:
         learning_rate: Of the step; None where there is none.
         gpu_utilization: Share of the step's time in which the GPU was busy, 0 to 1; None where
             none is used.
+        workers: The fewest that computed it together; None where one does it alone.
     """
 
     number: int
@@ -65,6 +67,7 @@ class Step:
     gradient_norm: float | None = None
     learning_rate: float | None = None
     gpu_utilization: float | None = None
+    workers: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +123,8 @@ class FitTask:
         private: How its rows are kept private; None unless the job asks for it, which it can of
             recipes alone that say so.
         encoder: Reads the tokens; None unless the recipe reads text.
+        crew: Computes its gradients; None unless the job asks for workers, which it can of
+            recipes alone that say so.
     """
 
     rows: Matrix
@@ -138,6 +143,7 @@ class FitTask:
     start: Tensors | None = None
     private: PrivateFit | None = None
     encoder: Encoder | None = None
+    crew: Crew | None = None
 
     @property
     def copies(self) -> int:

@@ -12,6 +12,7 @@ from sklearn.compose import ColumnTransformer
 from services.trainer.adapters.export.footprint import footprint
 from services.trainer.adapters.export.graph import export_graph
 from services.trainer.adapters.learning.calibrating import CalibratedClassifier, Unseen
+from services.trainer.adapters.learning.crew import Crew
 from services.trainer.adapters.learning.encoding import EncodedRows, TextReader, frame, learned
 from services.trainer.adapters.learning.native import EncoderState, NativeModel, Tensors
 from services.trainer.adapters.learning.parent import Parent
@@ -109,6 +110,7 @@ class Workbench:
         cores: Threads that may be busy.
         parent: The version that it takes over from; None with `Mode.FULL`.
         reader: Of the text; None where the spec has none.
+        crew: Computes gradients; None unless the spec has `parallelism`.
 
     Raises:
         DataFault: See `check_labels`; or there are too few rows for the folds or the calibration.
@@ -124,6 +126,7 @@ class Workbench:
         cores: int,
         parent: Parent | None = None,
         reader: TextReader | None = None,
+        crew: Crew | None = None,
     ) -> None:
         check_labels(table, split)
         self._spec = spec
@@ -132,6 +135,8 @@ class Workbench:
         self._split = split
         self._cores = cores
         self._reader = reader
+        assert (crew is None) == (spec.parallelism is None), "other shards are other bits"
+        self._crew = crew
         self._teacher = parent if spec.mode is Mode.DISTILLATION else None
         self._start = None if parent is None else parent.native
         self._rows = EncodedRows(table, split.train, split.validation, self._state, reader)
@@ -170,6 +175,7 @@ class Workbench:
             start=self._tensors,
             private=private,
             encoder=None if self._reader is None else self._reader.encoder,
+            crew=self._crew,
         )
         fitted = recipe.fit(task)
         assert matrices.watch is not None, "validation rows are watched"
@@ -291,6 +297,7 @@ class Workbench:
             start=self._tensors,
             private=private,
             encoder=None if self._reader is None else self._reader.encoder,
+            crew=self._crew,
         )
         fitted = recipe.fit(task)
         return TrainedModel(

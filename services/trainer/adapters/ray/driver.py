@@ -15,11 +15,10 @@ from collections.abc import Callable
 from typing import Any, Final, TextIO, TypeAlias
 
 import ray
-import ray.exceptions
 import structlog
 
 from services.common.telemetry import configure_logs
-from services.trainer.adapters.ray import node
+from services.trainer.adapters.ray.placed import Placed
 from services.trainer.adapters.worker.config import WorkerConfig, config_from_json
 
 log = structlog.get_logger()
@@ -34,19 +33,19 @@ class Placements:
     """What this driver has asked the cluster for.
 
     Args:
-        tasks: Get one each.
+        tasks: Get one for each worker.
         tell: Where the ends of workers are told.
     """
 
     def __init__(self, tasks: asyncio.TaskGroup, tell: Tell) -> None:
         self._tasks = tasks
         self._tell = tell
-        self._placed: dict[str, ray.ObjectRef[int]] = {}
+        self._placed: dict[str, Placed] = {}
         self._watches: set[asyncio.Task[None]] = set()
 
     def start(self, worker: str, config: WorkerConfig) -> None:
         """Have a worker run on a node that has what it needs."""
-        placed = _place(config)
+        placed = Placed(config)
         self._placed[worker] = placed
         watch = self._tasks.create_task(self._watch(worker, placed))
         self._watches.add(watch)
@@ -56,39 +55,17 @@ class Placements:
         """End a worker, or take it off the queue."""
         placed = self._placed.get(worker)
         if placed is not None:
-            ray.cancel(placed, force=True)
+            placed.kill()
 
     def forget(self) -> None:
         """Wait for no worker any more."""
         for watch in self._watches:
             watch.cancel()
 
-    async def _watch(self, worker: str, placed: ray.ObjectRef[int]) -> None:
-        try:
-            cause = f"its process ended with status {await placed}"
-        except ray.exceptions.RayTaskError as error:
-            cause = f"it could not be started on its node: {error.cause!r}"
-        except ray.exceptions.RayError as error:
-            cause = f"Ray lost it: {type(error).__name__}: {_first_sentence(str(error))}"
+    async def _watch(self, worker: str, placed: Placed) -> None:
+        cause = await placed.wait()
         del self._placed[worker]
         self._tell({"ended": worker, "cause": cause})
-
-
-def _first_sentence(text: str) -> str:
-    """What happened; Ray says at length what else could be looked at."""
-    return text.strip().partition("\n")[0].partition(". ")[0]
-
-
-def _place(config: WorkerConfig) -> ray.ObjectRef[int]:
-    task = ray.remote(node.run).options(
-        name=config.worker,
-        num_cpus=config.cores,
-        memory=config.reserved_memory_mib * 2**20 or None,
-        # The trainer tries again, once the lease of this attempt is over.
-        max_retries=0,
-    )
-    placed: ray.ObjectRef[int] = task.remote(config)
-    return placed
 
 
 async def _serve(tell: Tell) -> None:

@@ -7,6 +7,7 @@ line, in a line by column, then by channel.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -39,7 +40,7 @@ def fit(task: FitTask) -> Fitted:
     start = task.start and {name: each for name, each in task.start.items() if name != IMAGE}
     fitted = train_by_epochs(
         replace(task, start=start),
-        lambda: _network(task, scale),
+        partial(_network, scale=scale),
         lambda weights: _classifier(task, scale, weights),
     )
     image = np.array([*_shape(task), *scale])
@@ -145,6 +146,8 @@ RECIPE = Recipe(
     encoding=Encoding.ORDINAL,
     fit=fit,
     teach_export=teach_export,
-    ability=Ability(CLASSIFICATION, reads_images=True, trains_privately=True),
+    ability=Ability(
+        CLASSIFICATION, reads_images=True, trains_privately=True, trains_in_parallel=True
+    ),
     modes=frozenset({Mode.FULL, Mode.DISTILLATION, Mode.WARM_START, Mode.INCREMENTAL}),
 )

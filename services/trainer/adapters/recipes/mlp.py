@@ -23,7 +23,7 @@ def fit(task: FitTask) -> Fitted:
     """Train for all epochs and keep the one with the lowest watched loss, else the last."""
     from services.trainer.adapters.learning.epochs import train_by_epochs
 
-    return train_by_epochs(task, lambda: _network(task), lambda weights: _estimator(task, weights))
+    return train_by_epochs(task, _network, lambda weights: _estimator(task, weights))
 
 
 def _network(task: FitTask) -> torch.nn.Sequential:
@@ -72,7 +72,7 @@ RECIPE = Recipe(
         "dropout": ParameterRule(default=0.1, minimum=0.0, maximum=0.9),
     },
     encoding=Encoding.SCALED_ONE_HOT,
-    ability=Ability(TABULAR, trains_privately=True),
+    ability=Ability(TABULAR, trains_privately=True, trains_in_parallel=True),
     fit=fit,
     teach_export=teach_export,
     modes=frozenset({Mode.FULL, Mode.DISTILLATION, Mode.WARM_START, Mode.INCREMENTAL}),

@@ -62,7 +62,7 @@ def fit_frozen(task: FitTask) -> Fitted:
         watch_rows=None if watched is None else embedded(tensors, watched, shape, padding),
     )
 
-    def head() -> torch.nn.Module:
+    def head(_: FitTask) -> torch.nn.Module:
         from torch import nn
 
         return nn.Sequential(nn.Dropout(task.parameters["dropout"]), _head(task, shape.width))
@@ -158,7 +158,7 @@ def _fit(
         tensors = {**frozen, **made(mine, frozen)}
         return TextNetwork(tensors, shape, padding, [_layer(weights, HEAD)])
 
-    return train_by_epochs(task, Texts, classifier)
+    return train_by_epochs(task, lambda _: Texts(), classifier)
 
 
 def _encoder(task: FitTask) -> Encoder:

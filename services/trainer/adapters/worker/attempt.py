@@ -17,6 +17,7 @@ from services.trainer.adapters.export import bundle
 from services.trainer.adapters.learned_until import learned_until
 from services.trainer.adapters.learning.auditing import suspects
 from services.trainer.adapters.learning.calibrating import fit_calibration
+from services.trainer.adapters.learning.crew import Crew
 from services.trainer.adapters.learning.loading import load_table
 from services.trainer.adapters.learning.reading import reader_of
 from services.trainer.adapters.learning.recipe import Recipe
@@ -83,6 +84,7 @@ class AttemptRun:
         lanes: Where trials run.
         threads: Threads that training may keep busy.
         encoders: Where pretrained encoders are, by name.
+        crew: The workers that train together; None unless the job asks for them.
     """
 
     def __init__(
@@ -96,6 +98,7 @@ class AttemptRun:
         lanes: Lanes,
         threads: int,
         encoders: Mapping[str, str],
+        crew: Crew | None,
     ) -> None:
         self._work = work
         self._link = link
@@ -106,6 +109,7 @@ class AttemptRun:
         self._threads = threads
         self._builder = VersionBuilder(work, recipes, threads)
         self._encoders = encoders
+        self._crew = crew
 
     async def run(self) -> None:
         """Do everything that earlier attempts left, and report the version.
@@ -178,7 +182,7 @@ class AttemptRun:
         reader = await asyncio.to_thread(reader_of, spec, self._encoders)
         await asyncio.to_thread(check_reader, prepared.parent, reader)
         data = TrialData(spec, prepared.table, prepared.split, prepared.parent, reader)
-        bench = await asyncio.to_thread(data.bench, self._recipes, self._threads)
+        bench = await asyncio.to_thread(data.bench, self._recipes, self._threads, self._crew)
         self._lanes.open(data, bench, self._threads)
         sweep = Sweep(self._work, self._link, self._checkpoints, self._lanes.free, ends=ends)
         return bench, await sweep.run()

@@ -1,7 +1,8 @@
-"""How a worker process is started. Imports no learning library."""
+"""How worker processes and their helpers are started. Imports no learning library."""
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ from pydantic import TypeAdapter
 
 from services.common.blobs.s3 import S3Connection
 from services.common.telemetry import TraceSinks
+from services.trainer.core.parallelism import Parallelism
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +23,7 @@ class WorkerConfig:
         lanes: Trials that it runs at a time.
         cores: That it may keep busy.
         memory_mib: Memory that each process may allocate; 0 means no limit.
-        reserved_memory_mib: What a machine must have for all of them; 0 where it is not limited.
+        reserved_memory_mib: What its machine must have for all of them; 0 where it is not limited.
         trainer_address: Of the trainer.
         registry_address: Of the registry.
         registry_patience_s: How long the registry may be away before the attempt fails.
@@ -30,6 +32,8 @@ class WorkerConfig:
         log_level: Least severe level that is logged.
         traces: Where the worker's spans go.
         encoders: Where pretrained encoders are, by the names that specs call them.
+        parallelism: How many workers train together; None where it trains alone.
+        helper_key: By which it and its helpers know each other, a secret; empty without any.
     """
 
     job: str
@@ -46,6 +50,50 @@ class WorkerConfig:
     log_level: str
     traces: TraceSinks
     encoders: Mapping[str, str]
+    parallelism: Parallelism | None = None
+    helper_key: str = ""
+
+    @property
+    def helpers(self) -> int:
+        """Further workers that train with it at most."""
+        return 0 if self.parallelism is None else self.parallelism.max_workers - 1
+
+    @property
+    def min_workers(self) -> int:
+        """Workers, itself included, without which it does not train."""
+        return 1 if self.parallelism is None else self.parallelism.min_workers
+
+    def helper(self, address: str) -> HelperConfig:
+        """How one that helps it is started, where it listens at `address`."""
+        return HelperConfig(
+            worker=self.worker,
+            address=address,
+            key=self.helper_key,
+            cores=self.cores,
+            memory_mib=self.memory_mib,
+            log_level=self.log_level,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class HelperConfig:
+    """All that a helper needs to know.
+
+    Attributes:
+        worker: That it helps.
+        address: `host:port` where that listens.
+        key: By which they know each other.
+        cores: That it may keep busy.
+        memory_mib: Memory that it may allocate; 0 means no limit.
+        log_level: Least severe level that is logged.
+    """
+
+    worker: str
+    address: str
+    key: str
+    cores: int
+    memory_mib: int
+    log_level: str
 
 
 def config_to_json(config: WorkerConfig) -> str:
@@ -58,9 +106,26 @@ def config_from_json(document: str) -> WorkerConfig:
     return TypeAdapter(WorkerConfig).validate_json(document)
 
 
-def run_worker(config: WorkerConfig) -> None:
-    """Run one attempt in this process."""
+def helper_to_json(config: HelperConfig) -> str:
+    """One line of JSON, its secret included."""
+    return TypeAdapter(HelperConfig).dump_json(config).decode()
+
+
+def helper_from_json(document: str) -> HelperConfig:
+    """The inverse of `helper_to_json`."""
+    return TypeAdapter(HelperConfig).validate_json(document)
+
+
+def run_worker(config: WorkerConfig, listener: socket.socket | None = None) -> None:
+    """Run one attempt in this process, with the helpers that come to `listener`."""
     # The trainer itself names this function, but must not carry torch and scikit-learn.
     from services.trainer.adapters.worker.process import run_attempt
 
-    run_attempt(config)
+    run_attempt(config, listener)
+
+
+def run_helper(config: HelperConfig) -> None:
+    """Help a worker in this process, until that ends."""
+    from services.trainer.adapters.worker.helper import help_worker
+
+    help_worker(config)

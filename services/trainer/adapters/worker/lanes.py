@@ -8,24 +8,23 @@ answered before the trial goes on. It ends with the worker, whatever ends that.
 from __future__ import annotations
 
 import multiprocessing
-import os
-import select
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkProcess
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # ships no types
 
+from services.trainer.adapters.learning.crew import Crew
 from services.trainer.adapters.learning.encoding import TextReader
 from services.trainer.adapters.learning.parent import Parent
 from services.trainer.adapters.learning.recipe import Checkpoint, FitObserver, Recipe, Step
 from services.trainer.adapters.learning.shrinking import ShrinkingBench, ShrunkModel
 from services.trainer.adapters.learning.trials import TrainedModel, Workbench
 from services.trainer.adapters.recipes import load_recipes
+from services.trainer.adapters.worker.limits import end_with
 from services.trainer.core.cross_validation import FoldScores
 from services.trainer.core.failures import OutOfMemory, WorkerLost
 from services.trainer.core.jobs import Trial
@@ -33,8 +32,6 @@ from services.trainer.core.selection import TrialOutcome
 from services.trainer.core.spec import JobSpec
 from services.trainer.core.splits import Split
 from services.trainer.core.tables import Table
-
-_ABANDONED_EXIT_STATUS: Final = 76
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +68,8 @@ class TrialData:
     parent: Parent | None
     reader: TextReader | None = None
 
-    def bench(self, recipes: Mapping[str, Recipe], cores: int) -> Bench:
-        """Where the trials are run, by at most so many threads.
+    def bench(self, recipes: Mapping[str, Recipe], cores: int, crew: Crew | None = None) -> Bench:
+        """Where the trials are run, by at most so many threads, of the crew where there is one.
 
         Raises:
             DataFault, UnusableParent: As `Workbench` and `ShrinkingBench` do.
@@ -89,6 +86,7 @@ class TrialData:
             cores=cores,
             parent=self.parent,
             reader=self.reader,
+            crew=crew,
         )
 
 
@@ -283,7 +281,8 @@ class PipeObserver:
 def _serve(connection: Connection, inherited: Sequence[Connection]) -> None:
     for other in inherited:
         other.close()
-    threading.Thread(target=_end_with_the_worker, args=(connection.fileno(),), daemon=True).start()
+    # Nobody is left to hear of the trial then; its checkpoints are with the trainer.
+    end_with(connection)
     try:
         data: TrialData
         data, cores = connection.recv()
@@ -311,11 +310,3 @@ def _run(
         raise
     except Exception as error:  # noqa: BLE001 - the worker decides what becomes of it
         return error
-
-
-def _end_with_the_worker(descriptor: int) -> None:
-    poll = select.poll()
-    poll.register(descriptor, 0)
-    poll.poll()  # returns when the other end is closed, and for nothing else
-    # Nobody is left to hear of the trial; its checkpoints are with the trainer.
-    os._exit(_ABANDONED_EXIT_STATUS)

@@ -1,8 +1,19 @@
-"""What a worker's processes may take of the machine."""
+"""What a worker's processes may take of the machine, and for how long."""
 
 from __future__ import annotations
 
+import os
 import resource
+import select
+import signal
+import threading
+from multiprocessing.connection import Connection
+from typing import Final
+
+NICENESS: Final = 10
+"""Below the services on the same cores: a request in flight matters more than training time."""
+
+_ABANDONED_EXIT_STATUS: Final = 76
 
 
 def limit_memory(mib: int) -> None:
@@ -10,3 +21,22 @@ def limit_memory(mib: int) -> None:
     if mib:
         # Not the address space: a learning library reserves far more of it than it ever uses.
         resource.setrlimit(resource.RLIMIT_DATA, (mib * 2**20, mib * 2**20))
+
+
+def yield_to_services() -> None:
+    """Let services go first, and let them alone decide when this process ends."""
+    # Ctrl-C goes to the whole group; the trainer decides what becomes of its workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.nice(NICENESS)
+
+
+def end_with(connection: Connection) -> None:
+    """End this process at once when the other end of `connection` is closed, however that ends."""
+    threading.Thread(target=_await_end, args=(connection.fileno(),), daemon=True).start()
+
+
+def _await_end(descriptor: int) -> None:
+    poll = select.poll()
+    poll.register(descriptor, select.POLLRDHUP)
+    poll.poll()  # returns when the other end is closed, and for nothing else
+    os._exit(_ABANDONED_EXIT_STATUS)

@@ -21,6 +21,7 @@ from services.trainer.core.jobs import (
     CHECKPOINT_BYTES,
     CHECKPOINT_SECONDS,
     STEP_SECONDS,
+    WORKERS,
     MetricPoint,
     StoredCheckpoint,
     Trial,
@@ -147,6 +148,7 @@ class TrialObserver:
         self._share = share
         self._saving: Future[None] | None = None
         self._loss: float | None = None
+        self._workers: int | None = None
         self._started = self._stepped = time.monotonic()
 
     @property
@@ -161,6 +163,9 @@ class TrialObserver:
             TrialPruned: It was the trial's last.
         """
         self._link.measured(self._points(step))
+        if step.workers != self._workers:
+            self._workers = step.workers
+            self._link.logged(f"{self._name} has {step.workers} workers from step {step.number} on")
         self._loss = loss_of(step.metrics, self._metric)
         if self._trial is not None:
             self.reached = replace(
@@ -201,6 +206,7 @@ class TrialObserver:
             "gradient_norm": step.gradient_norm,
             "learning_rate": step.learning_rate,
             "gpu_utilization": step.gpu_utilization,
+            WORKERS: step.workers,
             STEP_SECONDS: self._stepped - before,
         }
         values = {f"validation_{name}": value for name, value in step.metrics.items()}

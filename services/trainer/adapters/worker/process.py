@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
+import socket
 import traceback
 from typing import Final
 
@@ -24,8 +24,9 @@ from services.trainer.adapters.registry_client import RegistryClient
 from services.trainer.adapters.worker.attempt import AttemptRun
 from services.trainer.adapters.worker.config import WorkerConfig
 from services.trainer.adapters.worker.contract import Work
+from services.trainer.adapters.worker.helped import HelpedCrew
 from services.trainer.adapters.worker.lanes import Lanes, forked_lanes
-from services.trainer.adapters.worker.limits import limit_memory
+from services.trainer.adapters.worker.limits import limit_memory, yield_to_services
 from services.trainer.adapters.worker.link import TrainerLink
 from services.trainer.adapters.worker.observing import StopTraining
 from services.trainer.adapters.worker.reproducing import ReproductionRun
@@ -34,27 +35,37 @@ from services.trainer.core.failures import InternalFailure, OutOfMemory, Trainin
 log = structlog.get_logger()
 
 NAME: Final = "trainer-worker"
-NICENESS: Final = 10
-"""Below the services on the same cores: a request in flight matters more than training time."""
 
 
-def run_attempt(config: WorkerConfig) -> None:
-    """Claim the job and run one attempt at it; ends once the trainer has heard its outcome."""
-    # Ctrl-C goes to the whole group; the trainer decides what becomes of its workers.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.nice(NICENESS)
+def run_attempt(config: WorkerConfig, listener: socket.socket | None) -> None:
+    """Claim the job and run one attempt at it; ends once the trainer has heard its outcome.
+
+    Args:
+        config: What it needs to know.
+        listener: Where helpers come; None without any.
+    """
+    yield_to_services()
     configure_logs(NAME, config.log_level)
     limit_memory(config.memory_mib)
     # Before any thread: a fork of a process with threads may wait for ever for their locks.
     lanes = forked_lanes(config.lanes)
+    crew = _crew(config, listener)
     try:
         with traced(NAME, config.traces):
-            asyncio.run(_work(config, lanes))
+            asyncio.run(_work(config, lanes, crew))
     finally:
         lanes.close()
+        if crew is not None:
+            crew.close()
 
 
-async def _work(config: WorkerConfig, lanes: Lanes) -> None:
+def _crew(config: WorkerConfig, listener: socket.socket | None) -> HelpedCrew | None:
+    if config.parallelism is None:
+        return None
+    return HelpedCrew(config.parallelism, listener, config.helper_key)
+
+
+async def _work(config: WorkerConfig, lanes: Lanes, crew: HelpedCrew | None) -> None:
     async with connect(config.trainer_address) as trainer:
         try:
             work = await TrainerLink.claim(trainer, config.job, config.worker)
@@ -72,10 +83,12 @@ async def _work(config: WorkerConfig, lanes: Lanes) -> None:
             caused_by(work.correlation_id, work.causation_id),
             tracer().start_as_current_span("trainer.attempt", attributes=names),
         ):
-            await _attempt(config, work, TrainerLink(trainer, work), lanes)
+            await _attempt(config, work, TrainerLink(trainer, work), lanes, crew)
 
 
-async def _attempt(config: WorkerConfig, work: Work, link: TrainerLink, lanes: Lanes) -> None:
+async def _attempt(
+    config: WorkerConfig, work: Work, link: TrainerLink, lanes: Lanes, crew: HelpedCrew | None
+) -> None:
     # A machine that is taken away says so; what the worker has by its next checkpoint is kept.
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, link.preempt)
     log.info("attempt.started", job=work.job, attempt=work.attempt)
@@ -97,6 +110,7 @@ async def _attempt(config: WorkerConfig, work: Work, link: TrainerLink, lanes: L
                 lanes=lanes,
                 threads=config.cores,
                 encoders=config.encoders,
+                crew=crew,
             )
             with threadpool_limits(config.cores):
                 await _outcome(run, link)

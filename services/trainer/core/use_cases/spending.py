@@ -56,7 +56,7 @@ class Terms:
     def rate(self, spec: JobSpec) -> int:
         """Millionths a second that an attempt at `spec` costs."""
         memory_gib = -(-spec.reserved_memory_mib // 1024)
-        return self.prices.rate(Resources(spec.threads or self.machine.threads, memory_gib))
+        return self.prices.rate(Resources(spec.reserved_threads(self.machine.threads), memory_gib))
 
     @property
     def window_s(self) -> int:
