@@ -22,7 +22,15 @@ def test_a_row_says_what_a_run_that_may_be_stopped_has_found_so_far(is_sound, ba
     back = Ending(NO_HARM, State.ROLLED_BACK, (), Verdict.FAIL, {}, looks=4)
     on = Ending(NO_HARM, State.SUCCEEDED, (), Verdict.PASS, {}, looks=2)
     row = so_far(Setting("some", [NO_HARM], 1_000, is_sound), [back, on, on, on])
-    assert row.startswith("some: 4 of 1,000, rolled back ")
+    assert row.startswith("some: 4 of 1,000, caught ")
     assert ("1 (25.0%" in row) is is_sound
     assert bar in row
     assert row.endswith("2.5 looks each")
+
+
+def test_at_the_edge_of_what_is_tolerated_only_proven_harm_counts(tmp_path):
+    edge = Setting("edge", HARMS["edge"], 4, is_sound=True, at_the_edge=True)
+    undecided = Ending(HARMS["edge"][0], State.ROLLED_BACK, (), Verdict.INCONCLUSIVE, {}, looks=9)
+    (harmful,) = run_fleet(tmp_path, [HARMS["everywhere"][0]], seed=1000)
+    assert not edge.catches(undecided)
+    assert edge.catches(harmful)

@@ -3,7 +3,9 @@
 The controller, the judging core and the database are the real ones; the requests are drawn.
 Harmless candidates must be rolled back in at most alpha of the rollouts, harmful ones in at
 least nine of ten, by the test that the harm was planted for, and the candidate's share of the
-requests must be the one that each phase declares.
+requests must be the one that each phase declares. Of those with exactly the harm that is
+tolerated at most alpha may be judged harmful; nobody can tell their harm from less or from more,
+so many end at their deadline without a verdict and go back for that.
 """
 
 from __future__ import annotations
@@ -48,13 +50,21 @@ class Setting:
 
     Attributes:
         harms: Of their candidates, by turns.
-        is_sound: Whether no more than alpha of them may be rolled back.
+        is_sound: Whether no more than alpha of them may be caught.
+        at_the_edge: Whether only proven harm catches them, not the lack of a verdict.
     """
 
     name: str
     harms: Sequence[Harm]
     rollouts: int
     is_sound: bool
+    at_the_edge: bool = False
+
+    def catches(self, ending: Ending) -> bool:
+        """Rolled back; where harm was planted, because that harm was proven."""
+        if self.at_the_edge:
+            return bool(ending.failed)
+        return ending.is_rolled_back and (self.is_sound or ending.names_its_culprit)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -71,10 +81,17 @@ def prove(arguments: argparse.Namespace) -> list[str]:
         Setting("no harm (A/A)", [NO_HARM], arguments.rollouts, is_sound=True),
         Setting("harm everywhere", HARMS["everywhere"], arguments.rollouts, is_sound=False),
         Setting("harm in 5 %", HARMS["slice"], arguments.rollouts, is_sound=False),
-        Setting("as much as tolerated", HARMS["edge"], arguments.edge, is_sound=True),
+        Setting(
+            "as much as tolerated",
+            HARMS["edge"],
+            arguments.edge,
+            is_sound=True,
+            at_the_edge=True,
+        ),
     ]
     table = Table(
-        "rollouts", "harm", "n", "rolled back", "95 % interval", "bar", "looks", title="Verdicts"
+        *("rollouts", "harm", "n", "caught", "95 % interval", "bar", "rolled back", "looks"),
+        title="Verdicts",
     )
     endings: list[Ending] = []
     violations: list[str] = []
@@ -114,7 +131,7 @@ def so_far(setting: Setting, ended: Sequence[Ending]) -> str:
     caught = _caught(setting, ended)
     low, high = proportion_interval(caught, len(ended))
     return (
-        f"{setting.name}: {len(ended):,} of {setting.rollouts:,}, rolled back {caught:,} "
+        f"{setting.name}: {len(ended):,} of {setting.rollouts:,}, caught {caught:,} "
         f"({caught / len(ended):.1%}, 95 % interval {low:.2%} to {high:.2%}, {_bar(setting)}), "
         f"{_looks(ended):.1f} looks each"
     )
@@ -134,10 +151,7 @@ def _run(harms: list[Harm], seed: int) -> list[Ending]:
 
 
 def _caught(setting: Setting, ended: Sequence[Ending]) -> int:
-    """Rolled back; where harm was planted, because that harm was proven."""
-    return sum(
-        each.is_rolled_back and (setting.is_sound or each.names_its_culprit) for each in ended
-    )
+    return sum(map(setting.catches, ended))
 
 
 def _rows(setting: Setting, ended: Sequence[Ending]) -> Iterator[tuple[str, ...]]:
@@ -157,6 +171,7 @@ def _rows(setting: Setting, ended: Sequence[Ending]) -> Iterator[tuple[str, ...]
             f"{caught:,} ({caught / len(group):.1%})",
             f"{low:.2%} to {high:.2%}",
             _bar(setting),
+            f"{sum(each.is_rolled_back for each in group):,}",
             f"{_looks(group):.1f}",
         )
 
@@ -165,9 +180,9 @@ def _violations(setting: Setting, ended: Sequence[Ending]) -> list[str]:
     caught = _caught(setting, ended)
     share = caught / len(ended)
     if setting.is_sound and share > ALPHA:
-        return [f"{setting.name}: {share:.1%} were rolled back, more than {ALPHA:.0%}"]
+        return [f"{setting.name}: {share:.1%} were caught, more than {ALPHA:.0%}"]
     if not setting.is_sound and share < POWER:
-        return [f"{setting.name}: {share:.1%} were found, fewer than {POWER:.0%}"]
+        return [f"{setting.name}: {share:.1%} were caught, fewer than {POWER:.0%}"]
     return []
 
 
