@@ -32,10 +32,12 @@ class TrainerProcess:
     Args:
         folder: Gets its data and its log.
         settings: By their names, such as `registry_address`.
+        cpus: That it and all it starts may run on, such as `1-3`; empty for every one.
     """
 
-    def __init__(self, folder: Path, settings: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, settings: Mapping[str, str], cpus: str = "") -> None:
         self._folder = folder
+        self._confined = ["taskset", "--cpu-list", cpus] if cpus else []
         (self._port,) = free_ports(1)
         own = {
             "listen": self.address,
@@ -75,7 +77,7 @@ class TrainerProcess:
 
     def _start(self) -> ServerProcess:
         process = ServerProcess(
-            [sys.executable, "-m", "services.trainer"],
+            [*self._confined, sys.executable, "-m", "services.trainer"],
             log=self._folder / "trainer.log",
             environment=self._environment,
         )

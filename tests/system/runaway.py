@@ -80,15 +80,20 @@ class Runaway:
     bills: list[Bill] = field(default_factory=list)
 
 
-async def run_away(folder: Path, *, rounds: int, seconds: int, rate_per_s: float) -> Runaway:
-    """In each round, ask for so many seconds beside an idle trainer, then beside a busy one."""
+async def run_away(
+    folder: Path, *, rounds: int, seconds: int, rate_per_s: float, trainer_cpus: str = ""
+) -> Runaway:
+    """In each round, ask for so many seconds beside an idle trainer, then beside a busy one.
+
+    The trainer and its workers keep to `trainer_cpus`, such as `1-3`, if they are given.
+    """
     found = Runaway()
     (serving := folder / "serving").mkdir()
     (training := folder / "training").mkdir()
     prices = str(cent_prices(folder))
     async with (
         serving_world(serving) as (process, _, _, _),
-        killable(training, price_file=prices) as (_, caller),
+        killable(training, trainer_cpus, price_file=prices) as (_, caller),
     ):
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as callers:
 

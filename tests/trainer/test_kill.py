@@ -83,12 +83,12 @@ async def test_a_job_that_kills_every_worker_fails_at_last(tmp_path: Path) -> No
 
 @asynccontextmanager
 async def killable(
-    folder: Path, **settings: str
+    folder: Path, cpus: str = "", **settings: str
 ) -> AsyncIterator[tuple[TrainerProcess, TrainerCaller]]:
     """A trainer that can be killed, and a caller of it that survives that."""
     async with serving_registry(folder) as (address, registry_caller):
         chosen = {"registry_address": address, "lease_ttl_s": "3", **settings}
-        trainer = await asyncio.to_thread(TrainerProcess, folder, chosen)
+        trainer = await asyncio.to_thread(TrainerProcess, folder, chosen, cpus)
         try:
             async with grpc.aio.insecure_channel(trainer.address) as channel:
                 caller = TrainerCaller(channel, registry_caller)

@@ -1,9 +1,13 @@
-"""A runaway search and a storm of retries spend what they may, and requests don't feel them."""
+"""A runaway search and a storm of retries spend what they may, and requests don't feel them.
+
+The trainer is confined to all cores but the first, as docs/training.md advises beside services.
+"""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import tempfile
 from pathlib import Path
 from typing import Final
@@ -25,6 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", type=int, default=5, help="idle and busy, in turn (default 5)")
     parser.add_argument("--seconds", type=int, default=30, help="of each half (default 30)")
     parser.add_argument("--rate", type=float, default=100.0, help="requests/s (default 100)")
+    others = f"1-{(os.cpu_count() or 2) - 1}"
+    parser.add_argument("--trainer-cpus", default=others, help=f"its cores (default {others})")
 
 
 def prove(arguments: argparse.Namespace) -> list[str]:
@@ -36,6 +42,7 @@ def prove(arguments: argparse.Namespace) -> list[str]:
                 rounds=arguments.rounds,
                 seconds=arguments.seconds,
                 rate_per_s=arguments.rate,
+                trainer_cpus=arguments.trainer_cpus,
             )
         )
     table = Table("job", "ended", "attempts", "budget", "cost", "ledger", "by the clock")
