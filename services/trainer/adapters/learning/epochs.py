@@ -46,8 +46,8 @@ def train_by_epochs(
 
     Args:
         task: Has `epochs`, `batch_rows`, `learning_rate` and `weight_decay`.
-        network: Makes it, from rows to `outputs_of`, once the seed is set. With a crew, a
-            function of a module, or one with some arguments given.
+        network: Makes it, from rows to `outputs_of`, once the seed is set. With a crew, as
+            `SharedFit` says.
         estimator: The one that has some weights of it.
 
     Raises:

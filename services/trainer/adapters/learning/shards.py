@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import torch
 
 
-class _Nobody:
+class Nobody:
     """Hears of a fit for those who compute its gradients alone."""
 
     def stepped(self, step: Step) -> None:
@@ -39,8 +39,8 @@ class SharedFit:
 
     Attributes:
         task: The fit, without what only its first worker needs.
-        network: Makes its network: a function of a module, which other processes find by its name,
-            or one with some arguments given.
+        network: Makes its network: a function of the recipe's module, which other processes find
+            by its name, or a `partial` of one with numbers and tuples of them by their names.
         shards: Parts of each batch.
     """
 
@@ -53,7 +53,7 @@ class SharedFit:
         """What others must know of `task`."""
         told = replace(
             task,
-            observer=_Nobody(),
+            observer=Nobody(),
             watch_rows=None,
             watch_label=None,
             resume_from=None,

@@ -16,7 +16,15 @@ import structlog
 
 from services.trainer.adapters.learning.crew import Batch, Gradients, Vector
 from services.trainer.adapters.learning.shards import ShardBench, SharedFit
-from services.trainer.adapters.worker.helper import Answered, Asked, limit_silence, tuned
+from services.trainer.adapters.worker.helper import limit_silence, tuned
+from services.trainer.adapters.worker.messages import (
+    HEADER_BYTES,
+    Asked,
+    MalformedMessage,
+    answered,
+    asked_bytes,
+    fit_bytes,
+)
 from services.trainer.core.failures import OutOfMemory, WorkerLost
 from services.trainer.core.parallelism import Parallelism, shared_out
 
@@ -52,13 +60,13 @@ class Helper:
         self._connection = connection
         self.place = place
 
-    def begin(self, fit: SharedFit) -> None:
-        """Have it turn to `fit`.
+    def begin(self, fit: bytes) -> None:
+        """Have it turn to `fit`, a message.
 
         Raises:
             OSError: It is lost.
         """
-        self._connection.send(fit)
+        self._connection.send_bytes(fit)
 
     def ask(self, asked: Asked) -> None:
         """Have it compute something.
@@ -66,21 +74,23 @@ class Helper:
         Raises:
             OSError: It is lost.
         """
-        self._connection.send(asked)
+        self._connection.send_bytes(asked_bytes(asked))
 
-    def answer(self, number: int) -> Gradients:
-        """What it has computed when question `number` was asked.
+    def answer(self, asked: Asked, limit_bytes: int) -> Gradients:
+        """What it has computed of what was asked.
 
         Raises:
-            OSError, EOFError: It is lost.
+            OSError, EOFError, MalformedMessage: It is lost, or no helper.
             OutOfMemory: It needs more memory than there is.
         """
-        answered: Answered = self._connection.recv()
-        while answered.number != number:
-            answered = self._connection.recv()
-        if isinstance(answered.found, OutOfMemory):
-            raise answered.found
-        return answered.found
+        while (said := answered(self._connection.recv_bytes(limit_bytes))).number != asked.number:
+            pass  # to a question that nobody waits for any more
+        if isinstance(said.found, OutOfMemory):
+            raise said.found
+        shape = (len(asked.shards), asked.weights.size)
+        if said.found.values.shape != shape or len(said.found.losses) != shape[0]:
+            raise MalformedMessage(f"gradients of {said.found.values.shape}, not {shape}")
+        return said.found
 
     def close(self) -> None:
         """Let it go; it ends by itself."""
@@ -109,7 +119,7 @@ class HelpedCrew:
         self._key = key.encode()
         self._patience = patience
         self._helpers: list[Helper] = []
-        self._fit: SharedFit | None = None
+        self._fit = b""
         self._own: ShardBench | None = None
         self._fewest = 1
         self._questions = 0
@@ -126,9 +136,9 @@ class HelpedCrew:
 
     def begin(self, fit: SharedFit) -> None:
         """Turn to `fit`, whatever was done before."""
-        self._fit, self._own = fit, ShardBench(fit)
+        self._fit, self._own = fit_bytes(fit), ShardBench(fit)
         for helper in list(self._helpers):
-            self._told(helper, fit)
+            self._told(helper)
 
     def begin_epoch(self) -> None:
         """Take up the helpers that have come since.
@@ -151,16 +161,18 @@ class HelpedCrew:
             self._gather()
         self._questions += 1
         own, *others = shared_out(self.shards, self._workers)
+        questions = [Asked(self._questions, batch, shards, weights) for shards in others]
         asked = {
-            helper: shards
-            for helper, shards in zip(list(self._helpers), others, strict=True)
-            if self._asked(helper, Asked(self._questions, batch, shards, weights))
+            helper: question
+            for helper, question in zip(list(self._helpers), questions, strict=True)
+            if self._asked(helper, question)
         }
         found = {own: self._own.gradients(batch, own, weights)}
-        for helper, shards in asked.items():
+        limit_bytes = self.shards * weights.nbytes + HEADER_BYTES
+        for helper, question in asked.items():
             try:
-                found[shards] = helper.answer(self._questions)
-            except (OSError, EOFError) as error:
+                found[question.shards] = helper.answer(question, limit_bytes)
+            except (OSError, EOFError, MalformedMessage) as error:
                 self._lost(helper, error)
         for shards in others:
             if shards not in found:
@@ -218,12 +230,12 @@ class HelpedCrew:
             limit_silence(meeting, self._patience.silence_s)
         helper = Helper(connection, place)
         self._helpers.append(helper)
-        if self._fit is not None:
-            self._told(helper, self._fit)
+        if self._fit:
+            self._told(helper)
 
-    def _told(self, helper: Helper, fit: SharedFit) -> None:
+    def _told(self, helper: Helper) -> None:
         try:
-            helper.begin(fit)
+            helper.begin(self._fit)
         except OSError as error:
             self._lost(helper, error)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import struct
-from dataclasses import dataclass
 from multiprocessing.connection import Connection, answer_challenge, deliver_challenge
 from typing import Final
 
@@ -12,11 +11,17 @@ import structlog
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # ships no types
 
 from services.common.telemetry import configure_logs
-from services.trainer.adapters.learning.crew import Batch, Gradients, Vector
+from services.trainer.adapters.learning.crew import Gradients
 from services.trainer.adapters.learning.epochs import one_thread
 from services.trainer.adapters.learning.shards import ShardBench, SharedFit
 from services.trainer.adapters.worker.config import HelperConfig
 from services.trainer.adapters.worker.limits import end_with, limit_memory, yield_to_services
+from services.trainer.adapters.worker.messages import (
+    Answered,
+    Asked,
+    answered_bytes,
+    said_by_worker,
+)
 from services.trainer.core.failures import OutOfMemory
 
 log = structlog.get_logger()
@@ -30,36 +35,6 @@ SILENT_FOR_S: Final = 5
 
 UNHEARD_FOR_MS: Final = 15_000
 """After so long without an answer from the other machine's kernel the connection is lost."""
-
-
-@dataclass(frozen=True, eq=False)
-class Asked:
-    """What a worker has a helper compute.
-
-    Attributes:
-        number: Of the question: who asked may have given up waiting for an earlier answer.
-        batch: The batch.
-        shards: Of it.
-        weights: Of the network.
-    """
-
-    number: int
-    batch: Batch
-    shards: range
-    weights: Vector
-
-
-@dataclass(frozen=True, eq=False)
-class Answered:
-    """What came of it.
-
-    Attributes:
-        number: Of the question.
-        found: The gradients, or that there is too little memory for them.
-    """
-
-    number: int
-    found: Gradients | OutOfMemory
 
 
 def help_worker(config: HelperConfig) -> None:
@@ -110,15 +85,16 @@ def _serve(connection: Connection) -> None:
     bench: ShardBench | None = None
     while True:
         try:
-            said = connection.recv()
+            said = connection.recv_bytes()
         except (OSError, EOFError):
             return  # the worker has ended
-        match said:
+        match said_by_worker(said):
             case SharedFit() as fit:
                 bench = ShardBench(fit)
             case Asked() as asked:
                 assert bench is not None, "a worker says first what it trains"
-                connection.send(Answered(asked.number, _found(bench, asked)))
+                answer = Answered(asked.number, _found(bench, asked))
+                connection.send_bytes(answered_bytes(answer))
 
 
 def _found(bench: ShardBench, asked: Asked) -> Gradients | OutOfMemory:
