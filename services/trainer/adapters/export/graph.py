@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from operator import attrgetter
 from typing import Any, cast
 
 import numpy as np
@@ -48,7 +49,7 @@ def export_graph(
 
     With a `scale` the one output is `prediction`, float32 [rows, 1], in the target's unit. Numeric
     inputs are float, NaN for missing; the others strings, '' for missing. The estimator's
-    recipe has taught what its export needs.
+    recipe has taught what its export needs. The bytes are the same in every process.
     """
     inputs = [(name, FloatTensorType([None, 1])) for name in table.numeric]
     strings = (*table.categorical, *table.text)
@@ -60,6 +61,8 @@ def export_graph(
         target_opset=TARGET_OPSET,
         options={id(estimator): {"zipmap": False}} if scale is None else None,
     )
+    # The converter walks a set of them: their order is that of this process's hashes.
+    model.opset_import.sort(key=attrgetter("domain"))
     if scale is not None:
         _restore(model, scale)
     return cast("bytes", model.SerializeToString(deterministic=True))
