@@ -13,6 +13,7 @@ import psutil
 import pytest
 from roundhouse.registry.v1 import model_pb2
 
+from services.trainer.adapters.worker.limits import NICENESS
 from services.trainer.core.spec import Candidate
 from tests.support.trainer_api import (
     TrainerCaller,
@@ -108,6 +109,21 @@ async def test_a_worker_ends_by_itself_when_its_trainer_stays_away(tmp_path: Pat
         job = await caller.until_over(name)
         assert state_name(job) == "SUCCEEDED", job.error
         await one_ready_version(caller, name)
+
+
+async def test_training_yields_to_services_but_the_claim_of_the_worker_does_not(
+    tmp_path: Path,
+) -> None:
+    async with killable(tmp_path) as (trainer, caller):
+        name = await caller.submit("yielding", candidates=LONG)
+        await caller.until_points(name, 2)
+        (worker,) = workers_of(trainer.pid)
+        own = psutil.Process(trainer.pid).nice()
+        niceness = {
+            thread.id: os.getpriority(os.PRIO_PROCESS, thread.id) for thread in worker.threads()
+        }
+    assert niceness.pop(worker.pid) == own
+    assert own + NICENESS in niceness.values()
 
 
 async def test_a_job_survives_its_trainer_killed_twice(tmp_path: Path) -> None:

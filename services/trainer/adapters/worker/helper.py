@@ -15,7 +15,12 @@ from services.trainer.adapters.learning.crew import Gradients
 from services.trainer.adapters.learning.epochs import one_thread
 from services.trainer.adapters.learning.shards import ShardBench, SharedFit
 from services.trainer.adapters.worker.config import HelperConfig
-from services.trainer.adapters.worker.limits import end_with, limit_memory, yield_to_services
+from services.trainer.adapters.worker.limits import (
+    end_with,
+    limit_memory,
+    outlive_interrupts,
+    yield_to_services,
+)
 from services.trainer.adapters.worker.messages import (
     Answered,
     Asked,
@@ -39,6 +44,7 @@ UNHEARD_FOR_MS: Final = 15_000
 
 def help_worker(config: HelperConfig) -> None:
     """Compute what the worker asks for; the process ends with it, however that ends."""
+    outlive_interrupts()
     yield_to_services()
     configure_logs(NAME, config.log_level)
     limit_memory(config.memory_mib)

@@ -24,7 +24,7 @@ from services.trainer.adapters.learning.recipe import Checkpoint, FitObserver, R
 from services.trainer.adapters.learning.shrinking import ShrinkingBench, ShrunkModel
 from services.trainer.adapters.learning.trials import TrainedModel, Workbench
 from services.trainer.adapters.recipes import load_recipes
-from services.trainer.adapters.worker.limits import end_with
+from services.trainer.adapters.worker.limits import end_with, yield_to_services
 from services.trainer.core.cross_validation import FoldScores
 from services.trainer.core.failures import OutOfMemory, WorkerLost
 from services.trainer.core.jobs import Trial
@@ -283,6 +283,7 @@ def _serve(connection: Connection, inherited: Sequence[Connection]) -> None:
         other.close()
     # Nobody is left to hear of the trial then; its checkpoints are with the trainer.
     end_with(connection)
+    yield_to_services()
     try:
         data: TrialData
         data, cores = connection.recv()

@@ -23,10 +23,17 @@ def limit_memory(mib: int) -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (mib * 2**20, mib * 2**20))
 
 
-def yield_to_services() -> None:
-    """Let services go first, and let them alone decide when this process ends."""
-    # Ctrl-C goes to the whole group; the trainer decides what becomes of its workers.
+def outlive_interrupts() -> None:
+    """Let the trainer alone decide when this process ends: Ctrl-C goes to the whole group."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def yield_to_services() -> None:
+    """Have services go before this thread, and before what it starts.
+
+    Linux counts niceness by the thread. So a thread that trains need not hold up the one that
+    prolongs the worker's claim, which takes next to nothing.
+    """
     os.nice(NICENESS)
 
 

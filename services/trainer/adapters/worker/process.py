@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import socket
+import sys
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import structlog
@@ -26,7 +29,11 @@ from services.trainer.adapters.worker.config import WorkerConfig
 from services.trainer.adapters.worker.contract import Work
 from services.trainer.adapters.worker.helped import HelpedCrew
 from services.trainer.adapters.worker.lanes import Lanes, forked_lanes
-from services.trainer.adapters.worker.limits import limit_memory, yield_to_services
+from services.trainer.adapters.worker.limits import (
+    limit_memory,
+    outlive_interrupts,
+    yield_to_services,
+)
 from services.trainer.adapters.worker.link import TrainerLink
 from services.trainer.adapters.worker.observing import StopTraining
 from services.trainer.adapters.worker.reproducing import ReproductionRun
@@ -35,6 +42,11 @@ from services.trainer.core.failures import InternalFailure, OutOfMemory, Trainin
 log = structlog.get_logger()
 
 NAME: Final = "trainer-worker"
+SWITCH_INTERVAL_S: Final = 0.001
+"""A thread that trains may keep the interpreter from the others for so much of its CPU time.
+
+On a full machine it gets a core for a small part of the time, and they wait for as much longer.
+"""
 
 
 def run_attempt(config: WorkerConfig, listener: socket.socket | None) -> None:
@@ -44,7 +56,10 @@ def run_attempt(config: WorkerConfig, listener: socket.socket | None) -> None:
         config: What it needs to know.
         listener: Where helpers come; None without any.
     """
-    yield_to_services()
+    outlive_interrupts()
+    # The learning libraries stay. To look through them takes half a second of CPU time in which no
+    # other thread goes on; of a full machine's time so much that the claim would run out.
+    gc.freeze()
     configure_logs(NAME, config.log_level)
     limit_memory(config.memory_mib)
     # Before any thread: a fork of a process with threads may wait for ever for their locks.
@@ -66,6 +81,10 @@ def _crew(config: WorkerConfig, listener: socket.socket | None) -> HelpedCrew | 
 
 
 async def _work(config: WorkerConfig, lanes: Lanes, crew: HelpedCrew | None) -> None:
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    asyncio.get_running_loop().set_default_executor(
+        ThreadPoolExecutor(thread_name_prefix="training", initializer=yield_to_services)
+    )
     async with connect(config.trainer_address) as trainer:
         try:
             work = await TrainerLink.claim(trainer, config.job, config.worker)
