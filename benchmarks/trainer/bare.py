@@ -32,7 +32,7 @@ from services.trainer.adapters.learning.recipe import Checkpoint, Step
 from services.trainer.adapters.learning.trials import Workbench
 from services.trainer.adapters.processes import PRELOADED
 from services.trainer.adapters.recipes import load_recipes
-from services.trainer.adapters.worker.process import NICENESS
+from services.trainer.adapters.worker.limits import NICENESS
 from services.trainer.core.jobs import Trial
 from services.trainer.core.parameters import completed
 from services.trainer.core.scores import score
