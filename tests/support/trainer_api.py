@@ -163,9 +163,12 @@ class TrainerCaller:
         from roundhouse.registry.v1 import model_service_pb2
 
         listed = await self.registry.models.ListVersions(
-            model_service_pb2.ListVersionsRequest(parent=f"{PROJECT}/models/delays"),
+            model_service_pb2.ListVersionsRequest(
+                parent=f"{PROJECT}/models/delays", page_size=1000
+            ),
             timeout=TIMEOUT_S,
         )
+        assert not listed.next_page_token
         return list(listed.versions)
 
 

@@ -16,6 +16,7 @@ import psutil
 from roundhouse.registry.v1 import model_pb2
 from roundhouse.trainer.v1 import job_pb2, job_service_pb2
 
+from services.trainer.adapters.version_records import graph_digest
 from services.trainer.core.search_space import FloatRange, NumberChoice, SearchParameter
 from services.trainer.core.spec import Candidate
 from services.trainer.core.tuning import Sampler, Tuning
@@ -70,11 +71,12 @@ class KilledWorkers:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a search came to, without how long it took."""
+    """What a search came to, without how long it took; of its version, the graph's digest."""
 
     state: str
     trials: list[tuple[str, dict[str, object], int, dict[str, float]]]
     points: list[tuple[str, str, int, float]]
+    graph: str | None
 
 
 async def run_killed_workers(
@@ -168,8 +170,10 @@ async def _outcome(caller: TrainerCaller, name: str) -> Outcome:
         (each.name.rpartition("/")[2], dict(each.parameters), each.state, dict(each.metrics))
         for each in listed.trials
     ]
-    state = state_name(await caller.get(name))
-    return Outcome(state, trials, await caller.points(name))
+    job = await caller.get(name)
+    versions = {version.name: version for version in await caller.versions()}
+    graph = graph_digest(versions.get(job.model_version))
+    return Outcome(state_name(job), trials, await caller.points(name), graph)
 
 
 async def _repeated_trials(caller: TrainerCaller, name: str) -> list[str]:
