@@ -16,7 +16,6 @@ from services.trainer.adapters.learning.recipe import Recipe
 from services.trainer.adapters.pruners import PRUNERS, Pruner
 from services.trainer.adapters.quantizers import QUANTIZERS, Quantizer
 from services.trainer.adapters.recipes import load_recipes
-from services.trainer.api.convert import spec_from_proto
 from services.trainer.core.abilities import ability_faults
 from services.trainer.core.failures import ErrorClass
 from services.trainer.core.fairness import DISPARITIES
@@ -29,6 +28,7 @@ from services.trainer.core.row_changes import Check
 from services.trainer.core.spec import JobSpec, spec_to_json
 from services.trainer.core.text_faults import text_faults
 from services.trainer.core.validation import spec_faults
+from services.trainer.wire import spec_from_proto
 from tests.support.class_values import class_spec, digit_spec
 from tests.support.text_values import text_spec
 from tests.support.trainer_values import spec

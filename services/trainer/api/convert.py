@@ -8,27 +8,18 @@ from google.protobuf.json_format import MessageToDict, ParseDict
 from roundhouse.trainer.v1 import job_pb2, reproduction_pb2, worker_service_pb2
 
 from services.common.rpc.convert import (
-    from_duration,
     from_struct,
-    from_timestamp,
     to_duration,
     to_money,
-    to_struct,
     to_timestamp,
 )
-from services.trainer.core.cross_validation import FoldScores, means, spreads
 from services.trainer.core.failures import ErrorClass
-from services.trainer.core.gains import Gain
 from services.trainer.core.jobs import (
     Attempt,
     JobError,
     LogLine,
-    MetricPoint,
-    StoredCheckpoint,
     TrainingJob,
-    Trial,
 )
-from services.trainer.core.parameters import Parameters
 from services.trainer.core.ports import TrainerReads
 from services.trainer.core.reproduction import (
     Comparison,
@@ -37,15 +28,11 @@ from services.trainer.core.reproduction import (
     comparison_to_json,
 )
 from services.trainer.core.search import Proposal
-from services.trainer.core.spec import JobSpec, spec_from_json, spec_to_json
-from services.trainer.core.states import JobState, TrialState
+from services.trainer.core.spec import spec_to_json
+from services.trainer.core.states import JobState
 from services.trainer.core.use_cases.attempts import Assignment, Claim
 from services.trainer.core.use_cases.spending import Terms
-
-
-def spec_from_proto(spec: job_pb2.JobSpec) -> JobSpec:
-    """A spec as it was sent, with the contract's defaults."""
-    return spec_from_json(MessageToDict(spec, preserving_proto_field_name=True))
+from services.trainer.wire import checkpoint_to_proto, numbers, trial_to_proto
 
 
 def job_to_proto(
@@ -99,77 +86,9 @@ def stage_from_proto(stage: job_pb2.TrainingJob.State.ValueType) -> JobState:
     return JobState(job_pb2.TrainingJob.State.Name(stage).removeprefix("STATE_"))
 
 
-def trial_to_proto(job: str, trial: Trial) -> job_pb2.Trial:
-    """A trial of the job called `job`."""
-    return job_pb2.Trial(
-        name=f"{job}/trials/{trial.id}",
-        algorithm=trial.algorithm,
-        parameters=to_struct(trial.parameters),
-        state=job_pb2.Trial.State.Value(f"STATE_{trial.state.value}"),
-        progress=trial.progress,
-        metrics=trial.metrics,
-        duration=to_duration(trial.duration_s),
-        message=trial.message,
-        chosen_parameters=to_struct(trial.chosen_parameters) if trial.chosen_parameters else None,
-        candidate=trial.candidate,
-        folds=[
-            job_pb2.Trial.Fold(learn_rows=fold.learn_rows, rows=fold.rows, metrics=fold.metrics)
-            for fold in trial.folds
-        ],
-        gains={
-            name: job_pb2.Trial.Gain(value=gain.value, low=gain.low, high=gain.high)
-            for name, gain in trial.gains.items()
-        },
-        fold_mean=means(trial.folds),
-        fold_spread=spreads(trial.folds),
-    )
-
-
-def trial_from_proto(trial: job_pb2.Trial) -> Trial:
-    """A trial as a worker reports it; its index is known by its id."""
-    return Trial(
-        id=trial.name.rpartition("/")[2],
-        index=0,
-        algorithm=trial.algorithm,
-        parameters=_numbers(from_struct(trial.parameters)),
-        state=TrialState(job_pb2.Trial.State.Name(trial.state).removeprefix("STATE_")),
-        progress=trial.progress,
-        metrics=dict(trial.metrics),
-        duration_s=from_duration(trial.duration),
-        message=trial.message,
-        chosen_parameters=_numbers(from_struct(trial.chosen_parameters)),
-        folds=tuple(
-            FoldScores(fold.learn_rows, fold.rows, dict(fold.metrics)) for fold in trial.folds
-        ),
-        gains={name: Gain(gain.value, gain.low, gain.high) for name, gain in trial.gains.items()},
-    )
-
-
 def proposal_from_proto(request: worker_service_pb2.AddTrialRequest) -> Proposal:
     """What a worker's sampler has chosen."""
-    return Proposal(request.candidate, _numbers(from_struct(request.parameters)))
-
-
-def point_to_proto(point: MetricPoint) -> job_pb2.MetricPoint:
-    """A point."""
-    return job_pb2.MetricPoint(
-        trial=point.trial,
-        series=point.series,
-        step=point.step,
-        value=point.value,
-        time=to_timestamp(point.time),
-    )
-
-
-def point_from_proto(point: job_pb2.MetricPoint) -> MetricPoint:
-    """A point as a worker reports it."""
-    return MetricPoint(
-        trial=point.trial,
-        series=point.series,
-        step=point.step,
-        value=point.value,
-        time=from_timestamp(point.time),
-    )
+    return Proposal(request.candidate, numbers(from_struct(request.parameters)))
 
 
 def log_line_to_proto(line: LogLine) -> job_pb2.LogLine:
@@ -213,30 +132,6 @@ def assignment_to_proto(
     )
 
 
-def checkpoint_from_proto(checkpoint: worker_service_pb2.Checkpoint) -> StoredCheckpoint:
-    """A checkpoint as a worker commits it."""
-    return StoredCheckpoint(
-        trial=checkpoint.trial,
-        step=checkpoint.step,
-        digest=checkpoint.digest,
-        size_bytes=checkpoint.size_bytes,
-        create_time=from_timestamp(checkpoint.create_time),
-        loss=checkpoint.loss if checkpoint.HasField("loss") else None,
-    )
-
-
-def checkpoint_to_proto(found: StoredCheckpoint) -> worker_service_pb2.Checkpoint:
-    """A checkpoint."""
-    return worker_service_pb2.Checkpoint(
-        trial=found.trial,
-        step=found.step,
-        digest=found.digest,
-        size_bytes=found.size_bytes,
-        create_time=to_timestamp(found.create_time),
-        loss=found.loss,
-    )
-
-
 def _attempt_to_proto(attempt: Attempt, currency: str) -> job_pb2.Attempt:
     return job_pb2.Attempt(
         number=attempt.number,
@@ -268,7 +163,3 @@ def _error_to_proto(error: JobError) -> job_pb2.JobError:
         retryable=error.error_class.retryable,
         remedy=error.error_class.remedy,
     )
-
-
-def _numbers(values: dict[str, object]) -> Parameters:
-    return {name: float(value) for name, value in values.items() if isinstance(value, int | float)}

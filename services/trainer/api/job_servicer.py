@@ -14,15 +14,7 @@ from roundhouse.trainer.v1 import job_service_pb2_grpc as pb_grpc
 from services.common.names import PROJECT
 from services.common.rpc.inputs import check_settable, page_query
 from services.trainer.api.admission import Admission
-from services.trainer.api.convert import (
-    checkpoint_to_proto,
-    job_to_proto,
-    log_line_to_proto,
-    point_to_proto,
-    shown,
-    spec_from_proto,
-    trial_to_proto,
-)
+from services.trainer.api.convert import job_to_proto, log_line_to_proto, shown
 from services.trainer.api.money import from_money
 from services.trainer.api.naming import queue_id, traceparent
 from services.trainer.api.reproductions import Reproductions
@@ -36,6 +28,12 @@ from services.trainer.core.use_cases import submission
 from services.trainer.core.use_cases.spending import Terms
 from services.trainer.core.use_cases.submission import NewJob
 from services.trainer.core.validation import ROOT
+from services.trainer.wire import (
+    checkpoint_to_proto,
+    point_to_proto,
+    spec_from_proto,
+    trial_to_proto,
+)
 
 _Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 

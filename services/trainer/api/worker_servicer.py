@@ -17,6 +17,13 @@ from services.trainer.core.parameters import Rules
 from services.trainer.core.use_cases import attempts, reports
 from services.trainer.core.use_cases.attempts import Order, Registered
 from services.trainer.core.use_cases.spending import Terms
+from services.trainer.wire import (
+    checkpoint_from_proto,
+    checkpoint_to_proto,
+    point_from_proto,
+    trial_from_proto,
+    trial_to_proto,
+)
 
 _Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 
@@ -83,7 +90,7 @@ class WorkerServicer(pb_grpc.WorkerServiceServicer):
             claim = convert.claim_from_proto(request.claim)
             report = reports.Report(
                 request.sequence,
-                [convert.point_from_proto(point) for point in request.points],
+                [point_from_proto(point) for point in request.points],
                 list(request.log_lines),
             )
             yield pb.ReportMetricsResponse(
@@ -97,14 +104,14 @@ class WorkerServicer(pb_grpc.WorkerServiceServicer):
         trial = await self._transactions.write(
             lambda tx: reports.add_trial(tx, claim, proposal, request.position, self._recipes)
         )
-        return pb.AddTrialResponse(trial=convert.trial_to_proto(claim.job, trial))
+        return pb.AddTrialResponse(trial=trial_to_proto(claim.job, trial))
 
     async def ReportTrial(
         self, request: pb.ReportTrialRequest, _: _Context
     ) -> pb.ReportTrialResponse:
         """Stores how a trial stands."""
         claim = convert.claim_from_proto(request.claim)
-        trial = convert.trial_from_proto(request.trial)
+        trial = trial_from_proto(request.trial)
         await self._transactions.write(lambda tx: reports.take_trial(tx, claim, trial))
         return pb.ReportTrialResponse()
 
@@ -113,20 +120,18 @@ class WorkerServicer(pb_grpc.WorkerServiceServicer):
     ) -> pb.CommitCheckpointResponse:
         """Makes a checkpoint known to later attempts."""
         claim = convert.claim_from_proto(request.claim)
-        checkpoint = convert.checkpoint_from_proto(request.checkpoint)
+        checkpoint = checkpoint_from_proto(request.checkpoint)
         gone = await self._transactions.write(
             lambda tx: reports.take_checkpoint(tx, claim, checkpoint)
         )
-        return pb.CommitCheckpointResponse(
-            superseded=[convert.checkpoint_to_proto(each) for each in gone]
-        )
+        return pb.CommitCheckpointResponse(superseded=[checkpoint_to_proto(each) for each in gone])
 
     async def RejectCheckpoint(
         self, request: pb.RejectCheckpointRequest, _: _Context
     ) -> pb.RejectCheckpointResponse:
         """Forgets a checkpoint that can't be restored."""
         claim = convert.claim_from_proto(request.claim)
-        checkpoint = convert.checkpoint_from_proto(request.checkpoint)
+        checkpoint = checkpoint_from_proto(request.checkpoint)
         await self._transactions.write(
             lambda tx: reports.reject_checkpoint(tx, claim, checkpoint, request.cause)
         )

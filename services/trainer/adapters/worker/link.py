@@ -24,16 +24,9 @@ from services.common.rpc.convert import from_duration, to_struct
 from services.common.rpc.remote import RemoteError, remote_errors
 from services.trainer.adapters.worker.contract import (
     Work,
-    checkpoint_of,
-    checkpoint_to_proto,
     comparison_to_proto,
     error_to_proto,
     micros_of,
-    point_of,
-    point_to_proto,
-    trial_name,
-    trial_of,
-    trial_to_proto,
     work_of,
 )
 from services.trainer.core.failures import TrainingFailure
@@ -42,6 +35,15 @@ from services.trainer.core.reproduction import Comparison
 from services.trainer.core.search import Proposal
 from services.trainer.core.states import JobState
 from services.trainer.core.use_cases.attempts import Order
+from services.trainer.wire import (
+    checkpoint_from_proto,
+    checkpoint_to_proto,
+    point_from_proto,
+    point_to_proto,
+    trial_from_proto,
+    trial_name,
+    trial_to_proto,
+)
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -149,7 +151,7 @@ class TrainerLink:
             parameters=to_struct(proposal.parameters),
         )
         response = await self._call(lambda: self._stub.AddTrial(request))
-        return trial_of(position, response.trial)
+        return trial_from_proto(response.trial, position)
 
     async def curves(self, series: str) -> dict[str, dict[int, float]]:
         """What earlier attempts measured of a series: the value by trial and step."""
@@ -169,7 +171,9 @@ class TrainerLink:
         request = job_service_pb2.ListTrialsRequest(parent=job, page_size=PAGE)
         while True:
             page = await self._call(lambda: self._jobs.ListTrials(request))
-            found += [trial_of(index, each) for index, each in enumerate(page.trials, len(found))]
+            found += [
+                trial_from_proto(each, index) for index, each in enumerate(page.trials, len(found))
+            ]
             if not page.next_page_token:
                 return found
             request.page_token = page.next_page_token
@@ -180,7 +184,7 @@ class TrainerLink:
         request = job_service_pb2.ReadMetricsRequest(parent=job, series=series, page_size=PAGE)
         while True:
             page = await self._call(lambda: self._jobs.ReadMetrics(request))
-            found += [point_of(point) for point in page.points]
+            found += [point_from_proto(point) for point in page.points]
             if not page.next_page_token:
                 return found
             request.page_token = page.next_page_token
@@ -191,7 +195,7 @@ class TrainerLink:
             claim=self._work.claim, checkpoint=checkpoint_to_proto(stored)
         )
         response = await self._call(lambda: self._stub.CommitCheckpoint(request))
-        return [checkpoint_of(each) for each in response.superseded]
+        return [checkpoint_from_proto(each) for each in response.superseded]
 
     async def rejected(self, stored: StoredCheckpoint, cause: str) -> None:
         """Have a checkpoint that can't be restored forgotten."""

@@ -26,7 +26,6 @@ from services.trainer.adapters.version_records import (
 )
 from services.trainer.adapters.worker.attempt import AttemptRun, outcomes
 from services.trainer.adapters.worker.building import Prepared, encoder_record
-from services.trainer.adapters.worker.contract import spec_of
 from services.trainer.core.comparing import (
     MadeWith,
     RunRecord,
@@ -38,6 +37,7 @@ from services.trainer.core.constraints import P99
 from services.trainer.core.jobs import Trial
 from services.trainer.core.selection import TrialOutcome
 from services.trainer.core.states import JobState
+from services.trainer.wire import spec_from_proto
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +92,7 @@ class ReproductionRun(AttemptRun):
         version = await kept_version(self._registry, job.model_version)
         training = await kept_file(self._registry, version, TRAINING_FILE)
         record = RunRecord(
-            spec=spec_of(job),
+            spec=spec_from_proto(job.spec),
             trials=await self._link.trials(job.name),
             points=await self._link.points(job.name),
             winner=job.best_trial.rpartition("/")[2],
