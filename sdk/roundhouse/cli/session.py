@@ -22,6 +22,8 @@ TRANSFER_TIMEOUTS: Final = Timeouts(unary_s=10.0, away_s=30.0)
 Json: TypeAlias = Annotated[
     bool, typer.Option("--json", help="Print JSON for programs; streams print one object a line.")
 ]
+Actor: TypeAlias = Annotated[str, typer.Option(help="Who does it.", show_default="you")]
+Reason: TypeAlias = Annotated[str, typer.Option(help="Why, for the record.")]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from roundhouse.cli import names
 from roundhouse.cli.commands.incidents import Receiver, escalation_told, print_alert
 from roundhouse.cli.output import OUT, as_dict, print_json, print_table, state_name, when
 from roundhouse.cli.paging import every
-from roundhouse.cli.session import Json, session_of
+from roundhouse.cli.session import Actor, Json, Reason, session_of
 from roundhouse.monitor.v1.alert_pb2 import Alert
 from roundhouse.monitor.v1.alert_service_pb2 import (
     AcknowledgeAlertRequest,
@@ -31,8 +31,6 @@ AlertName = Annotated[
         help="MONITOR/ALERT, or ALERT about training, as `list` shows it, or the resource name."
     ),
 ]
-Actor = Annotated[str, typer.Option(help="Who does it.", show_default="you")]
-Reason = Annotated[str, typer.Option(help="Why, for the record.")]
 
 
 @app.command("list")

@@ -10,7 +10,7 @@ import typer
 from roundhouse.cli import names
 from roundhouse.cli.output import OUT, as_dict, print_json, print_table, when
 from roundhouse.cli.paging import every
-from roundhouse.cli.session import Json, session_of
+from roundhouse.cli.session import Actor, Json, Reason, session_of
 from roundhouse.registry.v1.retention_pb2 import Hold
 from roundhouse.registry.v1.retention_service_pb2 import (
     ListHoldsRequest,
@@ -30,10 +30,6 @@ class Kind(StrEnum):
     LEGAL = "legal"
     MANUAL = "manual"
     PRIVACY = "privacy"
-
-
-Actor = Annotated[str, typer.Option(help="Who does it.", show_default="you")]
-Reason = Annotated[str, typer.Option(help="Why, for the record.")]
 
 
 @app.command()

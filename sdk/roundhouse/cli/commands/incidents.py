@@ -13,7 +13,7 @@ from roundhouse.cli import names
 from roundhouse.cli.failures import UsageFault
 from roundhouse.cli.output import OUT, as_dict, print_json, print_table, state_name, when
 from roundhouse.cli.paging import every
-from roundhouse.cli.session import Json, session_of
+from roundhouse.cli.session import Actor, Json, Reason, session_of
 from roundhouse.client import Client
 from roundhouse.monitor.v1.alert_pb2 import Alert
 from roundhouse.monitor.v1.alert_service_pb2 import (
@@ -32,8 +32,6 @@ app = typer.Typer(
 )
 
 IncidentId = Annotated[str, typer.Argument(help="Its id, as `list` shows it, or how that begins.")]
-Actor = Annotated[str, typer.Option(help="Who does it.", show_default="you")]
-Reason = Annotated[str, typer.Option(help="Why, for the record.")]
 Receiver = Annotated[
     str,
     typer.Option(
