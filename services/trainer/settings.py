@@ -55,6 +55,10 @@ class TrainerSettings(BlobSettings, env_prefix="ROUNDHOUSE_TRAINER_"):
     lease_ttl_s: float = Field(default=10.0, ge=1.0, le=600.0)
     """Seconds a worker may be silent before its job goes to another; a fraction of an attempt."""
 
+    checkpoint_interval_s: float = Field(default=1.0, ge=0.0, le=3600.0)
+    """Seconds between two checkpoints of a fit at the least: what a lost worker has to do again.
+    0 keeps one of each epoch, which costs short epochs a quarter of their time."""
+
     price_file: Path = DEFAULT
     """JSON file with what a second of a core and of a GiB costs; see docs/training.md."""
 

@@ -193,6 +193,7 @@ def _config_of(settings: TrainerSettings, port: int) -> Callable[[TrainingJob, s
             registry_address=settings.registry_address,
             registry_patience_s=settings.registry_patience_s,
             blob_url=settings.blob_url,
+            checkpoint_interval_s=settings.checkpoint_interval_s,
             s3=s3_connection_of(settings),
             log_level=settings.log_level,
             traces=trace_sinks(settings),

@@ -182,7 +182,7 @@ async def running_trainer(folder: Path, **settings: Any) -> AsyncIterator[Traine
             data_dir=folder / "trainer",
             registry_address=registry_address,
             drain_timeout_s=1.0,
-            **{"lease_ttl_s": 3.0, **settings},
+            **{"lease_ttl_s": 3.0, "checkpoint_interval_s": 0.0, **settings},
         )
         async with trainer(chosen) as server:
             server.set_serving()

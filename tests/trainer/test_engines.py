@@ -27,6 +27,7 @@ CONFIG = WorkerConfig(
     trainer_address="127.0.0.1:7002",
     registry_address="127.0.0.1:7001",
     registry_patience_s=1.5,
+    checkpoint_interval_s=1.0,
     blob_url="s3://bucket/trainer",
     s3=S3Connection("127.0.0.1:9000", "key", "secret"),
     log_level="info",

@@ -88,7 +88,12 @@ async def killable(
 ) -> AsyncIterator[tuple[TrainerProcess, TrainerCaller]]:
     """A trainer that can be killed, and a caller of it that survives that."""
     async with serving_registry(folder) as (address, registry_caller):
-        chosen = {"registry_address": address, "lease_ttl_s": "3", **settings}
+        chosen = {
+            "registry_address": address,
+            "lease_ttl_s": "3",
+            "checkpoint_interval_s": "0",
+            **settings,
+        }
         trainer = await asyncio.to_thread(TrainerProcess, folder, chosen, cpus)
         try:
             async with grpc.aio.insecure_channel(trainer.address) as channel:

@@ -83,6 +83,7 @@ class AttemptRun:
         recipes: Every algorithm there is.
         lanes: Where trials run.
         threads: Threads that training may keep busy.
+        checkpoint_interval_s: Between two checkpoints of a fit at the least.
         encoders: Where pretrained encoders are, by name.
         crew: The workers that train together; None unless the job asks for them.
     """
@@ -97,13 +98,14 @@ class AttemptRun:
         recipes: Mapping[str, Recipe],
         lanes: Lanes,
         threads: int,
+        checkpoint_interval_s: float,
         encoders: Mapping[str, str],
         crew: Crew | None,
     ) -> None:
         self._work = work
         self._link = link
         self._registry = registry
-        self._checkpoints = Checkpoints(blobs, work, link)
+        self._checkpoints = Checkpoints(blobs, work, link, checkpoint_interval_s)
         self._recipes = recipes
         self._lanes = lanes
         self._threads = threads

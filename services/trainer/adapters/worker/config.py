@@ -28,6 +28,7 @@ class WorkerConfig:
         registry_address: Of the registry.
         registry_patience_s: How long the registry may be away before the attempt fails.
         blob_url: Of the trainer's blob store.
+        checkpoint_interval_s: Between two checkpoints of a fit at the least.
         s3: Goes with an s3:// blob_url.
         log_level: Least severe level that is logged.
         traces: Where the worker's spans go.
@@ -46,6 +47,7 @@ class WorkerConfig:
     registry_address: str
     registry_patience_s: float
     blob_url: str
+    checkpoint_interval_s: float
     s3: S3Connection | None
     log_level: str
     traces: TraceSinks

@@ -55,9 +55,11 @@ class Checkpoints:
         blobs: Shared with the trainer and with later attempts.
         work: Whose checkpoints they are.
         link: To the trainer, which knows which of them count.
+        interval_s: Between two of a fit at the least.
     """
 
-    def __init__(self, blobs: BlobStore, work: Work, link: TrainerLink) -> None:
+    def __init__(self, blobs: BlobStore, work: Work, link: TrainerLink, interval_s: float) -> None:
+        self.interval_s = interval_s
         self._blobs = blobs
         self._uid = str(work.uid)
         self._known = work.checkpoints
@@ -149,7 +151,7 @@ class TrialObserver:
         self._saving: Future[None] | None = None
         self._loss: float | None = None
         self._workers: int | None = None
-        self._started = self._stepped = time.monotonic()
+        self._started = self._stepped = self._saved = time.monotonic()
 
     @property
     def elapsed_s(self) -> float:
@@ -180,16 +182,22 @@ class TrialObserver:
             raise TrialPruned(why)
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Keep a checkpoint while the fit goes on; the one before it is durable by then.
+        """Keep a checkpoint while the fit goes on, unless the newest one was made just now.
+
+        The one before it is durable by then.
 
         Raises:
             StopTraining: The job is to stop, and this is a good place.
         """
+        stops = self._link.order is Order.PAUSE
+        if not stops and time.monotonic() - self._saved < self._checkpoints.interval_s:
+            return
         if self._saving is not None:
             self._saving.result()
+        self._saved = time.monotonic()
         saving = self._checkpoints.save(self._name, checkpoint, self._loss)
         self._saving = asyncio.run_coroutine_threadsafe(saving, self._loop)
-        if self._link.order is Order.PAUSE:
+        if stops:
             self._saving.result()
             raise StopTraining
 

@@ -128,6 +128,7 @@ async def _attempt(
                 recipes=load_recipes(),
                 lanes=lanes,
                 threads=config.cores,
+                checkpoint_interval_s=config.checkpoint_interval_s,
                 encoders=config.encoders,
                 crew=crew,
             )
