@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import Column, Float, Integer, MetaData, String, Table, select
+from sqlalchemy.exc import IntegrityError
 
 from services.common.store.bulk import BulkInsert
 from services.common.store.database import Database
@@ -44,3 +45,17 @@ async def test_all_rows_are_there_as_given(database, count):
         lambda connection: connection.execute(select(THING).order_by(THING.c.id)).all()
     )
     assert [tuple(row) for row in found] == given
+
+
+async def test_a_row_that_is_there_already_is_an_error_and_none_of_the_others_stays(database):
+    insert = BulkInsert(THING, ("id", "order", "value", "time"))
+    given = [(i, "first", 0.5, START) for i in range(3)]
+    await database.write(lambda connection: insert.run(connection, given))
+    with pytest.raises(IntegrityError):
+        await database.write(
+            lambda connection: insert.run(connection, [(i, "then", 1.5, START) for i in (4, 1)])
+        )
+    found = await database.read(
+        lambda connection: connection.execute(select(THING.c.id, THING.c.order)).all()
+    )
+    assert sorted(map(tuple, found)) == [(i, "first") for i in range(3)]
