@@ -24,6 +24,7 @@ from tests.support.trainer_api import (
 
 pytestmark = pytest.mark.real
 LONG = (Candidate("mlp", {"epochs": 60, "hidden_units": 8}),)
+ENDLESS = (Candidate("mlp", {"epochs": 1000, "hidden_units": 8}),)
 
 
 async def pause(caller: TrainerCaller, name: str) -> job_pb2.TrainingJob:
@@ -113,6 +114,7 @@ async def test_a_registry_that_stays_away_fails_the_job_after_its_attempts(tmp_p
             data_dir=tmp_path / "trainer",
             registry_address=address,
             registry_patience_s=0.2,
+            checkpoint_interval_s=0.0,
             drain_timeout_s=1.0,
         )
         server = await stack.enter_async_context(trainer(settings))
@@ -122,7 +124,7 @@ async def test_a_registry_that_stays_away_fails_the_job_after_its_attempts(tmp_p
         )
         caller = TrainerCaller(channel, registry_caller)
         await caller.prepare()
-        name = await caller.submit("first", candidates=LONG, max_attempts=2)
+        name = await caller.submit("first", candidates=ENDLESS, max_attempts=2)
         await caller.until_points(name, 1)
         await pause(caller, name)
         await up.aclose()
