@@ -56,6 +56,9 @@ class Checkpoints:
         work: Whose checkpoints they are.
         link: To the trainer, which knows which of them count.
         interval_s: Between two of a fit at the least.
+
+    Attributes:
+        interval_s: As given.
     """
 
     def __init__(self, blobs: BlobStore, work: Work, link: TrainerLink, interval_s: float) -> None:
