@@ -92,7 +92,8 @@ class TrainerCaller:
     async def submit(self, job_id: str, *algorithms: str, **changes: Any) -> str:
         """The name of a new job."""
         request = self.request(job_id, *algorithms, **changes)
-        return (await self.jobs.CreateTrainingJob(request, timeout=TIMEOUT_S)).name
+        creating = self.jobs.CreateTrainingJob(request, timeout=TIMEOUT_S, wait_for_ready=True)
+        return (await creating).name
 
     async def get(self, name: str) -> job_pb2.TrainingJob:
         """One job, also while the trainer is away for a moment."""
@@ -103,21 +104,30 @@ class TrainerCaller:
         )
 
     async def until(
-        self, name: str, holds: Callable[[job_pb2.TrainingJob], bool], within_s: float = 60.0
+        self,
+        name: str,
+        holds: Callable[[job_pb2.TrainingJob], bool],
+        within_s: float = 60.0,
+        every_s: float = 0.02,
     ) -> job_pb2.TrainingJob:
-        """The job, once `holds`."""
+        """The job, once `holds`; looked at so often."""
         deadline = time.monotonic() + within_s
         while True:
             job = await self.get(name)
             if holds(job):
                 return job
             assert time.monotonic() < deadline, f"{state_name(job)}: {job.error} {job.attempts}"
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(every_s)
 
-    async def until_over(self, name: str, within_s: float = 90.0) -> job_pb2.TrainingJob:
+    async def until_over(
+        self, name: str, within_s: float = 90.0, every_s: float = 0.02
+    ) -> job_pb2.TrainingJob:
         """The job, once it is over."""
         return await self.until(
-            name, lambda job: state_name(job) in ("SUCCEEDED", "FAILED", "CANCELLED"), within_s
+            name,
+            lambda job: state_name(job) in ("SUCCEEDED", "FAILED", "CANCELLED"),
+            within_s,
+            every_s,
         )
 
     async def points(self, name: str, series: str = "") -> list[tuple[str, str, int, float]]:

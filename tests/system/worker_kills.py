@@ -7,9 +7,10 @@ import hashlib
 import random
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 
 import psutil
@@ -32,10 +33,17 @@ KILLS_PER_JOB = 4
 LONGEST_REST_S = 2.5
 """Between two kills; evenly from 0."""
 
+SHARE_OF_TRAINERS = 0.1
+"""Of tries to kill: of the trainer, whose return costs seconds of two cores; the others find
+nothing to kill where no worker runs."""
+
 SHARE_AT_WORK = 0.8
 """Of kills on Ray that wait for a worker first: it takes longer to start there than any rest."""
 
 PATIENCE_S = 300.0
+
+LOOK_S = 0.2
+"""Between two looks at a search that is left to end."""
 
 _OVER = ("SUCCEEDED", "FAILED", "CANCELLED", "BUDGET_EXCEEDED")
 _SPACE = (
@@ -57,7 +65,7 @@ class KilledWorkers:
     """What was killed, and what came of it.
 
     Attributes:
-        kills: By what was killed in which state of its job.
+        kills: By what was killed, in which state of the search.
         jobs: That were run to their end.
         checkpoints: That were restored from the store, at the moments of kills.
         violations: A sentence for each thing that must not be.
@@ -85,6 +93,7 @@ async def run_killed_workers(
     seed: int,
     kills: int,
     tell: Callable[[KilledWorkers], None],
+    at_once: int = 1,
     cluster: RayCluster | None = None,
 ) -> KilledWorkers:
     """Run searches under so many kills; each must come to what it comes to unbroken.
@@ -94,9 +103,9 @@ async def run_killed_workers(
         seed: Of every draw.
         kills: How many.
         tell: Is shown what was found so far, after each search.
+        at_once: How many searches there are at any time; a kill hits any of them.
         cluster: Where workers run, if not on this machine; it runs already.
     """
-    found = KilledWorkers()
     draw = random.Random(seed)
     engine = cluster.settings if cluster else {}
     async with killable(folder, **engine) as (trainer, caller):
@@ -105,34 +114,80 @@ async def run_killed_workers(
             name = await _submit(caller, f"whole-{number}", tuning)
             await caller.until_over(name, within_s=PATIENCE_S)
             whole.append(await _outcome(caller, name))
-        while found.kills.total() < kills:
-            which = found.jobs % len(_SEARCHES)
-            name = await _submit(caller, f"killed-{found.jobs}", _SEARCHES[which])
-            left = min(KILLS_PER_JOB, kills - found.kills.total())
-            for _ in range(left):
-                if cluster and draw.random() < SHARE_AT_WORK:
-                    await caller.until(
-                        name, lambda job: state_name(job) != "QUEUED", within_s=PATIENCE_S
-                    )
-                await asyncio.sleep(draw.uniform(0.0, LONGEST_REST_S))
-                state = state_name(await caller.get(name))
-                if state in _OVER:
-                    break
-                killed = _kill(trainer, cluster, draw)
-                if killed:
-                    found.kills[f"{killed}, {state}"] += 1
-                found.violations += _lost_checkpoints(folder, found)
-            job = await caller.until_over(name, within_s=PATIENCE_S)
-            if await _outcome(caller, name) != whole[which]:
+        killing = _Killing(folder, trainer, caller, cluster, draw, kills, whole)
+        async with asyncio.TaskGroup() as searches:
+            for _ in range(at_once):
+                searches.create_task(killing.run(tell))
+        killing.found.violations += await _wrong_versions(caller, killing.found)
+    return killing.found
+
+
+class _Killing:
+    """Searches, one after the other, and what is killed while they run.
+
+    Args:
+        folder: Of the services' data.
+        trainer: That is killed.
+        caller: Of it.
+        cluster: Where workers run, if not on this machine.
+        draw: Of moments and victims.
+        kills: How many, at most.
+        whole: What each of the searches comes to unbroken.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        trainer: TrainerProcess,
+        caller: TrainerCaller,
+        cluster: RayCluster | None,
+        draw: random.Random,
+        kills: int,
+        whole: Sequence[Outcome],
+    ) -> None:
+        self.found = KilledWorkers()
+        self._folder = folder
+        self._trainer = trainer
+        self._caller = caller
+        self._cluster = cluster
+        self._draw = draw
+        self._kills = kills
+        self._whole = whole
+        self._numbers = count()
+
+    async def run(self, tell: Callable[[KilledWorkers], None]) -> None:
+        """Go on until there were enough kills; several may run at once."""
+        found = self.found
+        while found.kills.total() < self._kills:
+            number = next(self._numbers)
+            which = number % len(_SEARCHES)
+            name = await _submit(self._caller, f"killed-{number}", _SEARCHES[which])
+            await self._disturb(name)
+            job = await self._caller.until_over(name, PATIENCE_S, LOOK_S)
+            if await _outcome(self._caller, name) != self._whole[which]:
                 found.violations.append(f"{name} came to something else: {state_name(job)}")
             found.violations += [
-                *await _repeated_trials(caller, name),
-                *_wrong_charges(folder, job),
+                *await _repeated_trials(self._caller, name),
+                *_wrong_charges(self._folder, job),
             ]
             found.jobs += 1
             tell(found)
-        found.violations += await _wrong_versions(caller, found)
-    return found
+
+    async def _disturb(self, name: str) -> None:
+        """Kill again and again while a search runs."""
+        for _ in range(KILLS_PER_JOB):
+            if self._cluster and self._draw.random() < SHARE_AT_WORK:
+                await self._caller.until(
+                    name, lambda job: state_name(job) != "QUEUED", within_s=PATIENCE_S
+                )
+            await asyncio.sleep(self._draw.uniform(0.0, LONGEST_REST_S))
+            state = state_name(await self._caller.get(name))
+            if state in _OVER or self.found.kills.total() >= self._kills:
+                return
+            killed = _kill(self._trainer, self._cluster, self._draw)
+            if killed:
+                self.found.kills[f"{killed}, {state}"] += 1
+            self.found.violations += _lost_checkpoints(self._folder, self.found)
 
 
 async def _submit(caller: TrainerCaller, name: str, tuning: Tuning) -> str:
@@ -141,7 +196,7 @@ async def _submit(caller: TrainerCaller, name: str, tuning: Tuning) -> str:
 
 def _kill(trainer: TrainerProcess, cluster: RayCluster | None, draw: random.Random) -> str:
     """Kill the trainer, or something that it has its workers run by; gives what, if anything."""
-    if draw.random() < 0.3:
+    if draw.random() < SHARE_OF_TRAINERS:
         trainer.kill()
         trainer.restart()
         return "trainer"

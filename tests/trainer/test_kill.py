@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-import grpc
 import psutil
 import pytest
 from roundhouse.registry.v1 import model_pb2
 
+from services.common.rpc.client import connect
 from services.trainer.adapters.worker.limits import NICENESS
 from services.trainer.core.spec import Candidate
 from tests.support.trainer_api import (
@@ -96,7 +96,7 @@ async def killable(
         }
         trainer = await asyncio.to_thread(TrainerProcess, folder, chosen, cpus)
         try:
-            async with grpc.aio.insecure_channel(trainer.address) as channel:
+            async with connect(trainer.address) as channel:
                 caller = TrainerCaller(channel, registry_caller)
                 await caller.prepare()
                 yield trainer, caller

@@ -22,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what can be chosen."""
     parser.add_argument("--kills", type=int, default=40, help="how often something is killed")
     parser.add_argument("--engine", choices=("local", "ray"), default="local")
+    parser.add_argument("--at-once", type=int, default=3, help="how many searches")
     parser.add_argument("--seed", type=int, help="of every draw; printed")
 
 
@@ -54,6 +55,11 @@ def _killed(folder: Path, seed: int, arguments: argparse.Namespace) -> KilledWor
         if cluster:
             cluster.start()
         killing = run_killed_workers(
-            folder, seed=seed, kills=arguments.kills, tell=_tell, cluster=cluster
+            folder,
+            seed=seed,
+            kills=arguments.kills,
+            tell=_tell,
+            at_once=arguments.at_once,
+            cluster=cluster,
         )
         return asyncio.run(killing)
