@@ -65,7 +65,7 @@ class KilledWorkers:
     """What was killed, and what came of it.
 
     Attributes:
-        kills: By what was killed, in which state of the search.
+        kills: By what was killed, and the states of the searches that ran then.
         jobs: That were run to their end.
         checkpoints: That were restored from the store, at the moments of kills.
         violations: A sentence for each thing that must not be.
@@ -184,9 +184,10 @@ class _Killing:
             state = state_name(await self._caller.get(name))
             if state in _OVER or self.found.kills.total() >= self._kills:
                 return
+            states = _running(self._folder)
             killed = _kill(self._trainer, self._cluster, self._draw)
             if killed:
-                self.found.kills[f"{killed}, {state}"] += 1
+                self.found.kills[f"{killed}, {states}"] += 1
             self.found.violations += _lost_checkpoints(self._folder, self.found)
 
 
@@ -256,6 +257,12 @@ def _rows(folder: Path, query: str, *values: object) -> list[tuple[object, ...]]
     database = next((folder / "trainer").glob("*.db"))
     with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
         return connection.execute(query, values).fetchall()
+
+
+def _running(folder: Path) -> str:
+    """States of the searches that do not wait for a worker, such as `EVALUATING and RUNNING`."""
+    query = f"SELECT DISTINCT state FROM training_job WHERE state NOT IN {('QUEUED', *_OVER)}"
+    return " and ".join(sorted(str(state) for (state,) in _rows(folder, query))) or "all QUEUED"
 
 
 def _lost_checkpoints(folder: Path, found: KilledWorkers) -> Iterator[str]:
