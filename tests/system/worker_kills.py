@@ -40,7 +40,8 @@ nothing to kill where no worker runs."""
 SHARE_AT_WORK = 0.8
 """Of kills on Ray that wait for a worker first: it takes longer to start there than any rest."""
 
-PATIENCE_S = 300.0
+PATIENCE_S = 1200.0
+"""A search that is hit ten times pauses for minutes in all before its tries."""
 
 LOOK_S = 0.2
 """Between two looks at a search that is left to end."""
