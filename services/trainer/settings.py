@@ -46,6 +46,13 @@ class TrainerSettings(BlobSettings, env_prefix="ROUNDHOUSE_TRAINER_"):
     ray_token: SecretStr | None = None
     """What a cluster with `RAY_AUTH_MODE=token` wants to see; unset where it wants nothing."""
 
+    gpus: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]+(,[A-Za-z0-9-]+)*$")] = "auto"
+    """GPUs of this machine that workers may hold: their numbers or UUIDs, such as `0,1`, as in
+    `CUDA_VISIBLE_DEVICES`; `auto` for all that the driver knows, `none` for none."""
+
+    ray_gpus: int = Field(default=0, ge=0, le=4096)
+    """GPUs of the cluster that workers may hold at a time."""
+
     ray_worker_cores: int = Field(default=1, ge=1, le=256)
     """Cores on Ray for a job that names no `threads`, since nodes differ; one fits any node."""
 
@@ -60,7 +67,7 @@ class TrainerSettings(BlobSettings, env_prefix="ROUNDHOUSE_TRAINER_"):
     0 keeps one of each epoch, which costs short epochs a quarter of their time."""
 
     price_file: Path = DEFAULT
-    """JSON file with what a second of a core and of a GiB costs; see docs/training.md."""
+    """JSON file with what a second of a core, a GiB and a GPU costs; see docs/training.md."""
 
     encoders: dict[EncoderName, str] = Field(default_factory=dict)
     """Pretrained encoders that specs may name, and where each is: the absolute path of a folder, or
@@ -74,6 +81,8 @@ class TrainerSettings(BlobSettings, env_prefix="ROUNDHOUSE_TRAINER_"):
         if self.engine == "ray":
             if self.ray_address is None:
                 raise ValueError("the engine ray needs ray_address")
+            if "gpus" in self.model_fields_set:
+                raise ValueError("gpus set, but the engine is ray: set ray_gpus")
             return self
         unused = sorted(name for name in self.model_fields_set if name.startswith("ray_"))
         if unused:

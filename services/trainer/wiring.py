@@ -6,7 +6,7 @@ import asyncio
 import os
 import secrets
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -39,6 +39,7 @@ from services.trainer.adapters.engine import Engine
 from services.trainer.adapters.evaluation import RegistrySnapshots, RegistryVersionEvaluator
 from services.trainer.adapters.learning.pretrained import open_encoders
 from services.trainer.adapters.learning.recipe import Recipe
+from services.trainer.adapters.nvidia import installed_gpus
 from services.trainer.adapters.packages import package_behind
 from services.trainer.adapters.prices import load_prices
 from services.trainer.adapters.processes import WorkerProcesses
@@ -51,7 +52,7 @@ from services.trainer.adapters.store.reads import SqlTrainerReads
 from services.trainer.adapters.store.transaction import SqlTrainerTx
 from services.trainer.adapters.supervisor import Supervisor
 from services.trainer.adapters.version_records import RegistryVersionRecords
-from services.trainer.adapters.worker.config import WorkerConfig
+from services.trainer.adapters.worker.config import GpuPool, WorkerConfig
 from services.trainer.api.admission import Admission
 from services.trainer.api.cost_servicer import CostServicer
 from services.trainer.api.job_servicer import JobServicer
@@ -84,6 +85,7 @@ async def trainer(settings: TrainerSettings, now: Clock = utc_now) -> AsyncItera
         DatabaseUnavailable, BlobStoreUnavailable: One of them does not answer.
         UnusableRecipe, UnusableEncoder: One that is installed or configured can't be used.
     """
+    gpus = _gpus(settings)
     async with (
         _engine(settings) as engine,
         _database(settings) as database,
@@ -92,7 +94,14 @@ async def trainer(settings: TrainerSettings, now: Clock = utc_now) -> AsyncItera
         serving(
             "trainer",
             settings.listen,
-            _apis(settings, database, channel, (pins := RegistryPins(channel, _JOBS, now)), now),
+            _apis(
+                settings,
+                _machine(settings, gpus),
+                database,
+                channel,
+                (pins := RegistryPins(channel, _JOBS, now)),
+                now,
+            ),
             ServerLimits(drain_timeout_s=settings.drain_timeout_s),
         ) as server,
     ):
@@ -103,9 +112,9 @@ async def trainer(settings: TrainerSettings, now: Clock = utc_now) -> AsyncItera
             database,
             engine,
             now,
-            config_of=_config_of(settings, server.port),
+            config_of=_config_of(settings, gpus, server.port),
             room=Room(
-                _machine(settings),
+                _machine(settings, gpus),
                 settings.max_running_per_owner,
                 settings.max_running_per_project,
             ),
@@ -175,11 +184,14 @@ async def _led(
         await asyncio.gather(*running, return_exceptions=True)
 
 
-def _config_of(settings: TrainerSettings, port: int) -> Callable[[TrainingJob, str], WorkerConfig]:
+def _config_of(
+    settings: TrainerSettings, gpus: Sequence[str], port: int
+) -> Callable[[TrainingJob, str], WorkerConfig]:
     host = settings.listen.rpartition(":")[0]
     reachable = "127.0.0.1" if host in ("0.0.0.0", "[::]") else host  # noqa: S104 - compared only
     address = settings.worker_address or f"{reachable}:{port}"
-    machine = _machine(settings)
+    machine = _machine(settings, gpus)
+    pool = GpuPool(tuple(gpus), str(settings.data_dir.resolve() / "gpus"))
 
     def config_of(job: TrainingJob, worker: str) -> WorkerConfig:
         return WorkerConfig(
@@ -200,20 +212,30 @@ def _config_of(settings: TrainerSettings, port: int) -> Callable[[TrainingJob, s
             encoders=settings.encoders,
             parallelism=job.spec.parallelism,
             helper_key=secrets.token_hex(32) if job.spec.workers > 1 else "",
+            gpus=pool if job.spec.gpus else None,
+            compiles=job.spec.acceleration is not None and job.spec.acceleration.compile,
         )
 
     return config_of
 
 
-def _machine(settings: TrainerSettings) -> Amounts:
+def _gpus(settings: TrainerSettings) -> tuple[str, ...]:
+    """Those of this machine that workers may hold; none with Ray, which gives its own."""
+    if settings.engine == "ray" or settings.gpus == "none":
+        return ()
+    return installed_gpus() if settings.gpus == "auto" else tuple(settings.gpus.split(","))
+
+
+def _machine(settings: TrainerSettings, gpus: Sequence[str]) -> Amounts:
     """All that attempts have to share; of nodes that come and go, what one of them gets of it."""
     cores = settings.ray_worker_cores if settings.ray_address else len(os.sched_getaffinity(0))
     memory_mib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
-    return Amounts(settings.max_workers, cores, memory_mib)
+    return Amounts(settings.max_workers, cores, memory_mib, settings.ray_gpus or len(gpus))
 
 
 def _apis(
     settings: TrainerSettings,
+    machine: Amounts,
     database: Database,
     channel: grpc.aio.Channel,
     pins: RegistryPins,
@@ -224,7 +246,7 @@ def _apis(
     terms = Terms(
         ttl=timedelta(seconds=settings.lease_ttl_s),
         prices=load_prices(settings.price_file),
-        machine=_machine(settings),
+        machine=machine,
     )
     installed = load_recipes()
     able: dict[str, Recipe | Quantizer] = {**installed, **QUANTIZERS}
@@ -238,6 +260,7 @@ def _apis(
         modes={name: each.modes for name, each in algorithms.items()},
         abilities={name: each.ability for name, each in able.items()},
         encoders={name: each.shape.positions for name, each in encoders.items()},
+        gpus=machine.gpus,
     )
     reproductions = Reproductions(
         transactions,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeAlias
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.common.resources import Meta
+from services.trainer.core.acceleration import Acceleration, Device
 from services.trainer.core.jobs import Attempt, TrainingJob
 from services.trainer.core.queueing import Capacity, Plan, Room, plan
 from services.trainer.core.queues import Amounts, Queue, Usage, needed
@@ -16,7 +17,7 @@ from services.trainer.core.states import AttemptState, JobState
 from tests.support.trainer_values import EPOCH, JOB, job, spec
 
 SECOND = timedelta(seconds=1)
-MACHINE = Amounts(4, 8, 8192)
+MACHINE = Amounts(4, 8, 8192, 2)
 PROJECT = "projects/default"
 
 
@@ -47,6 +48,15 @@ def numbers(jobs: tuple[TrainingJob, ...]) -> list[int]:
 def test_higher_priority_goes_first_then_the_older() -> None:
     jobs = [waiting(1), waiting(2, priority=5), waiting(3, priority=5), waiting(4)]
     assert numbers(plan(jobs, capacity(3), EPOCH).start) == [2, 3, 1]
+
+
+def test_a_job_waits_for_a_gpu_while_those_pass_that_need_none() -> None:
+    on_gpu = spec(acceleration=Acceleration(Device.GPU))
+    jobs = [running(1, spec=on_gpu), waiting(2, spec=on_gpu), waiting(3, spec=on_gpu), waiting(4)]
+    assert numbers(plan(jobs, capacity(3), EPOCH).start) == [2, 4]
+    # Also where a trainer has come back with fewer than are held.
+    jobs = [*(running(n, spec=on_gpu) for n in range(3)), waiting(3, spec=on_gpu), waiting(4)]
+    assert numbers(plan(jobs, capacity(3), EPOCH).start) == [4]
 
 
 def test_owners_take_turns() -> None:
@@ -194,6 +204,7 @@ GIVEN_QUEUES = st.tuples(
         for each in QUEUES
     )
 )
+GivenJob: TypeAlias = tuple[str, int, str, str, int, int, Acceleration | None]
 JOBS = st.lists(
     st.tuples(
         st.sampled_from(("waits", "runs", "leaves")),
@@ -202,28 +213,34 @@ JOBS = st.lists(
         st.sampled_from(QUEUES),
         st.integers(1, 4),
         st.sampled_from((0, 1024, 2048)),
+        st.sampled_from((None, None, Acceleration(Device.GPU))),
     ),
     max_size=12,
 )
 
 
-def made(given_jobs: list[tuple[str, int, str, str, int, int]]) -> list[TrainingJob]:
+def made(
+    given_jobs: list[GivenJob],
+) -> list[TrainingJob]:
     return [
         (waiting if does == "waits" else running)(
             number,
             priority=priority,
             owner=owner,
             queue=in_queue,
-            spec=spec(threads=threads, memory_mib=memory_mib),
+            spec=spec(threads=threads, memory_mib=memory_mib, acceleration=faster),
             preempt_requested=does == "leaves",
         )
-        for number, (does, priority, owner, in_queue, threads, memory_mib) in enumerate(given_jobs)
+        for number, (does, priority, owner, in_queue, threads, memory_mib, faster) in enumerate(
+            given_jobs
+        )
     ]
 
 
 def breaks(limits: Capacity, jobs: list[TrainingJob], job: TrainingJob) -> bool:
     """Whether a quota that holds for `job` is broken by `jobs` at a time."""
     whose = {
+        ("", ""): [each for each in jobs if each.spec.gpus],
         (PROJECT, ""): jobs,
         (PROJECT, job.owner): [each for each in jobs if each.owner == job.owner],
         (job.queue_name, ""): (mine := [each for each in jobs if each.queue == job.queue]),
@@ -241,7 +258,7 @@ def test_no_plan_breaks_a_limit_or_leaves_a_worker_without_need(
     per_owner: int,
     per_project: int,
     queues: tuple[Queue, ...],
-    given_jobs: list[tuple[str, int, str, str, int, int]],
+    given_jobs: list[GivenJob],
 ) -> None:
     jobs = made(given_jobs)
     limits = capacity(free, per_owner, per_project=per_project, queues=queues)

@@ -125,6 +125,7 @@ def test_only_functions_of_installed_recipes_can_be_named(named: dict[str, Any],
         "task": fit.task.task.value,
         "classes": 2,
         "scale": None,
+        "acceleration": {},
     }
     arrays = {"rows": fit.task.rows, "label": fit.task.label}
     with pytest.raises(MalformedMessage, match=why):

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 
 from services.common.errors import FieldViolation
 from services.trainer.core.abilities import Ability, ability_faults
+from services.trainer.core.acceleration_faults import acceleration_faults
 from services.trainer.core.errors import InvalidSpec, UnusableSnapshot
 from services.trainer.core.mode_faults import mode_faults
 from services.trainer.core.parallelism_faults import parallelism_faults
@@ -28,6 +29,7 @@ class Admission:
         modes: What jobs may use each of them for.
         abilities: What each of them can be trained for.
         encoders: Tokens that each pretrained encoder can read, by name.
+        gpus: That there are for workers.
     """
 
     def __init__(
@@ -38,12 +40,14 @@ class Admission:
         modes: Mapping[str, Collection[Mode]],
         abilities: Mapping[str, Ability],
         encoders: Mapping[str, int],
+        gpus: int = 0,
     ) -> None:
         self._snapshots = snapshots
         self._recipes = recipes
         self._modes = modes
         self._abilities = abilities
         self._encoders = encoders
+        self._gpus = gpus
 
     async def check(self, spec: JobSpec) -> None:
         """Pass a spec that can be trained on its snapshot.
@@ -60,6 +64,7 @@ class Admission:
             *mode_faults(spec, self._modes, ROOT),
             *privacy_faults(spec, self._abilities, ROOT),
             *parallelism_faults(spec, self._abilities, ROOT),
+            *acceleration_faults(spec, self._abilities, self._gpus, ROOT),
             *text_faults(spec, able, self._encoders),
         ]
         if SNAPSHOT.matches(spec.snapshot):

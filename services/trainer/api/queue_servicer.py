@@ -165,12 +165,15 @@ def _queue_to_proto(queue: Queue, standings: Mapping[str, Standing]) -> queue_pb
 
 
 def _amounts(quota: queue_pb2.QueueQuota) -> Amounts:
-    return Amounts(quota.jobs, quota.threads, quota.memory_mib)
+    return Amounts(quota.jobs, quota.threads, quota.memory_mib, quota.gpus)
 
 
 def _quota(amounts: Amounts) -> queue_pb2.QueueQuota:
     return queue_pb2.QueueQuota(
-        jobs=amounts.jobs, threads=amounts.threads, memory_mib=amounts.memory_mib
+        jobs=amounts.jobs,
+        threads=amounts.threads,
+        memory_mib=amounts.memory_mib,
+        gpus=amounts.gpus,
     )
 
 

@@ -32,6 +32,8 @@ class Ability:
             `batch_rows`.
         reads_text: Its only feature is a text; others read none.
         trains_in_parallel: It heeds `FitTask.crew`; it has the parameter `batch_rows`.
+        accelerates: It heeds the device and the precision of `FitTask.acceleration`.
+        compiles: It heeds its `compile` too.
     """
 
     tasks: frozenset[Task] = frozenset({Task.BINARY})
@@ -39,6 +41,8 @@ class Ability:
     trains_privately: bool = False
     reads_text: bool = False
     trains_in_parallel: bool = False
+    accelerates: bool = False
+    compiles: bool = False
 
 
 def ability_faults(

@@ -10,6 +10,7 @@ TrainingFailure
 ├── NotRobust         the winner loses more than it may when rows come otherwise
 ├── NothingFits       no candidate is as small and fast as it must be
 ├── UnusableParent    the parent version can't give what the mode asks of it
+├── NotAccelerated    the worker's machine lacks what the spec asks to be accelerated by
 ├── DependencyAway    another service did not answer for as long as the worker waits
 ├── WorkerLost        the worker's process ended, or its lease ran out
 └── InternalFailure   a bug; the attempt's log has the traceback
@@ -39,6 +40,7 @@ class ErrorClass(StrEnum):
     NOT_ROBUST = "NOT_ROBUST"
     NOTHING_FITS = "NOTHING_FITS"
     UNUSABLE_PARENT = "UNUSABLE_PARENT"
+    NOT_ACCELERATED = "NOT_ACCELERATED"
 
     @property
     def retryable(self) -> bool:
@@ -120,6 +122,9 @@ RULES: Final = {
     ErrorClass.UNUSABLE_PARENT: RetryRule(
         None, "Name another `parent_version`, or another `mode`; the message says what is amiss."
     ),
+    ErrorClass.NOT_ACCELERATED: RetryRule(
+        5.0, "Mend the driver or the compiler of the machine, or leave `acceleration` out."
+    ),
 }
 
 
@@ -181,6 +186,12 @@ class UnusableParent(TrainingFailure):
     """The parent version can't give what the mode asks of it."""
 
     error_class = ErrorClass.UNUSABLE_PARENT
+
+
+class NotAccelerated(TrainingFailure):
+    """The worker's machine lacks what the spec asks to be accelerated by."""
+
+    error_class = ErrorClass.NOT_ACCELERATED
 
 
 class DependencyAway(TrainingFailure):

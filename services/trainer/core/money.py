@@ -20,10 +20,12 @@ class Resources:
     Attributes:
         cpu_cores: Cores.
         memory_gib: GiB of memory, rounded up; 0 where it is not limited.
+        gpus: GPUs.
     """
 
     cpu_cores: int
     memory_gib: int = 0
+    gpus: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,18 +37,21 @@ class PriceTable:
         currency: ISO 4217 code of every amount.
         cpu_core_micros: Of a core.
         memory_gib_micros: Of a GiB of memory.
+        gpu_micros: Of a GPU.
     """
 
     version: str
     currency: str
     cpu_core_micros: int
     memory_gib_micros: int
+    gpu_micros: int = 0
 
     def rate(self, resources: Resources) -> int:
         """Millionths a second."""
         return (
             resources.cpu_cores * self.cpu_core_micros
             + resources.memory_gib * self.memory_gib_micros
+            + resources.gpus * self.gpu_micros
         )
 
 

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from services.common.names import parent_of
 from services.trainer.core.jobs import TrainingJob
@@ -15,6 +15,8 @@ from services.trainer.core.states import JobState
 
 Scope: TypeAlias = tuple[str, str]
 """A project's or queue's resource name, and an owner within; no owner means all."""
+
+_EVERYBODY: Final[Scope] = ("", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,7 @@ class Room:
     """What there is, and what the operator lets everybody have of it.
 
     Attributes:
-        machine: All there is, none of it 0.
+        machine: All there is; none of it is 0 but GPUs, where there are none.
         per_owner: Jobs of one owner in one project that may run at a time; 0 means no quota.
         per_project: Jobs of one project that may run at a time; 0 means no quota.
     """
@@ -76,7 +78,10 @@ class Capacity:
     def quotas_of(self, job: TrainingJob) -> dict[Scope, Amounts]:
         """What those may take at a time whose share a job takes part of."""
         project, queue = parent_of(job.name), self.queue_of(job)
+        # Cores and memory are shared; a GPU is one worker's.
+        gpus = {_EVERYBODY: Amounts(gpus=self.room.machine.gpus)} if job.spec.gpus else {}
         return {
+            **gpus,
             (project, ""): Amounts(jobs=self.room.per_project),
             (project, job.owner): Amounts(jobs=self.room.per_owner),
             (job.queue_name, ""): queue.quota,

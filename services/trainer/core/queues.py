@@ -33,24 +33,28 @@ class Amounts:
         jobs: How many they are.
         threads: That they may keep busy.
         memory_mib: That their processes may allocate together.
+        gpus: That they hold.
     """
 
     jobs: int = 0
     threads: int = 0
     memory_mib: int = 0
+    gpus: int = 0
 
     def __add__(self, other: Amounts) -> Amounts:
         return Amounts(
             self.jobs + other.jobs,
             self.threads + other.threads,
             self.memory_mib + other.memory_mib,
+            self.gpus + other.gpus,
         )
 
     def __sub__(self, other: Amounts) -> Amounts:
-        return self + Amounts(-other.jobs, -other.threads, -other.memory_mib)
+        return self + Amounts(-other.jobs, -other.threads, -other.memory_mib, -other.gpus)
 
     def __str__(self) -> str:
-        return f"{self.jobs} jobs, {self.threads} threads, {self.memory_mib} MiB"
+        amounts = f"{self.jobs} jobs, {self.threads} threads, {self.memory_mib} MiB"
+        return f"{amounts}, {self.gpus} GPUs" if self.gpus else amounts
 
     def within(self, quota: Amounts) -> bool:
         """Whether nothing is above `quota`, in which 0 means no limit."""
@@ -58,6 +62,7 @@ class Amounts:
             (not quota.jobs or self.jobs <= quota.jobs)
             and (not quota.threads or self.threads <= quota.threads)
             and (not quota.memory_mib or self.memory_mib <= quota.memory_mib)
+            and (not quota.gpus or self.gpus <= quota.gpus)
         )
 
     def share_of(self, machine: Amounts) -> float:
@@ -66,19 +71,20 @@ class Amounts:
         Source: Ghodsi et al., Dominant Resource Fairness, NSDI 2011.
 
         Args:
-            machine: All there is, none of it 0.
+            machine: All there is; none of it is 0 but GPUs, where there are none.
         """
         return max(
             self.jobs / machine.jobs,
             self.threads / machine.threads,
             self.memory_mib / machine.memory_mib,
+            self.gpus / machine.gpus if machine.gpus else 0.0,
         )
 
 
 def needed(spec: JobSpec, machine: Amounts) -> Amounts:
     """What a job takes while it runs; where its spec sets no limit, all there is."""
     memory_mib = spec.reserved_memory_mib or machine.memory_mib
-    return Amounts(1, spec.reserved_threads(machine.threads), memory_mib)
+    return Amounts(1, spec.reserved_threads(machine.threads), memory_mib, spec.gpus)
 
 
 @dataclass(frozen=True, slots=True)

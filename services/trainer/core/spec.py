@@ -7,6 +7,12 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
+from services.trainer.core.acceleration import (
+    Acceleration,
+    Device,
+    acceleration_from_json,
+    acceleration_to_json,
+)
 from services.trainer.core.calibration import CalibrationMethod
 from services.trainer.core.constraints import Constraints
 from services.trainer.core.fairness import Fairness
@@ -117,6 +123,7 @@ class JobSpec:
         robustness: What the winner is stressed by; None means nothing.
         constraints: What the winner may cost to serve; None means anything.
         parallelism: How many workers train together; None means one, on whole batches.
+        acceleration: How networks are trained faster; None means not at all.
     """
 
     snapshot: str
@@ -148,6 +155,7 @@ class JobSpec:
     robustness: Robustness | None = None
     constraints: Constraints | None = None
     parallelism: Parallelism | None = None
+    acceleration: Acceleration | None = None
 
     @property
     def threshold(self) -> float:
@@ -168,6 +176,12 @@ class JobSpec:
     def workers(self) -> int:
         """Workers that an attempt has at most."""
         return self.parallelism.max_workers if self.parallelism else 1
+
+    @property
+    def gpus(self) -> int:
+        """GPUs that an attempt holds, one for each of its workers."""
+        asked = self.acceleration
+        return self.workers if asked is not None and asked.device is Device.GPU else 0
 
     @property
     def worker_memory_mib(self) -> int:
@@ -264,6 +278,9 @@ def spec_from_json(document: Json) -> JobSpec:
         parallelism=(
             parallelism_from_json(document["parallelism"]) if "parallelism" in document else None
         ),
+        acceleration=(
+            acceleration_from_json(document["acceleration"]) if "acceleration" in document else None
+        ),
     )
 
 
@@ -322,6 +339,11 @@ def spec_to_json(spec: JobSpec) -> dict[str, Any]:
         **({} if spec.robustness is None else {"robustness": asdict(spec.robustness)}),
         **({} if spec.constraints is None else {"constraints": asdict(spec.constraints)}),
         **({} if spec.parallelism is None else {"parallelism": asdict(spec.parallelism)}),
+        **(
+            {}
+            if spec.acceleration is None
+            else {"acceleration": acceleration_to_json(spec.acceleration)}
+        ),
     }
 
 

@@ -14,7 +14,7 @@ from roundhouse.cli.views.beside_parent import beside_parent
 from roundhouse.cli.views.reproduction import print_reproduction
 from roundhouse.client import Client
 from roundhouse.registry.v1.evaluation_service_pb2 import GetEvaluationRequest
-from roundhouse.trainer.v1.job_pb2 import JobSpec, TrainingJob, Trial
+from roundhouse.trainer.v1.job_pb2 import Acceleration, JobSpec, TrainingJob, Trial
 from roundhouse.trainer.v1.job_service_pb2 import GetTrainingJobRequest, ListTrialsRequest
 
 
@@ -82,6 +82,8 @@ def _lines(job: TrainingJob) -> list[str]:
             f"trained by {asked.min_workers} to {asked.max_workers} workers, batches in "
             f"{asked.shards} shards: see roundhouse jobs plot --series workers"
         )
+    if job.spec.HasField("acceleration"):
+        lines.append(_accelerated(job.spec.acceleration))
     if job.model_version:
         lines.append(f"made {names.short(job.model_version)} of {names.last(job.best_trial)}")
     if job.reproduces:
@@ -93,6 +95,17 @@ def _lines(job: TrainingJob) -> list[str]:
     if job.error.message:
         lines.append(f"error: {job.error.message}. {job.error.remedy}")
     return lines
+
+
+def _accelerated(asked: Acceleration) -> str:
+    on_gpu = asked.device == Acceleration.DEVICE_GPU
+    mixed = asked.precision == Acceleration.PRECISION_BFLOAT16_MIXED
+    how = [
+        "on a GPU of each worker" if on_gpu else "on the CPU",
+        "in bfloat16" if mixed else "in 32 bits",
+        *(["compiled"] if asked.compile else []),
+    ]
+    return f"networks are trained {', '.join(how)}"
 
 
 def _beside_parent(client: Client, job: TrainingJob) -> list[str]:

@@ -161,6 +161,7 @@ RULES: Final[Mapping[str, FailureRule]] = MappingProxyType(
             Hold(2, _HOUR, of_node=True),
             pages_from=5,
         ),
+        "NOT_ACCELERATED": FailureRule((Facet.NODE,), f"{_BOOKS}/not-accelerated.md"),
         "WORKER_LOST": FailureRule(
             (Facet.NODE,),
             f"{_BOOKS}/worker-lost.md",

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from services.trainer.adapters.learning.accelerating import Accelerator, GpuMeter, accelerated
 from services.trainer.adapters.learning.batches import batches_of, loss_of, tensors_of
 from services.trainer.adapters.learning.crew import Batch
 from services.trainer.adapters.learning.native import Tensors, safetensors_metadata
@@ -20,6 +21,7 @@ from services.trainer.adapters.learning.recipe import (
     watched_metrics,
 )
 from services.trainer.adapters.learning.shards import SharedSteps
+from services.trainer.core.acceleration import Acceleration
 from services.trainer.core.failures import NanLoss, UnusableParent
 from services.trainer.core.privacy import PrivacySpent
 from services.trainer.core.tasks import Task
@@ -53,9 +55,10 @@ def train_by_epochs(
     Raises:
         NanLoss: The loss is no number any more.
         UnusableParent: `task.start` is of a network of another shape.
-        OutOfMemory, WorkerLost: As `Crew` says.
+        OutOfMemory, WorkerLost: As `Crew` says; the GPU's memory is full, too.
+        NotAccelerated: This machine lacks what `task.acceleration` asks for.
     """
-    with one_thread():
+    with one_thread(), accelerated():
         return _Training(task, network, estimator).run()
 
 
@@ -81,9 +84,13 @@ class _Training:
     ) -> None:
         import torch
 
+        # With a crew, gradients alone are computed elsewhere than here, in the CPU's memory.
+        asked = task.acceleration if task.crew is None else Acceleration()
+        self._accelerator = Accelerator(asked)
         torch.manual_seed(task.seed)
         self._task = task
-        self._net = network(task)
+        self._net = network(task).to(self._accelerator.device)
+        self._outputs = self._accelerator.compiled(self._net)
         self._estimator = estimator
         self._optimizer = torch.optim.AdamW(
             self._net.parameters(),
@@ -103,7 +110,7 @@ class _Training:
             )
         )
         self._shared = None if task.crew is None else SharedSteps(task, network, self._net)
-        self._rows, self._label = tensors_of(task)
+        self._rows, self._label = (each.to(self._accelerator.device) for each in tensors_of(task))
         self._epoch = 0
         self._best_epoch = 0
         self._best_loss = math.inf
@@ -114,12 +121,19 @@ class _Training:
             self._go_on_from(task.start)
 
     def run(self) -> Fitted:
+        with GpuMeter(self._accelerator) as meter:
+            self._train(meter)
+        refit = {**self._task.parameters, "epochs": float(self._best_epoch)}
+        weights = {name: value.numpy() for name, value in self._best.items()}
+        return Fitted(self._estimator(self._best), refit, weights, self._spent())
+
+    def _train(self, meter: GpuMeter) -> None:
         task = self._task
         total = task.whole("epochs")
         while self._epoch < total:
             loss, gradient_norm = self._train_epoch()
             self._epoch += 1
-            metrics = watched_metrics(task, self._estimator(self._weights()))
+            metrics = self._watched_metrics()
             watched_loss = metrics.get(task.task.meaning.watched, -self._epoch)
             if watched_loss < self._best_loss or self._private is not None:
                 self._best_loss = watched_loss
@@ -129,6 +143,7 @@ class _Training:
             epsilon = None if spent is None else spent.epsilon
             (group,) = self._optimizer.param_groups
             workers = None if self._shared is None else self._shared.workers
+            utilization, memory_bytes = meter.taken()
             task.observer.stepped(
                 Step(
                     self._epoch,
@@ -138,13 +153,17 @@ class _Training:
                     epsilon,
                     gradient_norm,
                     learning_rate=group["lr"],
+                    gpu_utilization=utilization,
                     workers=workers,
+                    gpu_memory_bytes=memory_bytes,
                 )
             )
             task.observer.save(self._checkpoint())
-        refit = {**task.parameters, "epochs": float(self._best_epoch)}
-        weights = {name: value.numpy() for name, value in self._best.items()}
-        return Fitted(self._estimator(self._best), refit, weights, self._spent())
+
+    def _watched_metrics(self) -> dict[str, float]:
+        if not self._accelerator.uses_gpu:
+            return watched_metrics(self._task, self._estimator(self._weights()))
+        return watched_metrics(self._task, self._accelerator.judge(self._net, self._task.task))
 
     def _spent(self) -> PrivacySpent | None:
         return None if self._private is None else self._private.spent(self._epoch)
@@ -171,30 +190,36 @@ class _Training:
         self._net.train()
         if self._shared is not None:
             self._shared.begin_epoch()
-        total, seen, norms = 0.0, 0, []
+        losses, sizes, norms = [], [], []
         for number, chosen in enumerate(self._batches()):
             optimizer.zero_grad()
-            loss = self._backward(number, chosen)
+            losses.append(self._backward(number, chosen))
+            sizes.append(len(chosen))
             optimizer.step()
             # The step leaves gradients as they are, but with privacy clips and noises them.
             gradients = [each.grad for each in self._net.parameters() if each.grad is not None]
             norms.append(torch.nn.utils.get_total_norm(gradients))
-            if len(chosen):
-                total += loss * len(chosen)
-                seen += len(chosen)
-        mean = total / max(1, seen)
+        # Once an epoch: to read a number waits for all that the GPU has yet to do.
+        told = torch.stack(losses).tolist()
+        total = sum(loss * size for loss, size in zip(told, sizes, strict=True) if size)
+        mean = total / max(1, sum(sizes))
         if not math.isfinite(mean):
             raise NanLoss(f"the loss became {mean} in epoch {self._epoch + 1}")
         return mean, torch.stack(norms).mean().item()
 
-    def _backward(self, number: int, chosen: torch.Tensor) -> float:
+    def _backward(self, number: int, chosen: torch.Tensor) -> torch.Tensor:
         """The mean loss of a batch, whose gradient the parameters have then."""
+        import torch
+
         if self._shared is not None:
-            return self._shared.backward(Batch(self._epoch, number))
-        outputs = self._net if self._private is None else self._private.logits
-        loss = loss_of(self._task.task, outputs(self._rows[chosen]), self._label[chosen])
+            shared = self._shared.backward(Batch(self._epoch, number))
+            return torch.tensor(shared, dtype=torch.float64)
+        outputs = self._outputs if self._private is None else self._private.logits
+        chosen = chosen.to(self._accelerator.device)
+        with self._accelerator.autocast:
+            loss = loss_of(self._task.task, outputs(self._rows[chosen]), self._label[chosen])
         loss.backward()  # type: ignore[no-untyped-call]
-        return loss.item()
+        return loss.detach()
 
     def _batches(self) -> Iterable[torch.Tensor]:
         """The rows of each batch of the epoch."""
@@ -203,18 +228,18 @@ class _Training:
         return batches_of(self._task, self._epoch)
 
     def _weights(self) -> Weights:
-        return {name: value.detach().clone() for name, value in self._net.state_dict().items()}
+        state = self._net.state_dict()
+        return {name: value.detach().cpu().clone() for name, value in state.items()}
 
     def _checkpoint(self) -> Checkpoint:
-        import torch
         from safetensors.torch import save
 
         optimizer = self._optimizer.state_dict()
         tensors = {f"net.{name}": value for name, value in self._weights().items()}
         tensors |= {f"best.{name}": value for name, value in self._best.items()}
-        tensors["rng"] = torch.get_rng_state()
+        tensors |= self._accelerator.random_state()
         for index, slots in optimizer["state"].items():
-            tensors |= {f"optimizer.{index}.{name}": value for name, value in slots.items()}
+            tensors |= {f"optimizer.{index}.{name}": each.cpu() for name, each in slots.items()}
         state = {
             "best_epoch": self._best_epoch,
             "best_loss": self._best_loss,
@@ -225,7 +250,6 @@ class _Training:
         return Checkpoint(self._epoch, save(tensors, metadata={"state": json.dumps(state)}))
 
     def _restore(self, checkpoint: Checkpoint) -> None:
-        import torch
         from safetensors.torch import load
 
         tensors = load(checkpoint.data)
@@ -243,7 +267,7 @@ class _Training:
             slots.setdefault(int(index), {})[slot] = value
         groups = [{**group, "betas": tuple(group["betas"])} for group in state["optimizer_groups"]]
         self._optimizer.load_state_dict({"state": slots, "param_groups": groups})
-        torch.set_rng_state(tensors["rng"])
+        self._accelerator.restore_random_state(tensors)
         if self._private is not None:
             self._private.restore(state["private_steps"])
 

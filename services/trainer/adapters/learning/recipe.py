@@ -15,6 +15,7 @@ from services.trainer.adapters.learning.native import Tensors
 from services.trainer.adapters.learning.pretrained import Encoder
 from services.trainer.adapters.learning.private import PrivateFit
 from services.trainer.core.abilities import Ability
+from services.trainer.core.acceleration import Acceleration
 from services.trainer.core.objectives import Predicted, objective_of
 from services.trainer.core.parameters import Parameters, Rules
 from services.trainer.core.parents import Mode
@@ -57,6 +58,7 @@ class Step:
         gpu_utilization: Share of the step's time in which the GPU was busy, 0 to 1; None where
             none is used.
         workers: The fewest that computed it together; None where one does it alone.
+        gpu_memory_bytes: Most that the fit had allocated on its GPU; None where none is used.
     """
 
     number: int
@@ -68,6 +70,7 @@ class Step:
     learning_rate: float | None = None
     gpu_utilization: float | None = None
     workers: int | None = None
+    gpu_memory_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +128,8 @@ class FitTask:
         encoder: Reads the tokens; None unless the recipe reads text.
         crew: Computes its gradients; None unless the job asks for workers, which it can of
             recipes alone that say so.
+        acceleration: How it is trained faster; only of recipes that say so is it anything else
+            than the CPU in 32 bits.
     """
 
     rows: Matrix
@@ -144,6 +149,7 @@ class FitTask:
     private: PrivateFit | None = None
     encoder: Encoder | None = None
     crew: Crew | None = None
+    acceleration: Acceleration = field(default_factory=Acceleration)
 
     @property
     def copies(self) -> int:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
+from services.trainer.adapters.learning.accelerating import Accelerator, accelerated
 from services.trainer.adapters.learning.batches import batches_of, loss_of, tensors_of
 from services.trainer.adapters.learning.crew import Batch, Crew, Gradients, Vector
 from services.trainer.adapters.learning.recipe import Checkpoint, FitTask, Step
@@ -74,14 +75,24 @@ class ShardBench:
         import torch
 
         self._fit = fit
+        self._accelerator = Accelerator(fit.task.acceleration)
+        device = self._accelerator.device
         with torch.random.fork_rng(devices=[]):
-            self._net = fit.network(fit.task).train()
-        self._rows, self._label = tensors_of(fit.task)
+            self._net = fit.network(fit.task).train().to(device)
+        self._rows, self._label = (each.to(device) for each in tensors_of(fit.task))
         self._epoch = -1
         self._batches: tuple[torch.Tensor, ...] = ()
 
     def gradients(self, batch: Batch, shards: range, weights: Vector) -> Gradients:
-        """What `shards` of `batch` say with `weights`."""
+        """What `shards` of `batch` say with `weights`.
+
+        Raises:
+            OutOfMemory: The GPU's memory is full.
+        """
+        with accelerated():
+            return self._gradients(batch, shards, weights)
+
+    def _gradients(self, batch: Batch, shards: range, weights: Vector) -> Gradients:
         import torch
 
         with torch.no_grad():
@@ -111,10 +122,12 @@ class ShardBench:
         if not len(rows):
             return 0.0, np.zeros(sum(each.numel() for each in parameters), dtype=np.float32)
         torch.manual_seed(_derived(self._fit.task.seed, batch, shard))
-        outputs = self._net(self._rows[rows])
-        loss = loss_of(self._fit.task.task, outputs, self._label[rows], "sum") / batch_rows
+        rows = rows.to(self._accelerator.device)
+        with self._accelerator.autocast:
+            outputs = self._net(self._rows[rows])
+            loss = loss_of(self._fit.task.task, outputs, self._label[rows], "sum") / batch_rows
         gradients = torch.autograd.grad(loss, parameters)
-        return loss.item(), torch.cat([each.reshape(-1) for each in gradients]).numpy()
+        return loss.item(), torch.cat([each.reshape(-1) for each in gradients]).cpu().numpy()
 
 
 class SharedSteps:

@@ -24,6 +24,7 @@ from services.trainer.adapters.learning.recipe import (
     Recipe,
     predicted,
 )
+from services.trainer.core.acceleration import Acceleration
 from services.trainer.core.calibration import Calibration, check_rows
 from services.trainer.core.cross_validation import Fold, FoldScores, folds_of
 from services.trainer.core.failures import DataFault
@@ -176,6 +177,7 @@ class Workbench:
             private=private,
             encoder=None if self._reader is None else self._reader.encoder,
             crew=self._crew,
+            acceleration=self._spec.acceleration or Acceleration(),
         )
         fitted = recipe.fit(task)
         assert matrices.watch is not None, "validation rows are watched"
@@ -298,6 +300,7 @@ class Workbench:
             private=private,
             encoder=None if self._reader is None else self._reader.encoder,
             crew=self._crew,
+            acceleration=self._spec.acceleration or Acceleration(),
         )
         fitted = recipe.fit(task)
         return TrainedModel(

@@ -21,6 +21,7 @@ class PriceFile(BaseModel):
     currency: str = Field(pattern="^[A-Z]{3}$")
     cpu_core_second_micros: int = Field(ge=0, le=10**9)
     memory_gib_second_micros: int = Field(ge=0, le=10**9)
+    gpu_second_micros: int = Field(default=0, ge=0, le=10**9)
 
 
 def load_prices(file: Path) -> PriceTable:
@@ -36,4 +37,5 @@ def load_prices(file: Path) -> PriceTable:
         currency=found.currency,
         cpu_core_micros=found.cpu_core_second_micros,
         memory_gib_micros=found.memory_gib_second_micros,
+        gpu_micros=found.gpu_second_micros,
     )

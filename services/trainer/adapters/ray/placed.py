@@ -96,6 +96,7 @@ class Placed:
             "name": name,
             "num_cpus": self._config.cores,
             "memory": self._config.reserved_memory_mib * 2**20 or None,
+            "num_gpus": _gpus(self._config),
             # The trainer tries again, once the lease of this attempt is over.
             "max_retries": 0,
         }
@@ -108,9 +109,15 @@ def _group(config: WorkerConfig) -> Any:  # Ray leaves it untyped
     """Places for as many workers as must be there; None where one is enough."""
     if config.min_workers == 1:
         return None
-    needs = {"CPU": config.cores, "memory": config.reserved_memory_mib * 2**20}
+    memory = config.reserved_memory_mib * 2**20
+    needs = {"CPU": config.cores, "memory": memory, "GPU": _gpus(config)}
     bundle = {name: amount for name, amount in needs.items() if amount}
     return placement_group([bundle] * config.min_workers)
+
+
+def _gpus(config: WorkerConfig) -> int:
+    """Of each worker; Ray has it see its own alone."""
+    return 0 if config.gpus is None else 1
 
 
 def _first_sentence(text: str) -> str:

@@ -147,7 +147,12 @@ RECIPE = Recipe(
     fit=fit,
     teach_export=teach_export,
     ability=Ability(
-        CLASSIFICATION, reads_images=True, trains_privately=True, trains_in_parallel=True
+        CLASSIFICATION,
+        reads_images=True,
+        trains_privately=True,
+        trains_in_parallel=True,
+        accelerates=True,
+        compiles=True,
     ),
     modes=frozenset({Mode.FULL, Mode.DISTILLATION, Mode.WARM_START, Mode.INCREMENTAL}),
 )

@@ -72,7 +72,9 @@ RECIPE = Recipe(
         "dropout": ParameterRule(default=0.1, minimum=0.0, maximum=0.9),
     },
     encoding=Encoding.SCALED_ONE_HOT,
-    ability=Ability(TABULAR, trains_privately=True, trains_in_parallel=True),
+    ability=Ability(
+        TABULAR, trains_privately=True, trains_in_parallel=True, accelerates=True, compiles=True
+    ),
     fit=fit,
     teach_export=teach_export,
     modes=frozenset({Mode.FULL, Mode.DISTILLATION, Mode.WARM_START, Mode.INCREMENTAL}),

@@ -135,7 +135,6 @@ def _fit(
 
     encoder = _encoder(task)
     shape, padding = encoder.shape, encoder.tokenizer.padding
-    kept = {name: torch.from_numpy(values) for name, values in frozen.items()}
 
     class Texts(nn.Module):
         """The encoder and the linear layer; its state is what it learns."""
@@ -147,9 +146,13 @@ def _fit(
             )
             self.dropout = nn.Dropout(task.parameters["dropout"])
             self.head = _head(task, shape.width)
+            for name, values in frozen.items():
+                # Goes where the network goes, and is in no checkpoint.
+                self.register_buffer(_key(name), torch.from_numpy(values), persistent=False)
 
         def forward(self, rows: torch.Tensor) -> Any:
             mine = {name: self.learned[_key(name)] for name in learned}
+            kept = {name: self.get_buffer(_key(name)) for name in frozen}
             texts = pooled({**kept, **made(mine, kept)}, rows, shape, padding)
             return self.head(self.dropout(texts))
 
@@ -204,19 +207,21 @@ def _rules(epochs: int, learning_rate: float, more: Rules) -> Rules:
     }
 
 
-def _recipe(algorithm: str, rules: Rules, fit: Callable[[FitTask], Fitted]) -> Recipe:
+def _recipe(
+    algorithm: str, rules: Rules, fit: Callable[[FitTask], Fitted], *, accelerates: bool = True
+) -> Recipe:
     return Recipe(
         algorithm=algorithm,
         rules=rules,
         encoding=Encoding.TOKENS,
         fit=fit,
         teach_export=teach_export,
-        ability=Ability(CLASSIFICATION, reads_text=True),
+        ability=Ability(CLASSIFICATION, reads_text=True, accelerates=accelerates),
         modes=frozenset({Mode.FULL, Mode.DISTILLATION, Mode.WARM_START, Mode.INCREMENTAL}),
     )
 
 
-FROZEN = _recipe("text_frozen", _rules(60, 5e-3, {}), fit_frozen)
+FROZEN = _recipe("text_frozen", _rules(60, 5e-3, {}), fit_frozen, accelerates=False)
 LORA = _recipe(
     "text_lora",
     _rules(

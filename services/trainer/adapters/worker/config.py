@@ -14,6 +14,20 @@ from services.trainer.core.parallelism import Parallelism
 
 
 @dataclass(frozen=True, slots=True)
+class GpuPool:
+    """GPUs of a machine, of which each worker and each helper holds one.
+
+    Attributes:
+        ids: Of those that are there, as `CUDA_VISIBLE_DEVICES` takes them; none where whoever
+            starts the process has given it one.
+        folder: Of the files that are locked by those who hold them.
+    """
+
+    ids: tuple[str, ...] = ()
+    folder: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerConfig:
     """All that a worker process needs to know.
 
@@ -35,6 +49,8 @@ class WorkerConfig:
         encoders: Where pretrained encoders are, by the names that specs call them.
         parallelism: How many workers train together; None where it trains alone.
         helper_key: By which it and its helpers know each other, a secret; empty without any.
+        gpus: Where it takes one from; None where it needs none.
+        compiles: Whether it compiles networks.
     """
 
     job: str
@@ -54,6 +70,8 @@ class WorkerConfig:
     encoders: Mapping[str, str]
     parallelism: Parallelism | None = None
     helper_key: str = ""
+    gpus: GpuPool | None = None
+    compiles: bool = False
 
     @property
     def helpers(self) -> int:
@@ -74,6 +92,7 @@ class WorkerConfig:
             cores=self.cores,
             memory_mib=self.memory_mib,
             log_level=self.log_level,
+            gpus=self.gpus,
         )
 
 
@@ -88,6 +107,7 @@ class HelperConfig:
         cores: That it may keep busy.
         memory_mib: Memory that it may allocate; 0 means no limit.
         log_level: Least severe level that is logged.
+        gpus: Where it takes one from; None where it needs none.
     """
 
     worker: str
@@ -96,6 +116,7 @@ class HelperConfig:
     cores: int
     memory_mib: int
     log_level: str
+    gpus: GpuPool | None = None
 
 
 def config_to_json(config: WorkerConfig) -> str:

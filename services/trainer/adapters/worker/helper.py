@@ -15,6 +15,7 @@ from services.trainer.adapters.learning.crew import Gradients
 from services.trainer.adapters.learning.epochs import one_thread
 from services.trainer.adapters.learning.shards import ShardBench, SharedFit
 from services.trainer.adapters.worker.config import HelperConfig
+from services.trainer.adapters.worker.gpus import hold_gpu
 from services.trainer.adapters.worker.limits import (
     end_with,
     limit_memory,
@@ -48,6 +49,8 @@ def help_worker(config: HelperConfig) -> None:
     yield_to_services()
     configure_logs(NAME, config.log_level)
     limit_memory(config.memory_mib)
+    if config.gpus is not None:
+        hold_gpu(config.gpus)
     try:
         connection = _connected(config)
     except (OSError, EOFError) as error:
@@ -108,3 +111,5 @@ def _found(bench: ShardBench, asked: Asked) -> Gradients | OutOfMemory:
         return bench.gradients(asked.batch, asked.shards, asked.weights)
     except MemoryError:
         return OutOfMemory("a worker ran out of memory")
+    except OutOfMemory as error:
+        return error

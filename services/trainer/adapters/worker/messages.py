@@ -23,6 +23,7 @@ from services.trainer.adapters.learning.native import safetensors_metadata
 from services.trainer.adapters.learning.recipe import FitTask
 from services.trainer.adapters.learning.shards import Nobody, SharedFit
 from services.trainer.adapters.recipes import load_recipes
+from services.trainer.core.acceleration import acceleration_from_json, acceleration_to_json
 from services.trainer.core.failures import OutOfMemory
 from services.trainer.core.regression import TargetScale
 from services.trainer.core.tasks import Task
@@ -111,6 +112,7 @@ def fit_bytes(fit: SharedFit) -> bytes:
         "task": task.task,
         "classes": task.classes,
         "scale": None if task.scale is None else asdict(task.scale),
+        "acceleration": acceleration_to_json(task.acceleration),
     }
     return _written(document, arrays)
 
@@ -165,6 +167,7 @@ def _fit(document: Document, arrays: Arrays) -> SharedFit:
         classes=document["classes"],
         scale=None if document["scale"] is None else TargetScale(**document["scale"]),
         soft_label=arrays.get("soft_label"),
+        acceleration=acceleration_from_json(document["acceleration"]),
     )
     return SharedFit(task, _network(document["network"]), document["shards"])
 

@@ -217,6 +217,7 @@ class TrialObserver:
             "gradient_norm": step.gradient_norm,
             "learning_rate": step.learning_rate,
             "gpu_utilization": step.gpu_utilization,
+            "gpu_memory_bytes": step.gpu_memory_bytes,
             WORKERS: step.workers,
             STEP_SECONDS: self._stepped - before,
         }

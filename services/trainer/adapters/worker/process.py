@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import signal
 import socket
 import sys
 import traceback
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
+from tempfile import TemporaryDirectory
 from typing import Final
 
 import structlog
@@ -27,6 +31,7 @@ from services.trainer.adapters.registry_client import RegistryClient
 from services.trainer.adapters.worker.attempt import AttemptRun
 from services.trainer.adapters.worker.config import WorkerConfig
 from services.trainer.adapters.worker.contract import Work
+from services.trainer.adapters.worker.gpus import hold_gpu
 from services.trainer.adapters.worker.helped import HelpedCrew
 from services.trainer.adapters.worker.lanes import Lanes, forked_lanes
 from services.trainer.adapters.worker.limits import (
@@ -62,16 +67,27 @@ def run_attempt(config: WorkerConfig, listener: socket.socket | None) -> None:
     gc.freeze()
     configure_logs(NAME, config.log_level)
     limit_memory(config.memory_mib)
-    # Before any thread: a fork of a process with threads may wait for ever for their locks.
-    lanes = forked_lanes(config.lanes)
-    crew = _crew(config, listener)
-    try:
-        with traced(NAME, config.traces):
-            asyncio.run(_work(config, lanes, crew))
-    finally:
-        lanes.close()
-        if crew is not None:
-            crew.close()
+    if config.gpus is not None:
+        hold_gpu(config.gpus)
+    with _compiled_networks() if config.compiles else nullcontext():
+        # Before any thread: a fork of a process with threads may wait for ever for their locks.
+        lanes = forked_lanes(config.lanes)
+        crew = _crew(config, listener)
+        try:
+            with traced(NAME, config.traces):
+                asyncio.run(_work(config, lanes, crew))
+        finally:
+            lanes.close()
+            if crew is not None:
+                crew.close()
+
+
+@contextmanager
+def _compiled_networks() -> Iterator[None]:
+    """Programs of networks go into a folder that nobody else can write, and are gone at the end."""
+    with TemporaryDirectory(prefix="roundhouse-compiled-") as folder:
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = folder
+        yield
 
 
 def _crew(config: WorkerConfig, listener: socket.socket | None) -> HelpedCrew | None:

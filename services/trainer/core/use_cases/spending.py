@@ -56,7 +56,8 @@ class Terms:
     def rate(self, spec: JobSpec) -> int:
         """Millionths a second that an attempt at `spec` costs."""
         memory_gib = -(-spec.reserved_memory_mib // 1024)
-        return self.prices.rate(Resources(spec.reserved_threads(self.machine.threads), memory_gib))
+        cores = spec.reserved_threads(self.machine.threads)
+        return self.prices.rate(Resources(cores, memory_gib, spec.gpus))
 
     @property
     def window_s(self) -> int:
