@@ -87,10 +87,9 @@ async def _measured(folder: Path, effort: Effort) -> Report:
         for number in range(1, effort.rounds + 1):
             # The registry and the monitor go on in this process meanwhile.
             await asyncio.to_thread(rounds.run, number)
-            report = _report(rounds)
-            write(report, RESULTS / "inference.json")
+            write(_report(rounds), RESULTS / "inference.json")
             print(f"Round {number} of {effort.rounds} is written.", flush=True)
-    return report
+    return _report(rounds)
 
 
 def _report(rounds: Rounds) -> Report:

@@ -10,7 +10,7 @@ from mlserver.types import InferenceRequest, InferenceResponse
 from mlserver.utils import get_model_uri
 
 
-class OnnxModel(MLModel):
+class OnnxModel(MLModel):  # type: ignore[misc]  # untyped base
     """One ONNX graph, with the session options of the inference service."""
 
     async def load(self) -> bool:

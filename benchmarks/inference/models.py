@@ -50,12 +50,14 @@ class BenchmarkModel:
         """The row as a serialized `ModelInferRequest`, with raw contents as stock clients send."""
         request = oip.ModelInferRequest(model_name=model, model_version=version)
         for name, value in self.row.items():
-            is_text = isinstance(value, str)
-            request.inputs.add(name=name, datatype="BYTES" if is_text else "FP32", shape=[1, 1])
-            request.raw_input_contents.append(
-                encoded_texts([value]) if is_text else np.float32(value).tobytes()
-            )
-        return request.SerializeToString()
+            if isinstance(value, str):
+                datatype, content = "BYTES", encoded_texts([value])
+            else:
+                datatype, content = "FP32", np.float32(value).tobytes()
+            request.inputs.add(name=name, datatype=datatype, shape=[1, 1])
+            request.raw_input_contents.append(content)
+        serialized: bytes = request.SerializeToString()
+        return serialized
 
 
 def dense() -> BenchmarkModel:
@@ -64,7 +66,7 @@ def dense() -> BenchmarkModel:
     columns = {
         f"x{i}": random.normal(size=_ROWS).astype(np.float32) for i in range(_DENSE_FEATURES)
     }
-    label = (sum(columns.values()) > 0).astype(np.int64)
+    label = np.greater(sum(columns.values()), 0).astype(np.int64)
     table = _table(columns, {}, label)
     return _exported("dense", "30 floats", Encoding.SCALED_ONE_HOT, LogisticRegression(), table)
 

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -48,7 +49,7 @@ class Peer:
         Raises:
             PeerFailed: It does not install here.
         """
-        command = [sys.executable, _ROOT / "tools/isolated_env.py", self.environment]
+        command = [sys.executable, str(_ROOT / "tools/isolated_env.py"), self.environment]
         done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
         if done.returncode:
             raise PeerFailed(f"does not install: {done.stderr.strip().splitlines()[-1]}")
@@ -164,7 +165,7 @@ def _http_targets(
         path = folder / f"{model.id}.request"
         path.write_bytes(head.encode() + body)
         found[model.name] = Target(name, f"127.0.0.1:{port}", path, None, HTTP)
-        _wait(process, lambda route=f"/{model.id}", body=body: _http_answers(port, route, body))
+        _wait(process, partial(_http_answers, port, f"/{model.id}", body))
     return found
 
 

@@ -68,7 +68,9 @@ class World:
 class _Acknowledging(FakeMonitor):
     """Acknowledges observations and forgets them."""
 
-    async def IngestObservations(self, request_iterator, _):
+    async def IngestObservations(
+        self, request_iterator: AsyncIterator[ingest.IngestObservationsRequest], _: object
+    ) -> AsyncIterator[ingest.IngestObservationsResponse]:
         async for request in request_iterator:
             rows = pa.ipc.open_stream(request.arrow_stream).read_all().num_rows
             yield ingest.IngestObservationsResponse(batch_id=request.batch_id, rows=rows)
@@ -87,7 +89,8 @@ async def world(folder: Path, models: Sequence[BenchmarkModel]) -> AsyncIterator
     async with AsyncExitStack() as stack:
         triton = stack.enter_context(triton_server(folder))
         registry = await stack.enter_async_context(registry_with_models(folder / "registry"))
-        monitor = await stack.enter_async_context(fake_monitor(monitor=_Acknowledging()))
+        acknowledging = _Acknowledging()  # type: ignore[abstract]  # a part of a server is enough
+        monitor = await stack.enter_async_context(fake_monitor(monitor=acknowledging))
         address, pid = stack.enter_context(
             _inference(folder, registry.address, monitor.address, triton.address)
         )
@@ -133,7 +136,7 @@ def _target(
     return Target(server, address, path, pid)
 
 
-def _endpoint_id(model: BenchmarkModel, runtime: int) -> str:
+def _endpoint_id(model: BenchmarkModel, runtime: endpoint_pb2.Endpoint.Runtime.ValueType) -> str:
     return f"{model.id}-{endpoint_pb2.Endpoint.Runtime.Name(runtime)[8:].lower().replace('_', '-')}"
 
 

@@ -33,7 +33,8 @@ def infer_request(model: str, version: str, flight: Flight) -> bytes:
         content = value.item()
         raw = value.tobytes() if is_number else len(content).to_bytes(4, sys.byteorder) + content
         request.raw_input_contents.append(raw)
-    return request.SerializeToString()
+    serialized: bytes = request.SerializeToString()
+    return serialized
 
 
 def calls_per_second(

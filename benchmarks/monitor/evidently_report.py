@@ -1,8 +1,9 @@
 """What Evidently says of the window, by its preset for drift: one JSON object.
 
 Run by `benchmarks.monitor.wide` in Evidently's own environment (tools/environments/evidently.txt):
-`python evidently_report.py REFERENCE_BLOCKS WINDOW_BLOCKS COLUMN_BLOCKS`. A block of columns at a
-time, each with all its rows: of all columns at once it would hold several times more.
+`python -m benchmarks.monitor.evidently_report REFERENCE_BLOCKS WINDOW_BLOCKS COLUMN_BLOCKS`. A
+block of columns at a time, each with all its rows: of all columns at once it would hold several
+times more.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ import warnings
 
 import numpy as np
 import pandas as pd
-from columns import REFERENCE, WINDOW, block, names, peak_mib
 from evidently import DataDefinition, Dataset, Report
 from evidently.presets import DataDriftPreset
+
+from benchmarks.monitor.columns import REFERENCE, WINDOW, block, names, peak_mib
 
 
 def main(reference_blocks: int, window_blocks: int, column_blocks: int) -> dict[str, float]:

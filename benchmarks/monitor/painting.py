@@ -25,7 +25,8 @@ from services.monitor.core.resources import (
 )
 from services.monitor.core.use_cases.identities import new_meta
 from tests.support.chromium import running_chromium
-from tests.support.dashboard_scene import FIRST_WEEK, WEEKS, dashboard_scene, write_history
+from tests.support.dashboard_peers import FIRST_WEEK
+from tests.support.dashboard_scene import WEEKS, dashboard_scene, write_history
 from tests.support.monitor_values import CHAMPION, MONITOR
 
 VIEWS: Final = ("loop", "executive", "oncall", "debug")

@@ -59,15 +59,14 @@ def reported(window: Window, folder: Path) -> Row:
         RuntimeError: It is not installed, or failed.
     """
     commands = commands_of("evidently")
-    script = Path(__file__).with_name("evidently_report.py")
+    command = [str(commands / "python"), "-m", "benchmarks.monitor.evidently_report"]
     environment = {
         "HOME": str(folder),
         "PATH": f"{commands}:/usr/bin:/bin",
         # It would tell its makers of each run.
         "DO_NOT_TRACK": "1",
     }
-    said = _said([str(commands / "python"), str(script), *window.arguments], environment)
-    return row_of(EVIDENTLY, window, said)
+    return row_of(EVIDENTLY, window, _said([*command, *window.arguments], environment))
 
 
 def row_of(name: str, window: Window, said: Mapping[str, float]) -> Row:
@@ -97,6 +96,6 @@ def _said(command: Sequence[str], environment: Mapping[str, str]) -> dict[str, f
         command, cwd=_ROOT, env=dict(environment), capture_output=True, text=True, check=False
     )
     if done.returncode:
-        raise NotMeasured(f"{command[1]} ended with {done.returncode}: {done.stderr[-300:]}")
+        raise NotMeasured(f"{command[2]} ended with {done.returncode}: {done.stderr[-300:]}")
     found: dict[str, float] = json.loads(done.stdout)
     return found

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from statistics import median
-from typing import Final
+from typing import Any, Final
 
 import grpc
 from roundhouse.registry.v1 import model_service_pb2 as pb
@@ -21,7 +22,8 @@ from services.registry.adapters.database.documents import ALIASES, MODELS, VERSI
 from services.registry.adapters.database.tables import JOURNAL_HEAD, MODEL
 from services.registry.core.aliases import Alias
 from services.registry.core.bundles import BundleFile
-from services.registry.core.models import Model, PromotionPolicy
+from services.registry.core.models import Model
+from services.registry.core.policies import PromotionPolicy
 from services.registry.core.versions import Ancestry, ModelVersion, VersionState
 from tests.support.registry_api import PROJECT
 
@@ -47,10 +49,14 @@ def fill(database_url: str, versions: int) -> None:
         for start in range(1, versions + 1, _ROWS_AT_ONCE):
             end = min(start + _ROWS_AT_ONCE, versions + 1)
             rows = [VERSIONS.to_row(_version(number)) for number in range(start, end)]
-            database.write_now(lambda tx, rows=rows: tx.execute(VERSIONS.statements.insert, rows))
+            database.write_now(partial(_add_versions, rows=rows))
         database.write_now(lambda tx: _add_model(tx, versions))
     finally:
         database.close()
+
+
+def _add_versions(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    connection.execute(VERSIONS.statements.insert, rows)
 
 
 def _add_model(connection: Connection, versions: int) -> None:

@@ -23,7 +23,7 @@ import psutil
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.study import MaxTrialsCallback
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # ships no types
 
 from services.trainer.adapters.export.graph import export_graph
 from services.trainer.adapters.learning.encoding import frame

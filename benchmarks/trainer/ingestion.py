@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import count
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ import grpc
 import psutil
 from roundhouse.trainer.v1 import job_pb2
 from roundhouse.trainer.v1 import worker_service_pb2 as pb
+from sqlalchemy import Connection
 
 from benchmarks.harness import Bar, Row, Sample, interleaved
 from services.common.store.database import Database
@@ -127,9 +129,7 @@ class Ingestion:
         try:
             started = time.perf_counter()
             for values in batches:
-                database.write_now(
-                    lambda connection, values=values: connection.exec_driver_sql(statement, values)
-                )
+                database.write_now(partial(_insert, statement, values))
             took_s = time.perf_counter() - started
         finally:
             database.close()
@@ -153,6 +153,10 @@ class Ingestion:
         ]
 
 
+def _insert(statement: str, values: list[tuple[object, ...]], connection: Connection) -> None:
+    connection.exec_driver_sql(statement, values)
+
+
 def points(first_step: int) -> list[job_pb2.MetricPoint]:
     """A batch: every series at each of the steps from `first_step` on."""
     found = []
@@ -172,13 +176,13 @@ def points_per_second(trainers: Sequence[Claimed], *, batches: int, rounds: int)
         batches: Of `BATCH_POINTS` points, by each worker and round.
         rounds: How often each is measured.
     """
-    contenders = []
+    contenders: list[tuple[str, str, Callable[[], Sample]]] = []
     for each in trainers:
         ingestion = Ingestion(each, batches)
         ingestion.report(1)
         contenders += [
-            (_reported(each.kind, 1), "points/s", lambda i=ingestion: i.report(1)),
-            (_reported(each.kind, WORKERS), "points/s", lambda i=ingestion: i.report(WORKERS)),
+            (_reported(each.kind, 1), "points/s", partial(ingestion.report, 1)),
+            (_reported(each.kind, WORKERS), "points/s", partial(ingestion.report, WORKERS)),
             (_inserted(each.kind), "points/s", ingestion.insert),
         ]
     return interleaved(contenders, rounds)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from statistics import median
 from typing import Any, Final
 
@@ -45,7 +46,7 @@ def fill(database_url: str, jobs: int) -> None:
     try:
         for start in range(0, jobs, _ROWS_AT_ONCE):
             made = [_job(each, jobs) for each in range(start, min(start + _ROWS_AT_ONCE, jobs))]
-            database.write_now(lambda connection, made=made: _insert(connection, made))
+            database.write_now(partial(_insert, made=made))
     finally:
         database.close()
 

@@ -14,7 +14,7 @@ import onnxruntime
 from onnx_rows import models
 
 
-class OnnxModel(kserve.Model):
+class OnnxModel(kserve.Model):  # type: ignore[misc]  # untyped base
     """One ONNX graph, with the session options of the inference service."""
 
     def __init__(self, name: str, path: Path) -> None:

@@ -8,7 +8,7 @@ import litserve
 from onnx_rows import OnnxRows, models
 
 
-class RowApi(litserve.LitAPI):
+class RowApi(litserve.LitAPI):  # type: ignore[misc]  # untyped base
     """One model; LitServe runs it in a process of its own."""
 
     def __init__(self, path: Path) -> None:

@@ -13,12 +13,6 @@ from ray import serve
 from starlette.requests import Request
 
 
-@serve.deployment(
-    num_replicas=1,
-    max_ongoing_requests=256,
-    ray_actor_options={"num_cpus": 0},
-    logging_config={"log_level": "WARNING", "enable_access_log": False},
-)
 class Rows:
     """One model in one replica."""
 
@@ -49,7 +43,13 @@ if __name__ == "__main__":
         http_options={"host": "127.0.0.1", "port": int(port)},
         logging_config={"log_level": "WARNING", "enable_access_log": False},
     )
+    deployment = serve.deployment(
+        num_replicas=1,
+        max_ongoing_requests=256,
+        ray_actor_options={"num_cpus": 0},
+        logging_config={"log_level": "WARNING", "enable_access_log": False},
+    )(Rows)
     for name, path in models(folder).items():
-        serve.run(Rows.bind(path), name=name, route_prefix=f"/{name}")
+        serve.run(deployment.bind(path), name=name, route_prefix=f"/{name}")
     signal.sigwait({signal.SIGTERM})
     ray.shutdown()
