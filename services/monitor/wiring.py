@@ -61,6 +61,7 @@ from services.monitor.adapters.judging import BudgetJudge
 from services.monitor.adapters.model_histories import PeerModelHistories
 from services.monitor.adapters.registry_client import RegistryClient
 from services.monitor.adapters.rollout_slices import InferenceRolloutSlices
+from services.monitor.adapters.rounds import Rounds
 from services.monitor.adapters.serving_facts import (
     InferenceFacts,
     RegistryFacts,
@@ -195,11 +196,9 @@ async def monitor(settings: MonitorSettings, now: Clock = utc_now) -> AsyncItera
         await stack.enter_async_context(
             _carried_round(settings, database, _loop(snapshots, peers, now), peers, now)
         )
-        await stack.enter_async_context(
-            _alerting(
-                settings, database, _watches(settings, database, meter, peers, now), upwards, now
-            )
-        )
+        rounds = Rounds(database, settings.alert_interval_s, now)
+        watches = _watches(rounds, meter, peers, upwards.escalation)
+        await stack.enter_async_context(_alerting(settings, database, watches, upwards, now))
         yield server
 
 
@@ -240,15 +239,17 @@ def _meter(database: Database, followed: Following, peers: _Peers, now: Clock) -
 
 
 def _watches(
-    settings: MonitorSettings, database: Database, meter: Meter, peers: _Peers, now: Clock
+    rounds: Rounds, meter: Meter, peers: _Peers, escalation: Escalation
 ) -> dict[str, _Led]:
     """What keeps the alerts, by the lease that it is done under."""
-    interval_s = settings.alert_interval_s
-    return {
-        _ALERT_LEASE: AlertWatch(database, meter, interval_s, now).run,
-        _FREEZE_LEASE: TrainingFreezer(database, peers.trainer, interval_s, now).run,
-        _FAILURE_LEASE: FailureWatch(database, peers.trainer, now).run,
+    led: dict[str, _Led] = {
+        _ALERT_LEASE: AlertWatch(rounds, meter).run,
+        _FREEZE_LEASE: TrainingFreezer(rounds, peers.trainer).run,
+        _FAILURE_LEASE: FailureWatch(rounds.database, peers.trainer, rounds.now).run,
     }
+    if escalation.levels:
+        led[_ESCALATION_LEASE] = EscalationWatch(rounds, escalation).run
+    return led
 
 
 @asynccontextmanager
@@ -262,10 +263,6 @@ async def _alerting(
     """Alerts are kept and delivered beside the block, by one monitor at a time."""
     holder = f"monitor@{settings.replica_id}"
     led = dict(watches)
-    if upwards.escalation.levels:
-        led[_ESCALATION_LEASE] = EscalationWatch(
-            database, upwards.escalation, settings.alert_interval_s, now
-        ).run
     async with AsyncExitStack() as stack:
         policy = _targets(settings)
         if subscriptions := [*_alert_receivers(settings, policy), *upwards.subscriptions]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 import structlog
@@ -26,8 +26,10 @@ from services.common.webhooks.subscriptions import (
     Subscriptions,
 )
 from services.monitor.adapters.chat import chat_message
-from services.monitor.adapters.database.transaction import SqlMonitorTx
+from services.monitor.adapters.rounds import Rounds
+from services.monitor.core.ports import MonitorTx
 from services.monitor.core.resources import Monitor
+from services.monitor.core.slos.budgets import SloReading
 from services.monitor.core.slos.measuring import Meter
 from services.monitor.core.slos.objectives import Slo
 from services.monitor.core.use_cases.alerts import needs_settling, settle_alert
@@ -44,17 +46,13 @@ class AlertWatch:
     """Keeps the alerts of all objectives, and what their budget policies order.
 
     Args:
-        database: The monitor's.
+        rounds: Over the objectives.
         meter: Reads objectives.
-        interval_s: How long it rests between two rounds.
-        now: The clock.
     """
 
-    def __init__(self, database: Database, meter: Meter, interval_s: float, now: Clock) -> None:
-        self._database = database
+    def __init__(self, rounds: Rounds, meter: Meter) -> None:
+        self._rounds = rounds
         self._meter = meter
-        self._interval_s = interval_s
-        self._now = now
 
     async def run(self, lease: Lease) -> None:
         """Work until cancelled.
@@ -62,41 +60,31 @@ class AlertWatch:
         Raises:
             LeaseLost: Another process goes on.
         """
-        while True:
-            for slo, monitor in await self._database.read(self._objectives):
-                try:
-                    await self._settle(slo, monitor, lease)
-                except leases.LeaseLost:
-                    raise
-                except ServiceError as error:
-                    log.warning("slo.not_read", slo=slo.meta.name, reason=error.reason)
-            await asyncio.sleep(self._interval_s)
+        await self._rounds.keep(_objectives, partial(self._settle, lease))
 
-    def _objectives(self, connection: Connection) -> Sequence[tuple[Slo, Monitor]]:
-        tx = SqlMonitorTx(connection, self._now())
-        return [
-            (slo, monitor)
-            for monitor in tx.every_monitor()
-            for slo in tx.slos.under(monitor.meta.name)
-        ]
+    async def _settle(self, lease: Lease, objective: tuple[Slo, Monitor]) -> None:
+        slo, monitor = objective
+        try:
+            reading = await self._meter.read(slo, monitor)
+            if await self._rounds.read(
+                lambda tx: needs_settling(tx, reading) or needs_restraining(tx, reading)
+            ):
+                await self._rounds.write(lease, lambda tx: _settle(tx, monitor, reading))
+        except leases.LeaseLost:
+            raise
+        except ServiceError as error:
+            log.warning("slo.not_read", slo=slo.meta.name, reason=error.reason)
 
-    async def _settle(self, slo: Slo, monitor: Monitor, lease: Lease) -> None:
-        reading = await self._meter.read(slo, monitor)
 
-        def is_unsettled(connection: Connection) -> bool:
-            tx = SqlMonitorTx(connection, self._now())
-            return needs_settling(tx, reading) or needs_restraining(tx, reading)
+def _objectives(tx: MonitorTx) -> Sequence[tuple[Slo, Monitor]]:
+    return [
+        (slo, monitor) for monitor in tx.every_monitor() for slo in tx.slos.under(monitor.meta.name)
+    ]
 
-        if not await self._database.read(is_unsettled):
-            return
 
-        def settle(connection: Connection) -> None:
-            leases.guard(connection, lease)
-            tx = SqlMonitorTx(connection, self._now())
-            settle_alert(tx, monitor, reading)
-            settle_restraints(tx, monitor, reading)
-
-        await self._database.write(settle)
+def _settle(tx: MonitorTx, monitor: Monitor, reading: SloReading) -> None:
+    settle_alert(tx, monitor, reading)
+    settle_restraints(tx, monitor, reading)
 
 
 async def begin_deliveries(database: Database, receivers: Subscriptions, now: Clock) -> None:

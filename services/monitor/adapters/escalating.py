@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from functools import partial
 from typing import Final
 
 import structlog
 from prometheus_client import Counter
-from sqlalchemy import Connection
 
-from services.common.clock import Clock
-from services.common.store import leases
-from services.common.store.database import Database
 from services.common.store.leases import Lease
-from services.monitor.adapters.database.transaction import SqlMonitorTx
+from services.monitor.adapters.rounds import Rounds
+from services.monitor.core.alerts.alerting import Alert
 from services.monitor.core.alerts.escalation import Escalation
 from services.monitor.core.use_cases.escalating import escalate_overdue, overdue
 
@@ -34,19 +30,13 @@ class EscalationWatch:
     process that dies before it has told nobody, and one that dies after it tells nobody twice.
 
     Args:
-        database: The monitor's.
+        rounds: Over the pages.
         escalation: The policy.
-        interval_s: How long it rests between two rounds.
-        now: The clock.
     """
 
-    def __init__(
-        self, database: Database, escalation: Escalation, interval_s: float, now: Clock
-    ) -> None:
-        self._database = database
+    def __init__(self, rounds: Rounds, escalation: Escalation) -> None:
+        self._rounds = rounds
         self._escalation = escalation
-        self._interval_s = interval_s
-        self._now = now
 
     async def run(self, lease: Lease) -> None:
         """Work until cancelled.
@@ -54,18 +44,15 @@ class EscalationWatch:
         Raises:
             LeaseLost: Another process goes on.
         """
-        while True:
-            for name in await self._database.read(self._overdue):
-                receiver = await self._database.write(partial(self._escalate, name, lease))
-                if receiver:
-                    _ESCALATIONS.labels(receiver).inc()
-                    log.warning("alert.escalated", alert=name, receiver=receiver)
-            await asyncio.sleep(self._interval_s)
+        await self._rounds.keep(
+            partial(overdue, escalation=self._escalation), partial(self._escalate, lease)
+        )
 
-    def _overdue(self, connection: Connection) -> list[str]:
-        tx = SqlMonitorTx(connection, self._now())
-        return [alert.meta.name for alert in overdue(tx, self._escalation)]
-
-    def _escalate(self, name: str, lease: Lease, connection: Connection) -> str:
-        leases.guard(connection, lease)
-        return escalate_overdue(SqlMonitorTx(connection, self._now()), name, self._escalation)
+    async def _escalate(self, lease: Lease, alert: Alert) -> None:
+        name = alert.meta.name
+        receiver = await self._rounds.write(
+            lease, lambda tx: escalate_overdue(tx, name, self._escalation)
+        )
+        if receiver:
+            _ESCALATIONS.labels(receiver).inc()
+            log.warning("alert.escalated", alert=name, receiver=receiver)

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import uuid
+from collections.abc import Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 
 import grpc
 import structlog
 from roundhouse.trainer.v1 import queue_service_pb2 as pb
 from roundhouse.trainer.v1 import queue_service_pb2_grpc as pb_grpc
-from sqlalchemy import Connection
 
-from services.common.clock import Clock
 from services.common.rpc.convert import to_timestamp
 from services.common.rpc.remote import RemoteError, remote_errors
-from services.common.store import leases
-from services.common.store.database import Database
 from services.common.store.leases import Lease
-from services.monitor.adapters.database.transaction import SqlMonitorTx
+from services.monitor.adapters.rounds import Rounds
+from services.monitor.core.ports import MonitorTx
 from services.monitor.core.slos.objectives import BudgetAction
 from services.monitor.core.slos.restraints import Restraint
 from services.monitor.core.use_cases.restraints import forget_lifted
@@ -40,19 +38,14 @@ class TrainingFreezer:
     What is lifted stays in the database until the trainer knows, so a crash loses nothing.
 
     Args:
-        database: The monitor's.
+        rounds: Over the restraints.
         trainer: Channel to it.
-        interval_s: How long it rests between two looks.
-        now: The clock.
     """
 
-    def __init__(
-        self, database: Database, trainer: grpc.aio.Channel, interval_s: float, now: Clock
-    ) -> None:
-        self._database = database
+    def __init__(self, rounds: Rounds, trainer: grpc.aio.Channel) -> None:
+        self._rounds = rounds
         self._queues = pb_grpc.QueueServiceStub(trainer)
-        self._interval_s = interval_s
-        self._now = now
+        self._now = rounds.now
         self._told: dict[str, tuple[Restraint, datetime]] = {}
 
     async def run(self, lease: Lease) -> None:
@@ -61,19 +54,15 @@ class TrainingFreezer:
         Raises:
             LeaseLost: Another process goes on.
         """
-        while True:
-            for restraint in await self._database.read(self._freezing):
-                try:
-                    await self._settle(restraint, lease)
-                except RemoteError as error:
-                    log.warning("freeze.postponed", slo=restraint.slo, cause=str(error))
-            await asyncio.sleep(self._interval_s)
+        await self._rounds.keep(_freezing, partial(self._try_to_settle, lease))
 
-    def _freezing(self, connection: Connection) -> list[Restraint]:
-        known = SqlMonitorTx(connection, self._now()).every_restraint()
-        return [each for each in known if each.rule.action is BudgetAction.FREEZE_TRAINING]
+    async def _try_to_settle(self, lease: Lease, restraint: Restraint) -> None:
+        try:
+            await self._settle(lease, restraint)
+        except RemoteError as error:
+            log.warning("freeze.postponed", slo=restraint.slo, cause=str(error))
 
-    async def _settle(self, restraint: Restraint, lease: Lease) -> None:
+    async def _settle(self, lease: Lease, restraint: Restraint) -> None:
         freeze_id = f"budget-{restraint.meta.uid}"
         if not restraint.is_lifted:
             told, when = self._told.get(freeze_id, (None, self._now()))
@@ -83,12 +72,7 @@ class TrainingFreezer:
             return
         await self._thaw(f"{restraint.project}/freezes/{freeze_id}")
         self._told.pop(freeze_id, None)
-
-        def forget(connection: Connection) -> None:
-            leases.guard(connection, lease)
-            forget_lifted(SqlMonitorTx(connection, self._now()), restraint)
-
-        await self._database.write(forget)
+        await self._rounds.write(lease, partial(forget_lifted, restraint=restraint))
 
     async def _freeze(self, freeze_id: str, restraint: Restraint) -> None:
         request = pb.CreateFreezeRequest(
@@ -110,3 +94,8 @@ class TrainingFreezer:
         except RemoteError as error:
             if error.code is not grpc.StatusCode.NOT_FOUND:
                 raise
+
+
+def _freezing(tx: MonitorTx) -> Sequence[Restraint]:
+    known = tx.every_restraint()
+    return [each for each in known if each.rule.action is BudgetAction.FREEZE_TRAINING]
