@@ -19,7 +19,8 @@ from roundhouse.registry.v1 import model_pb2
 from roundhouse.registry.v1 import model_service_pb2 as pb
 from roundhouse.registry.v1 import model_service_pb2_grpc as pb_grpc
 
-from tests.support.registry_api import BUNDLE, MANIFEST, PROJECT, digest_of, manifest_of
+from tests.support.calls import PROJECT
+from tests.support.registry_api import BUNDLE, MANIFEST, digest_of, manifest_of
 
 CALL_S: Final = 30.0
 _MLFLOW_TRIES: Final = 10

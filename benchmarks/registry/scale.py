@@ -25,7 +25,7 @@ from services.registry.core.bundles import BundleFile
 from services.registry.core.models import Model
 from services.registry.core.policies import PromotionPolicy
 from services.registry.core.versions import Ancestry, ModelVersion, VersionState
-from tests.support.registry_api import PROJECT
+from tests.support.calls import PROJECT
 
 _FLAT_WITHIN: Final = 1.5
 _CALL_S: Final = 30.0

@@ -20,7 +20,8 @@ from roundhouse.registry.v1 import model_pb2
 from roundhouse.registry.v1 import model_service_pb2 as pb
 
 from benchmarks.harness import Bar, Row, Sample, interleaved
-from tests.support.registry_api import MANIFEST, PROJECT, SIGNATURE, digest_of
+from tests.support.calls import PROJECT
+from tests.support.registry_api import MANIFEST, SIGNATURE, digest_of
 from tests.support.seaweedfs import BUCKET, S3Server
 
 _MIB: Final = 2**20

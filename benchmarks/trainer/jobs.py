@@ -17,7 +17,7 @@ from roundhouse.trainer.v1 import job_service_pb2 as pb
 from roundhouse.trainer.v1 import job_service_pb2_grpc as pb_grpc
 
 from services.trainer.core.spec import JobSpec, spec_to_json
-from tests.support.registry_api import request_id
+from tests.support.calls import request_id
 
 _PROJECT: Final = "projects/default"
 _CALL_S: Final = 30.0

@@ -23,8 +23,9 @@ from roundhouse.registry.v1.model_pb2 import GateRule, PromotionPolicy
 
 from tests.registry.test_api_lineage import served
 from tests.support.bundles import TinyModel, tiny_files
+from tests.support.calls import TIMEOUT_S
 from tests.support.command_line import CommandLine, Result
-from tests.support.registry_api import TIMEOUT_S, RegistryCaller, running_registry
+from tests.support.registry_api import RegistryCaller, running_registry
 
 PROVENANCE = (
     *("--source", "https://example.com/late.onnx", "--license", "Apache-2.0"),

@@ -19,7 +19,8 @@ from services.trainer.adapters.evaluation_record import EvaluationRecord
 from services.trainer.adapters.registry_client import RegistryClient
 from services.trainer.core.purposes import Purpose
 from services.trainer.core.scores import score
-from tests.support.registry_api import TIMEOUT_S, digest_of, refused, request_id, running_registry
+from tests.support.calls import TIMEOUT_S, refused, request_id
+from tests.support.registry_api import digest_of, running_registry
 
 
 async def test_what_the_trainer_measured_is_kept_and_shown(tmp_path, capsys):

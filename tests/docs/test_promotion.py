@@ -16,14 +16,8 @@ from roundhouse.cli.documents import document_of, read_document
 from roundhouse.cli.failures import Exit
 from roundhouse.registry.v1 import evaluation_pb2, evaluation_service_pb2, model_pb2
 
-from tests.support.registry_api import (
-    BUNDLE,
-    TIMEOUT_S,
-    RegistryCaller,
-    digest_of,
-    request_id,
-    running_registry,
-)
+from tests.support.calls import TIMEOUT_S, request_id
+from tests.support.registry_api import BUNDLE, RegistryCaller, digest_of, running_registry
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "promotion.md").read_text()
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", DOCUMENT, flags=re.DOTALL)

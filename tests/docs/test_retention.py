@@ -14,8 +14,9 @@ from roundhouse.registry.v1.model_pb2 import ModelVersion
 from roundhouse.registry.v1.model_service_pb2 import GetVersionRequest
 
 from services.registry.settings import RegistrySettings
+from tests.support.calls import TIMEOUT_S
 from tests.support.command_line import CommandLine
-from tests.support.registry_api import TIMEOUT_S, running_registry
+from tests.support.registry_api import running_registry
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "retention.md").read_text()
 PLANNING = re.findall(r"^roundhouse (.+)$", DOCUMENT, flags=re.MULTILINE)

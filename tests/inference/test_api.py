@@ -11,6 +11,7 @@ from tritonclient.grpc import service_pb2 as oip
 from services.inference.settings import InferenceSettings
 from services.inference.wiring import _native_methods
 from tests.support.bundles import TinyModel, tiny_files
+from tests.support.calls import refused
 from tests.support.eventually import eventually
 from tests.support.inference_api import (
     ENDPOINT,
@@ -20,7 +21,6 @@ from tests.support.inference_api import (
     request_id,
     running_inference,
 )
-from tests.support.registry_api import refused
 
 FLIGHT = (100.0, 5.0, "AA")
 

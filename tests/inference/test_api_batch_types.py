@@ -14,8 +14,8 @@ from roundhouse.inference.v1 import batch_pb2 as pb
 from roundhouse.inference.v1 import batch_service_pb2 as service_pb
 
 from tests.support.batches import csv_of
+from tests.support.calls import refused
 from tests.support.inference_api import PROJECT, TIMEOUT_S, Registered, request_id
-from tests.support.registry_api import refused
 from tests.support.typed_bundles import COLUMNS, probabilities_of, rows_of, typed_graph
 
 Job = pb.BatchPredictionJob

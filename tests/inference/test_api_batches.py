@@ -14,8 +14,8 @@ from roundhouse.inference.v1 import batch_service_pb2 as service_pb
 
 from services.common.blobs.directory import DirectoryBlobStore
 from tests.support.batches import bytes_of, check_output, csv_of, rows_table
+from tests.support.calls import refused
 from tests.support.inference_api import PROJECT, TIMEOUT_S, request_id
-from tests.support.registry_api import refused
 
 Job = pb.BatchPredictionJob
 ROWS = rows_table(101)

@@ -7,6 +7,7 @@ import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 from roundhouse.inference.v1 import endpoint_pb2, endpoint_service_pb2
 
+from tests.support.calls import refused
 from tests.support.fake_monitor import fake_monitor
 from tests.support.inference_api import (
     ENDPOINT,
@@ -15,7 +16,6 @@ from tests.support.inference_api import (
     request_id,
     running_inference,
 )
-from tests.support.registry_api import refused
 
 
 @pytest.fixture

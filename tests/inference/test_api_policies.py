@@ -10,6 +10,7 @@ from roundhouse.inference.v1 import policy_service_pb2 as service_pb
 from tritonclient.grpc import service_pb2 as oip
 
 from tests.support.bundles import raw_floats
+from tests.support.calls import refused
 from tests.support.eventually import eventually
 from tests.support.fake_monitor import fake_monitor
 from tests.support.inference_api import (
@@ -20,7 +21,6 @@ from tests.support.inference_api import (
     request_id,
     running_inference,
 )
-from tests.support.registry_api import refused
 
 POLICY = f"{PROJECT}/policies/delays"
 OWN = f"{ENDPOINT}/decisionPolicies/1"

@@ -8,6 +8,7 @@ from roundhouse.inference.v1 import rollout_pb2
 from roundhouse.inference.v1 import rollout_service_pb2 as rollouts_pb
 
 from tests.support.bundles import tiny_files
+from tests.support.calls import refused
 from tests.support.fake_monitor import Response
 from tests.support.inference_api import (
     ENDPOINT,
@@ -17,7 +18,6 @@ from tests.support.inference_api import (
     request_id,
     state_of,
 )
-from tests.support.registry_api import refused
 
 
 async def test_a_rollout_goes_through_its_phases_to_the_alias(inference, registry, monitor):

@@ -8,6 +8,7 @@ from roundhouse.inference.v1 import endpoint_service_pb2
 from roundhouse.inference.v1 import rollout_service_pb2 as rollouts_pb
 from roundhouse.registry.v1 import model_service_pb2, retention_service_pb2
 
+from tests.support.calls import refused
 from tests.support.inference_api import (
     ENDPOINT,
     PROJECT,
@@ -17,7 +18,6 @@ from tests.support.inference_api import (
     request_id,
     state_of,
 )
-from tests.support.registry_api import refused
 
 
 async def damage_model(registry, tmp_path, version):

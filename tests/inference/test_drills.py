@@ -18,6 +18,7 @@ from services.inference.core.drills import AnswerWatch, DrillState, Measures
 from services.inference.core.errors import DrillRunning, NothingToRollBackTo
 from services.inference.core.use_cases import drills as cases
 from services.inference.core.use_cases.rollouts import rollback_endpoint
+from tests.support.calls import refused
 from tests.support.fake_monitor import Response, fake_monitor
 from tests.support.inference_api import (
     ENDPOINT,
@@ -26,7 +27,6 @@ from tests.support.inference_api import (
     request_id,
     running_inference,
 )
-from tests.support.registry_api import refused
 from tests.support.rollout_world import ALIAS, World, promoted
 from tests.support.serving import version_name
 

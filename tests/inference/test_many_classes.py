@@ -29,10 +29,10 @@ from services.inference.core.routing import Variant
 from services.inference.core.signature import parse_signature
 from services.inference.core.two_classes import check_endpoint, check_phases
 from tests.support.bundles import tiny_files, write_bundle
+from tests.support.calls import refused
 from tests.support.class_bundles import NAMES, class_files, probabilities_of
 from tests.support.inference_api import ENDPOINT, PROJECT, TIMEOUT_S, request_id
 from tests.support.oip_calls import parameters_of
-from tests.support.registry_api import refused
 from tests.support.serving import endpoint, version_name
 
 SIGNATURE = parse_signature(class_files()["signature.json"])

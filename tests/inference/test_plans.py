@@ -17,6 +17,7 @@ from roundhouse.registry.v1 import model_pb2
 from services.common.criteria import Criteria, PassRule
 from services.inference.core.plans import AT_ONCE, plan_digest
 from services.inference.core.rollouts import DEFAULT_PHASES, OnInconclusive, Phase
+from tests.support.calls import refused
 from tests.support.fake_monitor import Response
 from tests.support.inference_api import (
     ENDPOINT,
@@ -24,7 +25,6 @@ from tests.support.inference_api import (
     registry_with_models,
     request_id,
 )
-from tests.support.registry_api import refused
 
 STATE = rollout_pb2.Rollout
 AT_ONCE_PHASES = [rollout_pb2.Phase(weight_basis_points=10_000)]

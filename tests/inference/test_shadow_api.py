@@ -10,6 +10,7 @@ from google.protobuf.duration_pb2 import Duration
 from roundhouse.inference.v1 import rollout_pb2
 from roundhouse.inference.v1 import rollout_service_pb2 as rollouts_pb
 
+from tests.support.calls import refused
 from tests.support.fake_monitor import Response, fake_monitor
 from tests.support.inference_api import (
     ENDPOINT,
@@ -18,7 +19,6 @@ from tests.support.inference_api import (
     request_id,
     running_inference,
 )
-from tests.support.registry_api import refused
 
 STATE = rollout_pb2.Rollout
 KIND = rollout_pb2.Phase

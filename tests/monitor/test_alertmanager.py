@@ -20,11 +20,11 @@ from services.monitor.core.alerts.alerting import Alert, AlertState, Firing
 from services.monitor.core.slos.budgets import Severity
 from tests.monitor.test_api_alerts import listed, promise
 from tests.monitor.test_api_slos import requests
+from tests.support.calls import TIMEOUT_S, request_id
 from tests.support.eventually import eventually
 from tests.support.monitor_api import MonitorCaller, running_monitor
 from tests.support.monitor_values import MARCH, MONITOR
 from tests.support.prometheus import AlertmanagerServer
-from tests.support.registry_api import TIMEOUT_S, request_id
 
 NOW = MARCH + timedelta(minutes=10)
 UNTIL = NOW + timedelta(minutes=5)

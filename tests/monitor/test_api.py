@@ -19,6 +19,7 @@ from roundhouse.monitor.v1 import (
 
 from services.common.rpc.convert import to_duration, to_timestamp
 from services.common.store.database import Database
+from tests.support.calls import PROJECT, TIMEOUT_S, refused, request_id
 from tests.support.monitor_api import (
     arrow,
     learned,
@@ -37,7 +38,6 @@ from tests.support.monitor_values import (
     POLICY,
     triggered,
 )
-from tests.support.registry_api import PROJECT, TIMEOUT_S, refused, request_id
 
 DAY_S = 86_400
 

@@ -27,11 +27,11 @@ from services.monitor.core.use_cases.alerts import RUNBOOKS
 from services.monitor.core.verdicts import RolloutVerdict
 from services.monitor.settings import MonitorSettings
 from tests.monitor.test_api_slos import requests
+from tests.support.calls import TIMEOUT_S, refused, request_id
 from tests.support.eventually import eventually
 from tests.support.monitor_api import running_monitor
 from tests.support.monitor_values import CHAMPION, ENDPOINT, MONITOR
 from tests.support.receiver import SECRET, receiving
-from tests.support.registry_api import TIMEOUT_S, refused, request_id
 
 NEW = "projects/default/models/delays/versions/2"
 

@@ -24,10 +24,10 @@ from services.monitor.core.use_cases import dry_run
 from services.monitor.core.use_cases.reports import record_judgement, record_performance_report
 from services.monitor.core.use_cases.retraining import save_episode
 from services.monitor.core.windows import window_at
+from tests.support.calls import TIMEOUT_S, refused
 from tests.support.monitor_api import running_monitor, running_peers
 from tests.support.monitor_database import written
 from tests.support.monitor_values import CHAMPION, JOB, MARCH, MONITOR, POLICY, triggered
-from tests.support.registry_api import TIMEOUT_S, refused
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "monitoring.md").read_text()
 WEEK = timedelta(days=7)

@@ -12,10 +12,10 @@ from roundhouse.cli.failures import Exit
 from roundhouse.monitor.v1 import alert_pb2, alert_service_pb2, slo_pb2
 
 from services.common.clock import utc_now
+from tests.support.calls import TIMEOUT_S, refused
 from tests.support.eventually import eventually
 from tests.support.monitor_api import running_monitor
 from tests.support.receiver import SECRET, receiving
-from tests.support.registry_api import TIMEOUT_S, refused
 from tests.support.scripted_trainer import PROJECT, scripted_trainer
 
 

@@ -20,10 +20,10 @@ from services.common.rpc.convert import from_timestamp
 from services.common.rpc.server import serving
 from tests.monitor.test_api_alerts import listed
 from tests.monitor.test_api_slos import budget, requests
+from tests.support.calls import PROJECT, TIMEOUT_S, refused, request_id
 from tests.support.eventually import eventually
 from tests.support.monitor_api import running_monitor
 from tests.support.monitor_values import ENDPOINT, MONITOR
-from tests.support.registry_api import PROJECT, TIMEOUT_S, refused, request_id
 
 SLO = f"{MONITOR}/slos/answers"
 Action = slo_pb2.Slo.BudgetAction

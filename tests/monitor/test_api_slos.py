@@ -12,9 +12,9 @@ from roundhouse.monitor.v1 import slo_pb2, slo_service_pb2
 
 from services.common.rpc.convert import to_duration, to_timestamp
 from services.monitor.core.stream.batches import OBSERVATION_COLUMNS, REQUEST_COLUMNS
+from tests.support.calls import TIMEOUT_S, refused, request_id
 from tests.support.monitor_api import arrow, running_monitor
 from tests.support.monitor_values import CHAMPION, ENDPOINT, MARCH, MONITOR
-from tests.support.registry_api import TIMEOUT_S, refused, request_id
 
 SLO = f"{MONITOR}/slos/answers"
 AVAILABILITY = {"availability": slo_pb2.Slo.Availability(), "target": 0.9}

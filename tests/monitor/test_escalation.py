@@ -21,12 +21,12 @@ from services.monitor.core.slos.budgets import Severity
 from services.monitor.core.slos.objectives import Sli, SliKind, Slo
 from services.monitor.core.use_cases.alerts import open_alert
 from services.monitor.core.use_cases.slos import create_slo
+from tests.support.calls import TIMEOUT_S, refused, request_id
 from tests.support.eventually import eventually
 from tests.support.monitor_api import NOBODY, running_monitor
 from tests.support.monitor_database import monitor_database, written
 from tests.support.monitor_values import MARCH, MONITOR, watched
 from tests.support.receiver import OTHER_SECRET, SECRET, receiving
-from tests.support.registry_api import TIMEOUT_S, refused, request_id
 
 ROOT = Path(__file__).resolve().parents[2]
 LOOPBACK = TargetPolicy(loopback=True, private=False)

@@ -17,10 +17,10 @@ from services.common.clock import utc_now
 from services.common.store.database import Database
 from services.monitor.adapters.database.transaction import SqlMonitorTx
 from services.trainer.core.spec import Feature, FeatureKind
+from tests.support.calls import TIMEOUT_S
 from tests.support.eventually import eventually
 from tests.support.monitor_api import NOBODY, running_monitor
 from tests.support.processes import interpreter_environment
-from tests.support.registry_api import TIMEOUT_S
 from tests.support.scripted_trainer import PROJECT, scripted_trainer
 from tests.support.trainer_api import running_trainer
 

@@ -14,9 +14,9 @@ from services.common.rpc.server import serving
 from services.monitor.adapters.trainer_client import TrainerClient
 from services.monitor.core.loop.ports import Outcome
 from tests.contracts.minimal_requests import minimal_request
+from tests.support.calls import PROJECT, request_id
 from tests.support.monitor_database import monitor_database, written
 from tests.support.monitor_values import DATASET, new_episode
-from tests.support.registry_api import PROJECT, request_id
 
 FREEZE = f"{PROJECT}/freezes/budget"
 

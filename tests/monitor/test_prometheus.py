@@ -22,12 +22,12 @@ from roundhouse.monitor.v1.slo_service_pb2 import CreateSloRequest, GetErrorBudg
 from services.common.rpc.convert import to_duration
 from services.trainer.adapters.metrics import supervised
 from tests.support.bundles import TinyModel, tiny_files
+from tests.support.calls import TIMEOUT_S, request_id
 from tests.support.eventually import eventually
 from tests.support.inference_api import ENDPOINT, registry_with_models, running_inference
 from tests.support.monitor_api import running_monitor
 from tests.support.monitor_values import MONITOR
 from tests.support.prometheus import PrometheusServer, promtool
-from tests.support.registry_api import TIMEOUT_S, request_id
 
 ANSWERS, FAST = f"{MONITOR}/slos/answers", f"{MONITOR}/slos/fast"
 POISON = 550.0

@@ -32,11 +32,11 @@ from services.monitor.core.use_cases.events import (
     note_sealed,
 )
 from tests.monitor.test_watching import WEEK, champion_registry, decisions, reports, send_weeks
+from tests.support.calls import TIMEOUT_S, refused, request_id
 from tests.support.monitor_api import running_monitor
 from tests.support.monitor_database import monitor_database, written
 from tests.support.monitor_values import DATASET, MARCH, MONITOR, new_episode, policy_of, watched
 from tests.support.predictions import MONDAY, World
-from tests.support.registry_api import TIMEOUT_S, refused, request_id
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "monitoring.md").read_text()
 Policy = monitor_pb2.RetrainPolicy

@@ -32,11 +32,12 @@ from services.monitor.adapters.snapshots.rows import (
 from services.monitor.core.errors import NoTrainingRows, PrivacyHeld
 from services.monitor.core.ports import SnapshotOrder
 from services.monitor.core.stream.batches import ObservationBatch, OutcomeBatch
+from tests.support.calls import PROJECT, TIMEOUT_S, request_id
 from tests.support.monitor_database import monitor_database
 from tests.support.monitor_values import DATASET, ENDPOINT, JOB, MONITOR
 from tests.support.prediction_logs import LogPlace, written_log
 from tests.support.predictions import DAY, MONDAY, World, outcomes
-from tests.support.registry_api import PROJECT, TIMEOUT_S, request_id, running_registry
+from tests.support.registry_api import running_registry
 
 WEEK = 7 * DAY
 COLUMNS = TrainingColumns(["wind", "rain"], ["origin"], "late", "day")

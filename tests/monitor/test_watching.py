@@ -17,11 +17,12 @@ from services.common.store.database import Database
 from services.monitor.adapters.baselines import RegistryBaselines
 from services.monitor.core.stream.ports import Baseline
 from services.monitor.core.use_cases.dry_run import DryRunOrder, dry_run
+from tests.support.calls import TIMEOUT_S
 from tests.support.monitor_api import arrow, running_monitor
 from tests.support.monitor_database import written
 from tests.support.monitor_values import CHAMPION, MONITOR, POLICY
 from tests.support.predictions import DAY, MONDAY, World
-from tests.support.registry_api import BUNDLE, TIMEOUT_S, running_registry
+from tests.support.registry_api import BUNDLE, running_registry
 
 WEEK = 7 * DAY
 TRAINING_CSV = b"day,late\n2013-02-01T00:00:00Z,0\n2013-02-28T00:00:00Z,1\n"

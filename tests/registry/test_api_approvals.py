@@ -13,13 +13,8 @@ from roundhouse.registry.v1 import (
 
 from services.common.rpc.convert import to_timestamp
 from tests.registry.test_api_promotion import CHAMPION, MODEL, POLICY
-from tests.support.registry_api import (
-    PROJECT,
-    TIMEOUT_S,
-    RegistryCaller,
-    refused,
-    running_registry,
-)
+from tests.support.calls import PROJECT, TIMEOUT_S, refused
+from tests.support.registry_api import RegistryCaller, running_registry
 from tests.support.registry_memory import EPOCH
 
 pb, service_pb = evaluation_pb2, evaluation_service_pb2

@@ -11,16 +11,14 @@ from grpc import StatusCode
 from roundhouse.registry.v1 import model_pb2, model_service_pb2
 
 from tests.registry.test_api_models import JOB, MODEL, VERSION, download, get_version
+from tests.support.calls import TIMEOUT_S, refused, request_id
 from tests.support.registry_api import (
     BUNDLE,
     MANIFEST,
     SIGNATURE,
-    TIMEOUT_S,
     RegistryCaller,
     digest_of,
     manifest_of,
-    refused,
-    request_id,
     running_registry,
 )
 

@@ -10,15 +10,8 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from grpc import StatusCode
 from roundhouse.registry.v1 import dataset_pb2, dataset_service_pb2
 
-from tests.support.registry_api import (
-    PROJECT,
-    TIMEOUT_S,
-    RegistryCaller,
-    digest_of,
-    refused,
-    request_id,
-    running_registry,
-)
+from tests.support.calls import PROJECT, TIMEOUT_S, refused, request_id
+from tests.support.registry_api import RegistryCaller, digest_of, running_registry
 
 pb, service_pb = dataset_pb2, dataset_service_pb2
 DATASET = f"{PROJECT}/datasets/flights"

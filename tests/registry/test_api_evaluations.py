@@ -9,14 +9,8 @@ from roundhouse.registry.v1 import (
     evaluation_service_pb2,
 )
 
-from tests.support.registry_api import (
-    PROJECT,
-    TIMEOUT_S,
-    RegistryCaller,
-    digest_of,
-    refused,
-    request_id,
-)
+from tests.support.calls import PROJECT, TIMEOUT_S, refused, request_id
+from tests.support.registry_api import RegistryCaller, digest_of
 
 pb, service_pb = evaluation_pb2, evaluation_service_pb2
 

@@ -15,16 +15,14 @@ from services.common.blobs.content import content_key
 from services.common.blobs.digests import parse_digest
 from services.common.blobs.opening import open_blob_store
 from services.common.blobs.port import BlobStore
+from tests.support.calls import TIMEOUT_S, refused, request_id
 from tests.support.damage import Damage, damage
 from tests.support.registry_api import (
     BUNDLE,
     MANIFEST,
-    TIMEOUT_S,
     RegistryCaller,
     digest_of,
     manifest_of,
-    refused,
-    request_id,
     running_registry,
 )
 

@@ -15,15 +15,8 @@ from services.registry.adapters.database.tables import EDGE
 from services.registry.adapters.database.transaction import SqlRegistryTx
 from services.registry.core.lineage import BOTH, MAX_EDGES, Bounds, walk
 from services.registry.wiring import MIGRATIONS
-from tests.support.registry_api import (
-    BUNDLE,
-    PROJECT,
-    TIMEOUT_S,
-    RegistryCaller,
-    refused,
-    request_id,
-    running_registry,
-)
+from tests.support.calls import PROJECT, TIMEOUT_S, refused, request_id
+from tests.support.registry_api import BUNDLE, RegistryCaller, running_registry
 from tests.support.registry_memory import EPOCH
 
 MODEL = f"{PROJECT}/models/delays"

@@ -6,15 +6,8 @@ from grpc import StatusCode
 from roundhouse.common.v1 import events_pb2
 from roundhouse.registry.v1 import model_pb2, model_service_pb2
 
-from tests.support.registry_api import (
-    PROJECT,
-    SIGNATURE,
-    TIMEOUT_S,
-    RegistryCaller,
-    digest_of,
-    refused,
-    request_id,
-)
+from tests.support.calls import PROJECT, TIMEOUT_S, refused, request_id
+from tests.support.registry_api import SIGNATURE, RegistryCaller, digest_of
 
 pb, service_pb = model_pb2, model_service_pb2
 

@@ -20,15 +20,13 @@ from services.common.blobs.port import BlobStore
 from services.common.blobs.staging import PRESIGNED_PREFIX, Staging
 from services.common.clock import utc_now
 from tests.registry.test_api_transfers import DATA, PATH, bytes_in, open_version
+from tests.support.calls import TIMEOUT_S, refused, request_id
 from tests.support.registry_api import (
     BUNDLE,
     MANIFEST,
-    TIMEOUT_S,
     RegistryCaller,
     digest_of,
     manifest_of,
-    refused,
-    request_id,
     running_registry,
 )
 from tests.support.seaweedfs import S3Server

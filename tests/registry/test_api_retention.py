@@ -12,15 +12,8 @@ from roundhouse.registry.v1 import dataset_service_pb2 as datasets_pb
 from roundhouse.registry.v1 import model_service_pb2 as models_pb
 from roundhouse.registry.v1 import retention_service_pb2 as pb
 
-from tests.support.registry_api import (
-    BUNDLE,
-    PROJECT,
-    TIMEOUT_S,
-    RegistryCaller,
-    refused,
-    request_id,
-    running_registry,
-)
+from tests.support.calls import PROJECT, TIMEOUT_S, refused, request_id
+from tests.support.registry_api import BUNDLE, RegistryCaller, running_registry
 
 NEWEST_ONLY = retention_pb2.RetentionPolicy(keep_last=1)
 

@@ -20,16 +20,14 @@ from services.common.blobs.opening import open_blob_store
 from services.common.blobs.port import BlobStore
 from services.common.blobs.staging import Staging
 from services.common.clock import utc_now
+from tests.support.calls import TIMEOUT_S, refused, request_id
 from tests.support.processes import ServerProcess, free_ports, interpreter_environment
 from tests.support.registry_api import (
     BUNDLE,
     MANIFEST,
-    TIMEOUT_S,
     RegistryCaller,
     digest_of,
     manifest_of,
-    refused,
-    request_id,
     running_registry,
 )
 from tests.support.seaweedfs import S3Server

@@ -25,16 +25,10 @@ from services.registry.core import webhooks as core
 from services.registry.core.openlineage import SCORES_FACET
 from services.registry.core.webhooks import WebhookChange
 from tests.registry.test_api_lineage import ENDPOINT, record, served
+from tests.support.calls import PROJECT, TIMEOUT_S, refused, request_id
 from tests.support.eventually import eventually
 from tests.support.receiver import OTHER_SECRET, SECRET, Receiver, receiving
-from tests.support.registry_api import (
-    PROJECT,
-    TIMEOUT_S,
-    RegistryCaller,
-    refused,
-    request_id,
-    running_registry,
-)
+from tests.support.registry_api import RegistryCaller, running_registry
 
 Delivery = pb.WebhookDelivery
 

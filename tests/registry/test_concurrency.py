@@ -17,16 +17,8 @@ from tests.support.alias_history import (
     StaleReads,
     histories_of,
 )
-from tests.support.registry_api import (
-    BUNDLE,
-    PROJECT,
-    TIMEOUT_S,
-    RegistryCaller,
-    digest_of,
-    refused,
-    request_id,
-    running_registry,
-)
+from tests.support.calls import PROJECT, TIMEOUT_S, refused, request_id
+from tests.support.registry_api import BUNDLE, RegistryCaller, digest_of, running_registry
 from tests.support.registry_process import RegistryProcess
 
 WRITERS = 64

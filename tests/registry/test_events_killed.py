@@ -21,10 +21,11 @@ from roundhouse.registry.v1.dataset_pb2 import Dataset
 from roundhouse.registry.v1.dataset_service_pb2 import CreateDatasetRequest
 
 from tests.registry.test_api_webhooks import create
+from tests.support.calls import PROJECT
 from tests.support.eventually import eventually
 from tests.support.processes import free_ports
 from tests.support.receiver import SECRET, Received, receiving
-from tests.support.registry_api import PROJECT, RegistryCaller
+from tests.support.registry_api import RegistryCaller
 
 pytestmark = pytest.mark.real
 

@@ -33,15 +33,9 @@ from services.registry.core.storage_layout import RECORDS, record_key
 from services.registry.core.use_cases import models
 from services.registry.settings import RegistrySettings
 from services.registry.wiring import MIGRATIONS, rebuild_metadata
+from tests.support.calls import PROJECT, TIMEOUT_S, refused, request_id
 from tests.support.damage import Damage, damage
-from tests.support.registry_api import (
-    PROJECT,
-    TIMEOUT_S,
-    RegistryCaller,
-    refused,
-    request_id,
-    running_registry,
-)
+from tests.support.registry_api import RegistryCaller, running_registry
 from tests.support.registry_history import MODEL, contents, live
 from tests.support.registry_memory import EPOCH
 from tests.support.seaweedfs import S3Server

@@ -6,12 +6,8 @@ import pytest
 from roundhouse.registry.v1 import dataset_service_pb2, model_service_pb2
 
 from services.common.blobs.errors import UnsafeStoreError
-from tests.support.registry_api import (
-    BUNDLE,
-    TIMEOUT_S,
-    digest_of,
-    running_registry,
-)
+from tests.support.calls import TIMEOUT_S
+from tests.support.registry_api import BUNDLE, digest_of, running_registry
 from tests.support.seaweedfs import S3Server
 
 

@@ -13,8 +13,9 @@ from typing import Protocol
 import grpc
 from roundhouse.registry.v1 import model_service_pb2
 
+from tests.support.calls import TIMEOUT_S
 from tests.support.linearizability import CompareAndSet, Operation, Read, stuck_at
-from tests.support.registry_api import TIMEOUT_S, RegistryCaller
+from tests.support.registry_api import RegistryCaller
 
 
 class AliasCalls(Protocol):

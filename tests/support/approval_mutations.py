@@ -27,16 +27,8 @@ from roundhouse.registry.v1 import (
 )
 
 from services.common.rpc.convert import to_timestamp
-from tests.support.registry_api import (
-    BUNDLE,
-    TIMEOUT_S,
-    Refusal,
-    RegistryCaller,
-    digest_of,
-    refused,
-    request_id,
-    running_registry,
-)
+from tests.support.calls import TIMEOUT_S, Refusal, refused, request_id
+from tests.support.registry_api import BUNDLE, RegistryCaller, digest_of, running_registry
 from tests.support.registry_memory import EPOCH
 
 ACCEPTED = ""

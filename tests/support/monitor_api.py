@@ -34,8 +34,8 @@ from services.common.rpc.server import Api, serving
 from services.monitor.core.stream.batches import OBSERVATION_COLUMNS, OUTCOME_COLUMNS
 from services.monitor.settings import MonitorSettings
 from services.monitor.wiring import monitor
+from tests.support.calls import PROJECT, TIMEOUT_S, request_id
 from tests.support.monitor_values import CHAMPION, DATASET, ENDPOINT, JOB, MARCH
-from tests.support.registry_api import PROJECT, TIMEOUT_S, request_id
 
 NOBODY = "127.0.0.1:1"
 """An address that refuses connections."""

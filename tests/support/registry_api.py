@@ -5,17 +5,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import uuid
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import grpc
-from google.protobuf.message import Message
-from google.rpc import error_details_pb2
-from google.rpc.status_pb2 import Status
 from roundhouse.common.v1 import events_pb2_grpc
 from roundhouse.registry.v1 import (
     dataset_pb2,
@@ -36,9 +31,8 @@ from roundhouse.registry.v1 import (
 from services.common.clock import Clock, utc_now
 from services.registry.settings import RegistrySettings
 from services.registry.wiring import registry
+from tests.support.calls import PROJECT, TIMEOUT_S, request_id
 
-PROJECT = "projects/default"
-TIMEOUT_S = 30.0
 MANIFEST = "manifest.json"
 SIGNATURE = json.dumps(
     {
@@ -47,11 +41,6 @@ SIGNATURE = json.dumps(
     }
 ).encode()
 BUNDLE: Mapping[str, bytes] = {"model.onnx": b"\x08\x0a" * 1000, "signature.json": SIGNATURE}
-
-
-def request_id() -> str:
-    """A new request id."""
-    return str(uuid.uuid4())
 
 
 def digest_of(data: bytes) -> str:
@@ -66,44 +55,6 @@ def manifest_of(files: Mapping[str, bytes]) -> bytes:
         for path, data in sorted(files.items())
     ]
     return json.dumps({"files": entries}, sort_keys=True, separators=(",", ":")).encode()
-
-
-@dataclass
-class Refusal:
-    """What a failed call answered."""
-
-    code: grpc.StatusCode = grpc.StatusCode.OK
-    reason: str = ""
-    domain: str = ""
-    metadata: dict[str, str] = field(default_factory=dict)
-    details: dict[str, Any] = field(default_factory=dict)
-
-    def fields(self) -> list[str]:
-        """The fields that BadRequest names."""
-        violations = self.details["BadRequest"].field_violations
-        return [violation.field for violation in violations]
-
-
-@contextmanager
-def refused() -> Iterator[Refusal]:
-    """Expects that the block's call fails, and tells how."""
-    refusal = Refusal()
-    try:
-        yield refusal
-    except grpc.aio.AioRpcError as error:
-        refusal.code = error.code()
-        trailers = dict(error.trailing_metadata() or ())
-        status = Status.FromString(trailers["grpc-status-details-bin"])
-        for packed in status.details:
-            name = packed.TypeName().rpartition(".")[2]
-            detail: Message = getattr(error_details_pb2, name)()
-            packed.Unpack(detail)
-            refusal.details[name] = detail
-        info = refusal.details["ErrorInfo"]
-        refusal.reason, refusal.domain = info.reason, info.domain
-        refusal.metadata = dict(info.metadata)
-    else:
-        raise AssertionError("the call passed")
 
 
 class RegistryCaller:

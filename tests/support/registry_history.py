@@ -11,13 +11,8 @@ from sqlalchemy import select
 
 from services.common.store.database import Database
 from services.registry.adapters.database.journal import KINDS, ROWS
-from tests.support.registry_api import (
-    BUNDLE,
-    PROJECT,
-    TIMEOUT_S,
-    RegistryCaller,
-    request_id,
-)
+from tests.support.calls import PROJECT, TIMEOUT_S, request_id
+from tests.support.registry_api import BUNDLE, RegistryCaller
 
 MODEL = f"{PROJECT}/models/delays"
 CHAMPION = f"{MODEL}/aliases/champion"

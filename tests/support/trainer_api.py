@@ -26,7 +26,8 @@ from services.trainer.core.jobs import RUN_SERIES
 from services.trainer.core.spec import spec_to_json
 from services.trainer.settings import TrainerSettings
 from services.trainer.wiring import trainer
-from tests.support.registry_api import PROJECT, TIMEOUT_S, RegistryCaller, request_id
+from tests.support.calls import PROJECT, TIMEOUT_S, request_id
+from tests.support.registry_api import RegistryCaller
 from tests.support.trainer_values import arrow_rows, spec
 
 State = job_pb2.TrainingJob.State

@@ -9,9 +9,9 @@ from pathlib import Path
 import grpc
 from roundhouse.trainer.v1 import job_pb2
 
+from tests.support.calls import refused
 from tests.support.fake_monitor import fake_monitor
 from tests.support.inference_api import InferenceCaller, Registered, running_inference
-from tests.support.registry_api import refused
 from tests.support.trainer_api import TrainerCaller
 
 

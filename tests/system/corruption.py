@@ -32,15 +32,9 @@ from services.registry.core.storage_layout import CONTENTS, RECORDS, sequence_of
 from services.registry.settings import RegistrySettings
 from services.registry.wiring import rebuild_metadata
 from tests.support.bundles import TinyModel, tiny_files
+from tests.support.calls import TIMEOUT_S, request_id
 from tests.support.damage import Damage, damage
-from tests.support.registry_api import (
-    MANIFEST,
-    TIMEOUT_S,
-    RegistryCaller,
-    manifest_of,
-    request_id,
-    running_registry,
-)
+from tests.support.registry_api import MANIFEST, RegistryCaller, manifest_of, running_registry
 from tests.support.serving import data_plane
 
 

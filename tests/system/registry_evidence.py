@@ -14,7 +14,8 @@ from services.common.blobs.content import ContentStore
 from services.common.blobs.opening import open_blob_store
 from services.common.blobs.staging import Staging
 from services.common.clock import utc_now
-from tests.support.registry_api import MANIFEST, PROJECT, RegistryCaller, digest_of
+from tests.support.calls import PROJECT
+from tests.support.registry_api import MANIFEST, RegistryCaller, digest_of
 from tests.support.seaweedfs import S3Server
 
 State = model_pb2.ModelVersion.State

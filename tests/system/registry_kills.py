@@ -20,15 +20,10 @@ from roundhouse.registry.v1 import retention_service_pb2 as retention_pb
 
 from services.registry.api import claims
 from tests.support.bundles import TinyModel, tiny_files
+from tests.support.calls import PROJECT
 from tests.support.faulty_s3 import FaultyS3, faulty_s3
 from tests.support.processes import ServerFailedToStart
-from tests.support.registry_api import (
-    MANIFEST,
-    PROJECT,
-    RegistryCaller,
-    digest_of,
-    manifest_of,
-)
+from tests.support.registry_api import MANIFEST, RegistryCaller, digest_of, manifest_of
 from tests.support.registry_process import RegistryProcess
 from tests.support.seaweedfs import BUCKET, S3Server
 from tests.system.registry_evidence import CALL_S, MODEL, Evidence, State, gather

@@ -24,7 +24,7 @@ from roundhouse.trainer.v1 import job_pb2
 from services.trainer.core.search_space import FloatRange, SearchParameter
 from services.trainer.core.spec import Candidate
 from services.trainer.core.tuning import Sampler, Tuning
-from tests.support.registry_api import PROJECT, TIMEOUT_S
+from tests.support.calls import PROJECT, TIMEOUT_S
 from tests.support.trainer_api import TrainerCaller, state_name
 from tests.support.trainer_money import cent_prices, cents, usd
 from tests.system.steady_load import steady_load

@@ -21,8 +21,8 @@ from services.trainer.adapters.version_records import graph_digest
 from services.trainer.core.search_space import FloatRange, NumberChoice, SearchParameter
 from services.trainer.core.spec import Candidate
 from services.trainer.core.tuning import Sampler, Tuning
+from tests.support.calls import TIMEOUT_S
 from tests.support.ray_cluster import RayCluster, driver_of, parents_of
-from tests.support.registry_api import TIMEOUT_S
 from tests.support.trainer_api import TrainerCaller, state_name
 from tests.support.trainer_process import TrainerProcess, workers_of
 from tests.trainer.test_kill import killable

@@ -11,7 +11,7 @@ from roundhouse.trainer.v1 import job_pb2, job_service_pb2
 from services.trainer.core.constraints import P99, SIZE, Constraints
 from services.trainer.core.parents import Mode
 from services.trainer.core.spec import Candidate
-from tests.support.registry_api import TIMEOUT_S, refused
+from tests.support.calls import TIMEOUT_S, refused
 from tests.support.trainer_api import TrainerCaller, csv_rows, state_name
 
 pytestmark = pytest.mark.real

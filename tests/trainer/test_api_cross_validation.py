@@ -9,7 +9,7 @@ from roundhouse.trainer.v1 import job_pb2, job_service_pb2
 from services.trainer.core.search_space import IntRange, SearchParameter
 from services.trainer.core.spec import Candidate
 from services.trainer.core.tuning import Sampler, Tuning
-from tests.support.registry_api import TIMEOUT_S, request_id
+from tests.support.calls import TIMEOUT_S, request_id
 from tests.support.trainer_api import TrainerCaller, state_name
 
 pytestmark = pytest.mark.real

@@ -8,7 +8,7 @@ from roundhouse.trainer.v1 import queue_service_pb2 as pb
 
 from services.common.clock import utc_now
 from services.common.rpc.convert import to_timestamp
-from tests.support.registry_api import PROJECT, TIMEOUT_S, refused, request_id
+from tests.support.calls import PROJECT, TIMEOUT_S, refused, request_id
 from tests.support.trainer_api import TrainerCaller, state_name
 
 pytestmark = pytest.mark.real

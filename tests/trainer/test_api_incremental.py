@@ -14,7 +14,7 @@ from roundhouse.trainer.v1 import job_pb2, job_service_pb2
 from services.trainer.adapters.learned_until import LEARNED_UNTIL
 from services.trainer.core.parents import Mode
 from services.trainer.core.spec import Candidate
-from tests.support.registry_api import TIMEOUT_S, refused, request_id
+from tests.support.calls import TIMEOUT_S, refused, request_id
 from tests.support.trainer_api import TrainerCaller, csv_rows, state_name
 from tests.support.trainer_values import arrow_rows
 

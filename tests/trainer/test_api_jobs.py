@@ -11,7 +11,7 @@ from roundhouse.trainer.v1 import job_pb2, job_service_pb2, worker_service_pb2
 
 from services.trainer.core.jobs import RUN_SERIES, WORKERS
 from services.trainer.core.spec import Candidate, Feature, FeatureKind
-from tests.support.registry_api import PROJECT, TIMEOUT_S, refused, request_id
+from tests.support.calls import PROJECT, TIMEOUT_S, refused, request_id
 from tests.support.trainer_api import TrainerCaller, state_name
 from tests.support.trainer_process import workers_of
 

@@ -18,7 +18,7 @@ from services.trainer.core.parents import Mode
 from services.trainer.core.robustness import Robustness
 from services.trainer.core.row_changes import Check
 from services.trainer.core.spec import Candidate
-from tests.support.registry_api import TIMEOUT_S, refused
+from tests.support.calls import TIMEOUT_S, refused
 from tests.support.trainer_api import TrainerCaller, csv_rows, state_name
 
 pytestmark = pytest.mark.real

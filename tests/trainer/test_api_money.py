@@ -11,7 +11,7 @@ from roundhouse.trainer.v1 import cost_service_pb2 as pb
 from roundhouse.trainer.v1 import job_pb2, job_service_pb2
 
 from services.trainer.core.spec import Candidate
-from tests.support.registry_api import PROJECT, TIMEOUT_S, refused, request_id
+from tests.support.calls import PROJECT, TIMEOUT_S, refused, request_id
 from tests.support.trainer_api import TrainerCaller, running_trainer, state_name
 from tests.support.trainer_money import cent_prices, cents, usd
 from tests.trainer.test_kill import kill_workers

@@ -20,7 +20,7 @@ from services.trainer.core.search_space import IntRange, NumberChoice, SearchPar
 from services.trainer.core.spec import Candidate
 from services.trainer.core.splits import SplitMethod
 from services.trainer.core.tuning import Sampler, Tuning
-from tests.support.registry_api import PROJECT, TIMEOUT_S, refused
+from tests.support.calls import PROJECT, TIMEOUT_S, refused
 from tests.support.trainer_api import TrainerCaller, csv_rows, state_name
 
 pytestmark = pytest.mark.real

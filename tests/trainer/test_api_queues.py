@@ -9,7 +9,7 @@ from roundhouse.trainer.v1 import queue_pb2 as queue
 from roundhouse.trainer.v1 import queue_service_pb2 as pb
 
 from services.trainer.core.spec import Candidate
-from tests.support.registry_api import PROJECT, TIMEOUT_S, refused, request_id
+from tests.support.calls import PROJECT, TIMEOUT_S, refused, request_id
 from tests.support.trainer_api import TrainerCaller, state_name
 
 pytestmark = pytest.mark.real

@@ -29,7 +29,7 @@ from services.trainer.core.reproduction import USUAL_TOLERANCE, Subject
 from services.trainer.core.search_space import FloatRange, SearchParameter
 from services.trainer.core.spec import Candidate
 from services.trainer.core.tuning import Sampler, Tuning
-from tests.support.registry_api import PROJECT, TIMEOUT_S, refused, request_id
+from tests.support.calls import PROJECT, TIMEOUT_S, refused, request_id
 from tests.support.trainer_api import TrainerCaller, csv_rows, running_trainer, state_name
 from tests.support.trainer_process import workers_of
 from tests.trainer.test_api_tuning import trials_of

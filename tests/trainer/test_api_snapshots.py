@@ -14,7 +14,7 @@ from roundhouse.registry.v1 import (
 from roundhouse.trainer.v1 import job_service_pb2
 
 from services.trainer.core.spec import Candidate
-from tests.support.registry_api import PROJECT, TIMEOUT_S, refused, request_id
+from tests.support.calls import PROJECT, TIMEOUT_S, refused, request_id
 from tests.support.trainer_api import TrainerCaller
 
 pytestmark = pytest.mark.real

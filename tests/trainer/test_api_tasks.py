@@ -15,9 +15,9 @@ from services.trainer.core.parents import MaximumLoss, Mode
 from services.trainer.core.robustness import Robustness
 from services.trainer.core.spec import Candidate
 from services.trainer.core.tasks import Task
+from tests.support.calls import refused
 from tests.support.class_values import class_rows
 from tests.support.quantity_values import FEW_ROWS, quantity_rows
-from tests.support.registry_api import refused
 from tests.support.text_values import small_encoder, text_rows, text_spec
 from tests.support.trainer_api import TrainerCaller, running_trainer, state_name
 from tests.trainer.test_api_judging import evaluation_called, shown

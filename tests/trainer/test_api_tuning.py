@@ -16,7 +16,7 @@ from services.trainer.core.pruning import HyperbandPruning, MedianPruning
 from services.trainer.core.search_space import FloatRange, IntRange, NumberChoice, SearchParameter
 from services.trainer.core.spec import Candidate
 from services.trainer.core.tuning import Sampler, Tuning
-from tests.support.registry_api import TIMEOUT_S, refused
+from tests.support.calls import TIMEOUT_S, refused
 from tests.support.trainer_api import TrainerCaller, running_trainer, state_name
 from tests.support.trainer_process import workers_of
 

@@ -22,7 +22,7 @@ from services.common.profiles import Profile
 from services.trainer.core.gains import MinimumGain
 from services.trainer.core.spec import Feature, FeatureKind
 from services.trainer.core.splits import SplitMethod
-from tests.support.registry_api import PROJECT, TIMEOUT_S, refused, request_id
+from tests.support.calls import PROJECT, TIMEOUT_S, refused, request_id
 from tests.support.trainer_api import TrainerCaller, state_name
 from tests.support.trainer_values import arrow_rows
 

@@ -19,9 +19,9 @@ from tritonclient.grpc import service_pb2 as oip
 
 from services.trainer.core.gains import MinimumGain
 from services.trainer.core.spec import Candidate, JobSpec, spec_to_json
+from tests.support.calls import PROJECT, TIMEOUT_S, refused, request_id
 from tests.support.class_values import PIXELS, SIDE, class_rows, class_spec, digit_rows, digit_spec
 from tests.support.inference_api import InferenceCaller
-from tests.support.registry_api import PROJECT, TIMEOUT_S, refused, request_id
 from tests.support.trainer_api import TrainerCaller, state_name
 from tests.support.unobserved import unobserved_endpoint
 

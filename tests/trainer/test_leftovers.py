@@ -13,8 +13,8 @@ from roundhouse.trainer.v1 import job_pb2, job_service_pb2
 from services.trainer.core.spec import Candidate
 from services.trainer.settings import TrainerSettings
 from services.trainer.wiring import trainer
+from tests.support.calls import TIMEOUT_S, request_id
 from tests.support.eventually import eventually
-from tests.support.registry_api import TIMEOUT_S, request_id
 from tests.support.trainer_api import (
     TrainerCaller,
     running_trainer,

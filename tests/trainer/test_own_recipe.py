@@ -14,7 +14,7 @@ from roundhouse.registry.v1 import model_service_pb2
 from services.trainer.adapters import recipes
 from services.trainer.adapters.recipes import UnusableRecipe, load_recipes
 from services.trainer.core.spec import Candidate
-from tests.support.registry_api import TIMEOUT_S
+from tests.support.calls import TIMEOUT_S
 from tests.support.trainer_api import TrainerCaller, running_trainer, state_name
 
 COOKBOOK = Path(__file__).parents[2] / "docs" / "cookbook" / "own_recipe"

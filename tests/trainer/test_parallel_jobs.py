@@ -16,7 +16,7 @@ from roundhouse.trainer.v1 import job_pb2
 from services.trainer.core.parallelism import Parallelism
 from services.trainer.core.spec import Candidate, spec_to_json
 from services.trainer.core.states import JobState
-from tests.support.registry_api import TIMEOUT_S, refused
+from tests.support.calls import TIMEOUT_S, refused
 from tests.support.trainer_api import TrainerCaller, running_trainer, state_name
 from tests.support.trainer_process import workers_of
 from tests.support.trainer_values import spec

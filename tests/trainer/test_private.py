@@ -27,8 +27,8 @@ from services.trainer.core.jobs import Trial
 from services.trainer.core.parameters import completed
 from services.trainer.core.privacy import Privacy
 from services.trainer.core.splits import SplitShares, split_by_time
+from tests.support.calls import TIMEOUT_S, refused
 from tests.support.fits import Interrupted, Recorder
-from tests.support.registry_api import TIMEOUT_S, refused
 from tests.support.trainer_api import TrainerCaller, state_name
 from tests.support.trainer_values import spec, table
 from tests.trainer.test_api_versions import artifact

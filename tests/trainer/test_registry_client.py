@@ -8,8 +8,9 @@ from pathlib import Path
 from services.common.rpc.client import connect
 from services.trainer.adapters.registry_client import Registration, RegistryClient
 from tests.support.bundles import tiny_files
+from tests.support.calls import PROJECT
 from tests.support.cutting_proxy import cutting_proxy
-from tests.support.registry_api import PROJECT, digest_of, manifest_of, running_registry
+from tests.support.registry_api import digest_of, manifest_of, running_registry
 
 MIB = 1 << 20
 ROWS = b"".join(b"%07d\n" % row for row in range(5 * MIB // 8))

@@ -17,9 +17,9 @@ from tritonclient.grpc import service_pb2 as oip
 
 from services.trainer.core.gains import MinimumGain
 from services.trainer.core.spec import Candidate
+from tests.support.calls import TIMEOUT_S, refused, request_id
 from tests.support.inference_api import InferenceCaller
 from tests.support.quantity_values import diabetes_rows, diabetes_spec
-from tests.support.registry_api import TIMEOUT_S, refused, request_id
 from tests.support.trainer_api import TrainerCaller, state_name
 from tests.support.unobserved import unobserved_endpoint
 from tests.trainer.test_classes_served import artifact, trained

@@ -21,9 +21,9 @@ from tritonclient.utils import serialize_byte_tensor
 from services.common import scoring
 from services.trainer.adapters.learning.pretrained import open_encoder
 from services.trainer.core.spec import Candidate, Feature, FeatureKind, spec_to_json
+from tests.support.calls import PROJECT, TIMEOUT_S, request_id
 from tests.support.fake_monitor import fake_monitor
 from tests.support.inference_api import InferenceCaller, Registered, running_inference
-from tests.support.registry_api import PROJECT, TIMEOUT_S, request_id
 from tests.support.text_values import text_spec
 from tests.support.trainer_api import TrainerCaller, running_trainer, state_name
 from tests.support.trainer_values import EPOCH
