@@ -86,6 +86,21 @@ class ResourceName:
         return self.parse(name)[self._variables[-1]]
 
 
+def checked(kind: ResourceName, name: str, field: str) -> str:
+    """`name`, when it is of this kind.
+
+    Raises:
+        InvalidName: It isn't; `field` says where in the request it stood.
+    """
+    kind.parse(name, field=field)
+    return name
+
+
+def id_of(name: str) -> str:
+    """The last segment: `3` of `.../versions/3`."""
+    return name.rpartition("/")[2]
+
+
 def parent_of(name: str) -> str:
     """The name without its last collection and id: a version's model, a model's project.
 

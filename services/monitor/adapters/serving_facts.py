@@ -22,7 +22,7 @@ from roundhouse.trainer.v1 import job_pb2 as job_pb
 from roundhouse.trainer.v1 import job_service_pb2 as job_service_pb
 from roundhouse.trainer.v1 import job_service_pb2_grpc as job_grpc
 
-from services.common.names import parent_of
+from services.common.names import id_of, parent_of
 from services.common.rpc.convert import from_timestamp
 from services.common.rpc.remote import remote_errors
 from services.monitor.core.explanation import CauseKind, Fact, FactSource, Link
@@ -138,7 +138,7 @@ class RegistryFacts:
             evaluation = await self._evaluations.GetEvaluation(
                 evaluation_service_pb.GetEvaluationRequest(name=name)
             )
-        version = parent_of(name).rpartition("/")[2]
+        version = id_of(parent_of(name))
         return Fact(
             f"Version {version} on {evaluation.rows:,} rows ({evaluation.split}): "
             f"{_scores(evaluation.metrics)}.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from services.common.names import PROJECT, ResourceName, parent_of
+from services.common.names import PROJECT, ResourceName, checked, id_of, parent_of
 
 _MONITOR: Final = "projects/{project}/monitors/{monitor}"
 
@@ -55,18 +55,3 @@ __all__ = [
     "id_of",
     "parent_of",
 ]
-
-
-def checked(kind: ResourceName, name: str, field: str) -> str:
-    """`name`, when it is of this kind.
-
-    Raises:
-        InvalidName: It isn't; `field` says where in the request it stood.
-    """
-    kind.parse(name, field=field)
-    return name
-
-
-def id_of(name: str) -> str:
-    """The last segment: `3` of `.../versions/3`."""
-    return name.rpartition("/")[2]

@@ -14,6 +14,7 @@ from services.common.criteria import (
     PassRule,
     Verdict,
 )
+from services.monitor.core.names import id_of
 from services.monitor.core.sequential import (
     Bounds,
     is_above,
@@ -250,8 +251,7 @@ def in_breach(objective: str, summary: str) -> RolloutVerdict:
         objective: By resource name.
         summary: How fast its budget burns.
     """
-    name = objective.rpartition("/")[2]
-    reason = f"The objective {name} pages since the phase began: {summary}"
+    reason = f"The objective {id_of(objective)} pages since the phase began: {summary}"
     return RolloutVerdict(Verdict.FAIL, reason, {})
 
 
