@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any, NoReturn
 
@@ -22,15 +22,12 @@ from services.common.causality import (
     set_causality,
 )
 from services.common.errors import DataLoss, ServiceError
-from services.common.rpc.conventions import (
-    FOLLOWING_METHOD_PREFIXES,
-    INFRASTRUCTURE_PREFIXES,
-    split_method,
-)
+from services.common.rpc.conventions import FOLLOWING_METHOD_PREFIXES, split_method
 from services.common.rpc.deadlines import set_time_remaining
 from services.common.rpc.drain import Drain
 from services.common.rpc.interceptors.arity import Behavior, Handler, rewrapped
 from services.common.rpc.interceptors.validation import RequestValidator
+from services.common.rpc.interceptors.wrapping import WrappingInterceptor
 from services.common.rpc.remote import RemoteError, as_own_failure
 from services.common.rpc.status import DeadlineRequired, status_of, status_of_bug
 
@@ -40,7 +37,7 @@ READ_ON_LIMIT_S = 1.0
 READ_ON_LIMIT_BYTES = 16 * 2**20
 
 
-class BoundaryInterceptor(grpc.aio.ServerInterceptor):
+class BoundaryInterceptor(WrappingInterceptor):
     """Asks for deadlines, checks proto rules, and turns failures into statuses.
 
     An exception that is no `ServiceError` is a bug: it is logged with its trace under
@@ -54,25 +51,11 @@ class BoundaryInterceptor(grpc.aio.ServerInterceptor):
     """
 
     def __init__(self, service: str, drain: Drain, deadline_exempt: tuple[str, ...]) -> None:
+        super().__init__()
         self._service = service
         self._drain = drain
         self._deadline_exempt = deadline_exempt
         self._validator = RequestValidator()
-        self._wrapped: dict[str, Handler] = {}
-
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Handler | None:
-        """The method's handler inside the boundary."""
-        path = handler_call_details.method
-        if path in self._wrapped:
-            return self._wrapped[path]
-        handler = await continuation(handler_call_details)
-        if handler is None or path.startswith(INFRASTRUCTURE_PREFIXES):
-            return handler
-        return self._wrapped.setdefault(path, self._wrap(path, handler))
 
     def _wrap(self, path: str, handler: Handler) -> Handler:
         needs_deadline = handler.unary_unary is not None and not path.startswith(

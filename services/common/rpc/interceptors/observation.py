@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 from functools import cache
 from types import TracebackType
@@ -24,7 +24,6 @@ from prometheus_client import Histogram
 
 from services.common.rpc.conventions import (
     GRPC_SYSTEM,
-    INFRASTRUCTURE_PREFIXES,
     RPC_METHOD,
     RPC_SERVICE,
     RPC_STATUS_CODE,
@@ -35,6 +34,7 @@ from services.common.rpc.conventions import (
     split_method,
 )
 from services.common.rpc.interceptors.arity import Behavior, Handler, rewrapped
+from services.common.rpc.interceptors.wrapping import WrappingInterceptor
 from services.common.rpc.tracing import (
     adopt,
     adopt_unsampled,
@@ -66,45 +66,27 @@ _SERVER_FAULTS: Final = frozenset(
 )
 
 
-class ObservationInterceptor(grpc.aio.ServerInterceptor):
+class ObservationInterceptor(WrappingInterceptor):
     """Measures every call but health and reflection; must be the outermost interceptor."""
 
-    def __init__(self) -> None:
-        self._wrapped: dict[str, Handler] = {}
+    def _wrap(self, path: str, handler: Handler) -> Handler:
+        def respond_once(behavior: Behavior) -> Behavior:
+            async def call(request: Any, context: Any) -> Any:
+                with _Observed(path, context):
+                    return await behavior(request, context)
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Handler | None:
-        """The method's handler, observed."""
-        path = handler_call_details.method
-        if path in self._wrapped:
-            return self._wrapped[path]
-        handler = await continuation(handler_call_details)
-        if handler is None or path.startswith(INFRASTRUCTURE_PREFIXES):
-            return handler
-        return self._wrapped.setdefault(path, _wrap(path, handler))
+            return call
 
+        def respond_in_stream(behavior: Behavior) -> Behavior:
+            async def call(request: Any, context: Any) -> AsyncIterator[Any]:
+                with _Observed(path, context):
+                    async with aclosing(behavior(request, context)) as responses:
+                        async for response in responses:
+                            yield response
 
-def _wrap(path: str, handler: Handler) -> Handler:
-    def respond_once(behavior: Behavior) -> Behavior:
-        async def call(request: Any, context: Any) -> Any:
-            with _Observed(path, context):
-                return await behavior(request, context)
+            return call
 
-        return call
-
-    def respond_in_stream(behavior: Behavior) -> Behavior:
-        async def call(request: Any, context: Any) -> AsyncIterator[Any]:
-            with _Observed(path, context):
-                async with aclosing(behavior(request, context)) as responses:
-                    async for response in responses:
-                        yield response
-
-        return call
-
-    return rewrapped(handler, respond_once=respond_once, respond_in_stream=respond_in_stream)
+        return rewrapped(handler, respond_once=respond_once, respond_in_stream=respond_in_stream)
 
 
 class _Observed:
