@@ -80,11 +80,7 @@ class RegistryClient:
 
     async def signature_of(self, version: str) -> bytes | None:
         """See `BundleSource`."""
-        try:
-            with remote_errors(_REGISTRY):
-                found = await self._models.GetVersion(models.GetVersionRequest(name=version))
-        except RemoteError as error:
-            raise _load_failure(version, error) from error
+        found = await self._version(version)
         if not found.HasField("signature"):
             return None
         parts = [part async for part in self.read(version, found.signature.path)]
@@ -92,11 +88,7 @@ class RegistryClient:
 
     async def digest_of(self, version: str) -> str:
         """See `VersionCatalog`."""
-        try:
-            with remote_errors(_REGISTRY):
-                found = await self._models.GetVersion(models.GetVersionRequest(name=version))
-        except RemoteError as error:
-            raise _load_failure(version, error) from error
+        found = await self._version(version)
         if found.state != model_pb.ModelVersion.STATE_READY:
             state = model_pb.ModelVersion.State.Name(found.state).removeprefix("STATE_")
             raise VersionNotServable(version, f"it is {state}, not READY")
@@ -183,6 +175,13 @@ class RegistryClient:
                 version=report.version,
                 reason=error.reason,
             )
+
+    async def _version(self, version: str) -> model_pb.ModelVersion:
+        try:
+            with remote_errors(_REGISTRY):
+                return await self._models.GetVersion(models.GetVersionRequest(name=version))
+        except RemoteError as error:
+            raise _load_failure(version, error) from error
 
     async def _alias(self, alias: str) -> str:
         """The version that the alias points at; '' if it does not exist."""
