@@ -72,6 +72,8 @@ async def test_the_guide_s_commands_keep_queues(address, tmp_path, capsys):
     assert "weight 3" in await printed("queues show bulk")
     assert "Forgot bulk." in await printed("queues delete bulk")
     assert "protected" in await printed("queues update default --protected")
+    told = await printed("queues update default --gpus 2 --owner-gpus 1 --jobs 0")
+    assert "at most 2 GPUs, of one owner 1 GPUs, protected" in told
 
 
 async def test_the_guide_s_commands_freeze_list_and_thaw(address, tmp_path, capsys):

@@ -28,9 +28,11 @@ Weight = Annotated[
 Jobs = Annotated[int | None, typer.Option(min=0, help="Jobs that run at a time; 0: any.")]
 Threads = Annotated[int | None, typer.Option(min=0, help="Threads of all of them; 0: any.")]
 Memory = Annotated[int | None, typer.Option(min=0, help="MiB of all of them; 0: any.")]
+Gpus = Annotated[int | None, typer.Option(min=0, help="GPUs of all of them; 0: any.")]
 OwnerJobs = Annotated[int | None, typer.Option(min=0, help="Jobs of one owner; 0: any.")]
 OwnerThreads = Annotated[int | None, typer.Option(min=0, help="Threads of one owner; 0: any.")]
 OwnerMemory = Annotated[int | None, typer.Option(min=0, help="MiB of one owner; 0: any.")]
+OwnerGpus = Annotated[int | None, typer.Option(min=0, help="GPUs of one owner; 0: any.")]
 Protected = Annotated[
     bool | None,
     typer.Option("--protected/--preemptible", help="Whether its jobs never make room for others."),
@@ -45,22 +47,19 @@ def create(
     jobs: Jobs = None,
     threads: Threads = None,
     memory_mib: Memory = None,
+    gpus: Gpus = None,
     owner_jobs: OwnerJobs = None,
     owner_threads: OwnerThreads = None,
     owner_memory_mib: OwnerMemory = None,
+    owner_gpus: OwnerGpus = None,
     protected: Protected = None,
     as_json: Json = False,
 ) -> None:
     """Make a queue."""
     session = session_of(context)
-    wanted = Queue(
-        weight=weight or 0,
-        quota=QueueQuota(jobs=jobs or 0, threads=threads or 0, memory_mib=memory_mib or 0),
-        owner_quota=QueueQuota(
-            jobs=owner_jobs or 0, threads=owner_threads or 0, memory_mib=owner_memory_mib or 0
-        ),
-        protected=protected or False,
-    )
+    wanted = Queue(weight=weight or 0, protected=protected or False)
+    _set(wanted.quota, jobs, threads, memory_mib, gpus)
+    _set(wanted.owner_quota, owner_jobs, owner_threads, owner_memory_mib, owner_gpus)
     request = CreateQueueRequest(
         parent=names.parent(session.project), queue_id=queue_id, queue=wanted
     )
@@ -77,9 +76,11 @@ def update(
     jobs: Jobs = None,
     threads: Threads = None,
     memory_mib: Memory = None,
+    gpus: Gpus = None,
     owner_jobs: OwnerJobs = None,
     owner_threads: OwnerThreads = None,
     owner_memory_mib: OwnerMemory = None,
+    owner_gpus: OwnerGpus = None,
     protected: Protected = None,
     as_json: Json = False,
 ) -> None:
@@ -88,8 +89,8 @@ def update(
     name = names.full(session.project, "queues", queue)
     with session.client() as client:
         wanted = client.queues.GetQueue(GetQueueRequest(name=name))
-        _set(wanted.quota, jobs, threads, memory_mib)
-        _set(wanted.owner_quota, owner_jobs, owner_threads, owner_memory_mib)
+        _set(wanted.quota, jobs, threads, memory_mib, gpus)
+        _set(wanted.owner_quota, owner_jobs, owner_threads, owner_memory_mib, owner_gpus)
         if weight is not None:
             wanted.weight = weight
         if protected is not None:
@@ -158,13 +159,22 @@ def delete(context: typer.Context, queue: QueueName) -> None:
     OUT.print(f"Forgot {names.last(name)}.")
 
 
-def _set(quota: QueueQuota, jobs: int | None, threads: int | None, memory_mib: int | None) -> None:
+def _set(
+    quota: QueueQuota,
+    jobs: int | None,
+    threads: int | None,
+    memory_mib: int | None,
+    gpus: int | None,
+) -> None:
+    """Change what is given of `quota`."""
     if jobs is not None:
         quota.jobs = jobs
     if threads is not None:
         quota.threads = threads
     if memory_mib is not None:
         quota.memory_mib = memory_mib
+    if gpus is not None:
+        quota.gpus = gpus
 
 
 def _print_one(queue: Queue, done: str, as_json: bool) -> None:
@@ -181,5 +191,10 @@ def _print_one(queue: Queue, done: str, as_json: bool) -> None:
 
 
 def _quota(quota: QueueQuota) -> str:
-    limits = ((quota.jobs, "jobs"), (quota.threads, "threads"), (quota.memory_mib, "MiB"))
+    limits = (
+        (quota.jobs, "jobs"),
+        (quota.threads, "threads"),
+        (quota.memory_mib, "MiB"),
+        (quota.gpus, "GPUs"),
+    )
     return ", ".join(f"{limit} {unit}" for limit, unit in limits if limit) or "anything"
