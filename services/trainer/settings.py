@@ -48,7 +48,7 @@ class TrainerSettings(BlobSettings, env_prefix="ROUNDHOUSE_TRAINER_"):
 
     gpus: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]+(,[A-Za-z0-9-]+)*$")] = "auto"
     """GPUs of this machine that workers may hold: their numbers or UUIDs, such as `0,1`, as in
-    `CUDA_VISIBLE_DEVICES`; `auto` for all that the driver knows, `none` for none."""
+    `CUDA_VISIBLE_DEVICES`; `auto` for what that says, else all that the driver knows; `none`."""
 
     ray_gpus: int = Field(default=0, ge=0, le=4096)
     """GPUs of the cluster that workers may hold at a time."""

@@ -39,7 +39,7 @@ from services.trainer.adapters.engine import Engine
 from services.trainer.adapters.evaluation import RegistrySnapshots, RegistryVersionEvaluator
 from services.trainer.adapters.learning.pretrained import open_encoders
 from services.trainer.adapters.learning.recipe import Recipe
-from services.trainer.adapters.nvidia import installed_gpus
+from services.trainer.adapters.nvidia import visible_gpus
 from services.trainer.adapters.packages import package_behind
 from services.trainer.adapters.prices import load_prices
 from services.trainer.adapters.processes import WorkerProcesses
@@ -223,7 +223,7 @@ def _gpus(settings: TrainerSettings) -> tuple[str, ...]:
     """Those of this machine that workers may hold; none with Ray, which gives its own."""
     if settings.engine == "ray" or settings.gpus == "none":
         return ()
-    return installed_gpus() if settings.gpus == "auto" else tuple(settings.gpus.split(","))
+    return visible_gpus() if settings.gpus == "auto" else tuple(settings.gpus.split(","))
 
 
 def _machine(settings: TrainerSettings, gpus: Sequence[str]) -> Amounts:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +10,7 @@ import grpc
 import pytest
 import torch
 
-from services.trainer.adapters.nvidia import installed_gpus
+from services.trainer.adapters.nvidia import visible_gpus
 from services.trainer.core.acceleration import Acceleration, Device, Precision
 from services.trainer.core.spec import Candidate
 from tests.support.processes import interpreter_environment
@@ -112,9 +111,13 @@ async def test_a_job_in_bfloat16_goes_its_way_like_any_other(tmp_path: Path) -> 
         assert mine != theirs
 
 
-def test_no_driver_is_no_gpu() -> None:
-    if not Path("/proc/driver/nvidia").exists():
-        assert installed_gpus() == ()
-    else:
-        assert len(installed_gpus()) == torch.cuda.device_count()
-    assert "CUDA_VISIBLE_DEVICES" not in os.environ
+def test_the_environment_says_which_gpus_there_are_else_the_driver(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1, GPU-5ac1")
+    assert visible_gpus() == ("1", "GPU-5ac1")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert visible_gpus() == ()
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    driver = Path("/proc/driver/nvidia/gpus")
+    assert len(visible_gpus()) == (len(list(driver.iterdir())) if driver.exists() else 0)

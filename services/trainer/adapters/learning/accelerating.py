@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
 import numpy.typing as npt
+import structlog
 
 from services.trainer.adapters.learning.network import NetworkClassifier
 from services.trainer.adapters.learning.recipe import Matrix
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     import torch
 
     from services.trainer.adapters.learning.epochs import Weights
+
+log = structlog.get_logger()
 
 SAMPLE_S: Final = 0.2
 """Between two looks at how busy the GPU is; the driver's own window is about as long."""
@@ -200,9 +203,14 @@ class GpuMeter:
         return (sum(samples) / len(samples) if samples else None), peak
 
     def _look(self) -> None:
+        import pynvml  # type: ignore[import-untyped]  # ships no types
         import torch
 
         while not self._ended.wait(SAMPLE_S):
-            busy = torch.cuda.utilization() / 100
+            try:
+                busy = torch.cuda.utilization() / 100
+            except pynvml.NVMLError as error:  # a part of a GPU has no share of its own
+                log.warning("gpu.not_metered", cause=str(error))
+                return
             with self._lock:
                 self._samples.append(busy)
