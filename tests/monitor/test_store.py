@@ -17,8 +17,10 @@ from services.common.store.tables import METADATA as COMMON
 from services.monitor.adapters.database.episodes import SqlEpisodeStore
 from services.monitor.adapters.database.lists import SqlMonitorLists
 from services.monitor.adapters.database.tables import METADATA
+from services.monitor.adapters.database.transaction import SqlMonitorTx
 from services.monitor.core.detecting import Findings
 from services.monitor.core.errors import EpisodeActive, MonitorExists
+from services.monitor.core.heat import summary_of
 from services.monitor.core.loop.episodes import EpisodeState
 from services.monitor.core.naming import Change
 from services.monitor.core.resources import ChangeKind, Severity, SliceQuality
@@ -187,6 +189,30 @@ async def test_a_deleted_monitor_leaves_nothing_behind(database):
         )
 
     assert await written(database, fill) == (None, 0, 0)
+
+
+async def test_newest_windows_come_whole_in_the_order_of_their_windows(database):
+    windows = [window_at(MARCH + timedelta(weeks=weeks), timedelta(days=7)) for weeks in (1, 0, 2)]
+
+    def fill(tx):
+        watched(tx)
+        return [(drift(tx, window), performance(tx, window)) for window in windows]
+
+    middle, _, newest = await written(database, fill)
+
+    def read(connection):
+        tx, lists = SqlMonitorTx(connection, utc_now()), SqlMonitorLists(connection)
+        query = PageQuery(MONITOR, 2, "", order_by="window_start_time desc")
+        return [
+            (tuple(tx.newest_drift(MONITOR, CHAMPION, 2)), lists.drift_reports(query).items),
+            (tuple(tx.newest_performance(MONITOR, "", 2)), lists.performance_reports(query).items),
+            (tuple(lists.drift_summaries(MONITOR, 2)),),
+        ]
+
+    drifts, performances, (summaries,) = await database.read(read)
+    assert drifts == ((newest[0], middle[0]),) * 2
+    assert performances == ((newest[1], middle[1]),) * 2
+    assert summaries == (summary_of(newest[0]), summary_of(middle[0]))
 
 
 async def test_lists_are_filtered_and_paged(database):

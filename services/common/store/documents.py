@@ -77,6 +77,7 @@ class Statements:
     """
 
     get: Select[Any]
+    whole: Select[Any]
     insert: Insert
     replace: Update
     remove: Delete
@@ -86,12 +87,13 @@ class Statements:
 
     @classmethod
     def over(cls, table: Table) -> Statements:
-        """The statements over `table`; `name`, `parent` and `revision` become parameters."""
+        """The statements over `table`; names, keys, parents and revisions become parameters."""
         columns = table.c
         named = columns.name == bindparam("of_name")
         under = columns.parent == bindparam("of_parent")
         return cls(
             get=select(table).where(named),
+            whole=select(table).where(columns.seq.in_(bindparam("of_seq", expanding=True))),
             insert=table.insert().inline(),
             replace=table.update().where(named, columns.revision == bindparam("of_revision")),
             remove=table.delete().where(named),
@@ -219,12 +221,27 @@ class SqlCollection(Generic[ResourceT]):
         found = self._connection.execute(rows.order_by(self._kind.table.c.seq))
         return [self._kind.from_row(row) for row in found]
 
+    def ordered(self, rows: Select[Any]) -> Sequence[ResourceT]:
+        """The resources that a selection of the table gives, in its order."""
+        keys = self._connection.execute(rows.with_only_columns(self._kind.table.c.seq))
+        return self._whole(keys.scalars().all())
+
     def page(
         self, listing: Listing, query: PageQuery, within: ColumnElement[bool] | None = None
     ) -> Page[ResourceT]:
         """One page of the resources directly under `query.parent`, or of those `within`."""
         asked = ListQuery(query.page_size, query.page_token, query.filter, query.order_by)
         table = self._kind.table
-        rows = select(table).where(table.c.parent == query.parent if within is None else within)
-        page = listing.page(self._connection, rows, asked, scope=query.parent)
-        return Page(tuple(self._kind.from_row(row) for row in page.rows), page.next_page_token)
+        orders = [listing.fields[name] for name in listing.orderable]
+        keys = select(table.c.seq, *orders).where(
+            table.c.parent == query.parent if within is None else within
+        )
+        page = listing.page(self._connection, keys, asked, scope=query.parent)
+        return Page(self._whole([row.seq for row in page.rows]), page.next_page_token)
+
+    def _whole(self, keys: Sequence[int]) -> tuple[ResourceT, ...]:
+        # SQLite sorts rows with all that is selected of them: with the documents, it would read
+        # those of the whole table for one page of it.
+        found = self._connection.execute(self._statements.whole, {"of_seq": keys})
+        rows = {row.seq: row for row in found}
+        return tuple(self._kind.from_row(rows[key]) for key in keys)

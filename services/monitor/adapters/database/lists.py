@@ -84,11 +84,11 @@ class SqlMonitorLists:
     def drift_summaries(self, monitor: str, windows: int) -> Sequence[DriftSummary]:
         """See `MonitorLists`; a report from before there were summaries is read whole."""
         columns = DRIFT_REPORTS.table.c
+        order = columns.window_start_time.desc(), columns.seq.desc()
+        of_monitor = select(columns.seq).where(columns.parent == monitor)
+        keys = of_monitor.order_by(*order).limit(windows)  # a sort reads all that is selected
         newest = self._connection.execute(
-            select(columns.name, columns.summary)
-            .where(columns.parent == monitor)
-            .order_by(columns.window_start_time.desc(), columns.seq.desc())
-            .limit(windows)
+            select(columns.name, columns.summary).where(columns.seq.in_(keys)).order_by(*order)
         )
         reports = SqlCollection(self._connection, DRIFT_REPORTS)
         found = []

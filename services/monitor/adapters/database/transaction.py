@@ -85,11 +85,12 @@ class SqlMonitorTx:
         self._alerts = SqlCollection(connection, ALERTS)
         self.monitors: Collection[Monitor] = self._monitors
         self.policies: Collection[RetrainPolicy] = SqlCollection(connection, POLICIES)
-        self.drift_reports: Collection[DriftReport] = SqlCollection(connection, DRIFT_REPORTS)
-        self.performance_reports: Collection[PerformanceReport] = SqlCollection(
-            connection, PERFORMANCE_REPORTS
-        )
-        self.judgements: Collection[Judgement] = SqlCollection(connection, JUDGEMENTS)
+        self._drift_reports = SqlCollection(connection, DRIFT_REPORTS)
+        self.drift_reports: Collection[DriftReport] = self._drift_reports
+        self._performance_reports = SqlCollection(connection, PERFORMANCE_REPORTS)
+        self.performance_reports: Collection[PerformanceReport] = self._performance_reports
+        self._judgements = SqlCollection(connection, JUDGEMENTS)
+        self.judgements: Collection[Judgement] = self._judgements
         self.decisions: Collection[RetrainDecision] = SqlCollection(connection, DECISIONS)
         self._retrain_events = SqlCollection(connection, RETRAIN_EVENTS)
         self.retrain_events: Collection[RetrainEvent] = self._retrain_events
@@ -235,26 +236,24 @@ class SqlMonitorTx:
     def newest_drift(self, monitor: str, version: str, limit: int) -> Sequence[DriftReport]:
         """See `MonitorTx`."""
         table = DRIFT_REPORTS.table
-        rows = self._connection.execute(
+        return self._drift_reports.ordered(
             select(table)
             .where(table.c.parent == monitor, table.c.baseline_version == version)
             .order_by(table.c.window_start_time.desc())
             .limit(limit)
         )
-        return [DRIFT_REPORTS.from_row(row) for row in rows]
 
     def newest_performance(
         self, monitor: str, version: str, limit: int
     ) -> Sequence[PerformanceReport]:
         """See `MonitorTx`."""
         table = PERFORMANCE_REPORTS.table
-        rows = self._connection.execute(
+        return self._performance_reports.ordered(
             select(table)
             .where(table.c.parent == monitor, table.c.version == version)
             .order_by(table.c.window_start_time.desc())
             .limit(limit)
         )
-        return [PERFORMANCE_REPORTS.from_row(row) for row in rows]
 
     def outcomes_since(self, monitor: str, moment: datetime | None) -> int:
         """See `MonitorTx`."""
@@ -271,13 +270,12 @@ class SqlMonitorTx:
     ) -> Sequence[Judgement]:
         """See `MonitorTx`."""
         table = JUDGEMENTS.table
-        rows = self._connection.execute(
+        return self._judgements.ordered(
             select(table)
             .where(table.c.parent == monitor, table.c.event_time >= start, table.c.event_time < end)
             .order_by(table.c.event_time)
             .limit(limit)
         )
-        return [JUDGEMENTS.from_row(row) for row in rows]
 
     def newest_events(self, monitor: str, before: datetime) -> Sequence[RetrainEvent]:
         """See `MonitorTx`."""
