@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from urllib.parse import urlsplit
 
@@ -185,6 +186,30 @@ async def test_what_another_replica_decides_shows_without_a_reload(browser, scen
     await incident.get_by_role("button").click()
     await expect(page.get_by_role("dialog")).to_contain_text("escalated to managers by ann: Help.")
     assert faults == []
+
+
+async def test_what_is_being_read_when_the_page_is_told_of_events_is_not_read_in_vain(
+    browser, scene
+):
+    page = await browser.new_page()
+    reading = asyncio.Event()
+    readings = []
+
+    async def read(route):
+        readings.append(route.request)
+        reading.set()
+        await expect(page.locator("#live")).to_have_class(re.compile(r"\bon\b"))
+        await route.continue_()
+
+    async def tell(route):
+        await reading.wait()
+        await route.continue_()
+
+    await page.route("**/api/loop*", read)
+    await page.route("**/events", tell)
+    await page.goto(f"{scene.url}#loop")
+    await expect(page.locator("#panel")).to_contain_text("awaiting approval")
+    assert (await readings[0].response()).ok
 
 
 async def test_no_view_is_wider_than_a_phone_nor_light_in_dark_mode(browser, scene):

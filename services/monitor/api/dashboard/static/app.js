@@ -125,16 +125,21 @@ document.querySelector(".skip").addEventListener("click", (click) => {
   panel.focus();
 });
 
+// Reads the view anew, once what is being read is there: the reading under way is not thrown away.
+function refresh() {
+  clearTimeout(gathering);
+  gathering = setTimeout(() => (panel.ariaBusy === "true" ? refresh() : show()), GATHER_MS);
+}
+
 listen(
   (connected) => {
     live.classList.toggle("on", connected);
     live.textContent = connected ? "live" : "not connected; trying again";
-    if (connected) show();
+    if (connected) refresh(); // for what happened before it was told of events
   },
   ({ type }) => {
     live.textContent = `live: ${words(type.split(".").slice(2).join(" "))}`;
-    clearTimeout(gathering);
-    gathering = setTimeout(show, GATHER_MS);
+    refresh();
   },
 );
 setInterval(show, REFRESH_MS);
