@@ -266,10 +266,10 @@ def test_the_heat_map_keeps_the_features_that_went_furthest_and_says_how_many_it
 def test_serving_skew_stands_for_its_feature_in_the_heat_map_before_a_stronger_effect():
     report = drift_reports()[0]
     strong = replace(report.points[0], effect_size=0.4, drifted=False)
-    skewed = replace(strong, algorithm="missing", effect_size=0.2, skewed=True)
+    skewed = replace(strong, effect_size=0.2, skewed=True)
     (row,) = heat_map([summary_of(replace(report, points=(strong, skewed)))], 1)["rows"]
     (cell,) = row["cells"]
-    assert (cell["algorithm"], cell["skewed"], cell["drifted"]) == ("missing", True, False)
+    assert (cell["excess"], cell["skewed"], cell["drifted"]) == (2.0, True, False)
 
 
 async def test_a_failed_episode_is_a_concern_until_a_later_one_is_promoted(database):

@@ -8,8 +8,9 @@ from datetime import datetime
 from enum import IntEnum
 from typing import Final
 
+from services.monitor.core.heat import DriftSummary
 from services.monitor.core.loop.episodes import Episode, EpisodeState
-from services.monitor.core.resources import DriftReport, Severity
+from services.monitor.core.resources import Severity
 
 
 class Urgency(IntEnum):
@@ -46,7 +47,7 @@ class Concern:
     time: datetime
 
 
-def concerns(newest_drift: DriftReport | None, episodes: Sequence[Episode]) -> tuple[Concern, ...]:
+def concerns(newest_drift: DriftSummary | None, episodes: Sequence[Episode]) -> tuple[Concern, ...]:
     """What there is to look at about one monitor, the most urgent and then the newest first.
 
     An episode that failed or was rolled back is a concern until a later one is promoted; one
@@ -65,14 +66,14 @@ def in_order(found: Sequence[Concern]) -> tuple[Concern, ...]:
     return tuple(sorted(newest_first, key=lambda concern: concern.urgency))
 
 
-def _alarms(report: DriftReport | None) -> Iterator[Concern]:
-    if report is not None and report.severity in _OF_SEVERITY:
+def _alarms(newest: DriftSummary | None) -> Iterator[Concern]:
+    if newest is not None and newest.severity in _OF_SEVERITY:
         yield Concern(
-            _OF_SEVERITY[report.severity],
-            report.change.value,
-            report.meta.name,
-            report.reason,
-            report.meta.create_time,
+            _OF_SEVERITY[newest.severity],
+            newest.change.value,
+            newest.name,
+            newest.reason,
+            newest.create_time,
         )
 
 

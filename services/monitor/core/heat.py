@@ -1,4 +1,4 @@
-"""What a drift report comes to, without its histograms: what maps of many windows are made of."""
+"""What a drift report comes to, without its histograms: much less to read."""
 
 from __future__ import annotations
 
@@ -18,11 +18,9 @@ class HeatCell:
 
     feature: str
     excess: float
-    effect_size: float
     significant: bool
     drifted: bool
     skewed: bool
-    algorithm: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +28,7 @@ class DriftSummary:
     """One window's verdict; each field is the report's."""
 
     name: str
+    create_time: datetime
     window_start: datetime
     window_end: datetime
     baseline_version: str
@@ -45,6 +44,7 @@ def summary_of(report: DriftReport) -> DriftSummary:
     """The report without its histograms; `faults` as kind, feature and reason."""
     return DriftSummary(
         name=report.meta.name,
+        create_time=report.meta.create_time,
         window_start=report.window_start,
         window_end=report.window_end,
         baseline_version=report.baseline_version,
@@ -71,12 +71,4 @@ def _excess(point: DriftPoint) -> float:
 
 
 def _cell(point: DriftPoint) -> HeatCell:
-    return HeatCell(
-        point.feature,
-        _excess(point),
-        point.effect_size,
-        point.significant,
-        point.drifted,
-        point.skewed,
-        point.algorithm,
-    )
+    return HeatCell(point.feature, _excess(point), point.significant, point.drifted, point.skewed)

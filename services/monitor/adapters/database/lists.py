@@ -88,13 +88,16 @@ class SqlMonitorLists:
         of_monitor = select(columns.seq).where(columns.parent == monitor)
         keys = of_monitor.order_by(*order).limit(windows)  # a sort reads all that is selected
         newest = self._connection.execute(
-            select(columns.name, columns.summary).where(columns.seq.in_(keys)).order_by(*order)
+            select(columns.name, columns.create_time, columns.summary)
+            .where(columns.seq.in_(keys))
+            .order_by(*order)
         )
         reports = SqlCollection(self._connection, DRIFT_REPORTS)
         found = []
         for row in newest.all():
             if row.summary is not None:
-                found.append(SUMMARIES.validate_python(row.summary))
+                summary = {**row.summary, "create_time": row.create_time}
+                found.append(SUMMARIES.validate_python(summary))
             elif (report := reports.get(row.name)) is not None:
                 found.append(summary_of(report))
         return found

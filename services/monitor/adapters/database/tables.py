@@ -58,7 +58,7 @@ DRIFT_REPORTS: Final = Kind(
     ),
     DriftReport,
     lambda report: {
-        "summary": SUMMARIES.dump_python(summary_of(report), mode="json"),
+        "summary": SUMMARIES.dump_python(summary_of(report), mode="json", exclude={"create_time"}),
         "baseline_version": report.baseline_version,
         "window_start_time": report.window_start,
         "window_end_time": report.window_end,

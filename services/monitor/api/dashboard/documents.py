@@ -223,9 +223,7 @@ def _of_cell(cell: HeatCell | None) -> Document | None:
         return None
     return {
         "excess": cell.excess,
-        "effect_size": cell.effect_size,
         "significant": cell.significant,
         "drifted": cell.drifted,
         "skewed": cell.skewed,
-        "algorithm": cell.algorithm,
     }

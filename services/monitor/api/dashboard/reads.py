@@ -14,7 +14,6 @@ from services.monitor.core.heat import summary_of
 from services.monitor.core.judging import EVERY_VERSION
 from services.monitor.core.loop.episodes import Episode, EpisodeState
 from services.monitor.core.ports import MonitorLists, MonitorTx, ServingExplainer
-from services.monitor.core.resources import DriftReport
 from services.monitor.core.use_cases.lookup import the_drift_report, the_monitor
 
 MONITORS: Final = 200
@@ -119,7 +118,8 @@ class Reads:
                     concern
                     for monitor in monitors
                     for concern in concerns(
-                        next(iter(_drift(lists, monitor, 1)), None), _episodes(lists, monitor)
+                        next(iter(lists.drift_summaries(monitor, 1)), None),
+                        _episodes(lists, monitor),
                     )
                 ]
             )
@@ -174,11 +174,6 @@ class Reads:
 
 def _episodes(lists: MonitorLists, monitor: str) -> Sequence[Episode]:
     return lists.episodes(PageQuery(monitor, EPISODES, "")).items
-
-
-def _drift(lists: MonitorLists, monitor: str, windows: int) -> Sequence[DriftReport]:
-    query = PageQuery(monitor, windows, "", order_by=_NEWEST_WINDOW)
-    return lists.drift_reports(query).items
 
 
 def _ends_by_month(episodes: Sequence[Episode]) -> list[Document]:
