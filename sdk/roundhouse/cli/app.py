@@ -39,6 +39,7 @@ from roundhouse.cli.commands.model_reliability import reliability_command
 from roundhouse.cli.commands.model_robustness import robustness_command
 from roundhouse.cli.commands.predict import predict
 from roundhouse.cli.commands.report import report
+from roundhouse.cli.commands.slices import slices
 from roundhouse.cli.commands.status import status
 from roundhouse.cli.commands.up import up
 from roundhouse.cli.failures import (
@@ -117,6 +118,7 @@ app.add_typer(batches.app, name="batches")
 app.add_typer(webhooks.app, name="webhooks")
 app.command()(predict)
 app.command()(drift)
+app.command()(slices)
 app.command()(explain)
 app.command()(report)
 

@@ -78,9 +78,10 @@ def drift(
 def _print_quality(reports: list[PerformanceReport]) -> None:
     metrics = sorted({metric for report in reports for metric in report.metrics})
     print_table(
-        ("window", "version", "outcomes", *metrics, "± AUC"),
+        ("report", "window", "version", "outcomes", *metrics, "± AUC"),
         [
             (
+                names.last(report.name),
                 f"{day(report.window_start_time)} to {day(report.window_end_time)}",
                 names.short(report.version) or "all",
                 report.outcomes,

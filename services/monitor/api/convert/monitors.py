@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 
 from google.protobuf.duration_pb2 import Duration
@@ -18,6 +19,7 @@ from services.monitor.core.resources import (
     Monitor,
     PerformanceReport,
 )
+from services.monitor.core.slices import COMPARED, standings
 
 _DEFAULT_TEST = DriftTest()
 
@@ -171,6 +173,7 @@ def _point(point: DriftPoint) -> pb.DriftPoint:
 def performance_report_to_proto(report: PerformanceReport) -> pb.PerformanceReport:
     """The report with its slices."""
     message = performance_report_to_listed_proto(report)
+    standing = _standings(report)
     message.slices.extend(
         pb.PerformanceReport.Slice(
             feature=each.feature,
@@ -180,10 +183,25 @@ def performance_report_to_proto(report: PerformanceReport) -> pb.PerformanceRepo
             metrics=each.metrics,
             auc_half_width=each.auc_half_width,
             log_loss_half_width=each.log_loss_half_width,
+            standings=standing[each.feature, each.value],
         )
         for each in report.slices
     )
     return message
+
+
+def _standings(
+    report: PerformanceReport,
+) -> Mapping[tuple[str, str], dict[str, pb.PerformanceReport.Standing]]:
+    """By feature and value of a slice, and by metric."""
+    found: defaultdict[tuple[str, str], dict[str, pb.PerformanceReport.Standing]]
+    found = defaultdict(dict)
+    for metric in COMPARED:
+        for each in standings(report, metric):
+            found[each.slice.feature, each.slice.value][metric] = pb.PerformanceReport.Standing(
+                worse_by=each.worse_by, half_width=each.half_width, worse=each.is_worse
+            )
+    return found
 
 
 def performance_report_to_listed_proto(report: PerformanceReport) -> pb.PerformanceReport:
