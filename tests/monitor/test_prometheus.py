@@ -17,7 +17,11 @@ from onnx import TensorProto, helper
 from prometheus_client import REGISTRY, CollectorRegistry, start_http_server
 from roundhouse.cli.grafana import dashboard
 from roundhouse.monitor.v1.slo_pb2 import ErrorBudget, Slo
-from roundhouse.monitor.v1.slo_service_pb2 import CreateSloRequest, GetErrorBudgetRequest
+from roundhouse.monitor.v1.slo_service_pb2 import (
+    CreateSloRequest,
+    DeleteSloRequest,
+    GetErrorBudgetRequest,
+)
 
 from services.common.rpc.convert import to_duration
 from services.trainer.adapters.metrics import supervised
@@ -30,6 +34,7 @@ from tests.support.monitor_values import MONITOR
 from tests.support.prometheus import PrometheusServer, promtool
 
 ANSWERS, FAST = f"{MONITOR}/slos/answers", f"{MONITOR}/slos/fast"
+CONSUMED = "roundhouse_monitor_slo_budget_consumed_ratio"
 POISON = 550.0
 OBJECTIVES = {
     "answers": Slo(availability=Slo.Availability(), target=0.999),
@@ -140,6 +145,10 @@ async def test_what_breaks_fires_in_prometheus_in_alertmanager_and_in_the_monito
                 (sample,) = prometheus.query(f'slo:events:increase1h{{slo="{slo}"}}') or [None]
                 return float(sample["value"][1]) if sample else 0.0
 
+            def shows_spent(slo: str, consumed: float) -> bool:
+                samples = prometheus.query(f'{CONSUMED}{{slo="{slo}"}}')
+                return [float(each["value"][1]) for each in samples] == pytest.approx([consumed])
+
             await eventually(lambda: bool(prometheus.query("roundhouse_inference_requests_total")))
             for _ in range(20):
                 await inference.predict()
@@ -171,9 +180,15 @@ async def test_what_breaks_fires_in_prometheus_in_alertmanager_and_in_the_monito
                     for rate in budget.burn_rates
                     if rate.firing
                 } == firing
+                await eventually(partial(shows_spent, slo, budget.consumed))
             assert prometheus.firing() == both
             # A rate takes two samples of a counter that came with its first event.
             for expression in shown():
                 await eventually(partial(prometheus.shows, expression))
+
+            assert shows_spent(f"{MONITOR}/slos/right", 0.0)
+            gone = DeleteSloRequest(name=f"{MONITOR}/slos/right", request_id=request_id())
+            await monitor.slos.DeleteSlo(gone, timeout=TIMEOUT_S)
+            await eventually(lambda: len(prometheus.query(CONSUMED)) == len(OBJECTIVES) - 1)
         finally:
             prometheus.stop()

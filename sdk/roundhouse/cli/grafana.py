@@ -46,6 +46,10 @@ def _quantiles(metric: str, by: str = "", matchers: str = "") -> dict[str, str]:
     }
 
 
+def _by_objective(share: str) -> str:
+    return f"max by (slo) (roundhouse_monitor_slo_{share}_ratio)"
+
+
 _REQUESTS: Final = "roundhouse_inference_requests_total"
 _OBSERVATIONS: Final = "roundhouse_inference_observations"
 
@@ -92,6 +96,8 @@ PANELS: Final[Mapping[str, tuple[Panel, ...]]] = {
         ),
     ),
     "Objectives": (
+        Panel("Good events", "percentunit", {"{{slo}}": _by_objective("good")}),
+        Panel("Budget spent", "percentunit", {"{{slo}}": _by_objective("budget_consumed")}),
         Panel("Burn rate, 1 h", "short", {"{{slo}}": "slo:burn_rate:ratio1h"}),
         Panel("Burn rate, 3 d", "short", {"{{slo}}": "slo:burn_rate:ratio3d"}),
         Panel("Bad events, 1 h", "short", {"{{slo}}": "slo:bad_events:increase1h"}),

@@ -1,4 +1,7 @@
-"""Reads every objective in turn, keeps its alerts, and delivers them; one process at a time."""
+"""Reads every objective in turn, tells how it stands, keeps its alerts and delivers them.
+
+One process does so at a time.
+"""
 
 from __future__ import annotations
 
@@ -27,6 +30,7 @@ from services.common.webhooks.subscriptions import (
 )
 from services.monitor.adapters.chat import chat_message
 from services.monitor.adapters.rounds import Rounds
+from services.monitor.adapters.slo_metrics import ObjectiveGauges
 from services.monitor.core.ports import MonitorTx
 from services.monitor.core.resources import Monitor
 from services.monitor.core.slos.budgets import SloReading
@@ -60,9 +64,18 @@ class AlertWatch:
         Raises:
             LeaseLost: Another process goes on.
         """
-        await self._rounds.keep(_objectives, partial(self._settle, lease))
+        gauges = ObjectiveGauges()
 
-    async def _settle(self, lease: Lease, objective: tuple[Slo, Monitor]) -> None:
+        def tell(readings: Sequence[SloReading | None]) -> None:
+            gauges.tell([reading for reading in readings if reading is not None])
+
+        try:
+            await self._rounds.keep(_objectives, partial(self._settle, lease), tell)
+        finally:
+            gauges.tell(())
+
+    async def _settle(self, lease: Lease, objective: tuple[Slo, Monitor]) -> SloReading | None:
+        """How an objective stands, once its alerts say so; None if it can't be read."""
         slo, monitor = objective
         try:
             reading = await self._meter.read(slo, monitor)
@@ -74,6 +87,8 @@ class AlertWatch:
             raise
         except ServiceError as error:
             log.warning("slo.not_read", slo=slo.meta.name, reason=error.reason)
+            return None
+        return reading
 
 
 def _objectives(tx: MonitorTx) -> Sequence[tuple[Slo, Monitor]]:

@@ -17,6 +17,7 @@ from services.monitor.adapters.database.transaction import SqlMonitorTx
 from services.monitor.core.ports import MonitorTx
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +35,17 @@ class Rounds:
     now: Clock
 
     async def keep(
-        self, find: Callable[[MonitorTx], Sequence[T]], settle: Callable[[T], Awaitable[None]]
+        self,
+        find: Callable[[MonitorTx], Sequence[T]],
+        settle: Callable[[T], Awaitable[R]],
+        tell: Callable[[Sequence[R]], None] = lambda _: None,
     ) -> NoReturn:
         """Settle one after the other what is found, round after round, until cancelled.
 
-        What `settle` raises ends the rounds.
+        What `settle` raises ends the rounds; what it gives of a round, `tell` hears.
         """
         while True:
-            for each in await self.read(find):
-                await settle(each)
+            tell([await settle(each) for each in await self.read(find)])
             await asyncio.sleep(self.interval_s)
 
     async def read(self, work: Callable[[MonitorTx], T]) -> T:
