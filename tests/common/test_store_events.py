@@ -109,3 +109,20 @@ async def test_a_reader_beside_many_writers_misses_nothing(
 async def test_a_damaged_cursor_is_refused(database: Database, cursor: str) -> None:
     with pytest.raises(InvalidCursor):
         await database.read(lambda tx: read_after(tx, cursor, 1))
+
+
+async def test_those_who_wait_for_events_hear_of_no_other_write(database: Database) -> None:
+    heard: list[str] = []
+    database.on_write(lambda: heard.append("write"))
+    database.on_event(lambda: heard.append("event"))
+
+    def fails(tx):
+        OUTBOX.append(tx, "version.ready", "projects/p", NOW)
+        raise RuntimeError("stop")
+
+    await database.write(lambda _: None)
+    with pytest.raises(RuntimeError, match="stop"):
+        await database.write(fails)
+    await append(database, "version.ready")
+    await database.write(lambda _: None)
+    assert heard == ["write", "write", "event", "write"]

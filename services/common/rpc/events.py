@@ -48,8 +48,8 @@ class EventServicer(pb_grpc.EventServiceServicer):
         self._database = database
         self._poll_interval_s = poll_interval_s
         self._bookmark_interval_s = bookmark_interval_s
-        self._written = asyncio.Event()
-        database.on_write(self._wake)
+        self._told = asyncio.Event()
+        database.on_event(self._wake)
 
     async def WatchEvents(
         self, request: pb.WatchEventsRequest, _: _Context
@@ -60,7 +60,7 @@ class EventServicer(pb_grpc.EventServiceServicer):
         cursor = request.cursor
         bookmark_due = now()
         while True:
-            written = self._written
+            told = self._told
             events, cursor = await self._next_batch(cursor, wanted)
             for event in events:
                 yield pb.WatchEventsResponse(event=to_proto(event))
@@ -76,11 +76,11 @@ class EventServicer(pb_grpc.EventServiceServicer):
             # On Python 3.11 asyncio.wait_for can swallow a cancellation that comes with the event.
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._poll_interval_s):
-                    await written.wait()
+                    await told.wait()
 
     def _wake(self) -> None:
-        self._written.set()
-        self._written = asyncio.Event()
+        self._told.set()
+        self._told = asyncio.Event()
 
     async def _next_batch(self, cursor: str, wanted: EventFilter) -> tuple[list[Event], str]:
         return await self._database.read(lambda tx: read_after(tx, cursor, _BATCH, wanted))

@@ -13,6 +13,7 @@ each inside a savepoint, and none is answered before the one commit is durable
 from __future__ import annotations
 
 import random
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -33,6 +34,7 @@ log = structlog.get_logger()
 
 _WRITER_LOCK: Final = 0x526F756E64  # "Round": the advisory lock that makes writers serial
 _AFTER_COMMIT: Final = "roundhouse_after_commit"
+_TOLD: Final = "roundhouse_told"
 _LOCK: Final = text("SELECT pg_advisory_xact_lock(:key)")
 _MAX_TRIES: Final = 8
 _WRITES_PER_COMMIT: Final = 32  # of half a millisecond each: nobody waits long for the last
@@ -43,6 +45,11 @@ _RETRYABLE_SQLSTATES: Final = frozenset({"40001", "40P01", "55P03"})
 def after_commit(connection: Connection, act: Callable[[], None]) -> None:
     """Call `act` in this thread once the running write has committed; never if it doesn't."""
     connection.info[_AFTER_COMMIT].append(act)
+
+
+def tell_after_commit(connection: Connection) -> None:
+    """Have those that `Database.on_event` named called once the running write has committed."""
+    after_commit(connection, connection.info[_TOLD])
 
 
 class DatabaseUnavailable(Unavailable):
@@ -92,6 +99,8 @@ class Database:
             self._read_together, threads=readers, name="db-read", limit=_READS_PER_VIEW
         )
         self._write_listeners: list[Callable[[], None]] = []
+        self._event_listeners: list[Callable[[], None]] = []
+        self._told = threading.Event()
 
     def _open(self, url: URL, *, connections: int, begin: str) -> Engine:
         # The connection used last has the freshest cache.
@@ -120,11 +129,19 @@ class Database:
         result = await self._writes.run(work)
         for listener in self._write_listeners:
             listener()
+        if self._told.is_set():
+            self._told.clear()
+            for listener in self._event_listeners:
+                listener()
         return result
 
     def on_write(self, listener: Callable[[], None]) -> None:
         """Call `listener` in the event loop after each `write` that has committed."""
         self._write_listeners.append(listener)
+
+    def on_event(self, listener: Callable[[], None]) -> None:
+        """As `on_write`, but only where the outbox was told of something."""
+        self._event_listeners.append(listener)
 
     def read_now(self, work: Callable[[Connection], T]) -> T:
         """`read` for callers that already run in a thread; blocks."""
@@ -153,6 +170,7 @@ class Database:
             try:
                 with engine.begin() as connection:
                     connection.info[_AFTER_COMMIT] = acts
+                    connection.info[_TOLD] = self._told.set
                     result = work(connection)
             except DBAPIError as error:
                 if not _is_passing(error):

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, and_, func, or_, select
 
 from services.common.causality import causality
 from services.common.errors import InvalidArgument
-from services.common.store.database import after_commit
+from services.common.store.database import after_commit, tell_after_commit
 from services.common.store.tables import EVENT
 
 EVENTS: Final = Counter(
@@ -128,6 +128,7 @@ class Outbox:
             },
         )
         after_commit(connection, EVENTS.labels(event_type).inc)
+        tell_after_commit(connection)
         return event_id
 
 
