@@ -80,6 +80,10 @@ class MemoryTrainerTx:
     def trials(self, job_uid: str) -> tuple[Trial, ...]:
         return tuple(trial for _, trial in sorted(self._trials.get(job_uid, {}).items()))
 
+    def trial(self, job_uid: str, trial_id: str) -> Trial | None:
+        """The trial of that id, if the job has it."""
+        return next((each for each in self.trials(job_uid) if each.id == trial_id), None)
+
     def add_trials(self, job_uid: str, trials: Sequence[Trial]) -> None:
         self._trials[job_uid] |= {trial.index: trial for trial in trials}
 

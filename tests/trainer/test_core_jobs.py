@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -105,6 +106,31 @@ def test_every_report_of_a_worker_may_be_repeated() -> None:
     for _ in range(2):
         attempts.finish(tx, claim, RESULT)
     assert len(submission.existing(tx, JOB).attempts) == 1
+
+
+def test_a_report_that_was_stored_moves_no_trial_again() -> None:
+    tx = MemoryTrainerTx()
+    job = submitted(tx)
+    claim = claimed(tx)
+    (trial, *_) = tx.trials(job.uid)
+    half = replace(trial, state=TrialState.RUNNING, progress=0.5, duration_s=1.0)
+    over = replace(trial, state=TrialState.SUCCEEDED, progress=1.0, duration_s=2.0)
+    reports.take_report(tx, claim, Report(1, [], [], [half]))
+    assert tx.trial(job.uid, trial.id) == half
+    assert reports.take_report(tx, claim, Report(1, [], [], [over])) == 1
+    assert tx.trial(job.uid, trial.id) == half
+    reports.take_report(tx, claim, Report(2, [], [], [over]))
+    reports.take_report(tx, claim, Report(3, [], [], [half]))
+    assert tx.trial(job.uid, trial.id) == over
+
+
+def test_a_report_of_a_trial_that_the_job_lacks_is_refused() -> None:
+    tx = MemoryTrainerTx()
+    job = submitted(tx)
+    claim = claimed(tx)
+    unknown = replace(tx.trials(job.uid)[0], id="mlp-9")
+    with pytest.raises(AttemptSuperseded):
+        reports.take_report(tx, claim, Report(1, [], [], [unknown]))
 
 
 def test_only_one_worker_gets_a_job() -> None:

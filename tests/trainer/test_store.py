@@ -139,6 +139,9 @@ def test_a_trial_is_replaced_by_its_place(run: Run) -> None:
     )
     run(lambda tx: tx.replace_trial(job().uid, done))
     assert run(lambda tx: tx.trials(job().uid)) == (TRIALS[0], done)
+    assert run(lambda tx: tx.trial(job().uid, done.id)) == done
+    assert run(lambda tx: tx.trial(job().uid, "mlp-9")) is None
+    assert run(lambda tx: tx.trial("another", done.id)) is None
 
 
 def test_a_removed_job_is_gone_with_its_trials_but_not_its_checkpoints(run: Run) -> None:

@@ -28,18 +28,11 @@ class Reports(WorkerServiceServicer):
     def __init__(self) -> None:
         self.address = ""
         self.received: list[pb.ReportMetricsRequest] = []
-        self.trials: list[tuple[str, int]] = []
-        """State of each that was reported, and how many reports had come before."""
 
     async def ReportMetrics(self, request_iterator, context):
         async for request in request_iterator:
             self.received.append(request)
             yield pb.ReportMetricsResponse()
-
-    async def ReportTrial(self, request, context):
-        state = job_pb2.Trial.State.Name(request.trial.state)
-        self.trials.append((state, len(self.received)))
-        return pb.ReportTrialResponse()
 
 
 def work() -> Work:
@@ -73,7 +66,7 @@ async def test_more_than_one_report_may_hold_goes_out_as_several_in_order(report
     assert steps == list(range(25_001))
 
 
-async def test_what_a_trial_measured_is_stored_before_its_end_is(reports):
+async def test_what_a_trial_measured_is_stored_together_with_its_end(reports):
     trial = Trial("mlp-1", 0, "mlp", {}, TrialState.RUNNING)
     async with grpc.aio.insecure_channel(reports.address) as channel:
         link = TrainerLink(channel, work())
@@ -81,5 +74,17 @@ async def test_what_a_trial_measured_is_stored_before_its_end_is(reports):
         link.measured([MetricPoint("mlp-1", "loss", 1, 0.5, datetime.now(UTC))])
         await link.trial_kept(replace(trial, state=TrialState.SUCCEEDED))
         await link.flush()
-    assert reports.trials == [("STATE_SUCCEEDED", 1)]
-    assert [point.step for point in reports.received[0].points] == [1]
+    (report,) = reports.received
+    assert [each.state for each in report.trials] == [job_pb2.Trial.STATE_SUCCEEDED]
+    assert [point.step for point in report.points] == [1]
+
+
+async def test_how_a_trial_stands_goes_with_the_last_of_what_it_measured(reports):
+    now = datetime.now(UTC)
+    trial = Trial("mlp-1", 0, "mlp", {}, TrialState.SUCCEEDED)
+    async with grpc.aio.insecure_channel(reports.address) as channel:
+        link = TrainerLink(channel, work())
+        link.measured([MetricPoint("mlp-1", "loss", step, 0.5, now) for step in range(10_001)])
+        await link.trial_kept(trial)
+    assert [len(each.points) for each in reports.received] == [10_000, 1]
+    assert [len(each.trials) for each in reports.received] == [0, 1]

@@ -18,7 +18,8 @@ from services.common.rpc.remote import RemoteError
 from services.common.store.database import Database
 from services.common.store.leases import Lease, guard
 from services.trainer.adapters.registry_client import RegistryClient
-from services.trainer.adapters.store.transaction import Cleanup, SqlTrainerTx
+from services.trainer.adapters.store.rows import Cleanup
+from services.trainer.adapters.store.transaction import SqlTrainerTx
 from services.trainer.core.failures import DependencyAway
 from services.trainer.core.jobs import checkpoint_folder
 

@@ -85,13 +85,14 @@ class WorkerServicer(pb_grpc.WorkerServiceServicer):
     async def ReportMetrics(
         self, requests: AsyncIterator[pb.ReportMetricsRequest], _: _Context
     ) -> AsyncIterator[pb.ReportMetricsResponse]:
-        """Stores points and log lines."""
+        """Stores points, log lines and how trials stand."""
         async for request in requests:
             claim = convert.claim_from_proto(request.claim)
             report = reports.Report(
                 request.sequence,
                 [point_from_proto(point) for point in request.points],
                 list(request.log_lines),
+                [trial_from_proto(trial) for trial in request.trials],
             )
             yield pb.ReportMetricsResponse(
                 acknowledged_sequence=await self._take_report(claim, report)

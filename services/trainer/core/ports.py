@@ -66,6 +66,10 @@ class TrainerTx(Protocol):
         """A job's trials in their order."""
         ...
 
+    def trial(self, job_uid: str, trial_id: str) -> Trial | None:
+        """The trial of that id, if the job has it."""
+        ...
+
     def add_trials(self, job_uid: str, trials: Sequence[Trial]) -> None:
         """Store new trials of a job."""
         ...

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from sqlalchemy import Row
@@ -29,6 +29,23 @@ from services.trainer.core.states import AttemptState, JobState, TrialState
 
 AnyRow = Row[Any]  # a row's columns differ in type
 Values = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Cleanup:
+    """A job that is over, and may have left checkpoints or an unfinished version.
+
+    Attributes:
+        job_uid: Of the job.
+        job: Its resource name.
+        model: That its version was to be of.
+        succeeded: Its version is finished.
+    """
+
+    job_uid: str
+    job: str
+    model: str
+    succeeded: bool
 
 
 def job_values(job: TrainingJob) -> Values:
@@ -224,6 +241,11 @@ def checkpoint_of(row: AnyRow) -> StoredCheckpoint:
     return StoredCheckpoint(
         row.trial, row.step, row.digest, row.size_bytes, row.create_time, row.loss
     )
+
+
+def cleanup_of(row: AnyRow) -> Cleanup:
+    """What is to be cleared away, by `row`."""
+    return Cleanup(row.job_uid, row.job, row.model, row.succeeded)
 
 
 def _attempt_of(row: AnyRow) -> Attempt:

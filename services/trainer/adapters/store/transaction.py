@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -45,23 +44,6 @@ from services.trainer.core.queues import Queue, Usage
 from services.trainer.core.states import TERMINAL, JobState
 
 OUTBOX = Outbox("trainer")
-
-
-@dataclass(frozen=True, slots=True)
-class Cleanup:
-    """A job that is over, and may have left checkpoints or an unfinished version.
-
-    Attributes:
-        job_uid: Of the job.
-        job: Its resource name.
-        model: That its version was to be of.
-        succeeded: Its version is finished.
-    """
-
-    job_uid: str
-    job: str
-    model: str
-    succeeded: bool
 
 
 _POINTS_OF: Final = and_(
@@ -157,6 +139,12 @@ class SqlTrainerTx:
         """A job's trials in their order."""
         query = select(TRIAL).where(TRIAL.c.job_uid == job_uid).order_by(TRIAL.c.position)
         return tuple(rows.trial_of(row) for row in self._connection.execute(query))
+
+    def trial(self, job_uid: str, trial_id: str) -> Trial | None:
+        """The trial of that id, if the job has it."""
+        query = select(TRIAL).where(TRIAL.c.job_uid == job_uid, TRIAL.c.id == trial_id)
+        row = self._connection.execute(query).one_or_none()
+        return None if row is None else rows.trial_of(row)
 
     def add_trials(self, job_uid: str, trials: Sequence[Trial]) -> None:
         """Store new trials of a job."""
@@ -340,15 +328,12 @@ class SqlTrainerTx:
             )
         )
 
-    def cleanups(self, rest: timedelta) -> list[Cleanup]:
+    def cleanups(self, rest: timedelta) -> list[rows.Cleanup]:
         """What is to be cleared away, once it has rested so long that no worker is left."""
         query = select(CLEANUP).where(
             or_(CLEANUP.c.succeeded, CLEANUP.c.create_time <= self._now - rest)
         )
-        return [
-            Cleanup(row.job_uid, row.job, row.model, row.succeeded)
-            for row in self._connection.execute(query)
-        ]
+        return [rows.cleanup_of(row) for row in self._connection.execute(query)]
 
     def end_cleanup(self, job_uid: str) -> None:
         """Forget a job's checkpoints and that there was something to clear away."""

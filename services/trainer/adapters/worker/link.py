@@ -126,14 +126,15 @@ class TrainerLink:
             self._trials[trial.id] = trial
 
     async def trial_kept(self, trial: Trial) -> None:
-        """Have what a trial has reached stored before going on, and first what it has measured.
+        """Have what a trial has reached stored before going on, and with it what it has measured.
 
         Nobody measures again what a trial is known to have reached.
         """
-        with self._lock:
-            self._trials.pop(trial.id, None)
-        await self.flush()
-        await self._report_trial(trial)
+        # Nobody else sends it meanwhile: it is here that a failure to store it must be heard of.
+        async with self._flushing:
+            with self._lock:
+                self._trials[trial.id] = trial
+            await self._flush()
 
     async def entered(self, stage: JobState) -> None:
         """Have the job moved to the stage of the work at hand."""
@@ -278,18 +279,22 @@ class TrainerLink:
             points, self._points = self._points, []
             lines, self._log_lines = self._log_lines, []
             trials, self._trials = self._trials, {}
-        for start in range(0, max(len(points), len(lines)), _REPORTED_AT_ONCE):
+        told = max(len(points), len(lines), len(trials))
+        for start in range(0, told, _REPORTED_AT_ONCE):
             part = slice(start, start + _REPORTED_AT_ONCE)
+            is_last = part.stop >= told
             self._sequence += 1
             request = worker_service_pb2.ReportMetricsRequest(
                 claim=self._work.claim,
                 sequence=self._sequence,
                 points=[point_to_proto(point) for point in points[part]],
                 log_lines=lines[part],
+                # A trial is not known to have reached what is not stored yet.
+                trials=[trial_to_proto(self._work.job, each) for each in trials.values()]
+                if is_last
+                else (),
             )
             await self._call(partial(self._report, request))
-        for trial in trials.values():
-            await self._report_trial(trial)
 
     async def _report(self, request: worker_service_pb2.ReportMetricsRequest) -> None:
         call = self._stub.ReportMetrics(timeout=self._work.ttl_s)
@@ -297,12 +302,6 @@ class TrainerLink:
         await call.done_writing()
         async for _ in call:
             pass
-
-    async def _report_trial(self, trial: Trial) -> None:
-        request = worker_service_pb2.ReportTrialRequest(
-            claim=self._work.claim, trial=trial_to_proto(self._work.job, trial)
-        )
-        await self._call(lambda: self._stub.ReportTrial(request))
 
     async def _finish(
         self,

@@ -23,24 +23,26 @@ from services.trainer.core.use_cases.attempts import Claim, guarded
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Points and log lines of one attempt.
+    """Points, log lines and trials of one attempt.
 
     Attributes:
         sequence: Number of the report within the attempt, from 1.
         points: To be stored.
         log_lines: To be appended.
+        trials: As they stand.
     """
 
     sequence: int
     points: Sequence[MetricPoint]
     log_lines: Sequence[str]
+    trials: Sequence[Trial] = ()
 
 
 def take_report(tx: TrainerTx, claimed: Claim, report: Report) -> int:
     """Store a report, once; gives the sequence number of the newest that is stored.
 
     Raises:
-        AttemptSuperseded: The claim is no longer good.
+        AttemptSuperseded: The claim is no longer good, or the job has no such trial.
     """
     job = guarded(tx, claimed)
     attempt = job.attempts[-1]
@@ -48,6 +50,8 @@ def take_report(tx: TrainerTx, claimed: Claim, report: Report) -> int:
         return attempt.reported
     tx.put_points(job.uid, report.points)
     tx.append_log(job.uid, attempt.number, report.log_lines)
+    for trial in report.trials:
+        _take(tx, claimed, job.uid, trial)
     tx.set_reported(job.uid, attempt.number, report.sequence)
     return report.sequence
 
@@ -96,13 +100,7 @@ def take_trial(tx: TrainerTx, claimed: Claim, trial: Trial) -> None:
     Raises:
         AttemptSuperseded: The claim is no longer good, or the job has no such trial.
     """
-    job = guarded(tx, claimed)
-    known = next((found for found in tx.trials(job.uid) if found.id == trial.id), None)
-    if known is None:
-        raise AttemptSuperseded(claimed.job, claimed.fence)
-    if not known.state.over and not trial.is_older_than(known):
-        kept = replace(trial, index=known.index, candidate=known.candidate)
-        tx.replace_trial(job.uid, kept)
+    _take(tx, claimed, guarded(tx, claimed).uid, trial)
 
 
 def take_checkpoint(
@@ -142,3 +140,11 @@ def reject_checkpoint(
             data = {"trial": each.trial, "step": each.step, "digest": each.digest, "cause": cause}
             with caused_by(job.correlation_id, job.submit_event):
                 tx.tell("checkpoint.damaged", job.name, data)
+
+
+def _take(tx: TrainerTx, claimed: Claim, job_uid: str, trial: Trial) -> None:
+    known = tx.trial(job_uid, trial.id)
+    if known is None:
+        raise AttemptSuperseded(claimed.job, claimed.fence)
+    if not known.state.over and not trial.is_older_than(known):
+        tx.replace_trial(job_uid, replace(trial, index=known.index, candidate=known.candidate))
