@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.struct_pb2 import ListValue, Struct, Value
@@ -31,7 +32,14 @@ def to_timestamp(moment: datetime) -> Timestamp:
 
 def from_timestamp(timestamp: Timestamp) -> datetime:
     """The instant in UTC; nanoseconds are cut to microseconds."""
-    return timestamp.ToDatetime(tzinfo=UTC)
+    return _instant(timestamp.seconds, timestamp.nanos)
+
+
+@lru_cache(maxsize=1024)
+def _instant(seconds: int, nanos: int) -> datetime:
+    # All series of a step are measured at one instant; to convert it takes as long as all else
+    # of a point.
+    return Timestamp(seconds=seconds, nanos=nanos).ToDatetime(tzinfo=UTC)
 
 
 def to_duration(seconds: float) -> Duration:
