@@ -74,6 +74,17 @@ def test_a_spent_budget_is_a_class_of_its_own():
     spent = firing_of(reading(100, kind=SliKind.JOBS))
     assert spent is not None
     assert (spent.severity, spent.error_class) == (Severity.TICKET, "BUDGET_SPENT")
+    # One of two, where one of a hundred may be.
+    assert spent.summary.endswith("; it is spent 50 times over.")
+
+
+def test_what_is_left_of_a_budget_is_told_while_there_is_some():
+    good = [(MARCH - timedelta(minutes=15 * number), True) for number in range(1, 1998)]
+    slo = Slo(meta=meta("slos/s"), sli=Sli(SliKind.AVAILABILITY), target=0.99, min_bad_events=1)
+    burns = firing_of(read_slo(slo, SingleEvents([*good, *[(MARCH, False)] * 3])))
+    assert burns is not None
+    # Twenty of two thousand may be bad.
+    assert burns.summary.endswith("; 85.0% of it is left.")
 
 
 def test_an_alert_is_silent_until_its_time_and_then_no_longer():

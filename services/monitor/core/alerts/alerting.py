@@ -233,12 +233,13 @@ def firing_of(reading: SloReading) -> Firing | None:
 
 
 def _summary(reading: SloReading, burning: Burning) -> str:
-    rule = burning.rule
+    rule, left = burning.rule, float(reading.budget.remaining)
+    stands = f"{left:.1%} of it is left" if left >= 0 else f"it is spent {1 - left:.3g} times over"
     return (
         f"{burning.bad_events} bad events in {span_of(rule.long)} burn the budget "
         f"{float(burning.long_rate):.3g} times as fast as allowed, "
         f"{float(burning.short_rate):.3g} times in the last {span_of(rule.short)} "
-        f"(above {float(rule.factor):g}); {float(reading.budget.remaining):.1%} of it is left."
+        f"(above {float(rule.factor):g}); {stands}."
     )
 
 
