@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -68,6 +68,30 @@ def ability_faults(
         if ability.reads_images:
             faults += _image_faults(spec, candidate, recipes[candidate.algorithm], path)
     return faults
+
+
+def unable(
+    spec: JobSpec,
+    abilities: Mapping[str, Ability],
+    can: Callable[[Ability], bool],
+    why: str,
+    root: str,
+) -> Iterator[FieldViolation]:
+    """The candidates of `spec` whose algorithms can't do what it asks, with those that can.
+
+    Args:
+        spec: As it was sent.
+        abilities: What each algorithm there is can do.
+        can: Whether one with this ability can.
+        why: What is said of one that can't, such as `which reads no text`.
+        root: Path of the spec.
+    """
+    able = ", ".join(sorted(name for name, each in abilities.items() if can(each)))
+    for index, candidate in enumerate(spec.candidates):
+        ability = abilities.get(candidate.algorithm)
+        if ability is not None and not can(ability):
+            text = f"is {candidate.algorithm!r}, {why}; {able} can"
+            yield FieldViolation(f"{root}.candidates[{index}].algorithm", text)
 
 
 def _image_faults(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from services.common.errors import FieldViolation
-from services.trainer.core.abilities import Ability
+from services.trainer.core.abilities import Ability, unable
 from services.trainer.core.spec import JobSpec
 
 
@@ -27,15 +27,12 @@ def acceleration_faults(
     if spec.gpus > gpus:
         text = f"takes {spec.gpus} GPUs, one for each worker; this trainer has {gpus}"
         yield FieldViolation(f"{path}.device", text)
-    able = ", ".join(sorted(name for name, each in abilities.items() if each.accelerates))
-    for index, candidate in enumerate(spec.candidates):
-        ability = abilities.get(candidate.algorithm)
-        if ability is not None and not ability.accelerates:
-            text = f"is {candidate.algorithm!r}, which nothing accelerates; it does for {able}"
-            yield FieldViolation(f"{root}.candidates[{index}].algorithm", text)
-        elif ability is not None and asked.compile and not ability.compiles:
-            text = f"is for networks of one shape; {candidate.algorithm!r} is computed at many"
-            yield FieldViolation(f"{path}.compile", text)
+    if asked.compile:
+        why = "which can't be compiled"
+        yield from unable(spec, abilities, lambda each: each.compiles, why, root)
+    else:
+        why = "which can't be accelerated"
+        yield from unable(spec, abilities, lambda each: each.accelerates, why, root)
     if spec.mode.keeps_the_graph:
         yield FieldViolation(path, f"is for networks that are trained; {spec.mode} trains none")
     if spec.privacy is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from services.common.errors import FieldViolation
-from services.trainer.core.abilities import Ability
+from services.trainer.core.abilities import Ability, unable
 from services.trainer.core.spec import JobSpec
 
 
@@ -29,12 +29,8 @@ def parallelism_faults(
     if asked.max_workers > asked.shards:
         text = f"is {asked.max_workers}; more than the {asked.shards} shards have nothing to do"
         yield FieldViolation(f"{path}.max_workers", text)
-    able = ", ".join(sorted(name for name, each in abilities.items() if each.trains_in_parallel))
-    for index, candidate in enumerate(spec.candidates):
-        ability = abilities.get(candidate.algorithm)
-        if ability is not None and not ability.trains_in_parallel:
-            text = f"is {candidate.algorithm!r}, which one worker trains alone; {able} can share"
-            yield FieldViolation(f"{root}.candidates[{index}].algorithm", text)
+    why = "which workers can't train together"
+    yield from unable(spec, abilities, lambda each: each.trains_in_parallel, why, root)
     if spec.mode.keeps_the_graph:
         yield FieldViolation(path, f"is for networks that are trained; {spec.mode} trains none")
     if spec.privacy is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from services.common.errors import FieldViolation
-from services.trainer.core.abilities import Ability
+from services.trainer.core.abilities import Ability, unable
 from services.trainer.core.calibration import CalibrationMethod
 from services.trainer.core.parents import Mode
 from services.trainer.core.spec import JobSpec
@@ -23,12 +23,8 @@ def privacy_faults(
     """
     if spec.privacy is None:
         return
-    able = ", ".join(sorted(name for name, each in abilities.items() if each.trains_privately))
-    for index, candidate in enumerate(spec.candidates):
-        ability = abilities.get(candidate.algorithm)
-        if ability is not None and not ability.trains_privately:
-            text = f"is {candidate.algorithm!r}, which can't train with privacy; {able} can"
-            yield FieldViolation(f"{root}.candidates[{index}].algorithm", text)
+    why = "which can't train with privacy"
+    yield from unable(spec, abilities, lambda each: each.trains_privately, why, root)
     if len(spec.candidates) > 1:
         text = "compares candidates by their scores, which tells of the rows: name one with privacy"
         yield FieldViolation(f"{root}.candidates", text)
