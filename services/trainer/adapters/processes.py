@@ -24,6 +24,7 @@ from services.trainer.adapters.worker.config import (
     run_helper,
     run_worker,
 )
+from services.trainer.adapters.worker.programs import forget_programs
 
 log = structlog.get_logger()
 
@@ -81,6 +82,7 @@ class WorkerProcess:
     """One running worker, and the helpers that it is given for as long as somebody waits for it.
 
     Args:
+        name: What it calls itself.
         process: Its own.
         processes: Starts helpers.
         helper: How each is started; None where it has none.
@@ -88,8 +90,14 @@ class WorkerProcess:
     """
 
     def __init__(
-        self, process: Forked, processes: WorkerProcesses, helper: HelperConfig | None, helpers: int
+        self,
+        name: str,
+        process: Forked,
+        processes: WorkerProcesses,
+        helper: HelperConfig | None,
+        helpers: int,
     ) -> None:
+        self._name = name
         self._process = process
         self._processes = processes
         self._helper = helper
@@ -102,8 +110,11 @@ class WorkerProcess:
 
     async def wait(self) -> str:
         """Its exit status, once it has ended; negative is the signal that killed it."""
-        async with self._helped():
-            return await self._process.wait()
+        try:
+            async with self._helped():
+                return await self._process.wait()
+        finally:
+            await asyncio.to_thread(forget_programs, self._name)
 
     def kill(self) -> None:
         """End it at once; nothing it has reported is lost."""
@@ -165,12 +176,13 @@ class WorkerProcesses:
     async def start(self, config: WorkerConfig) -> WorkerProcess:
         """A worker that runs one attempt; waits until the learning libraries have loaded."""
         if not config.helpers:
-            return WorkerProcess(await self._forked(run_worker, config), self, None, 0)
+            alone = await self._forked(run_worker, config)
+            return WorkerProcess(config.worker, alone, self, None, 0)
         # Others of this machine can connect, but lack the key.
         with socket.create_server(("127.0.0.1", 0)) as listener:
             helper = config.helper(f"127.0.0.1:{listener.getsockname()[1]}")
             process = await self._forked(run_worker, config, listener)
-        return WorkerProcess(process, self, helper, config.helpers)
+        return WorkerProcess(config.worker, process, self, helper, config.helpers)
 
     async def start_helper(self, config: HelperConfig) -> Forked:
         """A helper of a worker; it connects by itself."""

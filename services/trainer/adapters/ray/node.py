@@ -21,6 +21,7 @@ from services.trainer.adapters.worker.config import (
     run_helper,
     run_worker,
 )
+from services.trainer.adapters.worker.programs import forget_programs
 
 _PR_SET_PDEATHSIG: Final = 1
 _HELPER: Final = "helper"
@@ -36,7 +37,9 @@ def run(config: WorkerConfig) -> Iterator[str | int]:
     told = config_to_json(config)
     if not config.helpers:
         yield ""
-        yield _run([], told)
+        status = _run([], told)
+        forget_programs(config.worker)
+        yield status
         return
     with socket.create_server((_address(), 0)) as listener:
         host, port = listener.getsockname()

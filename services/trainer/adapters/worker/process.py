@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
 import signal
 import socket
 import sys
 import traceback
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
-from tempfile import TemporaryDirectory
+from contextlib import nullcontext
 from typing import Final
 
 import structlog
@@ -41,6 +38,7 @@ from services.trainer.adapters.worker.limits import (
 )
 from services.trainer.adapters.worker.link import TrainerLink
 from services.trainer.adapters.worker.observing import StopTraining
+from services.trainer.adapters.worker.programs import compiled_programs
 from services.trainer.adapters.worker.reproducing import ReproductionRun
 from services.trainer.core.failures import InternalFailure, OutOfMemory, TrainingFailure
 
@@ -69,7 +67,7 @@ def run_attempt(config: WorkerConfig, listener: socket.socket | None) -> None:
     limit_memory(config.memory_mib)
     if config.gpus is not None:
         hold_gpu(config.gpus)
-    with _compiled_networks() if config.compiles else nullcontext():
+    with compiled_programs(config.worker) if config.compiles else nullcontext():
         # Before any thread: a fork of a process with threads may wait for ever for their locks.
         lanes = forked_lanes(config.lanes)
         crew = _crew(config, listener)
@@ -80,14 +78,6 @@ def run_attempt(config: WorkerConfig, listener: socket.socket | None) -> None:
             lanes.close()
             if crew is not None:
                 crew.close()
-
-
-@contextmanager
-def _compiled_networks() -> Iterator[None]:
-    """Programs of networks go into a folder that nobody else can write, and are gone at the end."""
-    with TemporaryDirectory(prefix="roundhouse-compiled-") as folder:
-        os.environ["TORCHINDUCTOR_CACHE_DIR"] = folder
-        yield
 
 
 def _crew(config: WorkerConfig, listener: socket.socket | None) -> HelpedCrew | None:
