@@ -117,6 +117,27 @@ async def test_answers_given_while_the_server_drains_arrive():
     assert [answer.text for answer in answers] == [str(i) * 1000 for i in range(100)]
 
 
+async def test_answers_given_just_before_the_server_drains_arrive():
+    given = asyncio.Queue()
+
+    async def ask(request, context):
+        given.put_nowait(request.text)
+        return Answer(text=request.text * 1000)
+
+    stopped = probe_server(Probe(ask=ask))
+    server = await stopped.__aenter__()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        stub = ProbeStub(channel)
+        calls = [stub.ask(Ask(text=str(i)), timeout=20) for i in range(100)]
+        for _ in calls:
+            await asyncio.wait_for(given.get(), 5)
+        # Each task that answers ends in this very turn of the loop; none is left to wait for.
+        await asyncio.sleep(0)
+        await stopped.__aexit__(None, None, None)
+        answers = await asyncio.gather(*calls)
+    assert [answer.text for answer in answers] == [str(i) * 1000 for i in range(100)]
+
+
 RUBBISH = {
     "no_preface": b"GET / HTTP/1.1\r\n\r\n",
     "frame_before_settings": PREFACE + frame(HEADERS, 4, 1, b"\x83"),

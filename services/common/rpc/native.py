@@ -107,6 +107,8 @@ class _Calls:
 
     tasks: dict[int, asyncio.Task[None]] = field(default_factory=dict)
     abandoned: set[int] = field(default_factory=set)
+    last_end: float = 0.0
+    """Of a call, by the monotonic clock."""
 
 
 class NativeListener:
@@ -164,7 +166,8 @@ class NativeListener:
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
-            await asyncio.sleep(_LAST_WRITES_S)
+        # Also after calls that had just ended when the drain began.
+        await asyncio.sleep(self._calls.last_end + _LAST_WRITES_S - time.monotonic())
 
     async def close(self) -> None:
         """Close the address and every connection."""
@@ -223,6 +226,7 @@ class NativeListener:
             self._front.respond(number, answer)
         finally:
             del self._calls.tasks[number]
+            self._calls.last_end = time.monotonic()
             self._calls.abandoned.discard(number)
 
     async def _response(
