@@ -191,7 +191,8 @@ def _config_of(
     reachable = "127.0.0.1" if host in ("0.0.0.0", "[::]") else host  # noqa: S104 - compared only
     address = settings.worker_address or f"{reachable}:{port}"
     machine = _machine(settings, gpus)
-    pool = GpuPool(tuple(gpus), str(settings.data_dir.resolve() / "gpus"))
+    locks = settings.data_dir.resolve() / "gpus"
+    pool = GpuPool() if settings.engine == "ray" else GpuPool(tuple(gpus), str(locks))
 
     def config_of(job: TrainingJob, worker: str) -> WorkerConfig:
         return WorkerConfig(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 import torch
 
 from services.trainer.adapters.nvidia import visible_gpus
+from services.trainer.adapters.worker import gpus
+from services.trainer.adapters.worker.config import GpuPool
 from services.trainer.core.acceleration import Acceleration, Device, Precision
 from services.trainer.core.spec import Candidate
 from tests.support.processes import interpreter_environment
@@ -75,6 +78,16 @@ def test_each_worker_holds_another_gpu_until_its_last_process_has_ended(tmp_path
     assert waits.held in ("0", "GPU-5ac1")
     for each in (second, third, fourth, waits):
         each.let_go()
+
+
+def test_a_worker_of_a_trainer_that_has_no_gpu_any_more_sees_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpus, "PATIENCE_S", 0.0)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
+    gpus.hold_gpu(GpuPool((), str(tmp_path)))
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == ""
 
 
 async def test_a_trainer_without_gpus_says_so(tmp_path: Path) -> None:

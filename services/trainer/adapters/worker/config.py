@@ -18,9 +18,9 @@ class GpuPool:
     """GPUs of a machine, of which each worker and each helper holds one.
 
     Attributes:
-        ids: Of those that are there, as `CUDA_VISIBLE_DEVICES` takes them; none where whoever
-            starts the process has given it one.
-        folder: Of the files that are locked by those who hold them.
+        ids: Of those that are there, as `CUDA_VISIBLE_DEVICES` takes them.
+        folder: Of the files that are locked by those who hold them; empty where whoever starts
+            the process has given it one.
     """
 
     ids: tuple[str, ...] = ()

@@ -34,7 +34,7 @@ def hold_gpu(pool: GpuPool) -> None:
     """
     # Sums come out the same each time only with a workspace of a fixed size.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    if not pool.ids:
+    if not pool.folder:
         return
     folder = Path(pool.folder)
     folder.mkdir(parents=True, exist_ok=True)
