@@ -181,6 +181,8 @@ class SqlTrainerTx:
 
     def append_log(self, job_uid: str, attempt: int, lines: Sequence[str]) -> None:
         """Append lines to a job's log."""
+        if not lines:
+            return
         last = self._connection.execute(
             select(func.coalesce(func.max(LOG_LINE.c.number), 0)).where(
                 LOG_LINE.c.job_uid == job_uid
@@ -190,8 +192,7 @@ class SqlTrainerTx:
             {"job_uid": job_uid, "number": number, "time": self._now, "attempt": attempt, "text": t}
             for number, t in enumerate(lines, last + 1)
         ]
-        if values:
-            self._connection.execute(LOG_LINE.insert(), values)
+        self._connection.execute(LOG_LINE.insert(), values)
 
     def set_reported(self, job_uid: str, attempt: int, sequence: int) -> None:
         """Note the newest report of an attempt that is stored."""
