@@ -92,11 +92,7 @@ def point_to_proto(point: MetricPoint) -> job_pb2.MetricPoint:
 def point_from_proto(point: job_pb2.MetricPoint) -> MetricPoint:
     """A point."""
     return MetricPoint(
-        trial=point.trial,
-        series=point.series,
-        step=point.step,
-        value=point.value,
-        time=from_timestamp(point.time),
+        point.trial, point.series, point.step, point.value, from_timestamp(point.time)
     )
 
 

@@ -122,7 +122,7 @@ def test_the_first_point_that_differs_is_where_they_parted(
     values = {
         id(each): data.draw(NUMBERS.filter(lambda x, e=each: x != e.value)) for each in changed
     }
-    other = [replace(each, value=values.get(id(each), each.value)) for each in points]
+    other = [each._replace(value=values.get(id(each), each.value)) for each in points]
     found = by_subject(compare(with_points(RUN, points), with_points(RUN, other), TOLERANCE))
     for subject, mine in (
         (Subject.POINTS, [each for each in changed if each.trial != RETRAIN]),

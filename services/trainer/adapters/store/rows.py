@@ -205,12 +205,12 @@ def charge_values(charge: Charge) -> Values:
     }
 
 
-POINT_COLUMNS: Final = ("job_uid", "trial", "series", "step", "value", "time")
+POINT_COLUMNS: Final = ("job_uid", *MetricPoint._fields)
 
 
 def point_values(job_uid: str, point: MetricPoint) -> tuple[object, ...]:
     """A point as a row of `POINT_COLUMNS`."""
-    return (job_uid, point.trial, point.series, point.step, point.value, point.time)
+    return (job_uid, *point)
 
 
 def point_of(row: AnyRow) -> MetricPoint:
