@@ -13,12 +13,20 @@ import pyarrow as pa
 
 from services.common.sketches import (
     BLOCK_S,
+    BinKind,
     Column,
     Counts,
     FrozenBins,
     Json,
     Sketch,
     block_counts,
+    floats_of,
+)
+from services.common.slice_sketches import (
+    MAX_SLICE_VALUES,
+    MAX_SLICING,
+    SliceSketches,
+    add_rows,
 )
 
 SAMPLE_CELLS: Final = 50_000
@@ -48,6 +56,38 @@ class ColumnProfile:
     def groups(self) -> Counts:
         """int64 [bins]: the coarse group of each bin; see `Sketch.coarse_groups`."""
         return self.sketch.coarse_groups()
+
+    @cached_property
+    def group_count(self) -> int:
+        """How many coarse groups there are."""
+        return int(self.groups.max()) + 1
+
+    @property
+    def missing_group(self) -> int:
+        """The coarse group of missing values."""
+        return int(self.groups[self.sketch.bins.missing])
+
+    def groups_of(self, values: Column) -> Counts:
+        """int64 [n]: the coarse group of each of `values`, sooner known than its bin."""
+        bins = self.sketch.bins
+        if bins.kind is BinKind.CATEGORICAL:
+            return self.groups[bins.indices(values)]
+        numbers = floats_of(values)
+        cuts, after = self._cuts
+        place = np.zeros(numbers.size, np.uint8)
+        # Some twenty passes take a third of the time of looking each value up in no order.
+        for cut in cuts:
+            place += numbers >= cut
+        groups = after[place]
+        groups[np.isnan(numbers)] = self.missing_group
+        return groups
+
+    @cached_property
+    def _cuts(self) -> tuple[npt.NDArray[np.float64], Counts]:
+        """float64 [cuts] and int64 [cuts + 1]: where numeric groups part, and those in between."""
+        upper = self.groups[: len(self.sketch.bins.edges) + 1]
+        last = np.flatnonzero(upper[:-1] != upper[1:])
+        return np.asarray(self.sketch.bins.edges)[last], upper[np.append(last, upper.size - 1)]
 
     @classmethod
     def of(
@@ -137,6 +177,7 @@ class Profile:
         sample: Some of the training rows; None in profiles of before it was kept.
         reliability: int64 [days, groups, 2], outcomes 0 and 1 of the rows that `score` was
             counted on, by day and by the score's coarse group; None as above.
+        slices: Features and score once more, by feature that slices; empty as above.
     """
 
     features: Mapping[str, ColumnProfile]
@@ -145,6 +186,7 @@ class Profile:
     n: int
     sample: RowSample | None = field(default=None, compare=False)
     reliability: Counts | None = field(default=None, compare=False)
+    slices: Mapping[str, SliceSketches] = field(default_factory=dict, compare=False)
 
     @cached_property
     def worked_out(self) -> dict[Hashable, Any]:
@@ -159,6 +201,7 @@ class Profile:
         }
         return {
             **{name: part for name, part in later.items() if part is not None},
+            "slices": {name: slices.to_json() for name, slices in self.slices.items()},
             "features": {name: column.to_json() for name, column in self.features.items()},
             "score": self.score.to_json(),
             "label": self.label.to_json(),
@@ -178,6 +221,10 @@ class Profile:
             int(document["n"]),
             sample=RowSample.from_json(document["sample"]) if "sample" in document else None,
             reliability=_counts(document, "reliability"),
+            slices={
+                name: SliceSketches.from_json(slices)
+                for name, slices in document.get("slices", {}).items()
+            },
         )
 
 
@@ -202,6 +249,41 @@ def feature_profiles(
         )
         for name, values in columns.items()
     }
+
+
+def slice_sketches(
+    features: Mapping[str, ColumnProfile],
+    columns: Mapping[str, Column],
+    sliced_by: Mapping[str, Column],
+    *,
+    score: ColumnProfile,
+    scores: Column,
+    scores_sliced_by: Mapping[str, Column],
+) -> dict[str, SliceSketches]:
+    """The features and the score slice by slice, for the first `MAX_SLICING` of those that slice.
+
+    Args:
+        features: Lay down the groups.
+        columns: The same rows' values.
+        sliced_by: Strings by which these rows are sliced; the values that most of them have
+            become slices.
+        score: Lays down the groups of the score.
+        scores: Of the rows that it was counted on, which may be others.
+        scores_sliced_by: As `sliced_by`, of the rows of `scores`.
+    """
+    groups = {name: column.groups_of(columns[name]) for name, column in features.items()}
+    widths = {name: column.group_count for name, column in features.items()}
+    score_groups = score.groups_of(scores)
+    found = {}
+    for slicing in list(sliced_by)[:MAX_SLICING]:
+        by = FrozenBins.categorical(sliced_by[slicing], limit=MAX_SLICE_VALUES)
+        sketches = SliceSketches.empty(by, widths, score.group_count)
+        slices = by.indices(sliced_by[slicing])
+        for name, counts in sketches.columns.items():
+            add_rows(counts, slices, groups[name])
+        add_rows(sketches.score, by.indices(scores_sliced_by[slicing]), score_groups)
+        found[slicing] = sketches
+    return found
 
 
 def sample_rows(columns: int) -> int:

@@ -66,7 +66,7 @@ class FrozenBins:
         A column with at most `bins` distinct values gets one bin per value. A baseline without
         a finite value gets no bin but below, above and missing.
         """
-        values = _floats(baseline)
+        values = floats_of(baseline)
         values = values[np.isfinite(values)]
         if not values.size:
             return cls(BinKind.NUMERIC, edges=(0.0,))
@@ -151,7 +151,7 @@ class FrozenBins:
 
     def _numeric_counts(self, values: Column) -> Counts:
         # To sort and to look the edges up takes a tenth of the time of looking each value up.
-        ascending = np.sort(_floats(values))
+        ascending = np.sort(floats_of(values))
         # Missing ones sort last.
         until = np.searchsorted(ascending, self._upper_ends)
         counts = np.empty(self.size, np.int64)
@@ -160,7 +160,7 @@ class FrozenBins:
         return counts
 
     def _numeric_indices(self, values: Column) -> Counts:
-        floats = _floats(values)
+        floats = floats_of(values)
         indices = np.searchsorted(self._edge_array, floats, side="right").astype(np.int64)
         indices[np.isnan(floats)] = self.missing
         return indices
@@ -286,7 +286,8 @@ def block_counts(sketch: Sketch, values: Column, time_us: npt.NDArray[np.int64])
     return flat.reshape(days.size, groups).astype(np.int64)
 
 
-def _floats(values: Column) -> npt.NDArray[np.float64]:
+def floats_of(values: Column) -> npt.NDArray[np.float64]:
+    """float64 [n]: numbers of any kind; NaN where there is none."""
     if isinstance(values, pa.Array | pa.ChunkedArray):
         numbers = pc.fill_null(pc.cast(values, pa.float64()), float("nan"))
         return np.asarray(numbers.to_numpy(), dtype=np.float64)

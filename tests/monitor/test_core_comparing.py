@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import rankdata
 
 from services.common.profiles import Profile
-from services.monitor.core.detectors.comparing import Parts, compared, group_count
+from services.monitor.core.detectors.comparing import Parts, compared
 from services.monitor.core.detectors.encoding import normal_scores
 from services.monitor.core.detectors.port import Measurement, Sight
 from services.monitor.core.detectors.registry import DETECTORS
@@ -48,7 +48,7 @@ def same(first: Measurement, second: Measurement) -> bool:
 
 def test_a_column_is_measured_alone_as_among_others(sights) -> None:
     def every_group(column) -> Parts:
-        return [[group] for group in range(group_count(column))]
+        return [[group] for group in range(column.group_count)]
 
     for sight in sights:
         columns = sight.baseline.features

@@ -74,6 +74,12 @@ async def test_five_candidates_become_one_version_with_its_evidence(caller: Trai
     assert training["environment"]["packages"].keys() >= {"torch", "scikit-learn", "lightgbm"}
     profile = Profile.from_json(json.loads(await artifact(caller, version.name, "profile.json")))
     assert (profile.n, set(profile.features)) == (1020, {"distance", "wind", "origin", "carrier"})
+    by_origin = profile.slices["origin"]
+    assert set(by_origin.by.categories) == {"EWR", "JFK", "LGA"}
+    assert {name: counts.sum() for name, counts in by_origin.columns.items()} == dict.fromkeys(
+        profile.features, 1020
+    )
+    assert by_origin.score.sum() == 180
     written = json.loads(await artifact(caller, version.name, "evaluation.json"))
     assert written["scores"]["auc"] == evaluation.metrics["auc"]
     assert written["beats_baseline"]

@@ -38,11 +38,6 @@ Columns: TypeAlias = Mapping[str, ColumnProfile]
 """By subject."""
 
 
-def group_count(column: ColumnProfile) -> int:
-    """How many coarse groups a column has."""
-    return int(column.groups.max()) + 1
-
-
 def is_numeric(column: ColumnProfile) -> bool:
     """Whether it holds numbers."""
     return column.sketch.bins.kind is BinKind.NUMERIC
@@ -62,7 +57,7 @@ def categorical_features(sight: Sight) -> Columns:
 
 def all_but_missing(column: ColumnProfile) -> Parts:
     """Each coarse group, but for that of missing values."""
-    return [[group] for group in range(group_count(column) - 1)]
+    return [[group] for group in range(column.group_count - 1)]
 
 
 def compared(
@@ -254,7 +249,7 @@ def _days(column: ColumnProfile) -> tuple[int, ...]:
 
 def _part_of_group(column: ColumnProfile, parts: Parts) -> npt.NDArray[np.intp]:
     """intp [groups]: the part of each group; -1 for a group of none."""
-    part_of = np.full(group_count(column), -1)
+    part_of = np.full(column.group_count, -1)
     for place, part in enumerate(parts):
         part_of[list(part)] = place
     return part_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from services.common.profiles import ColumnProfile
-from services.monitor.core.detectors.comparing import Parts, compared, group_count
+from services.monitor.core.detectors.comparing import Parts, compared
 from services.monitor.core.detectors.port import GUARD, Measurement, Sight
 from services.monitor.core.resources import ChangeKind
 
@@ -28,5 +28,5 @@ class MissingDrift:
 
 
 def _parts(column: ColumnProfile) -> Parts:
-    last = group_count(column) - 1
+    last = column.group_count - 1
     return [range(last), [last]]

@@ -10,7 +10,6 @@ from services.monitor.core.detectors.comparing import (
     Parts,
     categorical_features,
     compared,
-    group_count,
 )
 from services.monitor.core.detectors.port import GUARD, Measurement, Sight
 from services.monitor.core.resources import ChangeKind
@@ -33,5 +32,5 @@ class NewCategory:
 
 
 def _parts(column: ColumnProfile) -> Parts:
-    known = group_count(column) - OUTSIDE_CATEGORICAL
+    known = column.group_count - OUTSIDE_CATEGORICAL
     return [range(known), [known]]

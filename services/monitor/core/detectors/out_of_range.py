@@ -9,7 +9,6 @@ from services.monitor.core.detectors.comparing import (
     OUTSIDE_NUMERIC,
     Parts,
     compared,
-    group_count,
     numeric_features,
 )
 from services.monitor.core.detectors.port import GUARD, Measurement, Sight
@@ -33,5 +32,5 @@ class OutOfRange:
 
 
 def _parts(column: ColumnProfile) -> Parts:
-    inside = group_count(column) - OUTSIDE_NUMERIC
+    inside = column.group_count - OUTSIDE_NUMERIC
     return [range(inside), [inside, inside + 1]]

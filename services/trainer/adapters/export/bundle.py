@@ -17,6 +17,7 @@ from services.common.profiles import (
     RowSample,
     feature_profiles,
     reliability_of,
+    slice_sketches,
 )
 from services.common.sketches import FrozenBins
 from services.trainer.adapters.export.runtime import PREDICTION, PROBABILITIES
@@ -113,7 +114,8 @@ def classes_of(signature: JsonObject, task: Task) -> tuple[str, ...]:
 
 
 def profile(fitted: Table, held_out: Table, told: Probabilities) -> dict[str, Any]:
-    """`profile.json`: features and label of the fitted rows, scores of the held-out ones.
+    """`profile.json`: features and label of the fitted rows, scores of the held-out ones; features
+    and scores once more slice by slice.
 
     Of two classes, whose score is the probability of label 1, or of quantities, whose score they
     are: nothing is promised by them, so that there is no reliability. Texts have no profile:
@@ -140,6 +142,14 @@ def profile(fitted: Table, held_out: Table, told: Probabilities) -> dict[str, An
         n=len(fitted),
         sample=RowSample.of(columns, features, fitted.event_time_us) if columns else None,
         reliability=reliability,
+        slices=slice_sketches(
+            features,
+            columns,
+            fitted.slices,
+            score=score,
+            scores=told,
+            scores_sliced_by=held_out.slices,
+        ),
     ).to_json()
 
 
