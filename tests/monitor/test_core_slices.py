@@ -11,12 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.common.resources import Meta
+from services.common.slice_sketches import MAX_SLICE_VALUES
 from services.monitor.core.quality import quality
 from services.monitor.core.resources import PerformanceReport, SliceQuality
 from services.monitor.core.slices import slice_qualities, standings
 from services.monitor.core.stream.batches import ObservationBatch, OutcomeBatch
 from services.monitor.core.stream.ledger import EndpointBook, Ledger
-from services.monitor.core.stream.slicing import MAX_SLICE_VALUES, SliceCodes, slice_value
+from services.monitor.core.stream.slicing import SliceCodes, slice_value
 from services.monitor.core.windows import to_us
 from tests.support.monitor_values import CHAMPION, ENDPOINT, MARCH, MONITOR
 from tests.support.predictions import DAY, MONDAY, ORIGINS, World

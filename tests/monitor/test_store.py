@@ -23,7 +23,14 @@ from services.monitor.core.errors import EpisodeActive, MonitorExists
 from services.monitor.core.heat import summary_of
 from services.monitor.core.loop.episodes import EpisodeState
 from services.monitor.core.naming import Change
-from services.monitor.core.resources import ChangeKind, Severity, SliceQuality
+from services.monitor.core.resources import (
+    ChangeKind,
+    HistogramBin,
+    Severity,
+    SliceDrift,
+    SlicePoint,
+    SliceQuality,
+)
 from services.monitor.core.use_cases.monitors import delete_monitor
 from services.monitor.core.use_cases.reports import (
     record_drift_report,
@@ -54,6 +61,21 @@ SLICE = SliceQuality(
     auc_half_width=0.0,
     log_loss_half_width=0.2,
 )
+IN_SLICE = SlicePoint(
+    slice_feature="carrier",
+    slice_value="HA",
+    feature="wind",
+    effect_size=0.4,
+    threshold=0.1,
+    q_value=1e-9,
+    baseline_rows=90,
+    window_rows=60,
+    stands_out=True,
+    hits=3,
+    lasts=True,
+    bins=(HistogramBin("[0, 1)", 90, 60),),
+)
+SLICES = SliceDrift(measured=7, standing_out=1, lasting=1, points=(IN_SLICE,), unsliced=("origin",))
 COMMON_TABLES = {*COMMON.tables, "alembic_version"}
 
 
@@ -65,7 +87,7 @@ async def database(database_url):
 
 def drift(tx, window=WEEK):
     change = Change(ChangeKind.NONE, Severity.NONE, "")
-    found = Findings((), (), None, change, None)
+    found = Findings((), (), None, change, None, SLICES)
     return record_drift_report(tx, MONITOR, window, baseline_version=CHAMPION, rows=9, found=found)
 
 

@@ -21,7 +21,7 @@ from tests.support.calls import TIMEOUT_S
 from tests.support.monitor_api import arrow, running_monitor
 from tests.support.monitor_database import written
 from tests.support.monitor_values import CHAMPION, MONITOR, POLICY
-from tests.support.predictions import DAY, MONDAY, World
+from tests.support.predictions import DAY, MONDAY, ORIGINS, World
 from tests.support.registry_api import BUNDLE, running_registry
 
 WEEK = 7 * DAY
@@ -131,7 +131,8 @@ async def test_traffic_that_changes_is_reported_and_decided_once_across_restarts
     data_dir, address = tmp_path / "monitor", registry.address
     async with running_monitor(data_dir, registry=address) as caller:
         await caller.create_monitor(
-            drift_test=monitor_pb2.DriftTest(persistence_hits=2, persistence_windows=3)
+            drift_test=monitor_pb2.DriftTest(persistence_hits=2, persistence_windows=3),
+            slices=["origin", "wind"],
         )
         await caller.create_policy(MONITOR)
         await send_weeks(caller, world, 0, 2)
@@ -165,6 +166,16 @@ async def test_traffic_that_changes_is_reported_and_decided_once_across_restarts
         wind = next(point for point in whole.points if point.feature == "wind")
         assert sum(each.window_count for each in wind.bins) == wind.window_rows == 1050
         assert wind.effect_size > wind.threshold
+        assert not any(report.HasField("slices") for report in found)
+        where = {(each.slice_value, each.feature): each for each in whole.slices.points}
+        assert {key for key, each in where.items() if each.lasts} == {
+            (origin, "wind") for origin in ORIGINS
+        }
+        assert (whole.slices.measured, list(whole.slices.unsliced_features)) == (9, ["wind"])
+        at_ewr = where["EWR", "wind"]
+        assert (at_ewr.hits, at_ewr.threshold) == (2, wind.threshold)
+        assert sum(each.window_count for each in at_ewr.bins) == at_ewr.window_rows
+        assert sum(where[each, "wind"].window_rows for each in ORIGINS) == 1050
         performance = await caller.monitors.ListPerformanceReports(
             monitor_service_pb2.ListPerformanceReportsRequest(
                 parent=MONITOR, filter=f'version = "{CHAMPION}"'

@@ -8,6 +8,7 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from services.common.profiles import (
     ColumnProfile,
@@ -15,10 +16,12 @@ from services.common.profiles import (
     RowSample,
     feature_profiles,
     reliability_of,
+    slice_sketches,
 )
 from services.common.sketches import FrozenBins
 from services.monitor.core.detectors.port import Sight
 from services.monitor.core.stream.samples import WindowSample
+from services.monitor.core.stream.slicing import SliceTally
 from services.monitor.core.wander import Span
 
 DAY_US: Final = 86_400_000_000
@@ -61,6 +64,7 @@ class Change:
     Attributes:
         shift: Of the means of `shifted` columns, in deviations.
         shifted: How many columns.
+        only_in: Category whose rows alone are shifted; empty: all are.
         category: Share of rows whose category becomes the rarest one.
         decoupled: Whether columns that went together, in pairs, do so no longer.
         odds: Factor on the odds of outcome 1, all rows of either outcome as before.
@@ -69,6 +73,7 @@ class Change:
 
     shift: float = 0.0
     shifted: int = 5
+    only_in: str = ""
     category: float = 0.0
     decoupled: bool = False
     odds: float = 1.0
@@ -79,6 +84,7 @@ class Change:
         return Change(
             shift=self.shift * strength,
             shifted=self.shifted,
+            only_in=self.only_in,
             category=self.category * strength,
             decoupled=self.decoupled and strength > 0,
             odds=1 + (self.odds - 1) * strength,
@@ -116,15 +122,23 @@ class DriftWorld:
         columns: Features, the category among them; 16 or more.
         nature: How it behaves without any change.
         rows_per_day: Of every day.
+        sliced: Whether profiles are sliced by the category.
     """
 
     def __init__(
-        self, seed: int, *, columns: int = 50, nature: Nature = SEASONAL, rows_per_day: int = 300
+        self,
+        seed: int,
+        *,
+        columns: int = 50,
+        nature: Nature = SEASONAL,
+        rows_per_day: int = 300,
+        sliced: bool = False,
     ) -> None:
         self._random = np.random.default_rng(seed)
         self._nature = nature
         self._columns = columns - 1
         self._rows = rows_per_day
+        self._sliced = sliced
         spread = nature.step / np.sqrt(1 - nature.memory**2)
         self._level = self._random.normal(size=self._columns) * spread
         self._day = 4
@@ -151,6 +165,14 @@ class DriftWorld:
             n=len(fitted.labels),
             sample=RowSample.of(fitted.columns, features, fitted.time_us),
             reliability=reliability_of(score, held_out.scores, held_out.labels, held_out.time_us),
+            slices=slice_sketches(
+                features,
+                fitted.columns,
+                {"category": fitted.category} if self._sliced else {},
+                score=score,
+                scores=held_out.scores,
+                scores_sliced_by={"category": held_out.category},
+            ),
         )
 
     def _one_day(self, change: Change) -> Days:
@@ -165,9 +187,10 @@ class DriftWorld:
             second = numbers[:, 6 : 6 + 2 * _PAIRS : 2]
             numbers[:, 6 : 6 + 2 * _PAIRS : 2] = _PAIRED * first + np.sqrt(1 - _PAIRED**2) * second
         numbers += self._level + weekly
-        numbers[:, : change.shifted] += change.shift
         category = random.choice(_CATEGORIES, n, p=_SHARES)
         category[random.random(n) < change.category] = _CATEGORIES[-1]
+        hit = np.isin(category, [change.only_in] if change.only_in else _CATEGORIES)
+        numbers[hit, : change.shifted] += change.shift
         logit = _INTERCEPT + numbers[:, : len(_WEIGHTS)] @ np.array(_WEIGHTS)
         scores = 1 / (1 + np.exp(-logit))
         truth = 1 / (1 + np.exp(-logit - change.concept))
@@ -197,6 +220,8 @@ def sight_of_days(profile: Profile, days: Days, seed: int = 0) -> Sight:
     values = np.full(codes.shape, np.nan)
     values[:, :-1] = days.numbers[kept]
     first_day = int(days.time_us[0] // DAY_US)
+    slices = SliceTally(profile, tuple(profile.slices))
+    slices.observe({"f_category": pa.chunked_array([days.category])}, columns, days.scores)
     return Sight(
         baseline=profile,
         features={name: sketches[name].counts(values) for name, values in columns.items()},
@@ -207,6 +232,7 @@ def sight_of_days(profile: Profile, days: Days, seed: int = 0) -> Sight:
         span=Span(first_day, int(days.time_us[-1] // DAY_US) - first_day + 1),
         sample=WindowSample(tuple(columns), codes, values, days.time_us[kept] // DAY_US),
         unreadable=dict.fromkeys(columns, 0),
+        slices=slices.sketches,
     )
 
 

@@ -14,6 +14,7 @@ from services.common.profiles import (
     RowSample,
     feature_profiles,
     reliability_of,
+    slice_sketches,
 )
 from services.common.sketches import FrozenBins
 from services.monitor.core.stream.batches import OBSERVATION_COLUMNS, OUTCOME_COLUMNS
@@ -96,6 +97,14 @@ class World:
             n,
             sample=RowSample.of(features, profiles, times),
             reliability=reliability_of(score, scores, came, times),
+            slices=slice_sketches(
+                profiles,
+                features,
+                {"origin": features["origin"]},
+                score=score,
+                scores=scores,
+                scores_sliced_by={"origin": features["origin"]},
+            ),
         )
 
 

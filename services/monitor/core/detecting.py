@@ -21,7 +21,9 @@ from services.monitor.core.resources import (
     DriftReport,
     DriftTest,
     QualityEstimate,
+    SliceDrift,
 )
+from services.monitor.core.slice_drift import slice_drift
 from services.monitor.core.stream.tallies import Tally
 from services.monitor.core.wander import Span
 
@@ -35,6 +37,7 @@ class Findings:
     concept: ConceptState | None
     change: Change
     estimate: QualityEstimate | None
+    slices: SliceDrift | None
 
 
 def sight_of(tally: Tally, length: timedelta) -> Sight | None:
@@ -44,7 +47,7 @@ def sight_of(tally: Tally, length: timedelta) -> Sight | None:
         tally: Its predictions.
         length: Of the window; what was served may be a part of it.
     """
-    if tally.profile is None or tally.score is None:
+    if tally.profile is None or tally.score is None or tally.by_slice is None:
         return None
     served = min(tally.span, length)
     first_day = tally.begins_us // (BLOCK_S * 1_000_000)
@@ -58,6 +61,8 @@ def sight_of(tally: Tally, length: timedelta) -> Sight | None:
         span=Span(first_day, max(1, -(-served // timedelta(seconds=BLOCK_S)))),
         sample=tally.sampler.sample(),
         unreadable=tally.unreadable,
+        slices=tally.by_slice.sketches,
+        unsliced=tally.by_slice.unsliced,
     )
 
 
@@ -82,4 +87,11 @@ def findings(
     )
     concept = concept_state(sight, earlier[0].concept if earlier else None, test)
     change = named_change(points, concept, faults, sight)
-    return Findings(points, faults, concept, change, estimated_quality(sight, points, change.kind))
+    return Findings(
+        points,
+        faults,
+        concept,
+        change,
+        estimated_quality(sight, points, change.kind),
+        slice_drift(sight, points, earlier, test),
+    )

@@ -46,7 +46,7 @@ def g_tests(first: Counts, second: Counts) -> tuple[Floats, Floats]:
     both = observed.sum(axis=2, keepdims=True)
     expected = rows * both / np.maximum(rows.sum(axis=2, keepdims=True), 1)
     ratio = np.divide(observed, expected, out=np.ones_like(observed), where=observed > 0)
-    terms = (observed * np.log(ratio)).reshape(len(observed), -1)
+    terms = (observed * np.log(ratio)).reshape(len(observed), 2 * first.shape[1])
     statistics = np.maximum(2 * terms.sum(axis=1), 0.0)
     freedom = (both > 0).sum(axis=(1, 2)) - 1
     p_values = stats.chi2.sf(statistics, np.maximum(freedom, 1))

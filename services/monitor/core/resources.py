@@ -156,6 +156,35 @@ class QualityEstimate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SlicePoint:
+    """How one feature, or the score, differs from the baseline in one slice; see monitor.proto."""
+
+    slice_feature: str
+    slice_value: str
+    feature: str
+    effect_size: float
+    threshold: float
+    q_value: float
+    baseline_rows: int
+    window_rows: int
+    stands_out: bool
+    hits: int
+    lasts: bool
+    bins: tuple[HistogramBin, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SliceDrift:
+    """What one window shows slice by slice; see monitor.proto."""
+
+    measured: int
+    standing_out: int
+    lasting: int
+    points: tuple[SlicePoint, ...]
+    unsliced: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DriftReport:
     """How one window's features and scores differ from the baseline."""
 
@@ -171,6 +200,7 @@ class DriftReport:
     faults: tuple[DataFault, ...] = ()
     concept: ConceptState | None = None
     estimate: QualityEstimate | None = None
+    slices: SliceDrift | None = None
 
     @property
     def drifted_features(self) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from services.common.criteria import (
     PassRule,
     Verdict,
 )
+from services.common.slice_sketches import MAX_SLICE_VALUES
 from services.monitor.core.names import id_of
 from services.monitor.core.sequential import (
     Bounds,
@@ -21,7 +22,6 @@ from services.monitor.core.sequential import (
     mean_difference,
     share_difference,
 )
-from services.monitor.core.stream.slicing import MAX_SLICE_VALUES
 from services.monitor.core.stream.trials import Tally, Trial, VersionRecord
 
 REPORTED_SLICES: Final = 2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 
 from google.protobuf.duration_pb2 import Duration
@@ -16,8 +16,10 @@ from services.monitor.core.resources import (
     DriftPoint,
     DriftReport,
     DriftTest,
+    HistogramBin,
     Monitor,
     PerformanceReport,
+    SlicePoint,
 )
 from services.monitor.core.slices import COMPARED, standings
 
@@ -94,22 +96,53 @@ def drift_test_from_proto(test: pb.DriftTest) -> DriftTest:
 
 
 def drift_report_to_proto(report: DriftReport) -> pb.DriftReport:
-    """The report with its histograms."""
+    """The report with its histograms and slices."""
     message = drift_report_to_listed_proto(report)
     for sent, point in zip(message.points, report.points, strict=True):
-        sent.bins.extend(
-            pb.HistogramBin(
-                label=each.label,
-                baseline_count=each.baseline_count,
-                window_count=each.window_count,
+        sent.bins.extend(_bins(point.bins))
+    if report.slices is not None:
+        message.slices.MergeFrom(
+            pb.SliceDrift(
+                measured=report.slices.measured,
+                standing_out=report.slices.standing_out,
+                lasting=report.slices.lasting,
+                points=[_slice_point(point) for point in report.slices.points],
+                unsliced_features=report.slices.unsliced,
             )
-            for each in point.bins
         )
     return message
 
 
+def _slice_point(point: SlicePoint) -> pb.SliceDrift.Point:
+    return pb.SliceDrift.Point(
+        slice_feature=point.slice_feature,
+        slice_value=point.slice_value,
+        feature=point.feature,
+        effect_size=point.effect_size,
+        threshold=point.threshold,
+        q_value=point.q_value,
+        baseline_rows=point.baseline_rows,
+        window_rows=point.window_rows,
+        stands_out=point.stands_out,
+        hits=point.hits,
+        lasts=point.lasts,
+        bins=_bins(point.bins),
+    )
+
+
+def _bins(bins: Iterable[HistogramBin]) -> list[pb.HistogramBin]:
+    return [
+        pb.HistogramBin(
+            label=each.label,
+            baseline_count=each.baseline_count,
+            window_count=each.window_count,
+        )
+        for each in bins
+    ]
+
+
 def drift_report_to_listed_proto(report: DriftReport) -> pb.DriftReport:
-    """The report without histograms."""
+    """The report without histograms and slices."""
     message = pb.DriftReport(
         name=report.meta.name,
         create_time=to_timestamp(report.meta.create_time),

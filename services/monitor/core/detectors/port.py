@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from services.common.profiles import Profile
 from services.common.sketches import Counts
+from services.common.slice_sketches import SliceSketches
 from services.monitor.core.course import Course
 from services.monitor.core.memory import Cut, Memory
 from services.monitor.core.quality import UNKNOWN
@@ -49,6 +50,8 @@ class Sight:
         span: Days that the rows are from.
         sample: Some whole rows.
         unreadable: Rows whose value of a feature was absent or of another type, by feature.
+        slices: Features and score slice by slice, as the baseline has them, by feature that slices.
+        unsliced: Features that slice here, by which the baseline is not sliced.
     """
 
     baseline: Profile
@@ -60,6 +63,8 @@ class Sight:
     span: Span
     sample: WindowSample
     unreadable: Mapping[str, int] = field(default_factory=dict)
+    slices: Mapping[str, SliceSketches] = field(default_factory=dict)
+    unsliced: tuple[str, ...] = ()
 
     @property
     def rows(self) -> int:

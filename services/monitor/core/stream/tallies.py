@@ -12,11 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from services.common.profiles import Profile
-from services.common.sketches import BinKind, Sketch
+from services.common.sketches import BinKind, Column, Sketch, floats_of
 from services.monitor.core.quality import UNKNOWN
 from services.monitor.core.stream.batches import FEATURE_PREFIX
 from services.monitor.core.stream.samples import RowSampler
-from services.monitor.core.stream.slicing import SliceCodes
+from services.monitor.core.stream.slicing import SliceCodes, SliceTally
 
 ScalarT = TypeVar("ScalarT", bound=np.generic)
 
@@ -33,6 +33,7 @@ class Tally:
 
     Attributes:
         slices: Which rows are in which slice.
+        by_slice: What they hold there; None without a baseline.
         strangers: Rows that have a value of a feature that the profile has not, by its name.
     """
 
@@ -44,6 +45,7 @@ class Tally:
             if profile
             else {}
         )
+        self.by_slice = SliceTally(profile, slices) if profile else None
         self.score = Sketch.empty(profile.score.sketch.bins) if profile else None
         self.sampler = RowSampler({name: sketch.bins for name, sketch in self.features.items()})
         self.unreadable = dict.fromkeys(self.features, 0)
@@ -89,7 +91,8 @@ class Tally:
         A feature that the baseline has and `rows` has not, or has with another type, counts
         as missing and as unreadable.
         """
-        columns = {}
+        columns: dict[str, pa.ChunkedArray] = {}
+        values: dict[str, Column] = {}
         # Asked for its columns, a table names them all: once, not once for each feature.
         sent = dict(zip(rows.column_names, rows.columns, strict=True))
         for name, sketch in self.features.items():
@@ -97,9 +100,10 @@ class Tally:
             if column is None:
                 sketch.counts[sketch.bins.missing] += rows.num_rows
                 self.unreadable[name] += rows.num_rows
-            else:
-                sketch.update(column)
-                columns[name] = column
+                continue
+            columns[name] = column
+            values[name] = floats_of(column) if sketch.bins.kind is BinKind.NUMERIC else column
+            sketch.update(values[name])
         self._count_strangers(sent)
         self.slices.observe(rows)
         self.sampler.observe(rows, columns)
@@ -107,6 +111,8 @@ class Tally:
         scores = rows.column("score").to_numpy()
         if self.score is not None:
             self.score.update(scores)
+        if self.by_slice is not None:
+            self.by_slice.observe(sent, values, scores)
         first, end = self.rows, self.rows + rows.num_rows
         self._reserve(end)
         self._scores[first:end] = scores

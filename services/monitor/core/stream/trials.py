@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 
 from services.common.criteria import Criteria, Measure
 from services.common.scoring import PROBABILITY_FLOOR
+from services.common.slice_sketches import MAX_SLICE_VALUES
 from services.monitor.core.sequential import Mean, Share
 from services.monitor.core.stream.batches import (
     FAILED,
@@ -28,7 +29,7 @@ from services.monitor.core.stream.batches import (
     OutcomeBatch,
     of_variants,
 )
-from services.monitor.core.stream.slicing import MAX_SLICE_VALUES, slice_value
+from services.monitor.core.stream.slicing import slice_value
 
 T = TypeVar("T")
 

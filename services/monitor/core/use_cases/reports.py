@@ -49,6 +49,7 @@ def record_drift_report(
         faults=found.faults,
         concept=found.concept,
         estimate=found.estimate,
+        slices=found.slices,
     )
     tx.drift_reports.add(report)
     tx.tell(
