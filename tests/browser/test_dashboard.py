@@ -134,12 +134,31 @@ async def test_the_keyboard_alone_walks_the_four_views_and_nothing_breaks_their_
     await expect(dialog).to_have_count(0)
     await expect(drifted.last).to_be_focused()
 
+    where = page.get_by_role("region", name="Drift by slice", exact=True)
+    await expect(where.locator("tbody tr")).to_have_count(2)
+    await expect(where.locator("tbody tr").first).to_contain_text("carrier = HA")
+    await expect(where.locator("tbody tr").first).to_contain_text("lasts")
+    await expect(
+        page.get_by_text("Of 2 columns in slices 1 stand out, 1 of them last.")
+    ).to_be_visible()
+    column = where.get_by_role("button", name="wind where carrier = HA")
+    await column.focus()
+    await page.keyboard.press("Enter")
+    await expect(
+        dialog.get_by_role("img", name="Shares in training and in the window")
+    ).to_be_visible()
+    await page.keyboard.press("Escape")
+    await expect(column).to_be_focused()
+    chosen = page.get_by_role("combobox", name="Drift of the window")
+    await chosen.select_option(index=10)
+    await expect(where.locator("tbody tr").first).not_to_contain_text("lasts")
+
     sliced = page.get_by_role("region", name="Slices by window").locator("tbody tr")
     await expect(sliced).to_have_count(3)
     await expect(sliced.first).to_contain_text("carrier = HA")
     await expect(sliced.first).to_contain_text("worse")
     await expect(sliced.last).to_contain_text("too few")
-    window = page.get_by_role("combobox", name="Window")
+    window = page.get_by_role("combobox", name="Window", exact=True)
     names = await window.locator("option").all_text_contents()
     assert len(names) == 48
     await window.select_option(next(name for name in names if "versions/1" in name))

@@ -12,6 +12,7 @@ from roundhouse.monitor.v1.monitor_pb2 import (
     DriftPoint,
     DriftReport,
     QualityEstimate,
+    SliceDrift,
 )
 
 T0 = datetime(2013, 3, 4, tzinfo=UTC)
@@ -111,3 +112,38 @@ def test_a_report_of_before_changes_had_names_is_shown_without():
     text = shown(print_report, report(points=[point("wind", 0.2)]))
     assert "not named" in text
     assert "No alarm." in text
+
+
+def in_slice(value: str, **fields) -> SliceDrift.Point:
+    return SliceDrift.Point(
+        slice_feature="origin",
+        slice_value=value,
+        feature="wind",
+        effect_size=0.375,
+        threshold=0.125,
+        window_rows=61,
+        baseline_rows=4_321,
+        **fields,
+    )
+
+
+def test_a_report_shows_where_it_drifts_and_what_training_was_not_sliced_by():
+    points = [
+        in_slice("EWR", stands_out=True, lasts=True, hits=3),
+        in_slice("JFK", stands_out=True, hits=1),
+        *(in_slice(f"V{place}") for place in range(30)),
+    ]
+    sliced = SliceDrift(
+        measured=64, standing_out=2, lasting=1, points=points, unsliced_features=["carrier"]
+    )
+    text = shown(print_report, report(points=[point("wind", 0.2)], slices=sliced))
+    assert "Training was not sliced by carrier: name it in slice_columns" in text
+    assert "By slice: 2 of 64 stand out, 1 last; the 20 farthest" in text
+    (lasting,) = (line for line in text.splitlines() if "origin = EWR" in line)
+    assert all(word in lasting for word in ("wind", "lasts", "0.375", "0.125", "61", "4,321"))
+    assert "stands out" in next(line for line in text.splitlines() if "origin = JFK" in line)
+    assert text.count("origin = ") == 20
+
+
+def test_a_report_without_slices_has_no_table_of_them():
+    assert "By slice" not in shown(print_report, report(points=[point("wind", 0.2)]))

@@ -232,6 +232,12 @@ async def test_the_views_tell_the_monitor_s_own_records(database):
         drawn = (await asked(session, "histograms", report=newest, feature="wind"))[1]
         assert drawn["points"][0]["drifted"]
         assert len(drawn["points"][0]["bins"]) == 12
+        where = (await asked(session, "drift-slices", report=newest))[1]["slices"]
+        assert (where["measured"], where["standing_out"], where["lasting"]) == (2, 1, 1)
+        told = [(each["slice"], each["lasts"], each["hits"]) for each in where["points"]]
+        assert told == [("carrier = HA", True, 4), ("carrier = UA", False, 0)]
+        assert len(where["points"][0]["bins"]) == 12
+        assert (await asked(session, "drift-slices", report=f"{MONITOR}/driftReports/r"))[0] == 404
 
 
 async def test_a_report_from_before_there_were_summaries_is_drawn_all_the_same(database):

@@ -27,6 +27,8 @@ from services.monitor.core.resources import (
     PerformanceReport,
     RetrainPolicy,
     Severity,
+    SliceDrift,
+    SlicePoint,
     SliceQuality,
 )
 from services.monitor.core.slos.objectives import (
@@ -201,6 +203,40 @@ def _drift(meta: Meta, week: int) -> DriftReport:
         reason="Wind goes further than it did in training: 3 of the last 4 windows show it."
         if drifting
         else "Nothing goes further than it did in training.",
+        slices=_in_slices(week),
+    )
+
+
+def _in_slices(week: int) -> SliceDrift:
+    """The wind has gone from what was trained on at one carrier, twice as far as over all."""
+    points = tuple(
+        _in_slice(carrier, _point("wind", shift, may_drift=True), hits)
+        for carrier, shift, hits in (
+            ("HA", 2 * _shift(week), min(4, max(0, week - 16))),
+            ("UA", 0, 0),
+        )
+    )
+    standing_out = sum(point.stands_out for point in points)
+    lasting = sum(point.lasts for point in points)
+    return SliceDrift(
+        measured=2, standing_out=standing_out, lasting=lasting, points=points, unsliced=()
+    )
+
+
+def _in_slice(carrier: str, point: DriftPoint, hits: int) -> SlicePoint:
+    return SlicePoint(
+        slice_feature="carrier",
+        slice_value=carrier,
+        feature=point.feature,
+        effect_size=point.effect_size,
+        threshold=point.threshold,
+        q_value=point.q_value,
+        baseline_rows=sum(each.baseline_count for each in point.bins),
+        window_rows=sum(each.window_count for each in point.bins),
+        stands_out=point.drifted,
+        hits=hits if point.drifted else 0,
+        lasts=point.drifted and hits >= 3,
+        bins=point.bins,
     )
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from roundhouse.cli import names
 from roundhouse.cli.output import OUT, day, print_table
-from roundhouse.monitor.v1.monitor_pb2 import DriftPoint, DriftReport
+from roundhouse.monitor.v1.monitor_pb2 import DriftPoint, DriftReport, SliceDrift
 
 _MOST_STRONGEST = 3
+_MOST_IN_SLICES = 20
 
 
 def change_name(report: DriftReport) -> str:
@@ -69,6 +70,39 @@ def print_report(report: DriftReport) -> None:
         [_row(point) for point in _strongest_first(report)],
         title=f"Against {names.short(report.baseline_version)}",
     )
+    if report.HasField("slices"):
+        _print_slices(report.slices)
+
+
+def _print_slices(slices: SliceDrift) -> None:
+    if slices.unsliced_features:
+        OUT.print(
+            f"Training was not sliced by {', '.join(slices.unsliced_features)}: "
+            "name it in slice_columns of the version's job.",
+            markup=False,
+        )
+    print_table(
+        ("slice", "feature", "", "effect", "counts from", "q", "rows", "in training"),
+        [
+            (
+                f"{point.slice_feature} = {point.slice_value}",
+                point.feature,
+                "lasts" if point.lasts else "stands out" if point.stands_out else "",
+                point.effect_size,
+                point.threshold,
+                point.q_value,
+                point.window_rows,
+                point.baseline_rows,
+            )
+            for point in slices.points[:_MOST_IN_SLICES]
+        ],
+        title=f"By slice: {slices.standing_out} of {slices.measured} stand out, "
+        f"{slices.lasting} last" + _farthest(slices),
+    )
+
+
+def _farthest(slices: SliceDrift) -> str:
+    return f"; the {_MOST_IN_SLICES} farthest" if slices.measured > _MOST_IN_SLICES else ""
 
 
 def _row(point: DriftPoint) -> tuple[object, ...]:

@@ -13,9 +13,11 @@ from services.monitor.core.loop.episodes import Episode
 from services.monitor.core.ports import Cost, Json
 from services.monitor.core.resources import (
     DriftPoint,
+    HistogramBin,
     Monitor,
     PerformanceReport,
     RetrainDecision,
+    SliceDrift,
 )
 from services.monitor.core.slos.budgets import SloReading
 from services.monitor.core.slos.objectives import Slo
@@ -184,11 +186,41 @@ def of_point(point: DriftPoint) -> Document:
         "window_rows": point.window_rows,
         "drifted": point.drifted,
         "reason": point.reason,
-        "bins": [
-            {"label": each.label, "baseline": each.baseline_count, "window": each.window_count}
-            for each in point.bins
+        "bins": _of_bins(point.bins),
+    }
+
+
+def of_slice_drift(drift: SliceDrift) -> Document:
+    """One window slice by slice; each point with both histograms."""
+    return {
+        "measured": drift.measured,
+        "standing_out": drift.standing_out,
+        "lasting": drift.lasting,
+        "unsliced": list(drift.unsliced),
+        "points": [
+            {
+                "slice": f"{point.slice_feature} = {point.slice_value}",
+                "feature": point.feature,
+                "effect_size": point.effect_size,
+                "threshold": point.threshold,
+                "q_value": point.q_value,
+                "baseline_rows": point.baseline_rows,
+                "window_rows": point.window_rows,
+                "stands_out": point.stands_out,
+                "hits": point.hits,
+                "lasts": point.lasts,
+                "bins": _of_bins(point.bins),
+            }
+            for point in drift.points
         ],
     }
+
+
+def _of_bins(bins: Sequence[HistogramBin]) -> list[Document]:
+    return [
+        {"label": each.label, "baseline": each.baseline_count, "window": each.window_count}
+        for each in bins
+    ]
 
 
 def heat_map(windows: Sequence[DriftSummary], features: int) -> Document:

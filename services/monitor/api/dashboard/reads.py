@@ -171,6 +171,18 @@ class Reads:
 
         return await self._transactions.read(read)
 
+    async def drift_slices(self, report: str) -> Document:
+        """Where one window drifts, slice by slice; null in `slices` where nothing slices.
+
+        Raises:
+            ReportNotFound: There is none.
+        """
+        found = await self._transactions.read(lambda tx: the_drift_report(tx, report))
+        return {
+            "window": documents.of_drift(summary_of(found)),
+            "slices": None if found.slices is None else documents.of_slice_drift(found.slices),
+        }
+
 
 def _episodes(lists: MonitorLists, monitor: str) -> Sequence[Episode]:
     return lists.episodes(PageQuery(monitor, EPISODES, "")).items

@@ -1,9 +1,10 @@
 // Where it drifts: features by window, both histograms, each version's performance, and slices.
 
 import { ask } from "../api.js";
-import { histogram } from "../chart.js";
 import { openDialog } from "../dialog.js";
 import { counted, el, notice, shortName, state, table, words } from "../dom.js";
+import { drawHistograms } from "./histograms.js";
+import { drawSliceDrift } from "./slice_drift.js";
 import { drawRollout, drawSlices } from "./slices.js";
 import { drawJobs } from "./training.js";
 
@@ -22,7 +23,12 @@ export const parts = [
 const LEVELS = [0.25, 0.75, 1, 2]; // times what would count
 
 function draw(found) {
-  return [...drawHeat(found), ...drawWindows(found.windows), ...drawVersions(found.versions)];
+  return [
+    ...drawHeat(found),
+    ...drawWindows(found.windows),
+    ...drawSliceDrift(found.windows),
+    ...drawVersions(found.versions),
+  ];
 }
 
 function drawHeat({ windows, rows, features_left_out: leftOut }) {
@@ -102,15 +108,7 @@ function drawPoint(point) {
       point.q_value.toPrecision(2),
     ),
     ...(point.bins.length
-      ? [
-          el(
-            "p",
-            {},
-            el("span", { class: "key baseline" }, `training (${counted(point.baseline_rows, "row")}) `),
-            el("span", { class: "key window" }, `window (${counted(point.window_rows, "row")})`),
-          ),
-          histogram("Shares in training and in the window", point.bins),
-        ]
+      ? drawHistograms(point)
       : [el("p", { class: "faint" }, "This detector looks at whole rows: it has no histogram.")]),
   ];
 }

@@ -48,7 +48,7 @@ export function drawSlices({ features, reports }) {
   ];
 }
 
-function choice(key, values, picked) {
+export function choice(key, values, picked) {
   const options = values.map(([value, text]) =>
     el("option", { value, selected: value === picked && "" }, text),
   );
@@ -79,7 +79,7 @@ function drawReport(report, by) {
   ].filter(Boolean);
 }
 
-function bad(value) {
+export function bad(value) {
   return el("span", { class: "state bad" }, words(value));
 }
 
