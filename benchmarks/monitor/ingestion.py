@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from itertools import count
 from pathlib import Path
@@ -25,9 +26,11 @@ from benchmarks.harness import Bar, Row, Sample, interleaved
 from benchmarks.monitor.columns import BLOCK_ROWS
 from benchmarks.monitor.ours import MONDAY, WEEK, observations
 from services.common.profiles import Profile
-from services.common.sketches import Sketch
+from services.common.sketches import FrozenBins, Sketch, floats_of
+from services.common.slice_sketches import MAX_SLICE_VALUES, SliceSketches
 from services.monitor.core.stream.batches import FEATURE_PREFIX, ObservationBatch
 from services.monitor.core.stream.ledger import EndpointBook, Ledger
+from services.monitor.core.stream.slicing import SliceTally
 from services.monitor.core.windows import Window, to_us
 from tests.support.monitor_values import ENDPOINT, MONITOR
 from tests.support.processes import wait_until
@@ -36,6 +39,7 @@ from tests.system.suite import Suite
 DURABLE: Final = "rows of 50 features, durable"
 JUDGED: Final = "the same, until their window is judged"
 SKETCHED: Final = "the same, in the sketches alone"
+SLICED: Final = "the same, in the sketches and once more in 20 slices"
 COUNTED: Final = "the same, in the ledger: sketches, sample, ids and times"
 
 _DURABLE_GOAL: Final = 50_000.0
@@ -45,6 +49,7 @@ _STREAM_S: Final = 300.0
 _CALL_S: Final = 30.0
 _POLL_S: Final = 0.05
 _CPU: Final = "process_cpu_seconds_total"
+_SLICING: Final = "carrier"
 
 
 class Intake:
@@ -118,7 +123,7 @@ class Intake:
 
 
 def counted(profile: Profile, *, batches: int, rounds: int) -> list[Row]:
-    """Rows a second of one core, in this process: the sketches, and all that the ledger does.
+    """Rows a second of one core, in this process: the sketches, slices, and all the ledger does.
 
     Args:
         profile: Of the 50 features.
@@ -130,13 +135,24 @@ def counted(profile: Profile, *, batches: int, rounds: int) -> list[Row]:
         for batch in range(batches)
     ]
     rows = batches * BLOCK_ROWS
+    carriers = [f"c{place}" for place in range(MAX_SLICE_VALUES)]
+    by = FrozenBins.categorical(carriers)
+    widths = {name: each.group_count for name, each in profile.features.items()}
+    sliced = replace(
+        profile, slices={_SLICING: SliceSketches.empty(by, widths, profile.score.group_count)}
+    )
+    carrier = pa.chunked_array([carriers * (BLOCK_ROWS // len(carriers))])
 
-    def sketches() -> Sample:
+    def sketched(slices: SliceTally | None) -> Sample:
         found = {name: Sketch.empty(each.sketch.bins) for name, each in profile.features.items()}
         used = time.process_time()
         for table in tables:
+            columns = {name: floats_of(table.column(FEATURE_PREFIX + name)) for name in found}
             for name, sketch in found.items():
-                sketch.update(table.column(FEATURE_PREFIX + name))
+                sketch.update(columns[name])
+            if slices is not None:
+                sent = {FEATURE_PREFIX + _SLICING: carrier}
+                slices.observe(sent, columns, table.column("score").to_numpy())
         return Sample(rows / (time.process_time() - used))
 
     def ledger() -> Sample:
@@ -150,7 +166,12 @@ def counted(profile: Profile, *, batches: int, rounds: int) -> list[Row]:
         return Sample(rows / (time.process_time() - used))
 
     return interleaved(
-        [(SKETCHED, "rows/s of CPU", sketches), (COUNTED, "rows/s of CPU", ledger)], rounds
+        [
+            (SKETCHED, "rows/s of CPU", lambda: sketched(None)),
+            (SLICED, "rows/s of CPU", lambda: sketched(SliceTally(sliced, (_SLICING,)))),
+            (COUNTED, "rows/s of CPU", ledger),
+        ],
+        rounds,
     )
 
 

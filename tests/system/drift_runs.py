@@ -79,9 +79,10 @@ def judged_weeks(
     nature: Nature,
     columns: int = 50,
     test: DriftTest | None = None,
+    sliced: bool = False,
 ) -> Iterator[DriftReport]:
     """The reports on a world's weeks, one change a week, oldest first."""
-    world = DriftWorld(seed, nature=nature, columns=columns)
+    world = DriftWorld(seed, nature=nature, columns=columns, sliced=sliced)
     profile = world.profile()
     sights = (
         sight_of_days(profile, world.days(7, change), seed * 1000 + week)
@@ -108,6 +109,7 @@ def judged(sights: Iterable[Sight], test: DriftTest) -> Iterator[DriftReport]:
                 severity=found.change.severity,
                 faults=found.faults,
                 concept=found.concept,
+                slices=found.slices,
             )
         )
         yield earlier[0]

@@ -26,6 +26,7 @@ PROOFS: Final = {
     "registry-kills": "tests.system.proofs.registry_kills",
     "rollbacks": "tests.system.proofs.rollbacks",
     "runaway": "tests.system.proofs.runaway",
+    "slice-drift": "tests.system.proofs.slice_drift",
     "swaps": "tests.system.proofs.swaps",
     "verdicts": "tests.system.proofs.verdicts",
     "workers": "tests.system.proofs.workers",

@@ -1,0 +1,106 @@
+"""A change in a twentieth of the rows is told where it is, and what lasts without one is rare.
+
+Nothing of it is an alarm. All the same what lasts in some slice, though nothing has changed in
+it, is held to the budget of false alarms: whoever looks there for nothing looks there no more.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from multiprocessing import get_context
+from typing import Final
+
+from rich.console import Console
+from rich.table import Table
+
+from services.monitor.core.resources import DriftTest
+from tests.system.alarm_tasks import NATURES
+from tests.system.drift_runs import share_with_interval
+from tests.system.slice_runs import CHANGES, WEEKS, SlicedWorld, sliced_world
+
+LEAST_FOUND: Final = 0.8
+"""Of the columns that 1 sd has shifted."""
+
+_MUST_BE_FOUND: Final = "shift of 1 sd"
+_CONSOLE: Final = Console(width=140)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """How much is simulated."""
+    parser.add_argument("--worlds", type=int, default=100, help="of each kind, for each change")
+    parser.add_argument("--processes", type=int, default=2, help="at once")
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    world: str
+    change: str
+
+    def run(self, seed: int) -> SlicedWorld:
+        return sliced_world(seed, CHANGES[self.change], NATURES[self.world])
+
+
+def prove(arguments: argparse.Namespace) -> list[str]:
+    """Simulate, print the table, and give what was violated."""
+    kinds = [_Kind(world, change) for world in NATURES for change in CHANGES]
+    found: dict[_Kind, list[SlicedWorld]] = {kind: [] for kind in kinds}
+    with ProcessPoolExecutor(arguments.processes, get_context("spawn")) as pool:
+        running = {
+            pool.submit(kind.run, seed): kind for seed in range(arguments.worlds) for kind in kinds
+        }
+        for done, future in enumerate(as_completed(running), 1):
+            found[running[future]].append(future.result())
+            if done % (10 * len(kinds)) == 0:
+                _CONSOLE.print(f"{done:,} of {len(running):,} worlds", highlight=False)
+    _CONSOLE.print(_table(found))
+    return list(_violations(found))
+
+
+def _share(worlds: list[SlicedWorld], hits: str) -> tuple[float, float, float]:
+    return share_with_interval([getattr(each, hits) for each in worlds], [WEEKS] * len(worlds))
+
+
+def _found(worlds: list[SlicedWorld]) -> float | None:
+    planted = sum(each.planted for each in worlds)
+    return sum(each.found for each in worlds) / planted if planted else None
+
+
+def _violations(found: dict[_Kind, list[SlicedWorld]]) -> Iterator[str]:
+    budget = DriftTest().false_alarm_budget
+    for kind, worlds in found.items():
+        share, low, _ = _share(worlds, "weeks_lasting")
+        if low > budget:
+            yield f"{kind.world}, {kind.change}: something lasts in {share:.3f} of the weeks"
+        told = _found(worlds)
+        if kind.change == _MUST_BE_FOUND and told is not None and told < LEAST_FOUND:
+            yield f"{kind.world}, {kind.change}: {told:.2f} of what has changed is found"
+
+
+def _table(found: dict[_Kind, list[SlicedWorld]]) -> Table:
+    table = Table(title="50 columns in five slices; a change is in the smallest, 5 % of the rows")
+    for heading in (
+        "world",
+        "change",
+        "weeks",
+        "alarm over all rows",
+        "elsewhere: something stands out",
+        "something lasts",
+        "changed columns that last",
+    ):
+        table.add_column(heading)
+    for kind, worlds in found.items():
+        told = _found(worlds)
+        table.add_row(
+            kind.world,
+            kind.change,
+            f"{WEEKS * len(worlds):,}",
+            *(
+                "{:.3f} ({:.3f} to {:.3f})".format(*_share(worlds, hits))
+                for hits in ("alarms", "weeks_out", "weeks_lasting")
+            ),
+            "" if told is None else f"{told:.3f}",
+        )
+    return table
