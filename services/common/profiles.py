@@ -136,9 +136,17 @@ class RowSample:
         time_us: npt.NDArray[np.int64],
     ) -> Self:
         """At most `sample_rows` of the rows, evenly spaced in event time."""
-        order = np.argsort(time_us, kind="stable")
-        kept = np.linspace(0, order.size - 1, min(order.size, sample_rows(len(columns))))
-        rows = order[kept.astype(np.int64)]
+        return cls.at(_evenly_spaced(time_us, len(columns)), columns, profiles, time_us)
+
+    @classmethod
+    def at(
+        cls,
+        rows: npt.NDArray[np.int64],
+        columns: Mapping[str, Column],
+        profiles: Mapping[str, ColumnProfile],
+        time_us: npt.NDArray[np.int64],
+    ) -> Self:
+        """Those at these places, int64 [rows]."""
         codes = [
             profiles[name].sketch.bins.indices(_taken(values, rows))
             for name, values in columns.items()
@@ -166,6 +174,45 @@ class RowSample:
 
 
 @dataclass(frozen=True)
+class ScoredSample:
+    """Some whole rows with what the model says of them.
+
+    Attributes:
+        rows: As few as in any sample.
+        scores: float32 [rows], as an endpoint answers: the probability of class 1, or a quantity
+            in its own unit.
+    """
+
+    rows: RowSample
+    scores: npt.NDArray[np.float32]
+
+    @classmethod
+    def of(
+        cls,
+        columns: Mapping[str, Column],
+        profiles: Mapping[str, ColumnProfile],
+        scores: npt.NDArray[Any],  # any float dtype
+        time_us: npt.NDArray[np.int64],
+    ) -> Self:
+        """At most `sample_rows` of the rows, evenly spaced in event time."""
+        rows = _evenly_spaced(time_us, len(columns))
+        return cls(
+            RowSample.at(rows, columns, profiles, time_us),
+            np.asarray(scores[rows], np.float32),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """As `from_json` reads it."""
+        # Each is a float64 as well: nothing is lost, whatever the unit.
+        return {**self.rows.to_json(), "scores": self.scores.tolist()}
+
+    @classmethod
+    def from_json(cls, document: Json) -> Self:
+        """The inverse of `to_json`."""
+        return cls(RowSample.from_json(document), np.asarray(document["scores"], np.float32))
+
+
+@dataclass(frozen=True)
 class Profile:
     """The content of a bundle's `profile.json`.
 
@@ -178,6 +225,7 @@ class Profile:
         reliability: int64 [days, groups, 2], outcomes 0 and 1 of the rows that `score` was
             counted on, by day and by the score's coarse group; None as above.
         slices: Features and score once more, by feature that slices; empty as above.
+        held_out: Some of the rows that `score` was counted on; None as above.
     """
 
     features: Mapping[str, ColumnProfile]
@@ -187,6 +235,7 @@ class Profile:
     sample: RowSample | None = field(default=None, compare=False)
     reliability: Counts | None = field(default=None, compare=False)
     slices: Mapping[str, SliceSketches] = field(default_factory=dict, compare=False)
+    held_out: ScoredSample | None = field(default=None, compare=False)
 
     @cached_property
     def worked_out(self) -> dict[Hashable, Any]:
@@ -198,6 +247,7 @@ class Profile:
         later = {
             "sample": None if self.sample is None else self.sample.to_json(),
             "reliability": None if self.reliability is None else self.reliability.tolist(),
+            "held_out": None if self.held_out is None else self.held_out.to_json(),
         }
         return {
             **{name: part for name, part in later.items() if part is not None},
@@ -225,6 +275,9 @@ class Profile:
                 name: SliceSketches.from_json(slices)
                 for name, slices in document.get("slices", {}).items()
             },
+            held_out=ScoredSample.from_json(document["held_out"])
+            if "held_out" in document
+            else None,
         )
 
 
@@ -316,6 +369,13 @@ def reliability_of(
     flat = (day * groups + coarse[score.sketch.bins.indices(scores)]) * 2 + labels
     counted = np.bincount(flat, minlength=days.size * groups * 2)
     return counted.reshape(days.size, groups, 2).astype(np.int64)
+
+
+def _evenly_spaced(time_us: npt.NDArray[np.int64], columns: int) -> npt.NDArray[np.int64]:
+    """int64 [rows]: places of the rows that a sample of so many columns keeps, in time order."""
+    order = np.argsort(time_us, kind="stable")
+    kept = np.linspace(0, order.size - 1, min(order.size, sample_rows(columns)))
+    return np.asarray(order[kept.astype(np.int64)])
 
 
 def _taken(values: Column, rows: npt.NDArray[np.int64]) -> Column:

@@ -80,6 +80,12 @@ async def test_five_candidates_become_one_version_with_its_evidence(caller: Trai
         profile.features, 1020
     )
     assert by_origin.score.sum() == 180
+    assert profile.held_out is not None
+    assert profile.held_out.rows.names == profile.sample.names
+    assert profile.held_out.rows.codes.shape == (180, 4)
+    assert np.array_equal(
+        profile.score.sketch.bins.counts(profile.held_out.scores), profile.score.sketch.counts
+    )
     written = json.loads(await artifact(caller, version.name, "evaluation.json"))
     assert written["scores"]["auc"] == evaluation.metrics["auc"]
     assert written["beats_baseline"]

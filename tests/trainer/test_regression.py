@@ -184,6 +184,10 @@ def test_the_profile_has_quantities_and_no_promise(data: Table) -> None:
     assert found.reliability is None
     assert found.score.sketch.bins.edges[0] > 100
     assert found.label.sketch.bins.edges[-1] == pytest.approx(data.label.max())
+    assert found.held_out is not None
+    in_time = np.argsort(test.event_time_us, kind="stable")
+    kept = np.linspace(0, len(test) - 1, found.held_out.scores.size).astype(int)
+    assert found.held_out.scores.tolist() == test.label.astype(np.float32)[in_time][kept].tolist()
 
 
 def test_no_label_of_a_quantity_is_suspected(data: Table) -> None:

@@ -15,6 +15,7 @@ from services.common.profiles import (
     ColumnProfile,
     Profile,
     RowSample,
+    ScoredSample,
     feature_profiles,
     reliability_of,
     slice_sketches,
@@ -115,7 +116,7 @@ def classes_of(signature: JsonObject, task: Task) -> tuple[str, ...]:
 
 def profile(fitted: Table, held_out: Table, told: Probabilities) -> dict[str, Any]:
     """`profile.json`: features and label of the fitted rows, scores of the held-out ones; features
-    and scores once more slice by slice.
+    and scores once more slice by slice; some whole rows of either part.
 
     Of two classes, whose score is the probability of label 1, or of quantities, whose score they
     are: nothing is promised by them, so that there is no reliability. Texts have no profile:
@@ -150,6 +151,11 @@ def profile(fitted: Table, held_out: Table, told: Probabilities) -> dict[str, An
             scores=told,
             scores_sliced_by=held_out.slices,
         ),
+        held_out=ScoredSample.of(
+            {**held_out.numeric, **held_out.categorical}, features, told, held_out.event_time_us
+        )
+        if columns
+        else None,
     ).to_json()
 
 
