@@ -24,6 +24,8 @@ from services.monitor.core.heat import summary_of
 from services.monitor.core.loop.episodes import EpisodeState
 from services.monitor.core.naming import Change
 from services.monitor.core.resources import (
+    AttributionDrift,
+    AttributionPoint,
     ChangeKind,
     HistogramBin,
     Severity,
@@ -76,6 +78,12 @@ IN_SLICE = SlicePoint(
     bins=(HistogramBin("[0, 1)", 90, 60),),
 )
 SLICES = SliceDrift(measured=7, standing_out=1, lasting=1, points=(IN_SLICE,), unsliced=("origin",))
+FOLLOWED = AttributionPoint(
+    feature="wind", baseline=0.6, window=0.1, half_width=0.2, moved=True, hits=3, lasts=True
+)
+ATTRIBUTIONS = AttributionDrift(
+    baseline_rows=900, window_rows=1000, measured=2, moved=1, lasting=1, points=(FOLLOWED,)
+)
 COMMON_TABLES = {*COMMON.tables, "alembic_version"}
 
 
@@ -87,7 +95,7 @@ async def database(database_url):
 
 def drift(tx, window=WEEK):
     change = Change(ChangeKind.NONE, Severity.NONE, "")
-    found = Findings((), (), None, change, None, SLICES)
+    found = Findings((), (), None, change, None, SLICES, ATTRIBUTIONS)
     return record_drift_report(tx, MONITOR, window, baseline_version=CHAMPION, rows=9, found=found)
 
 

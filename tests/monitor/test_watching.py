@@ -176,6 +176,16 @@ async def test_traffic_that_changes_is_reported_and_decided_once_across_restarts
         assert (at_ewr.hits, at_ewr.threshold) == (2, wind.threshold)
         assert sum(each.window_count for each in at_ewr.bins) == at_ewr.window_rows
         assert sum(where[each, "wind"].window_rows for each in ORIGINS) == 1050
+        assert not any(report.HasField("attributions") for report in found)
+        followed = whole.attributions
+        assert (followed.baseline_rows, followed.window_rows) == (1000, 1000)
+        # The scores of this world follow nothing.
+        assert (followed.measured, followed.moved, followed.lasting) == (2, 0, 0)
+        assert {point.feature for point in followed.points} == {"wind", "origin"}
+        assert all(
+            max(point.baseline, point.window) < point.half_width and point.hits == 0
+            for point in followed.points
+        )
         performance = await caller.monitors.ListPerformanceReports(
             monitor_service_pb2.ListPerformanceReportsRequest(
                 parent=MONITOR, filter=f'version = "{CHAMPION}"'

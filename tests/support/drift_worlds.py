@@ -14,6 +14,7 @@ from services.common.profiles import (
     ColumnProfile,
     Profile,
     RowSample,
+    ScoredSample,
     feature_profiles,
     reliability_of,
     slice_sketches,
@@ -69,6 +70,7 @@ class Change:
         decoupled: Whether columns that went together, in pairs, do so no longer.
         odds: Factor on the odds of outcome 1, all rows of either outcome as before.
         concept: What is added to the logit of outcome 1 while nothing else changes.
+        rewired: Whether scores weigh five other columns, outcomes those that they always did.
     """
 
     shift: float = 0.0
@@ -78,6 +80,7 @@ class Change:
     decoupled: bool = False
     odds: float = 1.0
     concept: float = 0.0
+    rewired: bool = False
 
     def scaled(self, strength: float) -> Change:
         """The change on its way in, from 0 to 1."""
@@ -89,6 +92,7 @@ class Change:
             decoupled=self.decoupled and strength > 0,
             odds=1 + (self.odds - 1) * strength,
             concept=self.concept * strength,
+            rewired=self.rewired and strength > 0,
         )
 
 
@@ -173,6 +177,7 @@ class DriftWorld:
                 scores=held_out.scores,
                 scores_sliced_by={"category": held_out.category},
             ),
+            held_out=ScoredSample.of(held_out.columns, features, held_out.scores, held_out.time_us),
         )
 
     def _one_day(self, change: Change) -> Days:
@@ -192,7 +197,9 @@ class DriftWorld:
         hit = np.isin(category, [change.only_in] if change.only_in else _CATEGORIES)
         numbers[hit, : change.shifted] += change.shift
         logit = _INTERCEPT + numbers[:, : len(_WEIGHTS)] @ np.array(_WEIGHTS)
-        scores = 1 / (1 + np.exp(-logit))
+        # The first of each pair: they are independent, as those that decide are.
+        other = _INTERCEPT + numbers[:, 5 : 5 + 2 * _PAIRS : 2] @ np.array(_WEIGHTS)
+        scores = 1 / (1 + np.exp(-(other if change.rewired else logit)))
         truth = 1 / (1 + np.exp(-logit - change.concept))
         labels = (random.random(n) < truth).astype(np.int8)
         if change.odds != 1:
@@ -230,7 +237,9 @@ def sight_of_days(profile: Profile, days: Days, seed: int = 0) -> Sight:
         labels=days.labels,
         event_us=days.time_us,
         span=Span(first_day, int(days.time_us[-1] // DAY_US) - first_day + 1),
-        sample=WindowSample(tuple(columns), codes, values, days.time_us[kept] // DAY_US),
+        sample=WindowSample(
+            tuple(columns), codes, values, days.time_us[kept] // DAY_US, days.scores[kept]
+        ),
         unreadable=dict.fromkeys(columns, 0),
         slices=slices.sketches,
     )

@@ -12,6 +12,7 @@ from services.common.profiles import (
     ColumnProfile,
     Profile,
     RowSample,
+    ScoredSample,
     feature_profiles,
     reliability_of,
     slice_sketches,
@@ -105,6 +106,7 @@ class World:
                 scores=scores,
                 scores_sliced_by={"origin": features["origin"]},
             ),
+            held_out=ScoredSample.of(features, profiles, scores, times),
         )
 
 

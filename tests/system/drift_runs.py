@@ -110,6 +110,7 @@ def judged(sights: Iterable[Sight], test: DriftTest) -> Iterator[DriftReport]:
                 faults=found.faults,
                 concept=found.concept,
                 slices=found.slices,
+                attributions=found.attributions,
             )
         )
         yield earlier[0]

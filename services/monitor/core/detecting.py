@@ -8,6 +8,7 @@ from datetime import timedelta
 
 from services.common.sketches import BLOCK_S
 from services.monitor.core.alarms import judged_points
+from services.monitor.core.attribution import attribution_drift
 from services.monitor.core.concept import concept_state
 from services.monitor.core.detectors.port import Sight
 from services.monitor.core.detectors.registry import DETECTORS
@@ -15,6 +16,7 @@ from services.monitor.core.estimating import estimated_quality
 from services.monitor.core.faults.registry import FAULTS
 from services.monitor.core.naming import Change, named_change
 from services.monitor.core.resources import (
+    AttributionDrift,
     ConceptState,
     DataFault,
     DriftPoint,
@@ -38,6 +40,7 @@ class Findings:
     change: Change
     estimate: QualityEstimate | None
     slices: SliceDrift | None
+    attributions: AttributionDrift | None
 
 
 def sight_of(tally: Tally, length: timedelta) -> Sight | None:
@@ -94,4 +97,5 @@ def findings(
         change,
         estimated_quality(sight, points, change.kind),
         slice_drift(sight, points, earlier, test),
+        attribution_drift(sight, earlier, test),
     )

@@ -185,6 +185,31 @@ class SliceDrift:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AttributionPoint:
+    """How much the scores follow one feature, then and now; see monitor.proto."""
+
+    feature: str
+    baseline: float
+    window: float
+    half_width: float
+    moved: bool
+    hits: int
+    lasts: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttributionDrift:
+    """What the scores of one window follow; see monitor.proto."""
+
+    baseline_rows: int
+    window_rows: int
+    measured: int
+    moved: int
+    lasting: int
+    points: tuple[AttributionPoint, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DriftReport:
     """How one window's features and scores differ from the baseline."""
 
@@ -201,6 +226,7 @@ class DriftReport:
     concept: ConceptState | None = None
     estimate: QualityEstimate | None = None
     slices: SliceDrift | None = None
+    attributions: AttributionDrift | None = None
 
     @property
     def drifted_features(self) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from roundhouse.monitor.v1 import monitor_pb2 as pb
 from services.common.resources import Meta
 from services.common.rpc.convert import from_duration, to_duration, to_timestamp
 from services.monitor.core.resources import (
+    AttributionDrift,
     DataFault,
     DriftPoint,
     DriftReport,
@@ -96,7 +97,7 @@ def drift_test_from_proto(test: pb.DriftTest) -> DriftTest:
 
 
 def drift_report_to_proto(report: DriftReport) -> pb.DriftReport:
-    """The report with its histograms and slices."""
+    """The report with its histograms, slices and attributions."""
     message = drift_report_to_listed_proto(report)
     for sent, point in zip(message.points, report.points, strict=True):
         sent.bins.extend(_bins(point.bins))
@@ -110,7 +111,31 @@ def drift_report_to_proto(report: DriftReport) -> pb.DriftReport:
                 unsliced_features=report.slices.unsliced,
             )
         )
+    if report.attributions is not None:
+        message.attributions.MergeFrom(_attributions(report.attributions))
     return message
+
+
+def _attributions(drift: AttributionDrift) -> pb.AttributionDrift:
+    return pb.AttributionDrift(
+        baseline_rows=drift.baseline_rows,
+        window_rows=drift.window_rows,
+        measured=drift.measured,
+        moved=drift.moved,
+        lasting=drift.lasting,
+        points=[
+            pb.AttributionDrift.Point(
+                feature=point.feature,
+                baseline=point.baseline,
+                window=point.window,
+                half_width=point.half_width,
+                moved=point.moved,
+                hits=point.hits,
+                lasts=point.lasts,
+            )
+            for point in drift.points
+        ],
+    )
 
 
 def _slice_point(point: SlicePoint) -> pb.SliceDrift.Point:
@@ -142,7 +167,7 @@ def _bins(bins: Iterable[HistogramBin]) -> list[pb.HistogramBin]:
 
 
 def drift_report_to_listed_proto(report: DriftReport) -> pb.DriftReport:
-    """The report without histograms and slices."""
+    """The report without histograms, slices and attributions."""
     message = pb.DriftReport(
         name=report.meta.name,
         create_time=to_timestamp(report.meta.create_time),

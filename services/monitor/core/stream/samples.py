@@ -25,12 +25,14 @@ class WindowSample:
         codes: int64 [rows, columns], the bin of each value.
         values: float64 [rows, columns], the numbers themselves; NaN where there is none.
         days: int64 [rows], day of event time since the epoch.
+        scores: float32 [rows].
     """
 
     names: tuple[str, ...]
     codes: Counts
     values: npt.NDArray[np.float64]
     days: Counts
+    scores: npt.NDArray[np.float32]
 
     @cached_property
     def finite(self) -> Counts:
@@ -61,12 +63,13 @@ class RowSampler:
         self._codes: Counts = np.empty((0, len(bins)), np.int64)
         self._values: npt.NDArray[np.float64] = np.empty((0, len(bins)))
         self._days: Counts = np.empty(0, np.int64)
+        self._scores: npt.NDArray[np.float32] = np.empty(0, np.float32)
 
     def observe(self, rows: pa.Table, columns: Mapping[str, pa.ChunkedArray]) -> None:
         """Take these rows into account.
 
         Args:
-            rows: With `prediction_id` and `event_time`.
+            rows: With `prediction_id`, `event_time` and `score`.
             columns: The readable features of `rows`; one that lacks counts as missing.
         """
         keys = np.array(
@@ -79,16 +82,18 @@ class RowSampler:
         chosen = chosen[np.argsort(keys[chosen], kind="stable")][: self._capacity]
         codes, values = self._encoded(columns, chosen)
         times = rows.column("event_time").take(pa.array(chosen)).cast(pa.int64()).to_numpy()
+        scores = rows.column("score").to_numpy()[chosen]
         keys = np.concatenate([self._keys, keys[chosen]])
         kept = np.argsort(keys, kind="stable")[: self._capacity]
         self._keys = keys[kept]
         self._codes = np.concatenate([self._codes, codes])[kept]
         self._values = np.concatenate([self._values, values])[kept]
         self._days = np.concatenate([self._days, days_of(times)])[kept]
+        self._scores = np.concatenate([self._scores, scores])[kept]
 
     def sample(self) -> WindowSample:
         """The rows kept so far, in the order of their checksums."""
-        return WindowSample(tuple(self._bins), self._codes, self._values, self._days)
+        return WindowSample(tuple(self._bins), self._codes, self._values, self._days, self._scores)
 
     def _encoded(
         self, columns: Mapping[str, pa.ChunkedArray], chosen: npt.NDArray[np.intp]

@@ -50,6 +50,7 @@ def record_drift_report(
         concept=found.concept,
         estimate=found.estimate,
         slices=found.slices,
+        attributions=found.attributions,
     )
     tx.drift_reports.add(report)
     tx.tell(
