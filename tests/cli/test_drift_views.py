@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from roundhouse.cli.output import OUT
 from roundhouse.cli.views.drift import print_report, print_windows
 from roundhouse.monitor.v1.monitor_pb2 import (
+    AttributionDrift,
     ConceptEvidence,
     DataFault,
     DriftPoint,
@@ -147,3 +148,26 @@ def test_a_report_shows_where_it_drifts_and_what_training_was_not_sliced_by():
 
 def test_a_report_without_slices_has_no_table_of_them():
     assert "By slice" not in shown(print_report, report(points=[point("wind", 0.2)]))
+
+
+def test_a_report_shows_what_scores_follow_and_what_they_followed_in_training():
+    points = [
+        AttributionDrift.Point(
+            feature="dew", baseline=0.625, window=0.125, half_width=0.25, moved=True, lasts=True
+        ),
+        AttributionDrift.Point(feature="gust", window=0.5, half_width=0.125, moved=True),
+        *(AttributionDrift.Point(feature=f"other{place}") for place in range(30)),
+    ]
+    followed = AttributionDrift(measured=64, moved=2, lasting=1, points=points)
+    text = shown(print_report, report(points=[point("wind", 0.2)], attributions=followed))
+    assert "What scores follow: 2 of 64 moved, 1 last; the 20 farthest" in text
+    after = text.split("What scores follow")[1].splitlines()
+    (lasting,) = (line for line in after if "dew" in line)
+    assert all(word in lasting for word in ("lasts", "0.625", "0.125", "-0.500 ± 0.250"))
+    (moved,) = (line for line in after if "gust" in line)
+    assert all(word in moved for word in ("moved", "+0.500 ± 0.125"))
+    assert text.count("other") == 18
+
+
+def test_a_report_without_attributions_has_no_table_of_them():
+    assert "What scores follow" not in shown(print_report, report(points=[point("wind", 0.2)]))

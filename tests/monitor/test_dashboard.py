@@ -237,7 +237,20 @@ async def test_the_views_tell_the_monitor_s_own_records(database):
         told = [(each["slice"], each["lasts"], each["hits"]) for each in where["points"]]
         assert told == [("carrier = HA", True, 4), ("carrier = UA", False, 0)]
         assert len(where["points"][0]["bins"]) == 12
-        assert (await asked(session, "drift-slices", report=f"{MONITOR}/driftReports/r"))[0] == 404
+        followed = (await asked(session, "attributions", report=newest))[1]["attributions"]
+        assert (followed["measured"], followed["moved"], followed["lasting"]) == (2, 2, 2)
+        assert (followed["baseline_rows"], followed["window_rows"]) == (900, 1000)
+        assert followed["points"][0] == {
+            "feature": "wind",
+            "baseline": 0.6,
+            "window": 0.1,
+            "half_width": 0.15,
+            "moved": True,
+            "hits": 4,
+            "lasts": True,
+        }
+        for path in ("drift-slices", "attributions"):
+            assert (await asked(session, path, report=f"{MONITOR}/driftReports/r"))[0] == 404
 
 
 async def test_a_report_from_before_there_were_summaries_is_drawn_all_the_same(database):

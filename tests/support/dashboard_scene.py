@@ -19,6 +19,8 @@ from services.monitor.core.evidence import Evidence
 from services.monitor.core.loop.episodes import Episode, EpisodeState
 from services.monitor.core.ports import MonitorTx
 from services.monitor.core.resources import (
+    AttributionDrift,
+    AttributionPoint,
     ChangeKind,
     DecisionKind,
     DriftPoint,
@@ -204,6 +206,34 @@ def _drift(meta: Meta, week: int) -> DriftReport:
         if drifting
         else "Nothing goes further than it did in training.",
         slices=_in_slices(week),
+        attributions=_attributions(week),
+    )
+
+
+def _attributions(week: int) -> AttributionDrift:
+    """The scores have left the wind for the origin."""
+    hits = min(4, max(0, week - 16))
+    points = tuple(
+        AttributionPoint(
+            feature=feature,
+            baseline=before,
+            window=now if hits else before,
+            half_width=0.15,
+            moved=hits > 0,
+            hits=hits,
+            lasts=hits >= 3,
+        )
+        for feature, before, now in (("wind", 0.6, 0.1), ("origin", 0.05, 0.5))
+    )
+    moved = sum(point.moved for point in points)
+    lasting = sum(point.lasts for point in points)
+    return AttributionDrift(
+        baseline_rows=900,
+        window_rows=1000,
+        measured=2,
+        moved=moved,
+        lasting=lasting,
+        points=points,
     )
 
 

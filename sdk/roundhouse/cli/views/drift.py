@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from roundhouse.cli import names
 from roundhouse.cli.output import OUT, day, print_table
-from roundhouse.monitor.v1.monitor_pb2 import DriftPoint, DriftReport, SliceDrift
+from roundhouse.monitor.v1.monitor_pb2 import (
+    AttributionDrift,
+    DriftPoint,
+    DriftReport,
+    SliceDrift,
+)
 
 _MOST_STRONGEST = 3
 _MOST_IN_SLICES = 20
+_MOST_FOLLOWED = 20
 
 
 def change_name(report: DriftReport) -> str:
@@ -72,6 +78,8 @@ def print_report(report: DriftReport) -> None:
     )
     if report.HasField("slices"):
         _print_slices(report.slices)
+    if report.HasField("attributions"):
+        _print_attributions(report.attributions)
 
 
 def _print_slices(slices: SliceDrift) -> None:
@@ -97,12 +105,30 @@ def _print_slices(slices: SliceDrift) -> None:
             for point in slices.points[:_MOST_IN_SLICES]
         ],
         title=f"By slice: {slices.standing_out} of {slices.measured} stand out, "
-        f"{slices.lasting} last" + _farthest(slices),
+        f"{slices.lasting} last" + _farthest(slices.measured, _MOST_IN_SLICES),
     )
 
 
-def _farthest(slices: SliceDrift) -> str:
-    return f"; the {_MOST_IN_SLICES} farthest" if slices.measured > _MOST_IN_SLICES else ""
+def _print_attributions(followed: AttributionDrift) -> None:
+    print_table(
+        ("feature", "", "in training", "in the window", "difference"),
+        [
+            (
+                point.feature,
+                "lasts" if point.lasts else "moved" if point.moved else "",
+                point.baseline,
+                point.window,
+                f"{point.window - point.baseline:+.3f} ± {point.half_width:.3f}",
+            )
+            for point in followed.points[:_MOST_FOLLOWED]
+        ],
+        title=f"What scores follow: {followed.moved} of {followed.measured} moved, "
+        f"{followed.lasting} last" + _farthest(followed.measured, _MOST_FOLLOWED),
+    )
+
+
+def _farthest(measured: int, most: int) -> str:
+    return f"; the {most} farthest" if measured > most else ""
 
 
 def _row(point: DriftPoint) -> tuple[object, ...]:

@@ -12,6 +12,7 @@ from services.monitor.core.heat import DriftSummary, HeatCell
 from services.monitor.core.loop.episodes import Episode
 from services.monitor.core.ports import Cost, Json
 from services.monitor.core.resources import (
+    AttributionDrift,
     DriftPoint,
     HistogramBin,
     Monitor,
@@ -210,6 +211,29 @@ def of_slice_drift(drift: SliceDrift) -> Document:
                 "hits": point.hits,
                 "lasts": point.lasts,
                 "bins": _of_bins(point.bins),
+            }
+            for point in drift.points
+        ],
+    }
+
+
+def of_attributions(drift: AttributionDrift) -> Document:
+    """What the scores of one window follow."""
+    return {
+        "baseline_rows": drift.baseline_rows,
+        "window_rows": drift.window_rows,
+        "measured": drift.measured,
+        "moved": drift.moved,
+        "lasting": drift.lasting,
+        "points": [
+            {
+                "feature": point.feature,
+                "baseline": point.baseline,
+                "window": point.window,
+                "half_width": point.half_width,
+                "moved": point.moved,
+                "hits": point.hits,
+                "lasts": point.lasts,
             }
             for point in drift.points
         ],

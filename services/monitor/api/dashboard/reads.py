@@ -183,6 +183,16 @@ class Reads:
             "slices": None if found.slices is None else documents.of_slice_drift(found.slices),
         }
 
+    async def attributions(self, report: str) -> Document:
+        """What the scores of one window follow; null in `attributions` where nothing is known.
+
+        Raises:
+            ReportNotFound: There is none.
+        """
+        found = await self._transactions.read(lambda tx: the_drift_report(tx, report))
+        told = found.attributions
+        return {"attributions": None if told is None else documents.of_attributions(told)}
+
 
 def _episodes(lists: MonitorLists, monitor: str) -> Sequence[Episode]:
     return lists.episodes(PageQuery(monitor, EPISODES, "")).items

@@ -110,6 +110,7 @@ def _routes(views: Views, static: Path) -> list[web.AbstractRouteDef]:
         web.get("/api/job", _json(lambda get: training.job(get("name")))),
         web.get("/api/debug", _json(lambda get: reads.debug(get("monitor")))),
         web.get("/api/drift-slices", _json(lambda get: reads.drift_slices(get("report")))),
+        web.get("/api/attributions", _json(lambda get: reads.attributions(get("report")))),
         web.get("/api/slices", _json(lambda get: slices.reports(get("monitor")))),
         web.get("/api/report-slices", _json(lambda get: slices.of_report(get("report")))),
         web.get("/api/rollout-slices", _json(lambda get: slices.of_rollout(get("monitor")))),

@@ -4,9 +4,9 @@ import { ask } from "../api.js";
 import { openDialog } from "../dialog.js";
 import { counted, el, notice, shortName, state, table, words } from "../dom.js";
 import { drawHistograms } from "./histograms.js";
-import { drawSliceDrift } from "./slice_drift.js";
 import { drawRollout, drawSlices } from "./slices.js";
 import { drawJobs } from "./training.js";
+import { drawWindow } from "./window.js";
 
 export const parts = [
   { title: "Drift by feature and window", path: "debug", ofMonitor: true, draw },
@@ -26,7 +26,7 @@ function draw(found) {
   return [
     ...drawHeat(found),
     ...drawWindows(found.windows),
-    ...drawSliceDrift(found.windows),
+    ...drawWindow(found.windows),
     ...drawVersions(found.versions),
   ];
 }

@@ -1,35 +1,13 @@
 // Where it drifts: columns that are far from training in a slice of one window.
 
-import { ask } from "../api.js";
 import { openDialog } from "../dialog.js";
 import { counted, el, notice, state, table } from "../dom.js";
 import { drawHistograms } from "./histograms.js";
-import { bad, choice } from "./slices.js";
+import { bad } from "./slices.js";
 
-let chosen = "";
-
-export function drawSliceDrift(windows) {
-  const heading = el("h2", {}, "Drift by slice");
-  if (!windows.length) return [heading, notice("No window has been judged yet.")];
-  const place = el("div", { "aria-live": "polite" }, notice("Reading …"));
-  const window = choice(
-    "drift-slices-report",
-    windows.map(({ name, window_start: start }) => [name, start.slice(0, 10)]),
-    windows.some(({ name }) => name === chosen) ? chosen : windows[0].name,
-  );
-  async function read() {
-    try {
-      chosen = window.value;
-      const found = await ask("drift-slices", { report: chosen });
-      place.replaceChildren(...drawWindow(found));
-    } catch (failure) {
-      place.replaceChildren(notice(failure.message, "error"));
-    }
-  }
-  window.addEventListener("change", read);
-  read();
+export function drawSliceDrift({ window, slices }) {
   return [
-    heading,
+    el("h3", {}, "Drift by slice"),
     el(
       "p",
       { class: "faint" },
@@ -37,12 +15,11 @@ export function drawSliceDrift(windows) {
         "where it is as far as the whole column would have to be to count, beyond chance, and lasts where so it " +
         "did in enough of the last windows. No alarm comes of this.",
     ),
-    el("label", { class: "choice" }, "Drift of the window ", window),
-    place,
+    ...drawSlices(window, slices),
   ];
 }
 
-function drawWindow({ window, slices }) {
+function drawSlices(window, slices) {
   if (!slices) return [notice("This monitor names no feature that slices, or did not then.")];
   const { measured, standing_out: out, lasting, points, unsliced } = slices;
   const lacking = unsliced.length
