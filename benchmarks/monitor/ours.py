@@ -21,6 +21,7 @@ from services.common.profiles import (
     ColumnProfile,
     Profile,
     RowSample,
+    ScoredSample,
     feature_profiles,
     sample_rows,
 )
@@ -81,12 +82,14 @@ def baseline(blocks: int, column_blocks: int) -> Profile:
         features |= feature_profiles(values, categorical=(), time_us=times)
         sample |= {name: column[sampled] for name, column in values.items()}
     scores = _scores(rows)
+    some = RowSample.of(sample, features, times[sampled])
     return Profile(
         features=features,
         score=ColumnProfile.of(FrozenBins.numeric(scores), scores, times),
         label=ColumnProfile.of(FrozenBins.numeric([0, 1]), scores > 0.5, times),
         n=rows,
-        sample=RowSample.of(sample, features, times[sampled]),
+        sample=some,
+        held_out=ScoredSample(some, scores[sampled]),
     )
 
 

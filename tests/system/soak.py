@@ -16,6 +16,7 @@ from rich.console import Console
 PROOFS: Final = {
     "aliases": "tests.system.proofs.aliases",
     "approvals": "tests.system.proofs.approvals",
+    "attribution": "tests.system.proofs.attribution",
     "conformance": "tests.system.proofs.conformance",
     "corruption": "tests.system.proofs.corruption",
     "false-alarms": "tests.system.proofs.false_alarms",

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
-from multiprocessing import get_context
 from typing import Final
 
 from rich.console import Console
@@ -20,6 +18,7 @@ from services.monitor.core.resources import DriftTest
 from tests.system.alarm_tasks import NATURES
 from tests.system.drift_runs import share_with_interval
 from tests.system.slice_runs import CHANGES, WEEKS, SlicedWorld, sliced_world
+from tests.system.world_pool import run_worlds
 
 LEAST_FOUND: Final = 0.8
 """Of the columns that 1 sd has shifted."""
@@ -46,15 +45,10 @@ class _Kind:
 def prove(arguments: argparse.Namespace) -> list[str]:
     """Simulate, print the table, and give what was violated."""
     kinds = [_Kind(world, change) for world in NATURES for change in CHANGES]
-    found: dict[_Kind, list[SlicedWorld]] = {kind: [] for kind in kinds}
-    with ProcessPoolExecutor(arguments.processes, get_context("spawn")) as pool:
-        running = {
-            pool.submit(kind.run, seed): kind for seed in range(arguments.worlds) for kind in kinds
-        }
-        for done, future in enumerate(as_completed(running), 1):
-            found[running[future]].append(future.result())
-            if done % (10 * len(kinds)) == 0:
-                _CONSOLE.print(f"{done:,} of {len(running):,} worlds", highlight=False)
+    results = run_worlds(
+        kinds, worlds=arguments.worlds, processes=arguments.processes, console=_CONSOLE
+    )
+    found = dict(zip(kinds, results, strict=True))
     _CONSOLE.print(_table(found))
     return list(_violations(found))
 
