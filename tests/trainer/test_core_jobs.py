@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -22,39 +21,21 @@ from services.trainer.core.errors import (
     NothingToClaim,
 )
 from services.trainer.core.failures import ErrorClass
-from services.trainer.core.jobs import JobError, MetricPoint, TrainingJob
-from services.trainer.core.parameters import ParameterRule
+from services.trainer.core.jobs import JobError
 from services.trainer.core.states import MOVES, STAGES, AttemptState, JobState, TrialState
 from services.trainer.core.use_cases import attempts, reports, submission, supervision
-from services.trainer.core.use_cases.attempts import Claim, Order, Registered
+from services.trainer.core.use_cases.attempts import Claim, Order
 from services.trainer.core.use_cases.reports import Report
-from services.trainer.core.use_cases.submission import NewJob
+from tests.support.trainer_jobs import RESULT, claimed, submitted, through_all_stages
 from tests.support.trainer_memory import MemoryTrainerTx
-from tests.support.trainer_values import EPOCH, JOB, TERMS, spec
+from tests.support.trainer_values import JOB, TERMS
 
 TTL = timedelta(seconds=10)
-RULES = {"decision_tree": {"max_depth": ParameterRule(8, 1, 30, whole=True)}}
-RESULT = Registered("projects/default/models/delays/versions/1", "evaluation", "trial")
 AWAY = JobError(ErrorClass.DEPENDENCY_UNAVAILABLE, "the registry is away")
-
-
-def submitted(tx: MemoryTrainerTx) -> TrainingJob:
-    return submission.submit(tx, NewJob(JOB, {}, spec(), ""), RULES, TERMS)
-
-
-def claimed(tx: MemoryTrainerTx, worker: str = "w1") -> Claim:
-    assignment = attempts.claim(tx, JOB, worker, TERMS)
-    assert assignment is not None
-    return assignment.claim
 
 
 def state(tx: MemoryTrainerTx) -> JobState:
     return submission.existing(tx, JOB).state
-
-
-def through_all_stages(tx: MemoryTrainerTx, claim: Claim) -> None:
-    for stage in STAGES:
-        attempts.enter_stage(tx, claim, stage)
 
 
 def test_a_submitted_job_has_a_pending_trial_per_candidate_with_all_parameters() -> None:
@@ -90,47 +71,6 @@ def test_an_attempt_that_goes_well_leaves_a_job_that_succeeded() -> None:
         "job.succeeded",
     ]
     assert tx.cleanups_due == [job.uid]
-
-
-def test_every_report_of_a_worker_may_be_repeated() -> None:
-    tx = MemoryTrainerTx()
-    job = submitted(tx)
-    claim = claimed(tx)
-    assert claimed(tx) == claim
-    for _ in range(2):
-        attempts.enter_stage(tx, claim, JobState.PREPARING)
-        report = Report(1, [MetricPoint("mlp-1", "train_loss", 1, 0.5, EPOCH)], ["a line"])
-        assert reports.take_report(tx, claim, report) == 1
-    assert len(tx.log(job.uid)) == len(tx.points(job.uid)) == 1
-    through_all_stages(tx, claim)
-    for _ in range(2):
-        attempts.finish(tx, claim, RESULT)
-    assert len(submission.existing(tx, JOB).attempts) == 1
-
-
-def test_a_report_that_was_stored_moves_no_trial_again() -> None:
-    tx = MemoryTrainerTx()
-    job = submitted(tx)
-    claim = claimed(tx)
-    (trial, *_) = tx.trials(job.uid)
-    half = replace(trial, state=TrialState.RUNNING, progress=0.5, duration_s=1.0)
-    over = replace(trial, state=TrialState.SUCCEEDED, progress=1.0, duration_s=2.0)
-    reports.take_report(tx, claim, Report(1, [], [], [half]))
-    assert tx.trial(job.uid, trial.id) == half
-    assert reports.take_report(tx, claim, Report(1, [], [], [over])) == 1
-    assert tx.trial(job.uid, trial.id) == half
-    reports.take_report(tx, claim, Report(2, [], [], [over]))
-    reports.take_report(tx, claim, Report(3, [], [], [half]))
-    assert tx.trial(job.uid, trial.id) == over
-
-
-def test_a_report_of_a_trial_that_the_job_lacks_is_refused() -> None:
-    tx = MemoryTrainerTx()
-    job = submitted(tx)
-    claim = claimed(tx)
-    unknown = replace(tx.trials(job.uid)[0], id="mlp-9")
-    with pytest.raises(AttemptSuperseded):
-        reports.take_report(tx, claim, Report(1, [], [], [unknown]))
 
 
 def test_only_one_worker_gets_a_job() -> None:

@@ -24,9 +24,9 @@ from services.trainer.core.spec import (
 from services.trainer.core.splits import SplitMethod, SplitShares
 from services.trainer.core.tasks import Task
 from services.trainer.core.validation import schema_faults, spec_faults
+from tests.support.trainer_jobs import RULES
 from tests.support.trainer_values import MODEL, spec
 
-RULES = {"decision_tree": {"max_depth": ParameterRule(8, 1, 30, whole=True)}}
 COLUMNS = {
     "event_time": "timestamp[us, tz=UTC]",
     "distance": "float",
