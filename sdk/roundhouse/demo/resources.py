@@ -63,7 +63,7 @@ def job_spec(snapshot_name: str, algorithms: Sequence[str] = ALGORITHMS) -> JobS
         candidates=[Candidate(algorithm=algorithm) for algorithm in algorithms],
         metric="auc",
         seed=2013,
-        slice_columns=["origin"],
+        slice_columns=["origin", "carrier"],
         model=MODEL,
     )
 

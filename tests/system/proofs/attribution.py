@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
 
 from rich.console import Console
 from rich.table import Table
 
 from services.monitor.core.resources import DriftTest
-from tests.system.alarm_tasks import NATURES
 from tests.system.attribution_runs import (
     CHANGES,
     DECIDE,
@@ -26,7 +24,9 @@ from tests.system.attribution_runs import (
     followed_world,
 )
 from tests.system.drift_runs import share_with_interval
-from tests.system.world_pool import run_worlds
+from tests.system.world_pool import Kind, add_arguments, run_worlds
+
+__all__ = ["add_arguments", "prove"]
 
 LEAST_FOUND: Final = 0.95
 """Share of the weeks in which other columns weigh, in which that is told."""
@@ -36,28 +36,9 @@ _MUST_BE_FOUND: Final = "other columns weigh"
 _CONSOLE: Final = Console(width=160)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """How much is simulated."""
-    parser.add_argument("--worlds", type=int, default=100, help="of each kind, for each change")
-    parser.add_argument("--processes", type=int, default=2, help="at once")
-
-
-@dataclass(frozen=True, slots=True)
-class _Kind:
-    world: str
-    change: str
-
-    def run(self, seed: int) -> FollowedWorld:
-        return followed_world(seed, CHANGES[self.change], NATURES[self.world])
-
-
 def prove(arguments: argparse.Namespace) -> list[str]:
     """Simulate, print the table, and give what was violated."""
-    kinds = [_Kind(world, change) for world in NATURES for change in CHANGES]
-    results = run_worlds(
-        kinds, worlds=arguments.worlds, processes=arguments.processes, console=_CONSOLE
-    )
-    found = dict(zip(kinds, results, strict=True))
+    found = run_worlds(followed_world, CHANGES, arguments, _CONSOLE)
     _CONSOLE.print(_table(found))
     return list(_violations(found))
 
@@ -70,7 +51,7 @@ def _lasting(worlds: list[FollowedWorld], columns: set[str]) -> float:
     return sum(each.lasting(columns) for each in worlds) / (len(columns) * WEEKS * len(worlds))
 
 
-def _violations(found: dict[_Kind, list[FollowedWorld]]) -> Iterator[str]:
+def _violations(found: dict[Kind, list[FollowedWorld]]) -> Iterator[str]:
     budget = DriftTest().false_alarm_budget
     for kind, worlds in found.items():
         share, low, high = _share(worlds, "weeks_lasting")
@@ -80,7 +61,7 @@ def _violations(found: dict[_Kind, list[FollowedWorld]]) -> Iterator[str]:
             yield f"{kind.world}, {kind.change}: told in {share:.3f} of the weeks"
 
 
-def _table(found: dict[_Kind, list[FollowedWorld]]) -> Table:
+def _table(found: dict[Kind, list[FollowedWorld]]) -> Table:
     table = Table(title="50 columns; five decide, five others and what goes with them take over")
     for heading in (
         "world",

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
 
 from rich.console import Console
 from rich.table import Table
 
 from services.monitor.core.resources import DriftTest
-from tests.system.alarm_tasks import NATURES
 from tests.system.drift_runs import share_with_interval
 from tests.system.slice_runs import CHANGES, WEEKS, SlicedWorld, sliced_world
-from tests.system.world_pool import run_worlds
+from tests.system.world_pool import Kind, add_arguments, run_worlds
+
+__all__ = ["add_arguments", "prove"]
 
 LEAST_FOUND: Final = 0.8
 """Of the columns that 1 sd has shifted."""
@@ -27,28 +27,9 @@ _MUST_BE_FOUND: Final = "shift of 1 sd"
 _CONSOLE: Final = Console(width=140)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """How much is simulated."""
-    parser.add_argument("--worlds", type=int, default=100, help="of each kind, for each change")
-    parser.add_argument("--processes", type=int, default=2, help="at once")
-
-
-@dataclass(frozen=True, slots=True)
-class _Kind:
-    world: str
-    change: str
-
-    def run(self, seed: int) -> SlicedWorld:
-        return sliced_world(seed, CHANGES[self.change], NATURES[self.world])
-
-
 def prove(arguments: argparse.Namespace) -> list[str]:
     """Simulate, print the table, and give what was violated."""
-    kinds = [_Kind(world, change) for world in NATURES for change in CHANGES]
-    results = run_worlds(
-        kinds, worlds=arguments.worlds, processes=arguments.processes, console=_CONSOLE
-    )
-    found = dict(zip(kinds, results, strict=True))
+    found = run_worlds(sliced_world, CHANGES, arguments, _CONSOLE)
     _CONSOLE.print(_table(found))
     return list(_violations(found))
 
@@ -62,7 +43,7 @@ def _found(worlds: list[SlicedWorld]) -> float | None:
     return sum(each.found for each in worlds) / planted if planted else None
 
 
-def _violations(found: dict[_Kind, list[SlicedWorld]]) -> Iterator[str]:
+def _violations(found: dict[Kind, list[SlicedWorld]]) -> Iterator[str]:
     budget = DriftTest().false_alarm_budget
     for kind, worlds in found.items():
         share, low, _ = _share(worlds, "weeks_lasting")
@@ -73,7 +54,7 @@ def _violations(found: dict[_Kind, list[SlicedWorld]]) -> Iterator[str]:
             yield f"{kind.world}, {kind.change}: {told:.2f} of what has changed is found"
 
 
-def _table(found: dict[_Kind, list[SlicedWorld]]) -> Table:
+def _table(found: dict[Kind, list[SlicedWorld]]) -> Table:
     table = Table(title="50 columns in five slices; a change is in the smallest, 5 % of the rows")
     for heading in (
         "world",
