@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Mapping
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final, Self
@@ -22,12 +22,7 @@ from services.common.sketches import (
     block_counts,
     floats_of,
 )
-from services.common.slice_sketches import (
-    MAX_SLICE_VALUES,
-    MAX_SLICING,
-    SliceSketches,
-    add_rows,
-)
+from services.common.slice_sketches import SliceSketches
 
 SAMPLE_CELLS: Final = 50_000
 """Values that a sample of rows holds, some 200 kB of JSON."""
@@ -157,6 +152,15 @@ class RowSample:
             days_of(time_us[rows]),
         )
 
+    def in_order(self, names: Sequence[str]) -> RowSample:
+        """The same rows with the columns in the order of these names.
+
+        Raises:
+            ValueError: It has no such column.
+        """
+        places = [self.names.index(name) for name in names]
+        return RowSample(tuple(names), self.codes[:, places], self.days)
+
     def to_json(self) -> dict[str, Any]:
         """As `from_json` reads it."""
         return {
@@ -200,6 +204,10 @@ class ScoredSample:
             RowSample.at(rows, columns, profiles, time_us),
             np.asarray(scores[rows], np.float32),
         )
+
+    def in_order(self, names: Sequence[str]) -> ScoredSample:
+        """See `RowSample.in_order`."""
+        return ScoredSample(self.rows.in_order(names), self.scores)
 
     def to_json(self) -> dict[str, Any]:
         """As `from_json` reads it."""
@@ -260,22 +268,26 @@ class Profile:
 
     @classmethod
     def from_json(cls, document: Json) -> Self:
-        """The inverse of `to_json`."""
+        """The inverse of `to_json`; samples have the columns in the order of the features."""
+        features = {
+            name: ColumnProfile.from_json(column) for name, column in document["features"].items()
+        }
+        names = tuple(features)
         return cls(
-            {
-                name: ColumnProfile.from_json(column)
-                for name, column in document["features"].items()
-            },
+            features,
             ColumnProfile.from_json(document["score"]),
             ColumnProfile.from_json(document["label"]),
             int(document["n"]),
-            sample=RowSample.from_json(document["sample"]) if "sample" in document else None,
+            # Objects are written with sorted keys, lists are not.
+            sample=RowSample.from_json(document["sample"]).in_order(names)
+            if "sample" in document
+            else None,
             reliability=_counts(document, "reliability"),
             slices={
                 name: SliceSketches.from_json(slices)
                 for name, slices in document.get("slices", {}).items()
             },
-            held_out=ScoredSample.from_json(document["held_out"])
+            held_out=ScoredSample.from_json(document["held_out"]).in_order(names)
             if "held_out" in document
             else None,
         )
@@ -302,41 +314,6 @@ def feature_profiles(
         )
         for name, values in columns.items()
     }
-
-
-def slice_sketches(
-    features: Mapping[str, ColumnProfile],
-    columns: Mapping[str, Column],
-    sliced_by: Mapping[str, Column],
-    *,
-    score: ColumnProfile,
-    scores: Column,
-    scores_sliced_by: Mapping[str, Column],
-) -> dict[str, SliceSketches]:
-    """The features and the score slice by slice, for the first `MAX_SLICING` of those that slice.
-
-    Args:
-        features: Lay down the groups.
-        columns: The same rows' values.
-        sliced_by: Strings by which these rows are sliced; the values that most of them have
-            become slices.
-        score: Lays down the groups of the score.
-        scores: Of the rows that it was counted on, which may be others.
-        scores_sliced_by: As `sliced_by`, of the rows of `scores`.
-    """
-    groups = {name: column.groups_of(columns[name]) for name, column in features.items()}
-    widths = {name: column.group_count for name, column in features.items()}
-    score_groups = score.groups_of(scores)
-    found = {}
-    for slicing in list(sliced_by)[:MAX_SLICING]:
-        by = FrozenBins.categorical(sliced_by[slicing], limit=MAX_SLICE_VALUES)
-        sketches = SliceSketches.empty(by, widths, score.group_count)
-        slices = by.indices(sliced_by[slicing])
-        for name, counts in sketches.columns.items():
-            add_rows(counts, slices, groups[name])
-        add_rows(sketches.score, by.indices(scores_sliced_by[slicing]), score_groups)
-        found[slicing] = sketches
-    return found
 
 
 def sample_rows(columns: int) -> int:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.common.profiles import ColumnProfile, feature_profiles, slice_sketches
+from services.common.profiles import ColumnProfile, feature_profiles
 from services.common.sketches import BinMismatch, FrozenBins
 from services.common.slice_sketches import (
     MAX_SLICE_VALUES,
@@ -17,6 +17,7 @@ from services.common.slice_sketches import (
     SliceSketches,
     add_rows,
 )
+from services.common.sliced_profiles import slice_sketches
 
 NUMBERS = st.one_of(st.floats(-3, 3, width=32), st.sampled_from([np.nan, np.inf, -np.inf, 1e30]))
 WORDS = st.sampled_from(["a", "b", "c", "", None])

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 import pyarrow as pa
 import pytest
 from roundhouse.monitor.v1 import monitor_pb2, monitor_service_pb2, retrain_service_pb2
+from structlog.testing import capture_logs
 
 from services.common.profiles import Profile
 from services.common.rpc.client import connect
@@ -42,7 +43,8 @@ async def champion_registry(folder, world):
         await registry.upload_csv(winter, TRAINING_CSV)
         await registry.seal(winter)
         model = await registry.create_model()
-        profile = json.dumps(world.profile().to_json()).encode()
+        # With sorted keys, as the trainer writes it.
+        profile = json.dumps(world.profile().to_json(), sort_keys=True).encode()
         version = await registry.ready_version(
             model, {**BUNDLE, "profile.json": profile}, snapshots=[winter]
         )
@@ -83,6 +85,17 @@ async def test_a_version_without_profile_or_one_that_is_unknown_has_an_empty_bas
         assert await known.baseline(bare) == Baseline()
         assert await known.baseline(f"{registry.model}/versions/99") == Baseline()
         assert await known.baseline("no name at all") == Baseline()
+
+
+@pytest.mark.parametrize("content", [b"[]", b"{}", b'{"features": {"wind": 3}}'])
+async def test_a_profile_that_can_t_be_used_is_as_good_as_none(registry, content):
+    version = await registry.ready_version(registry.model, {**BUNDLE, "profile.json": content})
+    async with baselines(registry) as known:
+        with capture_logs() as logs:
+            assert (await known.baseline(version)).profile is None
+    (told,) = (each for each in logs if each["event"] == "baseline.unusable_profile")
+    assert told["version"] == version
+    assert told["reason"].startswith("profile.json ")
 
 
 async def send_weeks(

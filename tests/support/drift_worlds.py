@@ -17,9 +17,9 @@ from services.common.profiles import (
     ScoredSample,
     feature_profiles,
     reliability_of,
-    slice_sketches,
 )
 from services.common.sketches import FrozenBins
+from services.common.sliced_profiles import slice_sketches
 from services.monitor.core.detectors.port import Sight
 from services.monitor.core.stream.samples import WindowSample
 from services.monitor.core.stream.slicing import SliceTally

@@ -15,9 +15,9 @@ from services.common.profiles import (
     ScoredSample,
     feature_profiles,
     reliability_of,
-    slice_sketches,
 )
 from services.common.sketches import FrozenBins
+from services.common.sliced_profiles import slice_sketches
 from services.monitor.core.stream.batches import OBSERVATION_COLUMNS, OUTCOME_COLUMNS
 from services.monitor.core.windows import from_us, to_us
 from tests.support.monitor_values import CHAMPION, ENDPOINT

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import Final
 
 import grpc
@@ -17,12 +16,14 @@ from roundhouse.registry.v1 import model_pb2, model_service_pb2
 from roundhouse.registry.v1 import model_service_pb2_grpc as model_grpc
 
 from services.common.profiles import Profile
+from services.common.reading_profiles import MOST_BYTES, ProfileFault, read_profile
 from services.common.rpc.convert import from_timestamp
 from services.common.rpc.remote import DependencyUnavailable, RemoteError, remote_errors
 from services.monitor.core.stream.ports import Baseline
 
 log = structlog.get_logger()
 
+_PATH: Final = "profile.json"
 _PEER: Final = "registry"
 _TIMEOUT_S: Final = 30.0
 
@@ -64,14 +65,23 @@ class RegistryBaselines:
             raise DependencyUnavailable(_PEER) from error
 
     async def _profile(self, version: model_pb2.ModelVersion) -> Profile | None:
-        if all(file.path != "profile.json" for file in version.files):
+        """None where the version has none, or one that can't be used: anybody may upload one."""
+        file = next((file for file in version.files if file.path == _PATH), None)
+        if file is None:
             return None
-        request = model_service_pb2.DownloadArtifactRequest(
-            version=version.name, path="profile.json"
-        )
+        try:
+            content = await self._content(version.name, file)
+            return await asyncio.to_thread(read_profile, content)
+        except ProfileFault as error:
+            log.warning("baseline.unusable_profile", version=version.name, reason=str(error))
+            return None
+
+    async def _content(self, version: str, file: model_pb2.ArtifactFile) -> bytes:
+        if file.size_bytes > MOST_BYTES:
+            raise ProfileFault(f"{file.path} has {file.size_bytes:,} bytes; {MOST_BYTES:,} is most")
+        request = model_service_pb2.DownloadArtifactRequest(version=version, path=file.path)
         parts = self._models.DownloadArtifact(request, timeout=_TIMEOUT_S)
-        content = b"".join([part.chunk async for part in parts])
-        return await asyncio.to_thread(lambda: Profile.from_json(json.loads(content)))
+        return b"".join([part.chunk async for part in parts])
 
     async def _test_metrics(self, version: str) -> dict[str, float]:
         """Of its oldest test; to be scored as the baseline of a candidate is none."""

@@ -179,7 +179,8 @@ class _Slices:
     def of(cls, sight: Sight, by: str, needed: Mapping[str, float], floor: float) -> _Slices:
         trained, seen = sight.baseline.slices[by], sight.slices[by]
         columns = [*sight.baseline.features.items(), (SCORE, sight.baseline.score)]
-        before, now = _stacked(trained), _stacked(seen)
+        names = list(sight.baseline.features)
+        before, now = _stacked(trained, names), _stacked(seen, names)
         enough = np.minimum(before.sum(axis=2), now.sum(axis=2)) >= FEWEST_ROWS
         of_column, of_slice = np.nonzero(enough)
         before, now = before[enough], now[enough]
@@ -214,9 +215,9 @@ class _Slices:
         )
 
 
-def _stacked(sketches: SliceSketches) -> Counts:
-    """int64 [columns, slices, groups]: the features in order, then the score."""
-    counted = [*sketches.columns.values(), sketches.score]
+def _stacked(sketches: SliceSketches, names: Sequence[str]) -> Counts:
+    """int64 [columns, slices, groups]: the features in this order, then the score."""
+    counted = [*(sketches.columns[name] for name in names), sketches.score]
     widest = max(counts.shape[1] for counts in counted)
     stacked = np.zeros((len(counted), sketches.by.size, widest), np.int64)
     for place, counts in enumerate(counted):

@@ -18,9 +18,9 @@ from services.common.profiles import (
     ScoredSample,
     feature_profiles,
     reliability_of,
-    slice_sketches,
 )
 from services.common.sketches import FrozenBins
+from services.common.sliced_profiles import slice_sketches
 from services.trainer.adapters.export.runtime import PREDICTION, PROBABILITIES
 from services.trainer.core.failures import DataFault
 from services.trainer.core.scores import Probabilities, Scores, SliceScores
