@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from services.trainer.core.jobs import TrainingJob
+from services.trainer.core.failures import ErrorClass
+from services.trainer.core.jobs import JobError, TrainingJob
 from services.trainer.core.parameters import ParameterRule
 from services.trainer.core.states import STAGES
 from services.trainer.core.use_cases import attempts, submission
@@ -15,6 +16,7 @@ from tests.support.trainer_values import JOB, TERMS, spec
 
 RULES: Final = {"decision_tree": {"max_depth": ParameterRule(8, 1, 30, whole=True)}}
 RESULT: Final = Registered("projects/default/models/delays/versions/1", "evaluation", "trial")
+AWAY: Final = JobError(ErrorClass.DEPENDENCY_UNAVAILABLE, "the registry is away")
 
 
 def submitted(tx: MemoryTrainerTx) -> TrainingJob:

@@ -26,12 +26,11 @@ from services.trainer.core.states import MOVES, STAGES, AttemptState, JobState, 
 from services.trainer.core.use_cases import attempts, reports, submission, supervision
 from services.trainer.core.use_cases.attempts import Claim, Order
 from services.trainer.core.use_cases.reports import Report
-from tests.support.trainer_jobs import RESULT, claimed, submitted, through_all_stages
+from tests.support.trainer_jobs import AWAY, RESULT, claimed, submitted, through_all_stages
 from tests.support.trainer_memory import MemoryTrainerTx
 from tests.support.trainer_values import JOB, TERMS
 
 TTL = timedelta(seconds=10)
-AWAY = JobError(ErrorClass.DEPENDENCY_UNAVAILABLE, "the registry is away")
 
 
 def state(tx: MemoryTrainerTx) -> JobState:

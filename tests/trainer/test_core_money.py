@@ -23,9 +23,9 @@ from services.trainer.core.use_cases import attempts, submission, supervision
 from services.trainer.core.use_cases.attempts import Claim, Order
 from services.trainer.core.use_cases.spending import USUAL_TRIAL_S
 from services.trainer.core.use_cases.submission import NewJob
+from tests.support.trainer_jobs import AWAY, RESULT, RULES, claimed, through_all_stages
 from tests.support.trainer_memory import MemoryTrainerTx
 from tests.support.trainer_values import EPOCH, JOB, MODEL, TERMS, spec
-from tests.trainer.test_core_jobs import AWAY, RESULT, RULES, claimed, through_all_stages
 
 RATE = 100
 PROJECT = "projects/default"

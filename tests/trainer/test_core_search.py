@@ -33,9 +33,9 @@ from services.trainer.core.tuning import Sampler, Tuning
 from services.trainer.core.use_cases import reports, submission
 from services.trainer.core.use_cases.submission import NewJob
 from services.trainer.core.validation import spec_faults
+from tests.support.trainer_jobs import claimed
 from tests.support.trainer_memory import MemoryTrainerTx
 from tests.support.trainer_values import JOB, TERMS, spec
-from tests.trainer.test_core_jobs import claimed
 
 RULES = {
     "mlp": {
