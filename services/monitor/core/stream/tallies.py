@@ -102,8 +102,11 @@ class Tally:
                 self.unreadable[name] += rows.num_rows
                 continue
             columns[name] = column
-            values[name] = floats_of(column) if sketch.bins.kind is BinKind.NUMERIC else column
-            sketch.update(values[name])
+            readable = floats_of(column) if sketch.bins.kind is BinKind.NUMERIC else column
+            sketch.update(readable)
+            # Of a thousand features a batch's numbers are many: kept where something slices alone.
+            if self.by_slice is not None and self.by_slice.sketches:
+                values[name] = readable
         self._count_strangers(sent)
         self.slices.observe(rows)
         self.sampler.observe(rows, columns)
